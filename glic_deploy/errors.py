@@ -1,0 +1,33 @@
+"""The exceptions of glic_deploy. Each message says what was got, what was expected and what to do next."""
+
+
+class GlicError(Exception):
+    """Base of every error that glic_deploy and its exporter raise on purpose."""
+
+
+class BitstreamError(GlicError, ValueError):
+    """A `.glic` file or a range-coded stream is cut, altered, or was never one."""
+
+
+class ModelMismatchError(GlicError, ValueError):
+    """A file was written with another model or another entropy arithmetic than the codec's."""
+
+
+class EngineError(GlicError, RuntimeError):
+    """An engine bundle cannot be opened, or a backend cannot run it."""
+
+
+class PluginError(EngineError):
+    """A native library (custom ops, range coder) is missing or does not fit this machine."""
+
+
+class LimitError(GlicError, ValueError):
+    """An image or a file asks for more than the limits allow."""
+
+
+class ImageError(GlicError, ValueError):
+    """An input picture cannot be read, or has a form that the codec does not take."""
+
+
+class CheckpointError(GlicError, ValueError):
+    """A checkpoint file is not one of GLIC's, or is damaged."""

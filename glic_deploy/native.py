@@ -1,0 +1,31 @@
+"""Finds and loads the package's own shared libraries, which CMake puts into `glic_deploy/_native`."""
+
+from __future__ import annotations
+
+import ctypes
+from pathlib import Path
+
+from .errors import PluginError
+
+
+def library_path(name: str) -> Path:
+    """Path of the shared library `lib<name>.so`.
+
+    Raises PluginError when it was not built.
+    """
+    path = Path(__file__).parent / "_native" / f"lib{name}.so"
+    if not path.is_file():
+        raise PluginError(
+            f"native library lib{name}.so not found in {path.parent}; "
+            "reinstall with a C++17 compiler at hand: pip install --force-reinstall --no-deps ."
+        )
+    return path
+
+
+def load(name: str) -> ctypes.CDLL:
+    """Load `lib<name>.so`; calls through it release the GIL. Raises PluginError when it is missing or does not load."""
+    path = library_path(name)
+    try:
+        return ctypes.CDLL(str(path))
+    except OSError as error:
+        raise PluginError(f"native library {path} does not load: {error}; rebuild it on this machine: pip install .") from error
