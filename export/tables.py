@@ -1,0 +1,143 @@
+"""Builds the integer CDF tables of GLIC's entropy model from float parameters, once, when a checkpoint is exported.
+
+Float exp and erfc differ by an ulp between machines, so the bundle carries the tables and no reader rebuilds them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+
+PRECISION = 16
+TOTAL = 1 << PRECISION
+
+# exp(linspace(ln 0.11, ln 256, 64)) as the authors' float32 run computed it, bit for bit.
+_SCALE_BITS = (
+    0x3de147ae, 0x3dfec793, 0x3e101230, 0x3e22efc7, 0x3e3845c8, 0x3e506704, 0x3e6bb124, 0x3e85470a,
+    0x3e96bacd, 0x3eaa779a, 0x3ec0ca0e, 0x3eda08ca, 0x3ef695cc, 0x3f0b6ff2, 0x3f1db234, 0x3f325889,
+    0x3f49b318, 0x3f641c86, 0x3f80fdab, 0x3f91e1bd, 0x3fa4fc07, 0x3fba96af, 0x3fd3058f, 0x3feea77c,
+    0x4006f3dc, 0x40189fc7, 0x402c9c16, 0x4043365c, 0x405cc651, 0x4079af2f, 0x408d3097, 0x409fad98,
+    0x40b4965b, 0x40cc3c0e, 0x40e6fa78, 0x41029cb1, 0x4113b71b, 0x41270edd, 0x413cef07, 0x4155ac83,
+    0x4171a758, 0x4188a610, 0x419a8ad8, 0x41aec774, 0x41c5aa71, 0x41df8ca9, 0x41fcd28b, 0x420ef6dd,
+    0x4221af59, 0x4236db65, 0x424ecd30, 0x4269e1a0, 0x428440f0, 0x42959263, 0x42a9285d, 0x42bf4eec,
+    0x42d85c06, 0x42f4b0de, 0x430a5dbd, 0x431c7c18, 0x4330f9ce, 0x43482672, 0x43625beb, 0x43800000,
+)  # fmt: skip
+SCALE_TABLE: npt.NDArray[np.float32] = np.array(_SCALE_BITS, dtype=np.uint32).view(np.float32)
+SCALE_TABLE.setflags(write=False)
+
+# -Phi^-1(tail_mass / 2) at tail_mass = 1e-9: how many sigmas of each side have a table entry of their own.
+TAIL_SIGMAS = 6.1094102048693975
+
+
+class GaussianTables(NamedTuple):
+    """CDF rows of the conditional Gaussian, one a scale: int32 (64, 3133) zero-padded, int32 (64,), int32 (64,)."""
+
+    cdfs: npt.NDArray[np.int32]
+    lengths: npt.NDArray[np.int32]
+    offsets: npt.NDArray[np.int32]
+
+
+class FactorizedTables(NamedTuple):
+    """CDF rows of z's factorised prior, one a channel: int32 (C, L) zero-padded, int32 (C,) twice, float32 (C,)."""
+
+    cdfs: npt.NDArray[np.int32]
+    lengths: npt.NDArray[np.int32]
+    offsets: npt.NDArray[np.int32]
+    medians: npt.NDArray[np.float32]
+
+
+def quantize_pmf(pmf: npt.NDArray[np.float32]) -> npt.NDArray[np.int32]:
+    """Round a probability mass function to a CDF of 16-bit precision in which no symbol has frequency 0.
+
+    pmf: float32 (K,), not negative, the escape's mass last. Returns int32 (K + 1,), strictly increasing from 0 to
+    65536: compressai's `pmf_to_quantized_cdf`, value for value. Raises ValueError when pmf has no such form.
+    """
+    if pmf.ndim != 1 or not 2 <= pmf.size <= TOTAL:
+        raise ValueError(f"a pmf has one axis and 2 to {TOTAL} entries, got shape {pmf.shape}")
+    if not np.all(np.isfinite(pmf)) or np.any(pmf < 0):
+        raise ValueError("a pmf is finite and not negative; the entropy model's parameters are damaged")
+    scaled = pmf.astype(np.float32) * np.float32(TOTAL)
+    frequencies = np.floor(scaled.astype(np.float64) + 0.5).astype(np.int64)
+    total = int(frequencies.sum())
+    if total == 0:
+        raise ValueError("all entries of the pmf round to zero; the entropy model's parameters are damaged")
+    cdf = np.concatenate([[0], np.cumsum(TOTAL * frequencies // total)])
+    cdf[-1] = TOTAL
+    for i in np.flatnonzero(np.diff(cdf) == 0):
+        frequencies = np.diff(cdf)
+        donor = int(np.argmin(np.where(frequencies > 1, frequencies, TOTAL + 1)))
+        if donor < i:
+            cdf[donor + 1 : i + 1] -= 1
+        else:
+            cdf[i + 1 : donor + 1] += 1
+    return cdf.astype(np.int32)
+
+
+def gaussian_tables() -> GaussianTables:
+    """Tables of the zero-mean Gaussian at the 64 scales of SCALE_TABLE (compressai's GaussianConditional)."""
+    scales = torch.from_numpy(SCALE_TABLE.copy())
+    centers = torch.ceil(scales * TAIL_SIGMAS).to(torch.int32)
+    longest = int(2 * centers.max() + 1)
+    distance = (torch.arange(longest, dtype=torch.int32) - centers[:, None]).abs().float()
+    sigma = scales[:, None]
+    upper = _standard_normal_cdf((0.5 - distance) / sigma)
+    lower = _standard_normal_cdf((-0.5 - distance) / sigma)
+    pmf, tail = upper - lower, 2 * lower[:, :1]
+    lengths = 2 * centers + 1
+    return GaussianTables(*_quantize_rows(pmf, tail, lengths), offsets=(-centers).numpy())
+
+
+def factorized_tables(state: Mapping[str, npt.NDArray[np.float32]]) -> FactorizedTables:
+    """Tables and medians of a factorised prior (compressai's EntropyBottleneck).
+
+    state: the module's float32 parameters by their names in it: `quantiles` (C, 1, 3), `matrices.0` to `.4`,
+    `biases.0` to `.4`, `factors.0` to `.3`; other keys are ignored. Raises KeyError for one that is missing and
+    ValueError for values that give no distribution.
+    """
+    weights = {name: torch.from_numpy(np.array(value, dtype=np.float32)) for name, value in state.items()}
+    quantiles = weights["quantiles"]
+    if quantiles.ndim != 3 or quantiles.shape[1:] != (1, 3) or not bool(torch.isfinite(quantiles).all()):
+        raise ValueError(f"quantiles must be finite and of shape (C, 1, 3), got shape {tuple(quantiles.shape)}")
+    low, median, high = quantiles[:, 0].unbind(1)
+    below = torch.ceil(median - low).to(torch.int32).clamp(min=0)
+    above = torch.ceil(high - median).to(torch.int32).clamp(min=0)
+    lengths = below + above + 1
+    if int(lengths.max()) > TOTAL - 1:
+        raise ValueError(
+            f"the quantiles of a channel span {int(lengths.max())} symbols, at most {TOTAL - 1} fit a table"
+        )
+    samples = torch.arange(int(lengths.max())) + (median - below)[:, None, None]
+    lower = _logits_cumulative(weights, samples - 0.5)
+    upper = _logits_cumulative(weights, samples + 0.5)
+    pmf = (torch.sigmoid(upper) - torch.sigmoid(lower))[:, 0]
+    # The upper tail is taken where the longest channel ends, not this one: so do the authors' tables.
+    tail = torch.sigmoid(lower[:, 0, :1]) + torch.sigmoid(-upper[:, 0, -1:])
+    return FactorizedTables(*_quantize_rows(pmf, tail, lengths), offsets=(-below).numpy(), medians=median.numpy())
+
+
+def _standard_normal_cdf(x: torch.Tensor) -> torch.Tensor:
+    return 0.5 * torch.erfc(-(2**-0.5) * x)
+
+
+def _logits_cumulative(weights: Mapping[str, torch.Tensor], x: torch.Tensor) -> torch.Tensor:
+    """Logits of the cumulative distribution at x (C, 1, N): a monotonic network of five layers a channel."""
+    for i in range(5):
+        x = torch.matmul(F.softplus(weights[f"matrices.{i}"]), x) + weights[f"biases.{i}"]
+        if i < 4:
+            x = x + torch.tanh(weights[f"factors.{i}"]) * torch.tanh(x)
+    return x
+
+
+def _quantize_rows(
+    pmf: torch.Tensor, tail: torch.Tensor, lengths: torch.Tensor
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+    """CDF rows, zero-padded, and their lengths, from the first lengths[r] entries of each pmf row and its tail mass."""
+    cdfs = np.zeros((len(pmf), int(lengths.max()) + 2), dtype=np.int32)
+    for cdf, row, mass, length in zip(cdfs, pmf.numpy(), tail.numpy(), lengths.tolist(), strict=True):
+        cdf[: length + 2] = quantize_pmf(np.concatenate([row[:length], mass]))
+    return cdfs, (lengths + 2).numpy()
