@@ -1,0 +1,254 @@
+"""Function bodies of the two ops in standard ONNX, so that a runtime without our kernels still runs the graphs.
+
+`attach_functions` goes last: the PyTorch exporter and onnx's inliner would replace a node whose function is there.
+A runtime with a kernel or plugin of the op takes that instead. The bodies materialise every group's candidates and
+attention maps, so they are slow and large; window and sample have the values 8 and 16 that version 1 defines.
+"""
+
+from __future__ import annotations
+
+import onnx
+from onnx import FunctionProto, ModelProto
+
+from .dynamic_knn import BISECTIONS
+from .translation import DOMAIN, VERSION
+
+# BitwiseAnd and Split's num_outputs came with 18; later opsets leave every op used here as it is.
+LOWEST_OPSET = 18
+
+# N, G and the halves and quarters of H and W in groups, from the int64 shape of an N×H×W×C map.
+_SIZES = """
+    n, h, w, c = Split <axis = 0, num_outputs = 4> (shape)
+    eight = Constant <value_ints = [8]> ()
+    sixteen = Constant <value_ints = [16]> ()
+    nodes = Constant <value_ints = [64]> ()
+    fan = Constant <value_ints = [256]> ()
+    rows = Div (h, eight)
+    cols = Div (w, eight)
+    groups = Mul (rows, cols)
+    local = Constant <value_int = 0> ()
+    kind = Constant <value_int: int = @sampling> ()
+    is_local = Equal (kind, local)
+"""
+
+
+def _query_groups(x: str, out: str, channels: str) -> str:
+    """N×H×W×channels → N×G×64×channels; `channels` names an int64 tensor of one element."""
+    return f"""
+    {out} = If (is_local) <
+        then_branch = {out}_local () => ({out}_then) {{
+            {out}_s0 = Concat <axis = 0> (n, rows, eight, cols, eight, {channels})
+            {out}_g0 = Reshape ({x}, {out}_s0)
+            {out}_t0 = Transpose <perm = [0, 1, 3, 2, 4, 5]> ({out}_g0)
+            {out}_f0 = Concat <axis = 0> (n, groups, nodes, {channels})
+            {out}_then = Reshape ({out}_t0, {out}_f0)
+        }},
+        else_branch = {out}_global () => ({out}_else) {{
+            {out}_s1 = Concat <axis = 0> (n, eight, rows, eight, cols, {channels})
+            {out}_g1 = Reshape ({x}, {out}_s1)
+            {out}_t1 = Transpose <perm = [0, 2, 4, 1, 3, 5]> ({out}_g1)
+            {out}_f1 = Concat <axis = 0> (n, groups, nodes, {channels})
+            {out}_else = Reshape ({out}_t1, {out}_f1)
+        }}
+    >
+"""
+
+
+def _candidate_groups(x: str, out: str, channels: str) -> str:
+    """N×H×W×channels → N×G×256×channels; a local window is two neighbouring blocks of 8 in both directions."""
+    return f"""
+    {out} = If (is_local) <
+        then_branch = {out}_local () => ({out}_then) {{
+            {out}_pads = Constant <value_ints = [0, 4, 4, 0, 0, 4, 4, 0]> ()
+            {out}_padded = Pad ({x}, {out}_pads)
+            {out}_one = Constant <value_ints = [1]> ()
+            {out}_zero = Constant <value_ints = [0]> ()
+            {out}_end = Constant <value_ints = [9223372036854775807]> ()
+            {out}_rows1 = Add (rows, {out}_one)
+            {out}_cols1 = Add (cols, {out}_one)
+            {out}_s0 = Concat <axis = 0> (n, {out}_rows1, eight, {out}_cols1, eight, {channels})
+            {out}_blocks = Reshape ({out}_padded, {out}_s0)
+            {out}_axis1 = Constant <value_ints = [1]> ()
+            {out}_axis3 = Constant <value_ints = [3]> ()
+            {out}_upper = Slice ({out}_blocks, {out}_zero, rows, {out}_axis1)
+            {out}_lower = Slice ({out}_blocks, {out}_one, {out}_end, {out}_axis1)
+            {out}_bands = Concat <axis = 2> ({out}_upper, {out}_lower)
+            {out}_left = Slice ({out}_bands, {out}_zero, cols, {out}_axis3)
+            {out}_right = Slice ({out}_bands, {out}_one, {out}_end, {out}_axis3)
+            {out}_windows = Concat <axis = 4> ({out}_left, {out}_right)
+            {out}_t0 = Transpose <perm = [0, 1, 3, 2, 4, 5]> ({out}_windows)
+            {out}_f0 = Concat <axis = 0> (n, groups, fan, {channels})
+            {out}_then = Reshape ({out}_t0, {out}_f0)
+        }},
+        else_branch = {out}_global () => ({out}_else) {{
+            {out}_half_rows = Div (h, sixteen)
+            {out}_half_cols = Div (w, sixteen)
+            {out}_s1 = Concat <axis = 0> (n, sixteen, {out}_half_rows, sixteen, {out}_half_cols, {channels})
+            {out}_grids = Reshape ({x}, {out}_s1)
+            {out}_t1 = Transpose <perm = [0, 2, 4, 1, 3, 5]> ({out}_grids)
+            {out}_twice = Constant <value_ints = [1, 2, 2, 1, 1, 1]> ()
+            {out}_tiled = Tile ({out}_t1, {out}_twice)
+            {out}_f1 = Concat <axis = 0> (n, groups, fan, {channels})
+            {out}_else = Reshape ({out}_tiled, {out}_f1)
+        }}
+    >
+"""
+
+
+def _unit(x: str, out: str) -> str:
+    """Vectors along the last axis divided by their norm, the norm floored at 1e-12."""
+    return f"""
+    {out}_norm = ReduceL2 <keepdims = 1> ({x}, last)
+    {out}_floored = Max ({out}_norm, tiny)
+    {out} = Div ({x}, {out}_floored)
+"""
+
+
+# The 32 bits of a word as an int32 constant; bit 31 is the sign.
+_POWERS = ", ".join(str(1 << bit) for bit in range(31)) + f", {-(1 << 31)}"
+_BITS = f"bits = Constant <value = int32[32] {{{_POWERS}}}> ()"
+
+
+def _bisection(step: int) -> str:
+    """One halving of [low, high] around the threshold, all N×G×64×1."""
+    now, then = f"_{step}", f"_{step + 1}"
+    return f"""
+    above{now} = Greater (similarity, t{now})
+    ones{now} = Cast <to = 1> (above{now})
+    count{now} = ReduceSum <keepdims = 1> (ones{now}, last)
+    many{now} = Greater (count{now}, budget)
+    low{then} = Where (many{now}, t{now}, low{now})
+    high{then} = Where (many{now}, high{now}, t{now})
+    sum{now} = Add (low{then}, high{then})
+    t{then} = Mul (sum{now}, half)
+"""
+
+
+_DYNAMIC_KNN = f"""
+DynamicKnn <sampling, window, sample, plugin_namespace, plugin_version> (x, complexity) => (graph)
+{{
+    shape = Shape (x)
+    {_SIZES}
+    last = Constant <value_ints = [-1]> ()
+    tiny = Constant <value = float {{1e-12}}> ()
+    half = Constant <value = float {{0.5}}> ()
+    one_channel = Constant <value_ints = [1]> ()
+
+    {_query_groups("complexity", "d", "one_channel")}
+    node_axis = Constant <value_ints = [2]> ()
+    d_sum = ReduceSum <keepdims = 1> (d, node_axis)
+    d_share = Div (d, d_sum)
+    edges = Constant <value = float {{4096}}> ()
+    fewest = Constant <value = float {{1}}> ()
+    most = Constant <value = float {{256}}> ()
+    share = Mul (d_share, edges)
+    budget = Clip (share, fewest, most)
+
+    x32 = Cast <to = 1> (x)
+    {_unit("x32", "unit")}
+    {_query_groups("unit", "query", "c")}
+    {_candidate_groups("unit", "candidate", "c")}
+    candidate_t = Transpose <perm = [0, 1, 3, 2]> (candidate)
+    similarity = MatMul (query, candidate_t)
+    low_0 = ReduceMin <keepdims = 1> (similarity, last)
+    t_0 = ReduceMean <keepdims = 1> (similarity, last)
+    high_0 = Constant <value = float {{1}}> ()
+    {"".join(_bisection(step) for step in range(BISECTIONS))}
+    chosen = Greater (similarity, t_{BISECTIONS})
+
+    {_BITS}
+    mask = Cast <to = 6> (chosen)
+    by_word = Constant <value_ints = [0, 0, 0, 8, 32]> ()
+    words = Reshape (mask, by_word)
+    weighted = Mul (words, bits)
+    graph = ReduceSum <keepdims = 0> (weighted, last)
+}}
+"""
+
+_SCATTER_AGGREGATE = f"""
+ScatterAggregate <sampling, window, sample, plugin_namespace, plugin_version> (q, kv, graph, bias, scale) => (out)
+{{
+    shape = Shape (q)
+    {_SIZES}
+    last = Constant <value_ints = [-1]> ()
+    tiny = Constant <value = float {{1e-12}}> ()
+    heads = Shape (scale)
+    width = Div (c, heads)
+    c_twice = Add (c, c)
+
+    q32 = Cast <to = 1> (q)
+    kv32 = Cast <to = 1> (kv)
+    {_query_groups("q32", "queries", "c")}
+    {_candidate_groups("kv32", "candidates", "c_twice")}
+    keys, values = Split <axis = 3, num_outputs = 2> (candidates)
+    query_split = Concat <axis = 0> (n, groups, nodes, heads, width)
+    candidate_split = Concat <axis = 0> (n, groups, fan, heads, width)
+    query_heads = Reshape (queries, query_split)
+    key_heads = Reshape (keys, candidate_split)
+    value_heads = Reshape (values, candidate_split)
+    {_unit("query_heads", "query_unit")}
+    {_unit("key_heads", "key_unit")}
+    query_t = Transpose <perm = [0, 1, 3, 2, 4]> (query_unit)
+    key_t = Transpose <perm = [0, 1, 3, 4, 2]> (key_unit)
+    value_t = Transpose <perm = [0, 1, 3, 2, 4]> (value_heads)
+    similarity = MatMul (query_t, key_t)
+
+    {_BITS}
+    word_axis = Constant <value_ints = [4]> ()
+    words = Unsqueeze (graph, word_axis)
+    masked = BitwiseAnd (words, bits)
+    none = Constant <value = int32 {{0}}> ()
+    unset = Equal (masked, none)
+    as_mask = Constant <value_ints = [0, 0, 1, 64, 256]> ()
+    head_axis = Constant <value_ints = [2]> ()
+    flat_shape = Concat <axis = 0> (n, groups, nodes, fan)
+    flat = Reshape (unset, flat_shape)
+    no_edge = Unsqueeze (flat, head_axis)
+    zero = Constant <value = float {{0}}> ()
+    hundred = Constant <value = float {{-100}}> ()
+    penalty = Where (no_edge, hundred, zero)
+
+    penalised = Add (similarity, penalty)
+    matrix_axes = Constant <value_ints = [1, 2]> ()
+    scales = Unsqueeze (scale, matrix_axes)
+    scaled = Mul (penalised, scales)
+    logits = Add (scaled, bias)
+    weights = Softmax <axis = -1> (logits)
+    attended = MatMul (weights, value_t)
+    by_node = Transpose <perm = [0, 1, 3, 2, 4]> (attended)
+    grid_shape = Concat <axis = 0> (n, rows, cols, eight, eight, c)
+    grid = Reshape (by_node, grid_shape)
+    placed = If (is_local) <
+        then_branch = place_local () => (placed_then) {{
+            placed_then = Transpose <perm = [0, 1, 3, 2, 4, 5]> (grid)
+        }},
+        else_branch = place_global () => (placed_else) {{
+            placed_else = Transpose <perm = [0, 3, 1, 4, 2, 5]> (grid)
+        }}
+    >
+    out32 = Reshape (placed, shape)
+    out = CastLike (out32, q)
+}}
+"""
+
+
+def function_bodies(opset: int) -> list[FunctionProto]:
+    """The functions `glic::DynamicKnn` and `glic::ScatterAggregate` of standard ONNX ops, for one version of those."""
+    if opset < LOWEST_OPSET:
+        raise ValueError(
+            f"function bodies of the glic ops: opset {opset}, expected {LOWEST_OPSET} or later: export again"
+        )
+    header = f'<opset_import: ["" : {opset}], domain: "{DOMAIN}">'
+    return [onnx.parser.parse_function(header + text) for text in (_DYNAMIC_KNN, _SCATTER_AGGREGATE)]
+
+
+def attach_functions(model: ModelProto) -> None:
+    """Add the function bodies of the ops to a model, in place, replacing earlier ones. The last step of an export."""
+    versions = {opset.domain: opset.version for opset in model.opset_import}
+    bodies = function_bodies(versions.get("", LOWEST_OPSET))
+    names = {body.name for body in bodies}
+    kept = [f for f in model.functions if f.domain != DOMAIN or f.name not in names]
+    del model.functions[:]
+    model.functions.extend([*kept, *bodies])
+    if DOMAIN not in versions:
+        model.opset_import.append(onnx.helper.make_opsetid(DOMAIN, VERSION))
