@@ -1,0 +1,237 @@
+"""What a GLIC checkpoint holds: its configuration, read from tensor shapes, and every key with its shape.
+
+Source: the published network (CVPR 2026, arXiv 2603.25316); `docs/network.md` describes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+Shape = tuple[int, ...]
+
+STAGE_BLOCKS = 3  # GatedTransformCNN blocks of the half-scale stages
+CONTEXT_BLOCKS = 3  # blocks of a channel context and of a parameter aggregation network
+FFN_RATIO = 4
+HYPER_RATIO = 2
+GFA_RATIOS = {"g_a.g2": 4, "g_a.g3": 2, "g_s.g1": 2, "g_s.g2": 4}
+COORDS_HIDDEN = 512  # width of the network that makes the relative position bias
+
+
+@dataclass(frozen=True)
+class GraphConfig:
+    """One graph feature aggregation: its place, width, number of blocks and heads."""
+
+    name: str
+    channels: int
+    depth: int
+    heads: int
+
+
+@dataclass(frozen=True)
+class Config:
+    """A network's dimensions, all read from the checkpoint's shapes.
+
+    widths: channels at 1/2, 1/4 and 1/8 scale; latent: channels M of y; hyper: channels N of z;
+    groups: channels of each slice of y; window, sample: sides of a query group and of its candidate grid.
+    """
+
+    widths: tuple[int, int, int]
+    latent: int
+    hyper: int
+    groups: tuple[int, ...]
+    graphs: tuple[GraphConfig, ...]
+    window: int
+    sample: int
+
+    def graph(self, name: str) -> GraphConfig:
+        return next(g for g in self.graphs if g.name == name)
+
+    def context_widths(self, k: int) -> list[int]:
+        """Channels along the channel context of slice k >= 1: input, inner widths, output."""
+        return _ramp(sum(self.groups[:k]), 2 * self.groups[k], self.hyper)
+
+    def parameter_widths(self, k: int) -> list[int]:
+        """Channels along the parameter aggregation of slice k: input, inner widths, output."""
+        spatial_and_channel = 2 * self.groups[k] * (1 + (k > 0))
+        return _ramp(spatial_and_channel + 2 * self.hyper, 2 * self.groups[k], 2 * self.hyper)
+
+    def as_dict(self) -> dict[str, object]:
+        return asdict(self)
+
+
+def _ramp(first: int, last: int, floor: int) -> list[int]:
+    inner = np.linspace(first, last, CONTEXT_BLOCKS + 1).astype(int).tolist()
+    return [first, *(max(width, floor) for width in inner[1:-1]), last]
+
+
+def read_config(shapes: Mapping[str, Shape]) -> Config:
+    """Configuration from a checkpoint's shapes. Raises KeyError where a tensor that it needs is missing."""
+    groups = []
+    while (key := f"latent_codec.y.latent_codec.y{len(groups)}.context_prediction.weight") in shapes:
+        groups.append(shapes[key][1])
+    graphs = []
+    for name in GFA_RATIOS:
+        prefix = f"{name}.residual_group.blocks."
+        depth = 1 + max((int(k[len(prefix) :].split(".")[0]) for k in shapes if k.startswith(prefix)), default=-1)
+        heads, channels = shapes[f"{prefix}0.grapher.logit_scale"][0], shapes[f"{prefix}0.norm1.weight"][0]
+        graphs.append(GraphConfig(name, channels, depth, heads))
+    nodes, candidates = shapes["g_a.g2.residual_group.blocks.0.grapher.relative_position_index"]
+    return Config(
+        widths=(shapes["g_a.down0.weight"][0], shapes["g_a.down1.weight"][0], shapes["g_a.down2.weight"][0]),
+        latent=shapes["g_a.down3.weight"][0],
+        hyper=shapes["latent_codec.hyper.h_a.0.weight"][0],
+        groups=tuple(groups),
+        graphs=tuple(graphs),
+        window=round(nodes**0.5),
+        sample=round(candidates**0.5),
+    )
+
+
+def expected_shapes(config: Config) -> dict[str, Shape | None]:
+    """Every key of a checkpoint of this configuration with its shape; None: entropy tables, empty or filled."""
+    return dict(_network(config))
+
+
+Entries = Iterator[tuple[str, Shape | None]]
+
+
+def _under(prefix: str, entries: Entries) -> Entries:
+    for name, shape in entries:
+        yield f"{prefix}.{name}", shape
+
+
+def _weighted(shape: Shape, bias: bool = True) -> Entries:
+    yield "weight", shape
+    if bias:
+        yield "bias", shape[:1]
+
+
+def _conv(prefix: str, inputs: int, outputs: int, kernel: int, bias: bool = True) -> Entries:
+    return _under(prefix, _weighted((outputs, inputs, kernel, kernel), bias))
+
+
+def _norm(prefix: str, channels: int) -> Entries:
+    return _under(prefix, _weighted((channels,)))
+
+
+def _ffn(prefix: str, channels: int, ratio: int) -> Entries:
+    yield from _conv(f"{prefix}.project_in", channels, 2 * channels * ratio, 1, bias=False)
+    yield from _conv(f"{prefix}.project_out", channels * ratio, channels, 1, bias=False)
+
+
+def _gated_transform(prefix: str, inputs: int, outputs: int, ratio: int) -> Entries:
+    yield from _norm(f"{prefix}.norm2", outputs)
+    yield from _conv(f"{prefix}.mixer.conv1.0", inputs, inputs, 1)
+    yield from _conv(f"{prefix}.mixer.depth_conv", 1, inputs, 5)
+    yield from _conv(f"{prefix}.mixer.conv2", inputs, outputs, 1)
+    if inputs != outputs:
+        yield from _conv(f"{prefix}.mixer.adaptor", inputs, outputs, 1)
+    yield from _ffn(f"{prefix}.mlp", outputs, ratio)
+
+
+def _parameter_aggregation(prefix: str, inputs: int, outputs: int) -> Entries:
+    yield from _norm(f"{prefix}.norm2", outputs)
+    yield from _conv(f"{prefix}.mixer", inputs, outputs, 1)
+    yield from _ffn(f"{prefix}.mlp", outputs, FFN_RATIO)
+
+
+def _graph_block(config: Config, graph: GraphConfig, ratio: int) -> Entries:
+    c, hidden = graph.channels, graph.channels * ratio
+    reach = config.window + config.sample - 1
+    yield from _norm("norm1", c)
+    yield "grapher.logit_scale", (graph.heads, 1, 1)
+    yield "grapher.relative_coords_table", (1, reach, reach, 2)
+    yield "grapher.relative_position_index", (config.window**2, config.sample**2)
+    yield from _under("grapher.proj_group", _weighted((c, c)))
+    yield from _under("grapher.proj_sample", _weighted((2 * c, c)))
+    yield from _under("grapher.proj", _weighted((c, c)))
+    yield from _under("grapher.cpb_mlp.0", _weighted((COORDS_HIDDEN, 2)))
+    yield from _under("grapher.cpb_mlp.2", _weighted((graph.heads, COORDS_HIDDEN), bias=False))
+    yield from _norm("norm2", c)
+    yield from _conv("mlp.project_in", c, 2 * hidden, 1, bias=False)
+    yield from _conv("mlp.conv", 1, 2 * hidden, 3, bias=False)
+    yield from _conv("mlp.project_out", hidden, c, 1, bias=False)
+
+
+def _analysis(config: Config) -> Entries:
+    chain = [3, *config.widths, config.latent]
+    for i, (inputs, outputs) in enumerate(zip(chain, chain[1:], strict=False)):
+        yield from _conv(f"down{i}", inputs, outputs, 3)
+        yield f"AuxT_enc.{i}.scaling_factors", (1, 1, 4 * inputs)
+        for band in ("ll", "lh", "hl", "hh"):
+            yield f"AuxT_enc.{i}.dwt.w_{band}", (1, 1, 2, 2)
+        yield from _under(f"AuxT_enc.{i}.OLP.linear", _weighted((outputs, 4 * inputs)))
+    for i in range(STAGE_BLOCKS):
+        yield from _gated_transform(f"g1.{i}", config.widths[0], config.widths[0], FFN_RATIO)
+
+
+def _synthesis(config: Config) -> Entries:
+    chain = [config.latent, *config.widths[::-1], 3]
+    for i, (inputs, outputs) in enumerate(zip(chain, chain[1:], strict=False)):
+        yield from _conv(f"up{i}.0", inputs, 4 * outputs, 3)
+        yield f"AuxT_dec.{i}.scaling_factors", (1, 1, 4 * outputs)
+        yield f"AuxT_dec.{i}.idwt.filters", (4, 1, 2, 2)
+        yield from _under(f"AuxT_dec.{i}.OLP.linear", _weighted((4 * outputs, inputs)))
+    for i in range(STAGE_BLOCKS):
+        yield from _gated_transform(f"g3.{i}", config.widths[0], config.widths[0], FFN_RATIO)
+
+
+def _hyper(config: Config) -> Entries:
+    m, n = config.latent, config.hyper
+    yield from _conv("h_a.0", m, n, 3)
+    yield from _conv("h_a.3", n, n, 3)
+    yield from _conv("h_a.6", n, n, 3)
+    yield from _conv("h_s.0.0", n, 4 * n, 3)
+    yield from _conv("h_s.3.0", n, 4 * n, 3)
+    yield from _conv("h_s.6", n, 2 * n, 3)
+    for side in ("h_a", "h_s"):
+        for i in (1, 2, 4, 5):
+            yield from _gated_transform(f"{side}.{i}", n, n, HYPER_RATIO)
+    widths = (1, 3, 3, 3, 3, 1)
+    yield "entropy_bottleneck.quantiles", (n, 1, 3)
+    yield "entropy_bottleneck.target", (3,)
+    yield "entropy_bottleneck.likelihood_lower_bound.bound", (1,)
+    for i, (inputs, outputs) in enumerate(zip(widths, widths[1:], strict=False)):
+        yield f"entropy_bottleneck.matrices.{i}", (n, outputs, inputs)
+        yield f"entropy_bottleneck.biases.{i}", (n, outputs, 1)
+        if i < 4:
+            yield f"entropy_bottleneck.factors.{i}", (n, outputs, 1)
+    yield from _tables("entropy_bottleneck")
+
+
+def _tables(prefix: str) -> Entries:
+    for name in ("_offset", "_quantized_cdf", "_cdf_length"):
+        yield f"{prefix}.{name}", None
+
+
+def _slice(config: Config, k: int) -> Entries:
+    group = config.groups[k]
+    gaussian = f"latent_codec.y{k}.y.gaussian_conditional"
+    yield from _conv(f"latent_codec.y{k}.context_prediction", group, 2 * group, 5)
+    yield f"latent_codec.y{k}.context_prediction.mask", (2 * group, group, 5, 5)
+    widths = config.parameter_widths(k)
+    for i, (inputs, outputs) in enumerate(zip(widths, widths[1:], strict=False)):
+        yield from _parameter_aggregation(f"latent_codec.y{k}.entropy_parameters.{2 * i}", inputs, outputs)
+    for name in ("scale_bound", "likelihood_lower_bound.bound", "lower_bound_scale.bound"):
+        yield f"{gaussian}.{name}", (1,)
+    yield f"{gaussian}.scale_table", None
+    yield from _tables(gaussian)
+    if k > 0:
+        widths = config.context_widths(k)
+        for i, (inputs, outputs) in enumerate(zip(widths, widths[1:], strict=False)):
+            yield from _gated_transform(f"channel_context.y{k}.{2 * i}", inputs, outputs, FFN_RATIO)
+
+
+def _network(config: Config) -> Entries:
+    yield from _under("g_a", _analysis(config))
+    yield from _under("g_s", _synthesis(config))
+    for graph in config.graphs:
+        for i in range(graph.depth):
+            block = _graph_block(config, graph, GFA_RATIOS[graph.name])
+            yield from _under(f"{graph.name}.residual_group.blocks.{i}", block)
+    yield from _under("latent_codec.hyper", _hyper(config))
+    for k in range(len(config.groups)):
+        yield from _under("latent_codec.y", _slice(config, k))
