@@ -1,0 +1,52 @@
+"""GLIC learned image compression on production machines: `Codec(engine).encode(image)`, `.decode(data)`.
+
+Importing this package costs milliseconds: numpy, Pillow and the backends are loaded when a Codec is first named.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from .errors import (
+    BitstreamError,
+    CheckpointError,
+    EngineError,
+    GlicError,
+    ImageError,
+    LimitError,
+    ModelMismatchError,
+    PluginError,
+)
+from .limits import Limits
+
+if TYPE_CHECKING:
+    from .codec import Codec
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BitstreamError",
+    "CheckpointError",
+    "Codec",
+    "EngineError",
+    "GlicError",
+    "ImageError",
+    "LimitError",
+    "Limits",
+    "ModelMismatchError",
+    "PluginError",
+    "__version__",
+]
+
+_LAZY = {"Codec": ".codec"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_LAZY[name], __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,45 @@
+"""Writing files so that nobody ever sees half of one."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+
+@contextlib.contextmanager
+def atomic_writer(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """A binary file that appears under `path`, whole, when the block ends, and not at all when the block raises.
+
+    It is written beside its target under a hidden name, synced, then renamed over it; a symbolic link is followed. What
+    exists and is no regular file (a pipe, a device) cannot be replaced and is written to directly. Raises OSError.
+    """
+    target = Path(os.path.realpath(path))
+    if target.exists() and not target.is_file():
+        with open(target, "wb") as stream:
+            yield stream
+        return
+    partial = target.with_name(f".{target.name[:200]}.{secrets.token_hex(4)}.part")
+    try:
+        stream = open(partial, "xb")  # noqa: SIM115
+    except OSError as error:
+        error.filename = os.fspath(path)  # the user asked for this name, not for the hidden one
+        raise
+    try:
+        with stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(partial, target)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def atomic_write(path: str | os.PathLike[str], data: bytes | bytearray | memoryview) -> None:
+    """Write `data` to `path` as `atomic_writer` does."""
+    with atomic_writer(path) as stream:
+        stream.write(data)

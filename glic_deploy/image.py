@@ -1,0 +1,295 @@
+"""Pictures in and out: whatever a user has becomes uint8 RGB in sRGB, and decoded arrays become picture files.
+
+Nothing is guessed silently. What cannot be turned into opaque 8-bit sRGB without a choice that is the user's
+(transparency, floats, several frames) is refused with the choice spelled out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+from collections.abc import Iterator, Sequence
+from typing import IO, TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import __version__ as pillow_version
+
+from .errors import ImageError, LimitError
+from .files import atomic_writer
+from .limits import CODED_MULTIPLE, DEFAULT_LIMITS, Limits
+
+if TYPE_CHECKING:
+    from PIL.ImageCms import ImageCmsProfile
+
+Source = NDArray[Any] | Image.Image | str | os.PathLike[str] | IO[bytes]
+Background = Sequence[int]
+
+# Drawing programs rather than pictures: Pillow renders them with Ghostscript or the operating system.
+_VECTOR_FORMATS = frozenset({"EPS", "WMF"})
+# Here the first frame is the picture: the others of a multi-picture JPEG, as phones and cameras write it, are previews
+# and depth maps, those of a Photoshop file its layers.
+_FIRST_FRAME_FORMATS = frozenset({"MPO", "PSD"})
+# Mode I is 32 bits wide, but the readers of these formats fill 16 of them.
+_SIXTEEN_BIT_FORMATS = frozenset({"PNG", "PPM"})
+_SAVE_OPTIONS: dict[str, dict[str, Any]] = {
+    "JPEG": {"quality": 95, "subsampling": 0},
+    "WEBP": {"lossless": True},
+}
+
+
+def load_image(
+    source: Source, *, background: Background | None = None, limits: Limits = DEFAULT_LIMITS
+) -> NDArray[np.uint8]:
+    """A picture as C-contiguous uint8 (height, width, 3), sRGB; without a copy where `source` is that already.
+
+    Args:
+        source: an array, uint8 or uint16 (rounded to 8 bits), of shape (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) with
+            alpha last, any strides; or a PIL image, the path of a picture file, or a binary file that can seek.
+            Pictures of PIL and of files are turned upright (EXIF), and converted to sRGB when they have an ICC profile.
+        background: (r, g, b), each 0 to 255, on which transparent pixels are composited, in sRGB as browsers do it.
+            None: a picture that has any is refused.
+        limits: sizes to refuse, checked from the header before pixels are decoded.
+
+    Raises ImageError for what cannot be read or needs a decision of the caller's, LimitError for too large a picture.
+    """
+    colour = None if background is None else _check_background(background)
+    if isinstance(source, np.ndarray):
+        return _from_array(source, colour, limits)
+    if isinstance(source, Image.Image):
+        with _pillow_errors("the PIL image"):
+            return _from_pillow(source, colour, limits)
+    if not isinstance(source, (str, os.PathLike)) and not hasattr(source, "read"):
+        raise ImageError(
+            f"got a {type(source).__name__}, expected a numpy array, a PIL image, a path or a binary file; "
+            + (
+                "wrap the bytes of a picture file in io.BytesIO"
+                if isinstance(source, (bytes, bytearray, memoryview))
+                else "convert it with numpy.asarray"
+            )
+        )
+    name = os.fspath(source) if isinstance(source, (str, os.PathLike)) else getattr(source, "name", "the file")
+    with _pillow_errors(str(name)), Image.open(source) as image:
+        return _from_pillow(image, colour, limits)
+
+
+def pad(image: NDArray[np.uint8], multiple: int = CODED_MULTIPLE) -> NDArray[np.uint8]:
+    """`image` (height, width, 3) with its last row and column repeated until both sides are multiples of `multiple`.
+
+    Returns `image` itself when they are.
+    """
+    height, width = image.shape[:2]
+    bottom, right = -height % multiple, -width % multiple
+    if not bottom and not right:
+        return image
+    return np.pad(image, ((0, bottom), (0, right), (0, 0)), mode="edge")
+
+
+def save_image(
+    image: NDArray[np.uint8], target: str | os.PathLike[str] | BinaryIO, *, format: str | None = None
+) -> None:
+    """Write uint8 (height, width, 3) as a picture file, at high quality where the format is lossy; a path atomically.
+
+    Args:
+        image: the picture, sRGB.
+        target: a path, or a binary file.
+        format: Pillow's name of the format, such as "PNG". None: by the path's suffix, PNG for a file.
+
+    Raises ImageError for a format that cannot be written, OSError when the writing fails.
+    """
+    if isinstance(target, (str, os.PathLike)):
+        encoded = _encode_picture(image, format or _format_of(target))
+        with atomic_writer(target) as stream:
+            stream.write(encoded)
+    else:
+        target.write(_encode_picture(image, format or "PNG"))
+
+
+def _encode_picture(image: NDArray[np.uint8], format: str) -> memoryview:
+    format = format.upper()
+    Image.init()
+    if format not in Image.SAVE:
+        raise ImageError(f"cannot write pictures of format {format}; use one of PNG, TIFF, PPM, BMP, WEBP, JPEG")
+    encoded = io.BytesIO()
+    try:
+        Image.fromarray(image).save(encoded, format, **_SAVE_OPTIONS.get(format, {}))
+    except (OSError, ValueError) as error:
+        height, width = image.shape[:2]
+        raise ImageError(f"{format} cannot hold this picture of {width} x {height}: {error}; use PNG") from error
+    return encoded.getbuffer()
+
+
+def _format_of(path: str | os.PathLike[str]) -> str:
+    suffix = os.path.splitext(path)[1].lower()
+    formats = Image.registered_extensions()
+    if suffix not in formats:
+        raise ImageError(
+            f"{os.fspath(path)}: {f'suffix {suffix}' if suffix else 'a name without suffix'} says no picture format; "
+            "use one such as .png"
+        )
+    return formats[suffix]
+
+
+def _check_background(background: Background) -> NDArray[np.uint16]:
+    if len(background) != 3 or not all(isinstance(v, (int, np.integer)) and 0 <= v <= 255 for v in background):
+        raise ImageError(f"background is {background!r}, expected three integers of 0 to 255 such as (255, 255, 255)")
+    return np.array(background, np.uint16)
+
+
+@contextlib.contextmanager
+def _pillow_errors(name: str) -> Iterator[None]:
+    """Errors name the picture; whatever Pillow's readers raise on bad input becomes an ImageError or a LimitError."""
+    try:
+        yield
+    except (ImageError, LimitError) as error:
+        raise type(error)(f"{name}: {error}") from error
+    except MemoryError:
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise LimitError(
+            f"{name}: {error}; this limit is Pillow's: if you trust the picture, raise PIL.Image.MAX_IMAGE_PIXELS too"
+        ) from error
+    except UnidentifiedImageError as error:
+        raise ImageError(
+            f"{name}: not a picture that Pillow {pillow_version} can read; convert it to PNG, or import the Pillow "
+            "plugin of its format first"
+        ) from error
+    except FileNotFoundError as error:
+        raise ImageError(f"{name}: no such file; check the path") from error
+    except Exception as error:
+        raise ImageError(f"{name}: cannot be read: {error or type(error).__name__}; get a whole copy of it") from error
+
+
+def _from_array(array: NDArray[Any], background: NDArray[np.uint16] | None, limits: Limits) -> NDArray[np.uint8]:
+    if array.dtype not in (np.uint8, np.uint16):
+        remedy = {
+            "b": "multiply by 255 as uint8: array.astype(numpy.uint8) * 255",
+            "f": "if 1.0 is white: numpy.rint(255 * array.clip(0, 1)).astype(numpy.uint8)",
+        }.get(array.dtype.kind, "convert to numpy.uint8")
+        raise ImageError(f"array has dtype {array.dtype}, expected uint8 or uint16; {remedy}")
+    if array.ndim == 2:
+        array = array[:, :, np.newaxis]
+    if array.ndim != 3 or array.shape[2] not in (1, 3, 4):
+        remedy = "add or take one batch item at a time" if array.ndim == 4 else "put channels last"
+        if array.ndim == 3 and array.shape[0] in (1, 3, 4):
+            remedy = "put channels last: numpy.moveaxis(array, 0, -1)"
+        raise ImageError(f"array has shape {array.shape}, expected (H, W), (H, W, 1), (H, W, 3) or (H, W, 4); {remedy}")
+    height, width, channels = array.shape
+    if not height or not width:
+        raise ImageError(f"array has shape {array.shape}, expected at least one pixel; check how it was cut")
+    limits.check_image(width, height)
+    pixels = _to_eight_bits(array)
+    if channels == 4:
+        return _composite(pixels[:, :, :3], pixels[:, :, 3], background)
+    return np.ascontiguousarray(np.broadcast_to(pixels, (height, width, 3)))
+
+
+def _from_pillow(image: Image.Image, background: NDArray[np.uint16] | None, limits: Limits) -> NDArray[np.uint8]:
+    width, height = image.size
+    if not width or not height:
+        raise ImageError(f"picture has {width} x {height} pixels, expected at least one; check how it was cut")
+    limits.check_image(width, height)
+    if image.format in _VECTOR_FORMATS:
+        raise ImageError(f"picture is a drawing ({image.format}), expected pixels; render it to PNG first")
+    if getattr(image, "is_animated", False) and image.format not in _FIRST_FRAME_FORMATS:
+        raise ImageError(
+            "picture has more than one frame, a .glic file holds one; choose it with PIL: image.seek(n), then pass "
+            "image.copy()"
+        )
+    if (image.mode == "I" and image.format not in _SIXTEEN_BIT_FORMATS) or image.mode in ("F", "LAB"):
+        raise ImageError(
+            f"picture has mode {image.mode}, whose range of values is not known; convert it to 8-bit RGB first"
+        )
+    colour, alpha = _split(ImageOps.exif_transpose(image))
+    profile = image.info.get("icc_profile")
+    srgb = _to_srgb(colour, profile) if profile else _as_mode(colour, "RGB")
+    pixels = np.asarray(srgb)
+    return pixels if alpha is None else _composite(pixels, np.asarray(alpha), background)
+
+
+def _split(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
+    """8-bit colour, of mode L, RGB or CMYK, and alpha, of mode L, if the picture has any."""
+    if image.mode.startswith("I"):
+        values = np.asarray(image).astype(np.uint16, copy=False)
+        key = image.info.get("transparency")
+        alpha = None if key is None else Image.fromarray(np.where(values == key, 0, 255).astype(np.uint8))
+        return Image.fromarray(_to_eight_bits(values)), alpha
+    grey = image.mode in ("1", "L", "LA")
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        return (rgba.getchannel("R") if grey else rgba.convert("RGB")), rgba.getchannel("A")
+    if image.mode == "CMYK":
+        return image, None
+    return _as_mode(image, "L" if grey else "RGB"), None
+
+
+def _as_mode(image: Image.Image, mode: str) -> Image.Image:
+    return image if image.mode == mode else image.convert(mode)
+
+
+def _to_eight_bits(array: NDArray[Any]) -> NDArray[np.uint8]:
+    """uint16 / 257, rounded to nearest (257 is odd: no ties); uint8 as it is."""
+    if array.dtype == np.uint8:
+        return array
+    return ((array.astype(np.uint32) + 128) // 257).astype(np.uint8)
+
+
+def _composite(
+    colour: NDArray[np.uint8], alpha: NDArray[np.uint8], background: NDArray[np.uint16] | None
+) -> NDArray[np.uint8]:
+    """`colour` (H, W, 3) over `background` by `alpha` (H, W), rounded to nearest; itself if all pixels are opaque."""
+    if alpha.min() == 255:
+        return np.ascontiguousarray(colour)
+    if background is None:
+        raise ImageError(
+            f"{100 * np.mean(alpha < 255):.3g} % of the pixels are transparent, expected an opaque picture; "
+            "choose what shows through: background=(255, 255, 255), on the command line --background white"
+        )
+    weight = alpha[:, :, np.newaxis].astype(np.uint16)
+    return ((colour * weight + background * (255 - weight) + 127) // 255).astype(np.uint8)
+
+
+def _to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
+    """RGB in sRGB from `image` (L, RGB or CMYK) in the colours of the ICC `profile`, relative colorimetric."""
+    from PIL import ImageCms
+
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        if source.profile.xcolor_space.strip() == "RGB":
+            image = _as_mode(image, "RGB")  # a grey picture may have a colour profile
+            if _is_srgb(source):
+                return image
+        return _cms(image, source)
+    except (ImageCms.PyCMSError, OSError, ValueError) as error:
+        raise ImageError(
+            f"the ICC colour profile ({len(profile):,} bytes) does not convert from {image.mode} to sRGB: {error}; "
+            "remove the profile if the colours are sRGB, or convert the picture with the program it came from"
+        ) from error
+
+
+def _cms(image: Image.Image, source: ImageCmsProfile) -> Image.Image:
+    from PIL import ImageCms
+
+    converted = ImageCms.profileToProfile(
+        image,
+        source,
+        ImageCms.createProfile("sRGB"),
+        renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
+        outputMode="RGB",
+        flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
+    )
+    assert converted is not None  # inPlace is False
+    return converted
+
+
+def _is_srgb(source: ImageCmsProfile) -> bool:
+    """Whether `source` is sRGB under whatever name: it moves no colour of a 17 x 17 x 17 lattice by more than a level.
+
+    Such pictures keep their exact values.
+    """
+    levels = np.linspace(0, 255, 17).astype(np.uint8)
+    lattice = np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(17, 17 * 17, 3)
+    moved = np.asarray(_cms(Image.fromarray(lattice), source))
+    return bool(np.abs(moved.astype(np.int16) - lattice).max() <= 1)
