@@ -163,7 +163,7 @@ def _pillow_errors(name: str) -> Iterator[None]:
 
 
 def _from_array(array: NDArray[Any], background: NDArray[np.uint16] | None, limits: Limits) -> NDArray[np.uint8]:
-    if array.dtype not in (np.uint8, np.uint16):
+    if array.dtype.newbyteorder("=") not in (np.uint8, np.uint16):
         remedy = {
             "b": "multiply by 255 as uint8: array.astype(numpy.uint8) * 255",
             "f": "if 1.0 is white: numpy.rint(255 * array.clip(0, 1)).astype(numpy.uint8)",

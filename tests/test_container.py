@@ -114,10 +114,9 @@ def test_noise_never_escapes_the_error_tree(noise):
     for data in (noise, b"GLIC\x01\x00" + noise, with_checksum(b"GLIC\x01\x01" + noise)):
         try:
             file = parse(data)
-        except GlicError as error:
-            assert len(str(error)) > 20
-        else:
-            assert pack(file.header, file.payload, file.symbol_checksum) == data
+        except GlicError:
+            continue
+        assert pack(file.header, file.payload, file.symbol_checksum) == data
 
 
 @pytest.mark.parametrize(
