@@ -1,0 +1,226 @@
+"""The native range coder: passes of int16 symbols under uint8 table indexes to bytes, and back.
+
+A thin face of `librans` (plugins_cpp/rans/README.md describes the stream). Arrays go in and out without a copy, and
+every native call releases the GIL: threads may share a CdfTables, each with encoders and decoders of its own.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import enum
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import BitstreamError, GlicError
+from ..native import load
+
+
+class CoderError(GlicError, ValueError):
+    """Tables, symbols, indexes or settings do not have the form that the range coder takes."""
+
+
+class InstructionSet(enum.IntEnum):
+    """A code path of the coder; all of them write and read the same bytes."""
+
+    BEST = 0
+    SCALAR = 1
+    AVX2 = 2
+    AVX512 = 3
+
+    def available(self) -> bool:
+        """Whether this CPU and this build of the library have it."""
+        return int(_library().rans_isa_check(self)) == _OK
+
+
+# rans_status of rans.h.
+_OK, _OUT_OF_MEMORY, _BAD_TABLES, _BAD_INDEX, _BAD_ARGUMENT, _BAD_CALL, _UNSUPPORTED, _CORRUPT = range(8)
+
+
+class CdfTables:
+    """Integer CDF tables of 16-bit precision, prepared for coding; immutable.
+
+    cdfs: int32 (T, L), T at most 256. Row r has lengths[r] entries, strictly increasing from 0 to 65536, and anything
+    after them. Its slot v, below lengths[r] - 2, is the symbol offsets[r] + v; its last slot is the escape, by which
+    any other int16 is coded. lengths, offsets: int32 (T,). Raises CoderError naming the first row that is not so.
+    """
+
+    def __init__(
+        self, cdfs: npt.NDArray[np.int32], lengths: npt.NDArray[np.int32], offsets: npt.NDArray[np.int32]
+    ) -> None:
+        for name, array, axes in (("cdfs", cdfs, 2), ("lengths", lengths, 1), ("offsets", offsets, 1)):
+            if array.dtype != np.int32 or array.ndim != axes:
+                raise CoderError(f"{name} must be int32 with {axes} axes, got {array.dtype} of shape {array.shape}")
+        if not len(cdfs) == len(lengths) == len(offsets):
+            raise CoderError(f"one length and one offset a row: got {cdfs.shape}, {lengths.shape}, {offsets.shape}")
+        cdfs, lengths, offsets = (np.ascontiguousarray(array) for array in (cdfs, lengths, offsets))
+        self.rows = len(cdfs)
+        bad_row = ctypes.c_size_t()
+
+        def create(handle: Any) -> int:
+            status = _library().rans_tables_create(
+                cdfs.ctypes.data, cdfs.shape[1], lengths.ctypes.data, offsets.ctypes.data, self.rows, handle,
+                ctypes.byref(bad_row),
+            )  # fmt: skip
+            return int(status)
+
+        try:
+            self._native = _Handle(create, "rans_tables_destroy")
+        except CoderError:
+            r = bad_row.value
+            if r >= self.rows:
+                raise CoderError(f"1 to 256 CDF rows can be coded with, got {self.rows}") from None
+            raise CoderError(
+                f"CDF row {r} is not valid: length {lengths[r]} of at most {cdfs.shape[1]}, offset {offsets[r]}; "
+                "it must have 3 or more entries, strictly increasing from 0 to 65536, and symbols within int16"
+            ) from None
+
+    def ideal_bits(self, symbols: npt.NDArray[np.int16], indexes: npt.NDArray[np.uint8]) -> float:
+        """Sum of -log2 of the tables' probabilities of the symbols, and the bits that their escapes carry."""
+        symbols, indexes = _symbols_of(symbols, indexes)
+        bits = ctypes.c_double()
+        status = _library().rans_tables_ideal_bits(
+            self._native.pointer, symbols.ctypes.data, indexes.ctypes.data, symbols.size, ctypes.byref(bits)
+        )
+        _check(status, self.rows)
+        return bits.value
+
+
+class Encoder:
+    """Writes one stream: push every pass in the order of decoding, then finish.
+
+    isa forces a code path. Not for several threads at a time.
+    """
+
+    def __init__(self, *, isa: InstructionSet = InstructionSet.BEST) -> None:
+        self._native = _Handle(lambda handle: int(_library().rans_encoder_create(isa, handle)), "rans_encoder_destroy")
+
+    def push(self, tables: CdfTables, symbols: npt.NDArray[np.int16], indexes: npt.NDArray[np.uint8]) -> None:
+        """Add a pass: symbols int16 and indexes uint8 of one shape, coded in C order.
+
+        Nothing that is given is kept. Raises CoderError on other dtypes, differing shapes, or an index without a table.
+        """
+        symbols, indexes = _symbols_of(symbols, indexes)
+        status = _library().rans_encoder_push(
+            self._native.pointer, tables._native.pointer, symbols.ctypes.data, indexes.ctypes.data, symbols.size
+        )
+        _check(status, tables.rows)
+
+    def finish(self, *, lanes: int | None = None) -> bytes:
+        """The stream. lanes (1, 2, 4, 8, 16, 32) is chosen by its size unless given; a short stream has one anyway."""
+        if lanes is not None and lanes not in (1, 2, 4, 8, 16, 32):
+            raise CoderError(f"the number of lanes is 1, 2, 4, 8, 16 or 32, got {lanes}")
+        data, size = ctypes.c_void_p(), ctypes.c_size_t()
+        status = _library().rans_encoder_finish(
+            self._native.pointer, lanes or 0, ctypes.byref(data), ctypes.byref(size)
+        )
+        _check(status)
+        return ctypes.string_at(data.value or 0, size.value)
+
+
+class Decoder:
+    """Reads one stream: decode every pass with the tables, indexes and size that it was encoded with, then finish.
+
+    data is any contiguous bytes-like object, and is copied. isa forces a code path. Any bytes are safe to give; those
+    that are no stream raise BitstreamError here, in decode, or in finish. Not for several threads at a time.
+    """
+
+    def __init__(
+        self, data: bytes | bytearray | memoryview | npt.NDArray[np.uint8], *, isa: InstructionSet = InstructionSet.BEST
+    ) -> None:
+        stream = np.frombuffer(data, dtype=np.uint8)
+
+        def create(handle: Any) -> int:
+            return int(_library().rans_decoder_create(stream.ctypes.data, stream.size, isa, handle))
+
+        self._native = _Handle(create, "rans_decoder_destroy")
+
+    def decode(self, tables: CdfTables, indexes: npt.NDArray[np.uint8]) -> npt.NDArray[np.int16]:
+        """Symbols of the next pass, int16 of the shape of indexes (uint8).
+
+        Raises BitstreamError when the stream does not hold them; the decoder is then of no further use.
+        """
+        if indexes.dtype != np.uint8:
+            raise CoderError(f"indexes must be uint8, got {indexes.dtype}")
+        indexes = np.ascontiguousarray(indexes)
+        symbols = np.empty(indexes.shape, dtype=np.int16)
+        status = _library().rans_decoder_decode(
+            self._native.pointer, tables._native.pointer, indexes.ctypes.data, symbols.ctypes.data, symbols.size
+        )
+        if status == _BAD_INDEX:
+            raise BitstreamError(f"an index to decode with is {indexes.max()}, but there are {tables.rows} tables")
+        _check(status)
+        return symbols
+
+    def finish(self) -> None:
+        """Raises BitstreamError unless the stream ended exactly with the last pass."""
+        _check(_library().rans_decoder_finish(self._native.pointer))
+
+
+class _Handle:
+    """Owns a native object."""
+
+    def __init__(self, create: Callable[[Any], int], destroy: str) -> None:
+        self.pointer = ctypes.c_void_p()
+        self._destroy = getattr(_library(), destroy)
+        _check(create(ctypes.byref(self.pointer)))
+
+    def __del__(self) -> None:
+        if self.pointer:
+            self._destroy(self.pointer)
+
+
+def _symbols_of(
+    symbols: npt.NDArray[np.int16], indexes: npt.NDArray[np.uint8]
+) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.uint8]]:
+    if symbols.dtype != np.int16 or indexes.dtype != np.uint8:
+        raise CoderError(f"symbols must be int16 and indexes uint8, got {symbols.dtype} and {indexes.dtype}")
+    if symbols.shape != indexes.shape:
+        raise CoderError(f"symbols and indexes must have one shape, got {symbols.shape} and {indexes.shape}")
+    return np.ascontiguousarray(symbols), np.ascontiguousarray(indexes)
+
+
+def _check(status: int, rows: int = 0) -> None:
+    """Raise what a native status says."""
+    if status == _OK:
+        return
+    if status == _OUT_OF_MEMORY:
+        raise MemoryError("the range coder found no memory")
+    if status == _CORRUPT:
+        raise BitstreamError(
+            "the range-coded stream is cut or altered, or was written with other tables, indexes or passes; "
+            "decode the file that the encoder wrote, with the model that wrote it"
+        )
+    raise CoderError({
+        _BAD_TABLES: "the CDF tables are not valid",
+        _BAD_INDEX: f"an index is {rows} or more, but there are {rows} tables",
+        _BAD_CALL: "the coder has finished or failed before; make a new one",
+        _UNSUPPORTED: "this CPU lacks the instruction set asked for; use InstructionSet.BEST",
+    }[status])  # fmt: skip
+
+
+@cache
+def _library() -> ctypes.CDLL:
+    library = load("rans")
+    pointer, size = ctypes.c_void_p, ctypes.c_size_t
+    out = ctypes.POINTER(pointer)
+    for name, arguments in {
+        "rans_isa_check": [ctypes.c_int],
+        "rans_tables_create": [pointer, size, pointer, pointer, size, out, ctypes.POINTER(size)],
+        "rans_tables_ideal_bits": [pointer, pointer, pointer, size, ctypes.POINTER(ctypes.c_double)],
+        "rans_encoder_create": [ctypes.c_int, out],
+        "rans_encoder_push": [pointer, pointer, pointer, pointer, size],
+        "rans_encoder_finish": [pointer, ctypes.c_uint, out, ctypes.POINTER(size)],
+        "rans_decoder_create": [pointer, size, ctypes.c_int, out],
+        "rans_decoder_decode": [pointer, pointer, pointer, pointer, size],
+        "rans_decoder_finish": [pointer],
+    }.items():
+        function = getattr(library, name)
+        function.argtypes, function.restype = arguments, ctypes.c_int
+    for name in ("rans_tables_destroy", "rans_encoder_destroy", "rans_decoder_destroy"):
+        function = getattr(library, name)
+        function.argtypes, function.restype = [pointer], None
+    return library

@@ -1,0 +1,50 @@
+// The loops over rows of lanes, one set for each instruction set. This header is included by code compiled
+// for all of them.
+#ifndef RANS_KERNELS_H
+#define RANS_KERNELS_H
+
+#include <cstddef>
+#include <cstdint>
+
+#include "tables.h"
+
+namespace rans {
+
+constexpr unsigned kLaneLogs = 6;  // 1, 2, 4, 8, 16 or 32 lanes
+
+// How far past the end of the stream a kernel may read before it notices: a row's bytes and a vector's width.
+constexpr size_t kReadSlack = 128;
+// How far below its last written byte a kernel may write.
+constexpr size_t kWriteSlack = 64;
+
+// Decodes `rows` rows of all lanes. False when the stream is corrupt; then `symbols` is undefined, and `next`
+// too.
+using DecodeRows = bool (*)(const TableView& tables, const uint8_t* indexes, size_t rows, uint32_t* lanes,
+                            const uint8_t*& next, const uint8_t* end, int16_t* symbols);
+
+// Encodes `rows` rows of symbol entries, from the last to the first, writing downwards from `next`.
+using EncodeRows = void (*)(const uint32_t* entries, size_t rows, uint32_t* lanes, uint8_t*& next);
+
+// Finds each symbol's entry. True when a symbol is beyond its table (its entry is the escape's).
+using LookUp = bool (*)(const TableView& tables, const int16_t* symbols, const uint8_t* indexes, size_t count,
+                        uint32_t* entries);
+
+struct Kernels {
+    LookUp look_up;
+    DecodeRows decode_rows[kLaneLogs];  // by the logarithm of the number of lanes
+    EncodeRows encode_rows[kLaneLogs];
+};
+
+extern const Kernels scalar_kernels;
+#if defined(RANS_X86)
+extern const Kernels avx2_kernels;
+extern const Kernels avx512_kernels;
+#endif
+
+// Reads what the escaped symbols of one row (bits of `escaped`) carry. False when the stream is corrupt.
+bool decode_escapes(const TableView& tables, const uint8_t* indexes, uint32_t escaped, uint32_t* lanes,
+                    const uint8_t*& next, const uint8_t* end, int16_t* symbols);
+
+}  // namespace rans
+
+#endif

@@ -1,0 +1,55 @@
+// One lane: its state, and how bits and symbols go into it and come out.
+#ifndef RANS_STATE_H
+#define RANS_STATE_H
+
+#include <cstdint>
+
+#include "tables.h"
+
+namespace rans {
+
+// A state x of a running lane is in [kLow, kLow << 8); bytes are moved to and from the stream to keep it
+// there.
+constexpr int kLowBits = 23;
+constexpr uint32_t kLow = 1u << kLowBits;
+// What the encoder starts with and the decoder must end with. Every coding step makes it larger, and decoding
+// one more symbol than was coded makes it smaller: both are noticed.
+constexpr uint32_t kSentinel = 0xffff;
+
+constexpr unsigned kMaxLanes = 32;
+// What a lane other than the first holds where it is opened and closed: 1 and the three bytes that it took
+// over.
+constexpr unsigned kCarriedBytes = 3;
+constexpr uint32_t kCarriedMark = 1u << 24;
+
+// Reads bytes until x is large enough or there is none left.
+inline void refill(uint32_t& x, const uint8_t*& next, const uint8_t* end) {
+    while (x < kLow && next < end) x = x << 8 | *next++;
+}
+
+// The state before a symbol was coded, bytes not yet read.
+inline uint32_t pop_symbol(uint32_t x, uint32_t entry) {
+    return entry_frequency(entry) * (x >> kPrecision) + (x & (kTotal - 1)) - entry_start(entry);
+}
+
+inline uint32_t pop_bits(uint32_t& x, unsigned bits) {
+    const uint32_t value = x & ((1u << bits) - 1);
+    x >>= bits;
+    return value;
+}
+
+// Writes the bytes of x that leave no room for `bits` more bits, downwards from `next`.
+inline void push_bits(uint32_t& x, uint8_t*& next, uint32_t value, unsigned bits) {
+    for (; x >> (kLowBits + 8 - bits); x >>= 8) *--next = static_cast<uint8_t>(x);
+    x = x << bits | value;
+}
+
+inline void push_symbol(uint32_t& x, uint8_t*& next, uint32_t entry) {
+    const uint32_t frequency = entry_frequency(entry);
+    for (; x >> (kLowBits + 8 - kPrecision) >= frequency; x >>= 8) *--next = static_cast<uint8_t>(x);
+    x = x / frequency << kPrecision | (x % frequency + entry_start(entry));
+}
+
+}  // namespace rans
+
+#endif
