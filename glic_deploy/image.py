@@ -100,7 +100,7 @@ def save_image(
     Raises ImageError for a format that cannot be written, OSError when the writing fails.
     """
     if isinstance(target, (str, os.PathLike)):
-        encoded = _encode_picture(image, format or _format_of(target))
+        encoded = _encode_picture(image, format or format_of(target))
         with atomic_writer(target) as stream:
             stream.write(encoded)
     else:
@@ -121,7 +121,7 @@ def _encode_picture(image: NDArray[np.uint8], format: str) -> memoryview:
     return encoded.getbuffer()
 
 
-def _format_of(path: str | os.PathLike[str]) -> str:
+def format_of(path: str | os.PathLike[str]) -> str:
     suffix = os.path.splitext(path)[1].lower()
     formats = Image.registered_extensions()
     if suffix not in formats:
@@ -156,9 +156,9 @@ def _pillow_errors(name: str) -> Iterator[None]:
             f"{name}: not a picture that Pillow {pillow_version} can read; convert it to PNG, or import the Pillow "
             "plugin of its format first"
         ) from error
-    except FileNotFoundError as error:
-        raise ImageError(f"{name}: no such file; check the path") from error
     except Exception as error:
+        if isinstance(error, OSError) and error.errno is not None:  # the system's, not one of Pillow's
+            raise ImageError(f"{name}: {error.strerror}; check the path and its permissions") from error
         raise ImageError(f"{name}: cannot be read: {error or type(error).__name__}; get a whole copy of it") from error
 
 

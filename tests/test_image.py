@@ -292,9 +292,9 @@ class TestFiles:
         path.write_text("hello")
         with pytest.raises(ImageError, match=r"notes\.txt: not a picture"):
             load_image(path)
-        with pytest.raises(ImageError, match="no such file"):
+        with pytest.raises(ImageError, match="No such file"):
             load_image(tmp_path / "absent.png")
-        with pytest.raises(ImageError, match="directory"):
+        with pytest.raises(ImageError, match="Is a directory"):
             load_image(tmp_path)
 
     def test_size_is_refused_before_pixels_are_read(self):

@@ -1,0 +1,31 @@
+"""Examine this machine: versions, CPU, native libraries, backends; what is missing and what to type.
+
+With --engine, also encode and decode a small picture. Exit code 0: glic can code here.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from .. import __version__
+from . import exits, options, output
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    options.add_engine(parser, required=False)
+    parser.add_argument("--json", metavar="PATH", help="write it as JSON instead; -: to stdout")
+
+
+def run(args: argparse.Namespace) -> int:
+    from .. import doctor
+
+    report = doctor.examine()
+    if args.engine:
+        report += doctor.round_trip(args.engine, backend=args.backend, threads=args.threads)
+    healthy = doctor.can_code(report)
+    if args.json:
+        document = {"command": "doctor", "version": __version__, "healthy": healthy}
+        output.write_json(args.json, document | {"findings": [finding.as_dict() for finding in report]})
+    else:
+        print(doctor.as_text(report))
+    return exits.OK if healthy else exits.BAD_ENGINE

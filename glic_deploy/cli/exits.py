@@ -1,0 +1,65 @@
+"""How an error becomes a line on stderr, an entry in JSON and an exit code."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from ..errors import BitstreamError, EngineError, GlicError, ImageError, LimitError, ModelMismatchError
+
+OK, FAILED, USAGE, BAD_INPUT, WRONG_MODEL, OVER_LIMIT, BAD_ENGINE, FILE_SYSTEM = range(8)
+INTERRUPTED = 130
+
+TABLE = """\
+exit codes:
+  0    done
+  1    several files failed for different reasons, or an unexpected error
+  2    wrong arguments
+  3    a picture or .glic file that is damaged or not one
+  4    a .glic file of another model or arithmetic than the engine's
+  5    a picture or file above the limits, or out of memory
+  6    an engine bundle, backend or native library that is missing or does not work
+  7    a file that cannot be read or written
+  130  interrupted
+"""
+
+_CODES: tuple[tuple[type[BaseException], int], ...] = (
+    (ModelMismatchError, WRONG_MODEL),
+    (LimitError, OVER_LIMIT),
+    (MemoryError, OVER_LIMIT),
+    (BitstreamError, BAD_INPUT),
+    (ImageError, BAD_INPUT),
+    (EngineError, BAD_ENGINE),
+    (OSError, FILE_SYSTEM),
+)
+
+EXPECTED = (GlicError, OSError, MemoryError)
+"""What one file of several may fail with while the others go on."""
+
+
+class UsageError(Exception):
+    """Arguments that are right one by one but make no sense together."""
+
+
+def code_of(error: BaseException) -> int:
+    return next((code for kind, code in _CODES if isinstance(error, kind)), FAILED)
+
+
+def code_of_all(errors: Iterable[BaseException]) -> int:
+    """The code that all of them share; OK when there are none."""
+    codes = {code_of(error) for error in errors}
+    return codes.pop() if len(codes) == 1 else FAILED if codes else OK
+
+
+def describe(error: BaseException) -> str:
+    if isinstance(error, GlicError):
+        return str(error)
+    if isinstance(error, OSError):
+        return f"{error.filename}: {error.strerror}" if error.filename is not None else str(error)
+    if isinstance(error, MemoryError):
+        return "out of memory; use a smaller picture, fewer processes or a machine with more memory"
+    return f"{type(error).__name__}: {error}; this is unexpected: run again with --debug and report what it prints"
+
+
+def as_json(error: BaseException) -> dict[str, Any]:
+    return {"error": describe(error), "error_type": type(error).__name__}

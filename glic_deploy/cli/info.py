@@ -1,0 +1,101 @@
+"""Show what .glic files and engine bundles say about themselves, without decoding.
+
+glic info photo.glic
+glic info DIR          an engine bundle, or a folder of .glic files
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from .. import __version__
+from ..limits import DEFAULT_LIMITS, Limits
+from . import exits, output, paths
+
+# Nothing here is allocated by what a header says, so that a file above every limit can still be looked at.
+_UNLIMITED = Limits(max_pixels=1 << 64, max_side=1 << 32, max_payload_bpp=1 << 32)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "inputs", metavar="FILE_OR_DIR", nargs="+", help=".glic files, bundles, folders, or - for stdin"
+    )
+    parser.add_argument("--json", metavar="PATH", help="write it as JSON instead; -: to stdout")
+
+
+def run(args: argparse.Namespace) -> int:
+    entries: list[dict[str, Any]] = []
+    errors: list[BaseException] = []
+    for name in [name for given in args.inputs for name in _expand(given)]:
+        try:
+            entry = _describe_bundle(name) if os.path.isdir(name) else _describe_file(name)
+        except exits.EXPECTED as error:
+            errors.append(error)
+            entry = {"ok": False, **exits.as_json(error)}
+            print(f"glic info: error: {name}: {exits.describe(error)}", file=sys.stderr)
+        else:
+            entry = {"ok": True, **entry}
+            if not args.json:
+                _print(name, entry)
+        entries.append({"input": name, **entry})
+    if args.json:
+        output.write_json(args.json, {"command": "info", "version": __version__, "entries": entries})
+    return exits.code_of_all(errors)
+
+
+def _expand(given: str) -> list[str]:
+    """A folder that is no bundle stands for its .glic files."""
+    if os.path.isdir(given) and not os.path.exists(os.path.join(given, "manifest.json")):
+        files = paths.files_in(given, frozenset({paths.GLIC_SUFFIX}))
+        if not files:
+            raise exits.UsageError(f"{given} is no engine bundle (no manifest.json) and holds no .glic file")
+        return files
+    return [given]
+
+
+def _describe_file(name: str) -> dict[str, Any]:
+    from ..container import VERSION, parse
+
+    data = output.read_input(name, 8 * DEFAULT_LIMITS.max_file_bytes)
+    file = parse(data, _UNLIMITED)
+    header = file.header
+    return {
+        "kind": "glic file",
+        "format_version": VERSION,
+        "width": header.width,
+        "height": header.height,
+        "bytes": len(data),
+        "payload_bytes": len(file.payload),
+        "bpp": 8 * len(data) / (header.width * header.height),
+        "arithmetic": "exact" if header.exact else "float",
+        "tiled": header.tiled,
+        "model_fingerprint": header.model_fingerprint.hex(),
+        "arithmetic_fingerprint": header.arithmetic_fingerprint.hex(),
+        "symbol_checksum": f"{file.symbol_checksum:08x}",
+    }
+
+
+def _describe_bundle(name: str) -> dict[str, Any]:
+    from ..bundle import Bundle
+
+    return {"kind": "engine bundle", **Bundle.open(name).describe()}
+
+
+def _print(name: str, entry: Mapping[str, Any]) -> None:
+    print(name)
+    _print_fields({key: value for key, value in entry.items() if key != "ok"}, "  ")
+
+
+def _print_fields(fields: Mapping[str, Any], indent: str) -> None:
+    width = max(map(len, fields), default=0)
+    for key, value in fields.items():
+        if isinstance(value, dict):
+            print(f"{indent}{key}")
+            _print_fields(value, indent + "  ")
+        else:
+            text = f"{value:,.4f}" if isinstance(value, float) else f"{value:,}" if type(value) is int else value
+            print(f"{indent}{key:{width}}  {text}")

@@ -1,0 +1,73 @@
+"""Options that several commands share, and the objects made of them."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from ..limits import DEFAULT_LIMITS, Limits
+
+if TYPE_CHECKING:
+    from .. import Codec
+
+
+def add_engine(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
+    parser.add_argument("--engine", metavar="DIR", required=required, help="the engine bundle, made by export")
+    parser.add_argument("--backend", metavar="NAME", help="what runs its graphs (default: the best that works here)")
+    parser.add_argument(
+        "--precision", choices=("fp32", "fp16", "bf16"), help="of the transforms (default: the backend's)"
+    )
+    parser.add_argument("--threads", metavar="N", type=positive, help="CPU threads (default: all that may be used)")
+
+
+def add_limits(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--max-pixels",
+        metavar="N",
+        type=positive,
+        default=DEFAULT_LIMITS.max_pixels,
+        help=f"refuse larger pictures (default: {DEFAULT_LIMITS.max_pixels:,})",
+    )
+    parser.add_argument(
+        "--max-side",
+        metavar="N",
+        type=positive,
+        default=DEFAULT_LIMITS.max_side,
+        help=f"refuse wider or taller pictures (default: {DEFAULT_LIMITS.max_side:,})",
+    )
+
+
+def add_reports(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", metavar="PATH", help="write what was done as JSON; -: to stdout, nothing else on it")
+    parser.add_argument("-q", "--quiet", action="store_true", help="say nothing but errors")
+
+
+def limits(args: argparse.Namespace) -> Limits:
+    return Limits(max_pixels=args.max_pixels, max_side=args.max_side)
+
+
+def open_codec(args: argparse.Namespace) -> Codec:
+    from .. import Codec
+
+    return Codec(args.engine, backend=args.backend, threads=args.threads, limits=limits(args))
+
+
+def positive(text: str) -> int:
+    value = int(text.replace("_", "").replace(",", ""))
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"got {text}, expected at least 1")
+    return value
+
+
+def colour(text: str) -> tuple[int, int, int]:
+    """`white`, `#fff`, `#ffffff`, `rgb(255,255,255)` or `255,255,255`."""
+    from PIL import ImageColor
+
+    numbers = text.count(",") == 2 and text[:1].isdigit()
+    try:
+        rgb = ImageColor.getrgb(f"rgb({text})" if numbers else text)
+    except ValueError:
+        rgb = (0, 0, 0, 0)
+    if len(rgb) != 3 or max(rgb) > 255:
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected an opaque colour: white, #ffffff or 255,255,255")
+    return rgb

@@ -1,0 +1,96 @@
+"""Which files a command reads and writes: several inputs, globs, folders, stdin and stdout."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+
+from .exits import UsageError
+
+STDIO = "-"
+GLIC_SUFFIX = ".glic"
+# fmt: off
+PICTURE_SUFFIXES = frozenset({
+    ".avif", ".bmp", ".dib", ".gif", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".mpo",
+    ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".psd", ".qoi", ".tga", ".tif", ".tiff", ".webp",
+})
+# fmt: on
+
+
+@dataclass(frozen=True)
+class Job:
+    """One file to read and one to write; `-` is stdin or stdout."""
+
+    source: str
+    target: str
+
+
+def plan(inputs: Sequence[str], output: str, *, reads: frozenset[str], writes: str) -> list[Job]:
+    """Pair every input file with its output.
+
+    One file (or stdin) goes to `output` itself, unless that is a folder. Everything else goes into the folder `output`,
+    under its own name with the suffix `writes`; the files of an input folder (at any depth, with a suffix in `reads`,
+    not hidden) keep their places in it.
+
+    Raises UsageError where that does not name one output for each input.
+    """
+    found = [pair for given in inputs for pair in _expand(given, reads)]
+    single = len(inputs) == 1 and len(found) == 1 and found[0][0] == inputs[0]
+    if single and not _is_folder(output):
+        jobs = [Job(inputs[0], output)]
+    elif output == STDIO:
+        raise UsageError(f"{len(found)} files cannot all go to stdout; name a folder as the output")
+    elif any(source == STDIO for source, _ in found):
+        raise UsageError("what is read from stdin has no name in a folder; name the output file")
+    elif os.path.exists(output) and not os.path.isdir(output):
+        raise UsageError(f"{output} is a file, but {len(found)} inputs need a folder as the output")
+    else:
+        jobs = [Job(source, str(Path(output, place.with_suffix(writes)))) for source, place in found]
+    _refuse_collisions(jobs)
+    return jobs
+
+
+def files_in(folder: str, reads: frozenset[str]) -> list[str]:
+    """Files of `folder` at any depth with a suffix in `reads`, sorted, without hidden ones."""
+    return sorted(
+        str(path)
+        for path in Path(folder).rglob("*")
+        if path.suffix.lower() in reads
+        and path.is_file()
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    )
+
+
+def _expand(given: str, reads: frozenset[str]) -> Iterator[tuple[str, PurePath]]:
+    """Files that an argument stands for, and where each belongs in an output folder."""
+    if given != STDIO and os.path.isdir(given):
+        files = files_in(given, reads)
+        if not files:
+            raise UsageError(f"folder {given} holds no file ending in {', '.join(sorted(reads))}")
+        yield from ((name, PurePath(name).relative_to(given)) for name in files)
+    elif not os.path.exists(given) and glob.has_magic(given):
+        files = [name for name in sorted(glob.glob(given, recursive=True)) if os.path.isfile(name)]
+        if not files:
+            raise UsageError(f"nothing matches {given}")
+        yield from ((name, PurePath(PurePath(name).name)) for name in files)
+    else:
+        yield given, PurePath(PurePath(given).name)
+
+
+def _is_folder(output: str) -> bool:
+    return output != STDIO and (os.path.isdir(output) or output.endswith(("/", os.sep)))
+
+
+def _refuse_collisions(jobs: Sequence[Job]) -> None:
+    sources: dict[str, str] = {}
+    for job in jobs:
+        if job.target == STDIO:
+            continue
+        if job.target in sources:
+            raise UsageError(f"{sources[job.target]} and {job.source} would both be written to {job.target}")
+        sources[job.target] = job.source
+        if os.path.isfile(job.target) and os.path.exists(job.source) and os.path.samefile(job.source, job.target):
+            raise UsageError(f"{job.source} would be written over itself")

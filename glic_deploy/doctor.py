@@ -1,0 +1,269 @@
+"""Examines a machine: what glic_deploy finds on it, what is missing, and what to type to get it."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import importlib
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from . import __version__
+from .errors import GlicError
+from .native import load
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+Status = Literal["ok", "missing", "broken"]
+
+_REQUIRED_PACKAGES = ("numpy", "Pillow", "google-crc32c")
+
+# Library, what it does, and whether nothing works without it.
+_NATIVE_LIBRARIES = (
+    ("glic_rans", "range coder", True),
+    ("glic_onnxruntime", "CPU kernels of the custom ops for onnxruntime", False),
+)
+
+# Module of glic_deploy.backends, package that it needs, distributions of that (the first is what to install), what it
+# gives. Backends that this version does not have are left out of the report.
+_BACKENDS = (
+    ("onnxruntime", "onnxruntime", ("onnxruntime", "onnxruntime-gpu"), "CPU, with onnxruntime-gpu also CUDA"),
+    ("openvino", "openvino", ("openvino",), "Intel CPUs and GPUs"),
+    ("tensorrt", "tensorrt", ("tensorrt", "tensorrt-cu13", "tensorrt-cu12"), "NVIDIA GPUs"),
+    ("tensorrt", "tensorrt_rtx", ("tensorrt-rtx",), "NVIDIA RTX GPUs"),
+)
+
+# What the kernels choose between, fastest last; without any of them the portable code runs.
+_CPU_FEATURES = (
+    "avx2",
+    "fma",
+    "f16c",
+    "avx512f",
+    "avx_vnni",
+    "avx512_vnni",
+    "avx512_bf16",
+    "amx_int8",
+    "asimd",
+    "i8mm",
+)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at.
+
+    Attributes:
+        area: heading it belongs under: system, package, native, backend, engine.
+        name: what was looked at.
+        status: "missing" is absent, "broken" is there and does not work.
+        detail: version, path, measured result, or the error.
+        remedy: what to type or do; empty where nothing is wrong.
+        required: nothing can be coded unless this is ok.
+    """
+
+    area: str
+    name: str
+    status: Status
+    detail: str
+    remedy: str = ""
+    required: bool = False
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def examine() -> list[Finding]:
+    """Look at the system, the packages, the native libraries and the backends. Raises nothing."""
+    return [*_system(), *_packages(), *_native(), *_backends()]
+
+
+def can_code(findings: Sequence[Finding]) -> bool:
+    """Whether everything required is there, and at least one backend."""
+    required = all(finding.status == "ok" for finding in findings if finding.required)
+    return required and any(finding.area == "backend" and finding.status == "ok" for finding in findings)
+
+
+def as_text(findings: Sequence[Finding]) -> str:
+    """A report for people, one line a finding, its remedy below it."""
+    marks = {"ok": "  ok", "missing": "  --", "broken": "  !!"}
+    width = max(len(finding.name) for finding in findings)
+    lines: list[str] = []
+    area = ""
+    for finding in findings:
+        if finding.area != area:
+            area = finding.area
+            lines.append(area)
+        lines.append(f"{marks[finding.status]}  {finding.name:{width}}  {finding.detail}")
+        if finding.remedy:
+            lines.append(f"{'':{width + 8}}-> {finding.remedy}")
+    lines.append("glic can code here" if can_code(findings) else "glic cannot code here: see what is marked -- or !!")
+    return "\n".join(lines)
+
+
+def round_trip(
+    engine: str | Path,
+    *,
+    backend: str | None = None,
+    threads: int | None = None,
+) -> list[Finding]:
+    """Open `engine`, encode a small made-up picture and decode it. Raises nothing that a bad engine causes."""
+    from . import Codec
+
+    try:
+        with Codec(engine, backend=backend, threads=threads) as codec:
+            backend_says = ", ".join(f"{key} {value}" for key, value in codec.describe()["backend"].items())
+            image = _test_picture()
+            start = time.perf_counter()
+            data = codec.encode(image)
+            encoded = time.perf_counter()
+            decoded = codec.decode(data)
+            done = time.perf_counter()
+    except (GlicError, OSError, MemoryError) as error:
+        remedy = "the message says what to do; export the bundle again if it does not help"
+        return [Finding("engine", str(engine), "broken", f"{type(error).__name__}: {error}", remedy, required=True)]
+    height, width = image.shape[:2]
+    opened = Finding("engine", str(engine), "ok", backend_says, required=True)
+    if decoded.shape != image.shape:
+        detail = f"decoded {decoded.shape}, expected {image.shape}"
+        return [opened, Finding("engine", "round trip", "broken", detail, "export the bundle again", required=True)]
+    detail = (
+        f"{width} x {height} in {len(data):,} bytes, {_psnr(image, decoded):.2f} dB, "
+        f"encoded in {encoded - start:.2f} s, decoded in {done - encoded:.2f} s"
+    )
+    return [opened, Finding("engine", "round trip", "ok", detail, required=True)]
+
+
+def _test_picture() -> NDArray[np.uint8]:
+    """Smooth waves with an edge, 200 x 136, uint8 (136, 200, 3): both sides need padding."""
+    import numpy as np
+
+    y, x = np.mgrid[:136, :200]
+    waves = np.stack([np.sin(x / 17), np.sin(y / 11), np.sin((x + y) / 23)], axis=-1)
+    levels: NDArray[np.float64] = 128 + 80 * waves + 40 * (x > y)[:, :, np.newaxis]
+    return levels.clip(0, 255).astype(np.uint8)
+
+
+def _psnr(image: NDArray[np.uint8], decoded: NDArray[np.uint8]) -> float:
+    """Peak signal-to-noise ratio in dB over all channels."""
+    import numpy as np
+
+    error = float(np.mean(np.square(image.astype(np.float64) - decoded)))
+    return float(10 * np.log10(255**2 / error)) if error else float("inf")
+
+
+def _system() -> Iterator[Finding]:
+    yield Finding("system", "glic-deploy", "ok", f"{__version__}, {Path(__file__).parent}")
+    yield Finding("system", "Python", "ok", f"{platform.python_version()}, {sys.executable}")
+    yield Finding("system", "platform", "ok", platform.platform())
+    model, flags = _cpu()
+    features = [feature for feature in _CPU_FEATURES if feature in flags]
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    yield Finding(
+        "system", "CPU", "ok", f"{model}, {cores} cores, {' '.join(features) or 'no known vector instructions'}"
+    )
+    if hasattr(os, "sysconf"):
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        yield Finding("system", "memory", "ok", f"{memory / 2**30:.1f} GiB")
+    yield _gpu()
+
+
+def _cpu() -> tuple[str, set[str]]:
+    """The processor's name and its feature flags, as Linux names them."""
+    fields: dict[str, str] = {}
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            key, _, value = line.partition(":")
+            fields.setdefault(key.strip(), value.strip())
+    flags = fields.get("flags", fields.get("Features", ""))
+    return fields.get("model name") or platform.processor() or platform.machine(), set(flags.split())
+
+
+def _gpu() -> Finding:
+    remedy = "for coding on a GPU, install NVIDIA's driver"
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return Finding("system", "NVIDIA GPU", "missing", "no driver (libcuda.so.1) here", remedy)
+    query = ["nvidia-smi", "--query-gpu=name,compute_cap,driver_version,memory.total", "--format=csv,noheader"]
+    if shutil.which(query[0]) is None:
+        return Finding("system", "NVIDIA GPU", "ok", "driver found (no nvidia-smi to say more)")
+    try:
+        output = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True).stdout
+    except (subprocess.SubprocessError, OSError) as error:
+        return Finding("system", "NVIDIA GPU", "broken", f"nvidia-smi fails: {error}", "repair NVIDIA's driver")
+    return Finding("system", "NVIDIA GPU", "ok", "; ".join(output.strip().splitlines()))
+
+
+def _packages() -> Iterator[Finding]:
+    for name in _REQUIRED_PACKAGES:
+        version = _version(name)
+        if version is None:
+            yield Finding("package", name, "missing", "not installed", f"pip install {name}", required=True)
+        else:
+            yield Finding("package", name, "ok", version, required=True)
+    with contextlib.suppress(ImportError):
+        import google_crc32c
+
+        if google_crc32c.implementation != "c":
+            remedy = "pip install --force-reinstall google-crc32c"
+            yield Finding("package", "CRC-32C", "missing", "the fast implementation; checksums take long", remedy)
+    with contextlib.suppress(ImportError):
+        from PIL import features
+
+        if not features.check("littlecms2"):
+            remedy = "pip install --force-reinstall --only-binary :all: Pillow"
+            yield Finding("package", "littleCMS", "missing", "Pillow cannot convert ICC colour profiles", remedy)
+
+
+def _native() -> Iterator[Finding]:
+    for name, purpose, required in _NATIVE_LIBRARIES:
+        try:
+            load(name)
+        except GlicError as error:
+            problem, _, remedy = str(error).rpartition("; ")
+            status: Status = "missing" if "not found" in problem else "broken"
+            yield Finding("native", f"lib{name}", status, f"{purpose}: {problem}", remedy, required)
+        else:
+            yield Finding("native", f"lib{name}", "ok", purpose, required=required)
+
+
+def _backends() -> Iterator[Finding]:
+    for backend, module, distributions, gives in _BACKENDS:
+        if not Path(__file__).with_name("backends").joinpath(f"{backend}.py").exists():
+            continue
+        installed = {name: version for name in distributions if (version := _version(name))}
+        if not installed:
+            yield Finding("backend", module, "missing", f"not installed ({gives})", f"pip install {distributions[0]}")
+            continue
+        detail = ", ".join(f"{name} {version}" for name, version in installed.items())
+        if module == "onnxruntime" and len(installed) > 1:
+            remedy = "pip uninstall -y onnxruntime onnxruntime-gpu, then pip install the one you want"
+            yield Finding("backend", module, "broken", f"{detail} overwrite each other", remedy)
+            continue
+        try:
+            loaded = importlib.import_module(module)
+        except Exception as error:
+            remedy = f"pip install --force-reinstall {next(iter(installed))}"
+            yield Finding("backend", module, "broken", f"{detail} does not load: {error}", remedy)
+            continue
+        if module == "onnxruntime":
+            detail += f" ({', '.join(loaded.get_available_providers())})"
+        yield Finding("backend", module, "ok", detail)
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,401 @@
+"""The `glic` command over a codec that stores pixels: what goes where, what is said, and with which exit code."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import glic_deploy
+from glic_deploy import EngineError, Limits, ModelMismatchError, container, doctor
+from glic_deploy.cli import COMMANDS, exits, main
+from glic_deploy.image import load_image
+
+from .conftest import DATA, ROOT
+
+
+class StoringCodec:
+    """Codec's interface with the pixels themselves, deflated, as the payload."""
+
+    fingerprint = b"ABCD"
+
+    def __init__(self, engine, *, backend=None, threads=None, limits=None):
+        if backend == "absent":
+            raise EngineError("backend absent is not installed: pip install absent")
+        self.limits = limits or Limits()
+        self.threads = threads
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def describe(self):
+        return {"backend": {"name": "storing", "threads": self.threads}}
+
+    def encode(self, img, *, background=None, stages=None):
+        image = load_image(img, background=background, limits=self.limits)
+        if stages is not None:
+            stages["store"] = 0.5
+        height, width = image.shape[:2]
+        header = container.Header(width, height, True, False, self.fingerprint, bytes(4))
+        return container.pack(header, zlib.compress(image.tobytes()), 0)
+
+    def decode(self, data, *, stages=None):
+        file = container.parse(data, self.limits)
+        if file.header.model_fingerprint != self.fingerprint:
+            raise ModelMismatchError("the file was written with another model; use its bundle")
+        pixels = np.frombuffer(zlib.decompress(file.payload), np.uint8)
+        return pixels.reshape(file.header.height, file.header.width, 3)
+
+
+@pytest.fixture(autouse=True)
+def storing_codec(monkeypatch):
+    monkeypatch.setitem(vars(glic_deploy), "Codec", StoringCodec)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def pixels() -> np.ndarray:
+    return np.random.default_rng(1).integers(0, 256, (6, 10, 3), np.uint8)
+
+
+@pytest.fixture
+def pictures(folder, pixels) -> Path:
+    (folder / "in" / "deep").mkdir(parents=True)
+    for name in ("a.png", "b.bmp", "deep/c.png"):
+        Image.fromarray(pixels).save(folder / "in" / name)
+    (folder / "in" / "notes.txt").write_text("not a picture")
+    (folder / "in" / ".hidden.png").write_bytes(b"")
+    return folder / "in"
+
+
+def glic(*arguments: str) -> int:
+    try:
+        return main([*arguments, "--engine", "E"] if arguments[0] in ("encode", "decode") else list(arguments))
+    except SystemExit as error:
+        return int(error.code or 0)
+
+
+def tree(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+class TestFiles:
+    def test_one_file_there_and_back(self, pictures, pixels, capsys):
+        assert glic("encode", "in/a.png", "a.glic") == exits.OK
+        assert glic("decode", "a.glic", "back.png") == exits.OK
+        np.testing.assert_array_equal(load_image("back.png"), pixels)
+        said = capsys.readouterr()
+        size = os.path.getsize("a.glic")
+        assert f"in/a.png -> a.glic: 10 x 6, {size} bytes, {8 * size / 60:.4f} bpp" in said.err
+        assert "(store 0.50)" in said.err
+        assert said.out == ""
+
+    def test_folder_keeps_its_shape(self, pictures, folder):
+        assert glic("encode", "in", "out") == exits.OK
+        assert tree(folder / "out") == ["a.glic", "b.glic", "deep/c.glic"]
+        assert glic("decode", "out", "back/", "--format", "tiff") == exits.OK
+        assert tree(folder / "back") == ["a.tiff", "b.tiff", "deep/c.tiff"]
+
+    def test_globs_and_files_together(self, pictures, folder):
+        assert glic("encode", "in/*.bmp", "in/**/c.png", "in/a.png", "out") == exits.OK
+        assert tree(folder / "out") == ["a.glic", "b.glic", "c.glic"]
+
+    def test_one_file_into_a_folder(self, pictures, folder):
+        (folder / "out").mkdir()
+        assert glic("encode", "in/a.png", "out") == exits.OK
+        assert glic("encode", "in/a.png", "new/") == exits.OK
+        assert tree(folder / "out") == tree(folder / "new") == ["a.glic"]
+
+    def test_options_may_stand_anywhere(self, pictures):
+        assert main(["encode", "in/a.png", "--engine", "E", "--threads", "2", "a.glic", "-q"]) == exits.OK
+
+    def test_file_whose_name_has_magic(self, folder, pixels):
+        Image.fromarray(pixels).save(folder / "photo[1].png")
+        assert glic("encode", "photo[1].png", "out.glic") == exits.OK
+
+    @pytest.mark.parametrize(
+        ("arguments", "words"),
+        [
+            (["encode", "in", "-"], "cannot all go to stdout"),
+            (["encode", "-", "in/a.png", "out"], "no name in a folder"),
+            (["encode", "in", "in/notes.txt"], "is a file"),
+            (["encode", "in/a.png", "in/deep/../a.png", "out"], "both be written to"),
+            (["encode", "in/a.png", "in/a.png"], "over itself"),
+            (["encode", "*.xyz", "out"], "nothing matches"),
+            (["decode", "in", "out"], "holds no file"),
+            (["encode", "in/a.png", "-", "--json", "-"], "only one of them"),
+            (["encode", "in/a.png", "a.glic", "--threads", "0"], "at least 1"),
+            (["encode", "in/a.png", "a.glic", "--threads", "many"], "many"),
+            (["encode", "in/a.png", "a.glic", "--background", "transparent"], "opaque colour"),
+            (["encode", "in/a.png"], "required"),
+            (["polish"], "invalid choice"),
+            ([""], "invalid choice"),
+        ],
+    )
+    def test_wrong_arguments(self, pictures, folder, capsys, arguments, words):
+        before = tree(folder)
+        assert glic(*arguments) == exits.USAGE
+        assert words in capsys.readouterr().err
+        assert tree(folder) == before
+
+    def test_no_arguments(self, capsys):
+        assert main([]) == exits.USAGE
+        assert "commands:" in capsys.readouterr().err
+
+
+class TestStandardStreams:
+    @pytest.fixture
+    def stdin(self, monkeypatch):
+        stream = io.BytesIO()
+        monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=stream))
+        return stream
+
+    def test_there_and_back(self, pictures, pixels, stdin, capsysbinary):
+        stdin.write((pictures / "a.png").read_bytes())
+        stdin.seek(0)
+        assert glic("encode", "-", "-") == exits.OK
+        coded = capsysbinary.readouterr().out
+        stdin.seek(0)
+        stdin.truncate()
+        stdin.write(coded)
+        stdin.seek(0)
+        assert glic("decode", "-", "-") == exits.OK
+        picture = capsysbinary.readouterr().out
+        assert picture.startswith(b"\x89PNG")
+        np.testing.assert_array_equal(load_image(io.BytesIO(picture)), pixels)
+
+    def test_terminals_get_no_bytes(self, pictures, monkeypatch, capsys):
+        monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+        assert glic("encode", "in/a.png", "-") == exits.USAGE
+        assert "terminal" in capsys.readouterr().err
+
+    def test_endless_input_is_not_read(self, stdin):
+        stdin.write(bytes(10_000_000))
+        stdin.seek(0)
+        assert glic("decode", "-", "x.png", "--max-pixels", "1", "--max-side", "1") == exits.OVER_LIMIT
+        assert stdin.tell() < 1_000_000
+
+    def test_piped_through_processes(self, folder):
+        code = "import sys; from glic_deploy.cli import main; sys.exit(main(sys.argv[1:]))"
+        done = subprocess.run(
+            [sys.executable, "-c", code, "info", "-", "--json", "-"],
+            input=(DATA / "format" / "version1.glic").read_bytes(),
+            capture_output=True,
+            cwd=ROOT,
+        )
+        assert done.returncode == exits.OK
+        assert json.loads(done.stdout)["entries"][0]["width"] == 768
+        assert done.stderr == b""
+
+
+class TestErrors:
+    def failing(self, capsys, *arguments: str) -> tuple[int, str]:
+        code = glic(*arguments)
+        said = capsys.readouterr()
+        assert "Traceback" not in said.err
+        assert said.out == ""
+        return code, said.err
+
+    def test_each_kind_has_its_code(self, pictures, folder, capsys, monkeypatch):
+        glic("encode", "in/a.png", "a.glic")
+        data = (folder / "a.glic").read_bytes()
+        (folder / "cut.glic").write_bytes(data[:-1])
+        capsys.readouterr()
+        assert self.failing(capsys, "decode", "cut.glic", "x.png")[0] == exits.BAD_INPUT
+        assert self.failing(capsys, "encode", "in/notes.txt", "x.glic")[0] == exits.BAD_INPUT
+        assert self.failing(capsys, "decode", "absent.glic", "x.png")[0] == exits.FILE_SYSTEM
+        assert self.failing(capsys, "encode", "absent.png", "x.glic")[0] == exits.FILE_SYSTEM
+        assert self.failing(capsys, "encode", "in/a.png", "in/notes.txt/x.glic")[0] == exits.FILE_SYSTEM
+        assert self.failing(capsys, "encode", "in/a.png", "x.glic", "--max-pixels", "59")[0] == exits.OVER_LIMIT
+        assert self.failing(capsys, "decode", "a.glic", "x.png", "--max-side", "9")[0] == exits.OVER_LIMIT
+        assert self.failing(capsys, "encode", "in/a.png", "x.glic", "--backend", "absent")[0] == exits.BAD_ENGINE
+        assert self.failing(capsys, "decode", "a.glic", "x.xyz")[0] == exits.BAD_INPUT
+        monkeypatch.setattr(StoringCodec, "fingerprint", b"OTHR")
+        assert self.failing(capsys, "decode", "a.glic", "x.png")[0] == exits.WRONG_MODEL
+        assert not list(folder.glob("x*"))
+
+    def test_message_names_the_file_once(self, folder, capsys):
+        (folder / "cut.glic").write_bytes(b"GLIC\x01")
+        _, said = self.failing(capsys, "decode", "cut.glic", "x.png")
+        assert said == (
+            "glic decode: error: cut.glic: the file is cut short: got 5 bytes, expected at least 25; get a whole copy\n"
+        )
+        _, said = self.failing(capsys, "decode", "absent.glic", "x.png")
+        assert said == "glic decode: error: absent.glic: No such file or directory\n"
+
+    def test_one_bad_file_does_not_stop_the_rest(self, pictures, folder, capsys):
+        (pictures / "bad.png").write_bytes(b"no picture")
+        code, said = self.failing(capsys, "encode", "in", "out", "--json", "report.json")
+        assert code == exits.BAD_INPUT
+        assert "[3/4] in/bad.png" in said.replace("glic encode: error: ", "")
+        assert "3 of 4 files done" in said
+        assert tree(folder / "out") == ["a.glic", "b.glic", "deep/c.glic"]
+        report = json.loads((folder / "report.json").read_text())
+        assert [row["ok"] for row in report["files"]] == [True, True, False, True]
+        assert report["files"][2]["error_type"] == "ImageError"
+        assert report["summary"]["failed"] == 1
+        assert report["codec"]["backend"]["name"] == "storing"
+
+    def test_mixed_failures(self, pictures, folder, capsys):
+        (pictures / "bad.png").write_bytes(b"no picture")
+        code, _ = self.failing(capsys, "encode", "in/bad.png", "in/gone.png", "in/a.png", "out")
+        assert code == exits.FAILED
+
+    def test_unexpected_error(self, pictures, capsys, monkeypatch):
+        monkeypatch.setattr(StoringCodec, "encode", lambda *_, **__: 1 / 0)
+        code, said = self.failing(capsys, "encode", "in/a.png", "x.glic")
+        assert code == exits.FAILED
+        assert "ZeroDivisionError" in said
+        assert "--debug" in said
+        with pytest.raises(ZeroDivisionError):
+            glic("encode", "in/a.png", "x.glic", "--debug")
+
+    def test_out_of_memory(self, pictures, capsys, monkeypatch):
+        def exhaust(*_, **__):
+            raise MemoryError
+
+        monkeypatch.setattr(StoringCodec, "encode", exhaust)
+        assert self.failing(capsys, "encode", "in/a.png", "x.glic")[0] == exits.OVER_LIMIT
+
+    def test_engine_error_as_json(self, pictures, capsys):
+        assert glic("encode", "in/a.png", "x.glic", "--backend", "absent", "--json", "-") == exits.BAD_ENGINE
+        document = json.loads(capsys.readouterr().out)
+        assert document["error_type"] == "EngineError"
+
+    def test_interrupt(self, pictures, folder, capsys, monkeypatch):
+        def interrupt(*_, **__):
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(StoringCodec, "encode", interrupt)
+        assert glic("encode", "in", "out") == exits.INTERRUPTED
+        assert "interrupted" in capsys.readouterr().err
+
+
+class TestOptions:
+    def test_background(self, folder):
+        Image.new("RGBA", (4, 4), (0, 0, 0, 0)).save("clear.png")
+        assert glic("encode", "clear.png", "x.glic") == exits.BAD_INPUT
+        for colour in ("#010203", "1,2,3", "rgb(1,2,3)"):
+            assert glic("encode", "clear.png", "x.glic", "--background", colour) == exits.OK
+            assert glic("decode", "x.glic", "x.png") == exits.OK
+            assert load_image("x.png")[0, 0].tolist() == [1, 2, 3]
+
+    def test_json_has_stdout_for_itself(self, pictures, capsys):
+        assert glic("encode", "in", "out", "--json", "-") == exits.OK
+        said = capsys.readouterr()
+        report = json.loads(said.out)
+        assert {row["input"] for row in report["files"]} == {"in/a.png", "in/b.bmp", "in/deep/c.png"}
+        row = report["files"][0]
+        assert row["bpp"] == 8 * row["bytes"] / (row["width"] * row["height"])
+        assert row["stages"] == {"store": 0.5}
+        assert report["summary"]["files"] == 3
+
+    def test_quiet(self, pictures, capsys):
+        assert glic("encode", "in", "out", "-q") == exits.OK
+        assert capsys.readouterr() == ("", "")
+
+
+class TestInfo:
+    def test_file(self, capsys):
+        assert glic("info", str(DATA / "format" / "version1.glic")) == exits.OK
+        said = capsys.readouterr().out
+        for words in ("768", "512", "exact", "8f3a01c4", "52d07be9", "1d4e2c7a"):
+            assert words in said
+
+    def test_folder_as_json(self, capsys):
+        assert glic("info", str(DATA / "format"), "--json", "-") == exits.OK
+        entries = json.loads(capsys.readouterr().out)["entries"]
+        assert [entry["arithmetic"] for entry in entries] == ["exact", "float"]
+
+    def test_sizes_above_every_limit_are_shown(self, folder, capsys):
+        header = container.Header(2**31, 2**31, True, False, bytes(4), bytes(4))
+        (folder / "huge.glic").write_bytes(container.pack(header, b"", 0))
+        assert glic("info", "huge.glic") == exits.OK
+        assert "2,147,483,648" in capsys.readouterr().out
+
+    def test_damage_is_told(self, folder, capsys):
+        (folder / "bad.glic").write_bytes(b"GLIC")
+        assert glic("info", "bad.glic") == exits.BAD_INPUT
+        assert "cut short" in capsys.readouterr().err
+
+    def test_empty_folder(self, folder, capsys):
+        assert glic("info", str(folder)) == exits.USAGE
+
+
+class TestDoctor:
+    def test_report_and_exit_code_agree(self, capsys):
+        code = glic("doctor", "--json", "-")
+        document = json.loads(capsys.readouterr().out)
+        assert code == (exits.OK if document["healthy"] else exits.BAD_ENGINE)
+        for finding in document["findings"]:
+            assert finding["status"] in ("ok", "missing", "broken")
+            assert finding["status"] == "ok" or finding["remedy"]
+        assert {"system", "package", "native"} <= {finding["area"] for finding in document["findings"]}
+        assert glic("doctor") == code
+        assert "glic can" in capsys.readouterr().out
+
+    def test_round_trip(self):
+        findings = doctor.round_trip("E", threads=2)
+        assert [finding.status for finding in findings] == ["ok", "ok"]
+        assert "200 x 136 in" in findings[1].detail
+        assert "threads 2" in findings[0].detail
+
+    def test_engine_that_does_not_open(self):
+        (finding,) = doctor.round_trip("E", backend="absent")
+        assert finding.status == "broken"
+        assert "pip install absent" in finding.detail
+        backend = doctor.Finding("backend", "any", "ok", "")
+        assert doctor.can_code([backend])
+        assert not doctor.can_code([backend, finding])
+
+    def test_without_any_backend(self):
+        findings = [doctor.Finding("backend", "any", "missing", "not installed", "pip install any")]
+        assert not doctor.can_code(findings)
+        assert "-> pip install any" in doctor.as_text(findings)
+
+
+class TestImports:
+    def python(self, code: str) -> str:
+        return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout
+
+    @pytest.mark.parametrize("arguments", [["--help"], *([name, "--help"] for name in COMMANDS)])
+    def test_help_needs_nothing_heavy(self, arguments):
+        loaded = self.python(
+            "import sys; from glic_deploy.cli import main\n"
+            f"try: main({arguments!r})\n"
+            "except SystemExit: pass\n"
+            "print('LOADED', *sys.modules)"
+        ).partition("LOADED")[2]
+        assert not {"numpy", "PIL", "onnxruntime", "torch"} & set(loaded.split())
+
+    def test_package_is_light(self):
+        out = self.python(
+            "import sys, time; start = time.process_time()\n"
+            "import glic_deploy, glic_deploy.image\n"
+            "print(time.process_time() - start, 'torch' in sys.modules, 'onnxruntime' in sys.modules)"
+        )
+        seconds, torch, onnxruntime = out.split()
+        assert float(seconds) < 0.5
+        assert (torch, onnxruntime) == ("False", "False")
+
+    def test_names(self):
+        assert set(glic_deploy.__all__) <= set(dir(glic_deploy))
+        with pytest.raises(AttributeError, match="no attribute 'Codek'"):
+            glic_deploy.Codek  # noqa: B018
