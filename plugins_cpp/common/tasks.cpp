@@ -1,0 +1,54 @@
+#include "tasks.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cstdlib>
+#include <memory>
+#include <new>
+
+namespace glic {
+namespace {
+
+struct Work {
+    std::atomic<size_t> next;
+    std::atomic<bool> out_of_memory;
+    size_t count;
+    size_t scratch_bytes;
+    Task task;
+    const void* problem;
+};
+
+struct Free {
+    void operator()(void* memory) const { std::free(memory); }
+};
+
+// Takes tasks until none is left. A lane that comes too late allocates nothing.
+void run_lane(void* argument, size_t) {
+    Work& work = *static_cast<Work*>(argument);
+    std::unique_ptr<void, Free> scratch;
+    for (size_t i; !work.out_of_memory && (i = work.next.fetch_add(1)) < work.count;) {
+        if (!scratch) {
+            scratch.reset(std::aligned_alloc(64, work.scratch_bytes / 64 * 64 + 64));
+            if (!scratch) {
+                work.out_of_memory = true;
+                return;
+            }
+        }
+        work.task(work.problem, i, scratch.get());
+    }
+}
+
+}  // namespace
+
+int run_tasks(const glic_parallel* parallel, size_t count, size_t scratch_bytes, Task task,
+              const void* problem) {
+    Work work{{0}, {false}, count, scratch_bytes, task, problem};
+    if (parallel == nullptr) {
+        run_lane(&work, 0);
+    } else {
+        parallel->run(parallel->context, std::min(parallel->lanes, count), run_lane, &work);
+    }
+    return work.out_of_memory ? GLIC_NO_MEMORY : GLIC_OK;
+}
+
+}  // namespace glic

@@ -1,0 +1,21 @@
+// Runs a kernel's independent tasks on the threads of whoever calls it.
+#ifndef GLIC_COMMON_TASKS_H
+#define GLIC_COMMON_TASKS_H
+
+#include <cstddef>
+
+#include "kernel.h"
+
+namespace glic {
+
+// One task; scratch is `scratch_bytes` of memory aligned to 64 that no other task uses meanwhile.
+using Task = void (*)(const void* problem, size_t index, void* scratch);
+
+// Calls task(problem, i, scratch) for each i < count. Scratch is allocated once per thread that takes part.
+// Without `parallel` all runs in the calling thread. Returns GLIC_OK or GLIC_NO_MEMORY.
+int run_tasks(const glic_parallel* parallel, size_t count, size_t scratch_bytes, Task task,
+              const void* problem);
+
+}  // namespace glic
+
+#endif

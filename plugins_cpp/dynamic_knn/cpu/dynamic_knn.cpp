@@ -1,0 +1,28 @@
+#include "../dynamic_knn.h"
+
+#include "../../common/check.h"
+#include "../../common/isa.h"
+#include "../../common/tasks.h"
+#include "kernel.h"
+
+int glic_dynamic_knn_check(glic_shape x, glic_shape complexity, int64_t sampling, int64_t window,
+                           int64_t sample, glic_dynamic_knn_size* size, char* message) {
+    glic::Checker check("glic::DynamicKnn", message);
+    check.attributes(sampling, window, sample).map("x", x);
+    if (check.ok()) check.shape("complexity", complexity, {x.dims[0], x.dims[1], x.dims[2]});
+    if (check.ok()) *size = {x.dims[0], x.dims[1], x.dims[2], x.dims[3], static_cast<int32_t>(sampling)};
+    return check.result();
+}
+
+int glic_dynamic_knn_cpu(const glic_dynamic_knn_size* size, int32_t element, const void* x,
+                         const float* complexity, int32_t* graph, const glic_parallel* parallel) {
+    const glic::Grid grid{size->images, size->height, size->width, size->sampling};
+    const glic::KnnProblem problem{grid, size->channels, element, x, complexity, graph};
+    glic::Task task = glic::portable::knn_task;
+#if defined(GLIC_X86_KERNELS)
+    if (glic::selected_isa() == glic::Isa::kAvx512) task = glic::avx512::knn_task;
+    if (glic::selected_isa() == glic::Isa::kAvx2) task = glic::avx2::knn_task;
+#endif
+    const size_t count = static_cast<size_t>(grid.images * grid.tasks_per_image());
+    return glic::run_tasks(parallel, count, glic::knn_scratch_bytes(size->channels), task, &problem);
+}

@@ -1,0 +1,160 @@
+// The part of an onnxruntime custom op that is the same for every op. Plain C API: no link to onnxruntime.
+#ifndef GLIC_ONNXRUNTIME_CUSTOM_OP_H
+#define GLIC_ONNXRUNTIME_CUSTOM_OP_H
+
+#include <onnxruntime_c_api.h>
+
+#include <initializer_list>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "../common/kernel.h"
+
+namespace glic {
+
+// The API that the library asks for: 1.18's, for MayInplace. Later runtimes have it too.
+constexpr uint32_t kApiVersion = 18;
+
+inline const OrtApi*& api() {
+    static const OrtApi* instance = nullptr;
+    return instance;
+}
+
+inline ONNXTensorElementDataType onnx_type(int32_t element) {
+    return element == GLIC_FLOAT16 ? ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16
+                                   : ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT;
+}
+
+inline OrtStatus* error(OrtErrorCode code, const char* message) { return api()->CreateStatus(code, message); }
+
+// A node's attributes, the same three for both ops. window and sample have their only values as defaults.
+struct Attributes {
+    int64_t sampling = 0, window = 8, sample = 16;
+
+    OrtStatus* read(const OrtKernelInfo* info) {
+        if (OrtStatus* status = api()->KernelInfoGetAttribute_int64(info, "sampling", &sampling))
+            return status;
+        read_optional(info, "window", &window);
+        read_optional(info, "sample", &sample);
+        return nullptr;
+    }
+
+  private:
+    static void read_optional(const OrtKernelInfo* info, const char* name, int64_t* value) {
+        int64_t given = 0;
+        OrtStatus* status = api()->KernelInfoGetAttribute_int64(info, name, &given);
+        if (status == nullptr) *value = given;
+        api()->ReleaseStatus(status);
+    }
+};
+
+// An input of the node that is being computed.
+class Input {
+  public:
+    Input(const OrtKernelContext* context, size_t index) {
+        OrtTensorTypeAndShapeInfo* info = nullptr;
+        size_t rank = 0;
+        status_ = api()->KernelContext_GetInput(context, index, &value_);
+        if (!status_) status_ = api()->GetTensorTypeAndShape(value_, &info);
+        if (!status_) status_ = api()->GetDimensionsCount(info, &rank);
+        dims_.resize(rank);
+        if (!status_) status_ = api()->GetDimensions(info, dims_.data(), rank);
+        if (info) api()->ReleaseTensorTypeAndShapeInfo(info);
+        void* data = nullptr;
+        if (!status_) status_ = api()->GetTensorMutableData(const_cast<OrtValue*>(value_), &data);
+        data_ = data;
+    }
+
+    OrtStatus* status() const { return status_; }
+    glic_shape shape() const { return {dims_.data(), dims_.size()}; }
+    template <typename T>
+    const T* data() const {
+        return static_cast<const T*>(data_);
+    }
+
+  private:
+    const OrtValue* value_ = nullptr;
+    OrtStatus* status_ = nullptr;
+    std::vector<int64_t> dims_;
+    const void* data_ = nullptr;
+};
+
+// Memory of output 0.
+inline OrtStatus* allocate_output(OrtKernelContext* context, std::initializer_list<int64_t> dims,
+                                  void** data) {
+    OrtValue* value = nullptr;
+    if (OrtStatus* status = api()->KernelContext_GetOutput(context, 0, dims.begin(), dims.size(), &value))
+        return status;
+    return api()->GetTensorMutableData(value, data);
+}
+
+// onnxruntime's own intra-op threads.
+class RuntimeThreads {
+  public:
+    explicit RuntimeThreads(const OrtKernelContext* context)
+        : parallel_{const_cast<OrtKernelContext*>(context), std::thread::hardware_concurrency(), run} {}
+    const glic_parallel* get() const { return &parallel_; }
+
+  private:
+    static void run(void* context, size_t count, void (*body)(void*, size_t), void* argument) {
+        // It fails only for a missing context or body.
+        api()->ReleaseStatus(api()->KernelContext_ParallelFor(static_cast<const OrtKernelContext*>(context),
+                                                              body, count, 0, argument));
+    }
+
+    glic_parallel parallel_;
+};
+
+inline OrtStatus* status_of(int result, const char* op) {
+    if (result == GLIC_OK) return nullptr;
+    return error(ORT_FAIL,
+                 (std::string(op) + ": out of memory for scratch: lower the number of threads").c_str());
+}
+
+// Fills the table of callbacks for a kernel class that has
+//   kName, kInputs, static input_type(index, element), static output_type(element),
+//   a constructor from (Attributes, element), and compute(context).
+template <typename Kernel>
+struct CustomOp : OrtCustomOp {
+    int32_t element;
+
+    explicit CustomOp(int32_t element_type) : OrtCustomOp{}, element(element_type) {
+        version = kApiVersion;
+        GetName = [](const OrtCustomOp*) { return Kernel::kName; };
+        GetExecutionProviderType = [](const OrtCustomOp*) -> const char* { return nullptr; };
+        GetInputTypeCount = [](const OrtCustomOp*) { return Kernel::kInputs; };
+        GetInputType = [](const OrtCustomOp* op, size_t index) {
+            return Kernel::input_type(index, of(op)->element);
+        };
+        GetOutputTypeCount = [](const OrtCustomOp*) -> size_t { return 1; };
+        GetOutputType = [](const OrtCustomOp* op, size_t) { return Kernel::output_type(of(op)->element); };
+        GetInputCharacteristic = [](const OrtCustomOp*, size_t) { return INPUT_OUTPUT_REQUIRED; };
+        GetOutputCharacteristic = [](const OrtCustomOp*, size_t) { return INPUT_OUTPUT_REQUIRED; };
+        GetInputMemoryType = [](const OrtCustomOp*, size_t) { return OrtMemTypeDefault; };
+        GetStartVersion = [](const OrtCustomOp*) { return 1; };
+        GetEndVersion = [](const OrtCustomOp*) { return 1; };
+        CreateKernelV2 = [](const OrtCustomOp* op, const OrtApi*, const OrtKernelInfo* info, void** kernel) {
+            Attributes attributes;
+            OrtStatus* status = attributes.read(info);
+            if (!status) *kernel = new Kernel{attributes, of(op)->element};
+            return status;
+        };
+        KernelComputeV2 = [](void* kernel, OrtKernelContext* context) {
+            return static_cast<const Kernel*>(kernel)->compute(context);
+        };
+        KernelDestroy = [](void* kernel) { delete static_cast<Kernel*>(kernel); };
+        Kernel::describe(this);
+    }
+
+  private:
+    static const CustomOp* of(const OrtCustomOp* op) { return static_cast<const CustomOp*>(op); }
+};
+
+// The op for each element type, in library.cpp's order.
+const OrtCustomOp* dynamic_knn_op(int32_t element);
+const OrtCustomOp* scatter_aggregate_op(int32_t element);
+
+}  // namespace glic
+
+#endif

@@ -1,0 +1,69 @@
+#include "../scatter_aggregate/scatter_aggregate.h"
+#include "custom_op.h"
+
+namespace glic {
+namespace {
+
+struct ScatterAggregate {
+    static constexpr const char* kName = "ScatterAggregate";
+    static constexpr size_t kInputs = 5;
+
+    Attributes attributes;
+    int32_t element;
+
+    static ONNXTensorElementDataType input_type(size_t index, int32_t element) {
+        if (index < 2) return onnx_type(element);
+        return index == 2 ? ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32 : ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT;
+    }
+    static ONNXTensorElementDataType output_type(int32_t element) { return onnx_type(element); }
+
+    // The result has q's shape and may take q's memory: the kernel reads a node's queries before it writes
+    // them.
+    static void describe(OrtCustomOp* op) {
+        op->InferOutputShapeFn = [](const OrtCustomOp*, OrtShapeInferContext* context) -> OrtStatus* {
+            OrtTensorTypeAndShapeInfo* shape = nullptr;
+            if (OrtStatus* status = api()->ShapeInferContext_GetInputTypeShape(context, 0, &shape))
+                return status;
+            return api()->ShapeInferContext_SetOutputTypeShape(context, 0, shape);
+        };
+        static int first = 0;
+        op->GetMayInplace = [](int** input, int** output) -> size_t {
+            *input = *output = &first;
+            return 1;
+        };
+        op->ReleaseMayInplace = [](int*, int*) {};
+    }
+
+    OrtStatus* compute(OrtKernelContext* context) const {
+        const Input q(context, 0), kv(context, 1), graph(context, 2), bias(context, 3), scale(context, 4);
+        for (const Input* input : {&q, &kv, &graph, &bias, &scale}) {
+            if (input->status()) return input->status();
+        }
+        glic_scatter_aggregate_size size;
+        char message[GLIC_MESSAGE_SIZE];
+        if (glic_scatter_aggregate_check(q.shape(), kv.shape(), graph.shape(), bias.shape(), scale.shape(),
+                                         attributes.sampling, attributes.window, attributes.sample, &size,
+                                         message) != GLIC_OK) {
+            return error(ORT_INVALID_ARGUMENT, message);
+        }
+        void* out = nullptr;
+        if (OrtStatus* status =
+                allocate_output(context, {size.images, size.height, size.width, size.channels}, &out)) {
+            return status;
+        }
+        const RuntimeThreads threads(context);
+        return status_of(
+            glic_scatter_aggregate_cpu(&size, element, q.data<void>(), kv.data<void>(), graph.data<int32_t>(),
+                                       bias.data<float>(), scale.data<float>(), out, threads.get()),
+            "glic::ScatterAggregate");
+    }
+};
+
+}  // namespace
+
+const OrtCustomOp* scatter_aggregate_op(int32_t element) {
+    static const CustomOp<ScatterAggregate> single(GLIC_FLOAT32), half(GLIC_FLOAT16);
+    return element == GLIC_FLOAT16 ? &half : &single;
+}
+
+}  // namespace glic

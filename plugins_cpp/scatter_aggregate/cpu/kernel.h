@@ -1,0 +1,48 @@
+// One task of the ScatterAggregate CPU kernel, as each instruction set builds it.
+#ifndef GLIC_SCATTER_AGGREGATE_CPU_KERNEL_H
+#define GLIC_SCATTER_AGGREGATE_CPU_KERNEL_H
+
+#include <cstddef>
+#include <cstdint>
+
+#include "../../common/groups.h"
+
+namespace glic {
+
+struct AggregateProblem {
+    Grid grid;
+    int64_t channels, heads;
+    int32_t element;
+    const void* q;
+    const void* kv;
+    const int32_t* graph;
+    const float* bias;   // heads × 256 × 64: a candidate's 64 queries are neighbours
+    const float* scale;  // heads
+    const uint8_t*
+        negligible;  // heads: whether a non-edge's weight is exactly zero in a row that has an edge
+    void* out;
+};
+
+// Room for blocks of candidates that run over the last one.
+constexpr int kPadding = 8;
+
+// Bytes of scratch that a task needs: keys and values of all heads; queries, logits and results of one tile,
+// whose vectors have at most 16 lanes.
+inline size_t aggregate_scratch_bytes(int64_t channels, int64_t heads) {
+    const int64_t columns = 2 * (channels / heads) + kCandidates + kPadding;
+    return sizeof(float) * static_cast<size_t>(2 * kCandidates * channels + columns * 16);
+}
+
+namespace portable {
+void aggregate_task(const void* problem, size_t index, void* scratch);
+}
+namespace avx2 {
+void aggregate_task(const void* problem, size_t index, void* scratch);
+}
+namespace avx512 {
+void aggregate_task(const void* problem, size_t index, void* scratch);
+}
+
+}  // namespace glic
+
+#endif
