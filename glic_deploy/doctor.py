@@ -31,7 +31,7 @@ _REQUIRED_PACKAGES = ("numpy", "Pillow", "google-crc32c")
 
 # Library, what it does, and whether nothing works without it.
 _NATIVE_LIBRARIES = (
-    ("glic_rans", "range coder", True),
+    ("rans", "range coder", True),
     ("glic_onnxruntime", "CPU kernels of the custom ops for onnxruntime", False),
 )
 
@@ -57,6 +57,9 @@ _CPU_FEATURES = (
     "asimd",
     "i8mm",
 )
+
+
+_EXPORT = "export the bundle again: python -m export.to_onnx --checkpoint C.pth --output DIR"
 
 
 @dataclass(frozen=True)
@@ -130,13 +133,13 @@ def round_trip(
             decoded = codec.decode(data)
             done = time.perf_counter()
     except (GlicError, OSError, MemoryError) as error:
-        remedy = "the message says what to do; export the bundle again if it does not help"
+        remedy = "if the message does not say what to do, {_EXPORT}"
         return [Finding("engine", str(engine), "broken", f"{type(error).__name__}: {error}", remedy, required=True)]
     height, width = image.shape[:2]
     opened = Finding("engine", str(engine), "ok", backend_says, required=True)
     if decoded.shape != image.shape:
         detail = f"decoded {decoded.shape}, expected {image.shape}"
-        return [opened, Finding("engine", "round trip", "broken", detail, "export the bundle again", required=True)]
+        return [opened, Finding("engine", "round trip", "broken", detail, _EXPORT, required=True)]
     detail = (
         f"{width} x {height} in {len(data):,} bytes, {_psnr(image, decoded):.2f} dB, "
         f"encoded in {encoded - start:.2f} s, decoded in {done - encoded:.2f} s"

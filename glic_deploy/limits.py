@@ -22,8 +22,8 @@ class Limits:
     Attributes:
         max_pixels: width times height, before padding.
         max_side: width and height each; EXIF orientation makes no difference to it.
-        max_payload_bpp: payload bits per coded pixel. No stream of the range coder reaches the default: at most 40 bits
-            (16 for the escape, 6 nibbles) for each of 1.297 symbols per pixel.
+        max_payload_bpp: payload bits per coded pixel. No stream of the range coder reaches the default: it spends at
+            most 37 bits (16 for the escape, 21 after it) on each of 1.297 symbols per pixel.
     """
 
     max_pixels: int = 1 << 26

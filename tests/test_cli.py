@@ -17,7 +17,7 @@ from PIL import Image
 
 import glic_deploy
 from glic_deploy import EngineError, Limits, ModelMismatchError, container, doctor
-from glic_deploy.cli import COMMANDS, exits, main
+from glic_deploy.cli import COMMANDS, exits, main, output
 from glic_deploy.image import load_image
 
 from .conftest import DATA, ROOT
@@ -106,6 +106,10 @@ class TestFiles:
         assert f"in/a.png -> a.glic: 10 x 6, {size} bytes, {8 * size / 60:.4f} bpp" in said.err
         assert "(store 0.50)" in said.err
         assert said.out == ""
+
+    def test_short_stages_are_summed(self):
+        row = {"bytes": 9, "bpp": 1.0, "seconds": 3.0, "stages": {"long": 2.0, "short": 0.06, "tiny": 0.04}}
+        assert output._numbers(row).endswith("3.00 s (long 2.00, other 0.10)")
 
     def test_folder_keeps_its_shape(self, pictures, folder):
         assert glic("encode", "in", "out") == exits.OK

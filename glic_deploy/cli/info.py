@@ -97,5 +97,14 @@ def _print_fields(fields: Mapping[str, Any], indent: str) -> None:
             print(f"{indent}{key}")
             _print_fields(value, indent + "  ")
         else:
-            text = f"{value:,.4f}" if isinstance(value, float) else f"{value:,}" if type(value) is int else value
-            print(f"{indent}{key:{width}}  {text}")
+            print(f"{indent}{key:{width}}  {_text(value)}")
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, dict):
+        return " ".join(f"{key}={_text(item)}" for key, item in value.items())
+    if isinstance(value, list):
+        return ", ".join(map(_text, value))
+    if isinstance(value, float):
+        return f"{value:,.4f}"
+    return f"{value:,}" if type(value) is int else str(value)

@@ -135,8 +135,16 @@ def _summary(rows: Sequence[Row], seconds: float) -> Row:
 def _numbers(row: Row) -> str:
     size = f"{row['width']} x {row['height']}, " if "width" in row else ""
     rate = f", {row['bpp']:.4f} bpp" if row["bpp"] is not None else ""
-    stages = ", ".join(f"{name} {seconds:.2f}" for name, seconds in row.get("stages", {}).items())
-    return f"{size}{row['bytes']:,} bytes{rate}, {row['seconds']:.2f} s" + (f" ({stages})" if stages else "")
+    return f"{size}{row['bytes']:,} bytes{rate}, {row['seconds']:.2f} s{_slowest(row.get('stages', {}))}"
+
+
+def _slowest(stages: Mapping[str, float], least_share: float = 0.05) -> str:
+    """The stages that took at least that share of the time, in their order, and all others as one."""
+    total = sum(stages.values())
+    slow = {name: seconds for name, seconds in stages.items() if seconds >= least_share * total}
+    if len(slow) < len(stages):
+        slow["other"] = total - sum(slow.values())
+    return f" ({', '.join(f'{name} {seconds:.2f}' for name, seconds in slow.items())})" if stages else ""
 
 
 def read_input(source: str, max_bytes: int) -> bytes:
