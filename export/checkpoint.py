@@ -85,7 +85,8 @@ def _weights(content: Any, path: Path) -> dict[str, torch.Tensor]:
     tensors = {key: value for key, value in content.items() if isinstance(value, torch.Tensor)}
     if not tensors:
         raise CheckpointError(
-            f"{path}: no tensors at the top nor under {' or '.join(_LAYOUTS)}; found keys {_list(map(str, content))}; {_ADVICE}"
+            f"{path}: no tensors at the top nor under {' or '.join(_LAYOUTS)}; "
+            f"found keys {_list(map(str, content))}; {_ADVICE}"
         )
     return {str(key): value for key, value in tensors.items()}
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -158,7 +159,7 @@ def _graph_block(config: Config, graph: GraphConfig, ratio: int) -> Entries:
 
 def _analysis(config: Config) -> Entries:
     chain = [3, *config.widths, config.latent]
-    for i, (inputs, outputs) in enumerate(zip(chain, chain[1:], strict=False)):
+    for i, (inputs, outputs) in enumerate(pairwise(chain)):
         yield from _conv(f"down{i}", inputs, outputs, 3)
         yield f"AuxT_enc.{i}.scaling_factors", (1, 1, 4 * inputs)
         for band in ("ll", "lh", "hl", "hh"):
@@ -170,7 +171,7 @@ def _analysis(config: Config) -> Entries:
 
 def _synthesis(config: Config) -> Entries:
     chain = [config.latent, *config.widths[::-1], 3]
-    for i, (inputs, outputs) in enumerate(zip(chain, chain[1:], strict=False)):
+    for i, (inputs, outputs) in enumerate(pairwise(chain)):
         yield from _conv(f"up{i}.0", inputs, 4 * outputs, 3)
         yield f"AuxT_dec.{i}.scaling_factors", (1, 1, 4 * outputs)
         yield f"AuxT_dec.{i}.idwt.filters", (4, 1, 2, 2)
@@ -194,7 +195,7 @@ def _hyper(config: Config) -> Entries:
     yield "entropy_bottleneck.quantiles", (n, 1, 3)
     yield "entropy_bottleneck.target", (3,)
     yield "entropy_bottleneck.likelihood_lower_bound.bound", (1,)
-    for i, (inputs, outputs) in enumerate(zip(widths, widths[1:], strict=False)):
+    for i, (inputs, outputs) in enumerate(pairwise(widths)):
         yield f"entropy_bottleneck.matrices.{i}", (n, outputs, inputs)
         yield f"entropy_bottleneck.biases.{i}", (n, outputs, 1)
         if i < 4:
@@ -213,7 +214,7 @@ def _slice(config: Config, k: int) -> Entries:
     yield from _conv(f"latent_codec.y{k}.context_prediction", group, 2 * group, 5)
     yield f"latent_codec.y{k}.context_prediction.mask", (2 * group, group, 5, 5)
     widths = config.parameter_widths(k)
-    for i, (inputs, outputs) in enumerate(zip(widths, widths[1:], strict=False)):
+    for i, (inputs, outputs) in enumerate(pairwise(widths)):
         yield from _parameter_aggregation(f"latent_codec.y{k}.entropy_parameters.{2 * i}", inputs, outputs)
     for name in ("scale_bound", "likelihood_lower_bound.bound", "lower_bound_scale.bound"):
         yield f"{gaussian}.{name}", (1,)
@@ -221,7 +222,7 @@ def _slice(config: Config, k: int) -> Entries:
     yield from _tables(gaussian)
     if k > 0:
         widths = config.context_widths(k)
-        for i, (inputs, outputs) in enumerate(zip(widths, widths[1:], strict=False)):
+        for i, (inputs, outputs) in enumerate(pairwise(widths)):
             yield from _gated_transform(f"channel_context.y{k}.{2 * i}", inputs, outputs, FFN_RATIO)
 
 

@@ -28,4 +28,4 @@ def load(name: str) -> ctypes.CDLL:
     try:
         return ctypes.CDLL(str(path))
     except OSError as error:
-        raise PluginError(f"native library {path} does not load: {error}; rebuild it on this machine: pip install .") from error
+        raise PluginError(f"native library {path} does not load: {error}; rebuild it: pip install .") from error

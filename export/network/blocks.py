@@ -22,12 +22,12 @@ def channels_first(x: Tensor) -> Tensor:
 
 
 class Conv(nn.Module):
-    """Convolution of a channels-first map, "same" padding. `groups=0`: depthwise."""
+    """Convolution of a channels-first map, padded by half its kernel."""
 
     def __init__(self, scope: Scope, stride: int = 1, depthwise: bool = False) -> None:
         super().__init__()
         self.register_buffer("weight", scope["weight"])
-        self.register_buffer("bias", scope["bias"] if "bias" in scope else None)
+        self.register_buffer("bias", scope.get("bias"))
         self.stride = stride
         self.groups = self.weight.shape[0] if depthwise else 1
 
@@ -156,7 +156,7 @@ class WaveletDown(nn.Module):
 
 
 class WaveletUp(nn.Module):
-    """Linear projection, division by the scale and inverse Haar transform (iWLS) as a 1×1 convolution and pixel shuffle.
+    """Linear projection, division by the scale and inverse Haar transform (iWLS): a 1×1 convolution and pixel shuffle.
 
     A strided transposed convolution would do as well but for the bias, which differs between the four output phases.
     """

@@ -7,7 +7,6 @@ Cut into the passes in which a decoder needs them: hyper synthesis once, then fo
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..tables import SCALE_TABLE

@@ -22,6 +22,9 @@ class Scope:
         value = self.state[self.prefix + name].detach()
         return value.float() if value.is_floating_point() else value
 
+    def get(self, name: str) -> torch.Tensor | None:
+        return self[name] if name in self else None  # noqa: SIM401  (it is what `get` means)
+
     def __contains__(self, name: str) -> bool:
         return self.prefix + name in self.state
 

@@ -1,0 +1,75 @@
+"""The network run eagerly in PyTorch behind the codec: the slow reference for comparisons and benchmarks.
+
+As a program, `python -m export.eager --checkpoint C.pth --engine DIR`, it serves a benchmark that must not import torch
+itself: for each line on standard input, the path of a picture, it encodes and decodes it and answers with a line of
+JSON, {"encode_s": seconds, "decode_s": seconds, "bytes": size}.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from glic_deploy import Codec
+from glic_deploy.backends.base import Backend
+from glic_deploy.image import load_image
+
+from .checkpoint import Checkpoint, load_checkpoint
+from .graphs import GraphSpec, entropy_graphs, transform_graphs
+
+
+class EagerBackend(Backend):
+    """Runs a checkpoint's modules as they are written: unfolded neighbourhoods, whole attention maps, float32."""
+
+    name = "eager"
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self._specs: dict[str, GraphSpec] = {
+            spec.name: spec for spec in [*transform_graphs(checkpoint), *entropy_graphs(checkpoint)]
+        }
+        self._modules: dict[str, nn.Module] = {}
+
+    def run(self, graph: str, inputs: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
+        if graph not in self._modules:
+            self._modules[graph] = self._specs[graph].build().eval()
+        tensors = [torch.from_numpy(inputs[port.name]) for port in self._specs[graph].inputs]
+        with torch.inference_mode():
+            outputs = self._modules[graph](*tensors)
+        return [output.numpy() for output in (outputs if isinstance(outputs, tuple) else (outputs,))]
+
+    def describe(self) -> dict[str, Any]:
+        return {"name": self.name, "version": torch.__version__, "threads": torch.get_num_threads()}
+
+    def close(self) -> None:
+        self._modules.clear()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m export.eager", description=__doc__)
+    parser.add_argument("--checkpoint", required=True)
+    parser.add_argument("--engine", required=True, help="bundle of the same checkpoint, for its entropy tables")
+    parser.add_argument("--threads", type=int)
+    args = parser.parse_args()
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    codec = Codec(args.engine, backend=EagerBackend(load_checkpoint(args.checkpoint)))
+    for line in sys.stdin:
+        picture = load_image(line.rstrip("\n"))
+        start = time.perf_counter()
+        data = codec.encode(picture)
+        encoded = time.perf_counter()
+        codec.decode(data)
+        times = {"encode_s": encoded - start, "decode_s": time.perf_counter() - encoded, "bytes": len(data)}
+        print(json.dumps(times), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,93 @@
+"""Checkpoint to engine bundle: `python -m export.to_onnx --checkpoint C.pth --output DIR`."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+
+from glic_deploy.bundle import TABLES
+from glic_deploy.errors import GlicError
+
+from .bundle import BundleWriter, bundle_directory, fingerprint
+from .checkpoint import Checkpoint, load_checkpoint
+from .compare import largest_difference
+from .graphs import GraphSpec, entropy_graphs, transform_graphs
+from .strips import run_in_strips
+from .tables import factorized_tables, gaussian_tables
+from .tracing import trace
+
+Progress = Callable[[str], None]
+
+# Buffers that follow from other tensors, and tables that some checkpoints hold and some do not: no part of a model.
+_DERIVED = ("_offset", "_quantized_cdf", "_cdf_length", "scale_table", "relative_position_index", "bound", "target")
+
+
+def export_bundle(checkpoint: Checkpoint, output: str | Path, progress: Progress = print) -> None:
+    """Write the engine bundle of a checkpoint to the directory `output`, whole or not at all.
+
+    Each graph is checked by onnx and compared with PyTorch on a pseudo-random input; `progress` gets a line for each.
+    Raises GlicError when `output` holds something else than a bundle.
+    """
+    with bundle_directory(output) as directory:
+        writer = BundleWriter(directory)
+        tables = entropy_tables(checkpoint)
+        writer.add_arrays(TABLES, tables)
+        _add_graphs(writer, [*transform_graphs(checkpoint), *entropy_graphs(checkpoint)], progress)
+        writer.finish(
+            model={"fingerprint": model_fingerprint(checkpoint), "config": checkpoint.config.as_dict()},
+            arithmetic={"profile": "float", "fingerprint": fingerprint(tables)},
+        )
+
+
+def entropy_tables(checkpoint: Checkpoint) -> dict[str, np.ndarray]:
+    """The integer CDF tables of y (one row a scale) and of z (one row a channel)."""
+    prefix = "latent_codec.hyper.entropy_bottleneck."
+    prior = {k.removeprefix(prefix): v.numpy() for k, v in checkpoint.state.items() if k.startswith(prefix)}
+    y, z = gaussian_tables(), factorized_tables(prior)
+    named = {"y": y, "z": z}
+    return {
+        f"{latent}_{part}": getattr(table, part)
+        for latent, table in named.items()
+        for part in ("cdfs", "lengths", "offsets")
+    }
+
+
+def model_fingerprint(checkpoint: Checkpoint) -> str:
+    """Hash of the network's tensors, the same for every layout of the same checkpoint."""
+    return fingerprint({name: value.numpy() for name, value in checkpoint.state.items() if not name.endswith(_DERIVED)})
+
+
+def _add_graphs(writer: BundleWriter, specs: Iterable[GraphSpec], progress: Progress) -> None:
+    specs = list(specs)
+    for number, spec in enumerate(specs, 1):
+        module = spec.build().eval()
+        model = trace(spec, module)
+        path = writer.add_graph(spec.name, "base", model, spec.inputs, spec.outputs)
+        if strips := run_in_strips(model):
+            path = writer.add_graph(spec.name, "strips", strips, spec.inputs, spec.outputs)
+        difference = largest_difference(path, spec, module)
+        progress(f"[{number:2}/{len(specs)}] {spec.name:18} {difference}")
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m export.to_onnx", description=__doc__)
+    parser.add_argument("--checkpoint", required=True, help="a GLIC checkpoint, as its authors release them")
+    parser.add_argument("--output", required=True, help="directory to write; an older bundle there is replaced")
+    args = parser.parse_args(argv)
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    try:
+        export_bundle(load_checkpoint(args.checkpoint), args.output, lambda line: print(line, file=sys.stderr))
+    except GlicError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(args.output)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,27 @@
+"""What a backend is: something that runs a bundle's graphs on arrays and says what it is."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+from numpy.typing import NDArray
+
+
+class Backend(ABC):
+    """Runs the graphs of one bundle. Safe to use from several threads at once."""
+
+    name: str
+
+    @abstractmethod
+    def run(self, graph: str, inputs: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
+        """Outputs of a graph, in the manifest's order. Raises EngineError when the graph cannot be run."""
+
+    @abstractmethod
+    def describe(self) -> dict[str, Any]:
+        """Name, versions, threads and devices, for people and for JSON."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Free what the backend holds. It cannot be used afterwards."""

@@ -1,0 +1,104 @@
+"""onnxruntime on the CPU: the backend that runs anywhere."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from ..bundle import Bundle
+from ..errors import EngineError, PluginError
+from ..native import library_path
+from .base import Backend
+
+_CUSTOM_OPS = "glic_onnxruntime"
+_VARIANTS = ("strips", "integer", "base")
+_FATAL_ONLY = 4
+
+_arena_lock = threading.Lock()
+_arena_registered = False
+
+
+def _share_arena() -> None:
+    """Let all sessions allocate from one arena, so that what the analysis freed serves the synthesis."""
+    global _arena_registered
+    with _arena_lock:
+        if not _arena_registered:
+            info = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
+            same_as_requested = {"arena_extend_strategy": 1}
+            ort.create_and_register_allocator(info, ort.OrtArenaCfg(same_as_requested))
+            _arena_registered = True
+
+
+def custom_ops_library() -> str | None:
+    """Path of the native kernels, None where they were not built: then the graphs' function bodies run, slowly."""
+    try:
+        return str(library_path(_CUSTOM_OPS))
+    except PluginError:
+        return None
+
+
+def open_session(path: Path, threads: int) -> ort.InferenceSession:
+    """A CPU session for one graph file, with the native kernels. threads: 0 lets onnxruntime choose."""
+    _share_arena()
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = _FATAL_ONLY
+    options.add_session_config_entry("session.use_env_allocators", "1")
+    # Each session has its own threads; those of an idle one must not spin beside the next one's.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    library = custom_ops_library()
+    if library is not None:
+        options.register_custom_ops_library(library)
+    return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+class OnnxRuntimeBackend(Backend):
+    """Sessions of one bundle, each opened when its graph is first run."""
+
+    name = "onnxruntime"
+
+    def __init__(self, bundle: Bundle, threads: int | None = None) -> None:
+        self._bundle = bundle
+        self._threads = threads or 0
+        self._sessions: dict[str, ort.InferenceSession] = {}
+        self._lock = threading.Lock()
+
+    def run(self, graph: str, inputs: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
+        session = self._session(graph)
+        try:
+            outputs: list[NDArray[Any]] = session.run(None, dict(inputs))
+        except Exception as error:  # onnxruntime raises a type of its own for every error code
+            shapes = ", ".join(f"{name} {value.dtype}{list(value.shape)}" for name, value in inputs.items())
+            raise EngineError(
+                f"onnxruntime cannot run {graph} on {shapes}: {error}; "
+                "free memory or take a smaller picture if it ran out of it, else run: glic doctor --engine DIR"
+            ) from error
+        return outputs
+
+    def _session(self, graph: str) -> ort.InferenceSession:
+        with self._lock:
+            if graph not in self._sessions:
+                path = self._bundle.graph(graph, _VARIANTS)
+                try:
+                    self._sessions[graph] = open_session(path, self._threads)
+                except Exception as error:
+                    raise EngineError(f"onnxruntime {ort.__version__} cannot open {path}: {error}") from error
+            return self._sessions[graph]
+
+    def describe(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "version": ort.__version__,
+            "threads": self._threads or "all cores",
+            "custom_ops": custom_ops_library(),
+        }
+
+    def close(self) -> None:
+        with self._lock:
+            self._sessions.clear()

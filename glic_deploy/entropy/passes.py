@@ -1,0 +1,88 @@
+"""The order in which latents are coded: z, then for each slice of y its anchors and its non-anchors.
+
+Encoder and decoder walk the same passes over the same graphs; they differ in where the symbols come from. Anchors are
+the positions of even row + column; packed maps hold one parity at half width, row by row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..bundle import Bundle
+
+MAX_SYMBOL = 2047
+"""Encoders clamp symbols to ± this, so that symbol + mean is exact in float32."""
+
+MEAN_BITS = 12
+"""Fractional bits of the means of the exact arithmetic, which are int32; those of the float profile are float32."""
+
+Symbols = NDArray[np.int16]
+Indexes = NDArray[np.uint8]
+Means = NDArray[Any]
+RunGraph = Callable[..., list[NDArray[Any]]]
+Step = Callable[["Pass", Indexes, NDArray[np.float32]], Symbols]
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One pass over a slice of y: its number k, the channels [start, stop) and the parity (0: anchors)."""
+
+    k: int
+    start: int
+    stop: int
+    parity: int
+
+
+def slices(groups: tuple[int, ...]) -> Iterator[tuple[int, int, int]]:
+    """Number and channel range of each slice."""
+    start = 0
+    for k, group in enumerate(groups):
+        yield k, start, start + group
+        start += group
+
+
+def pack(y: NDArray[np.float32], parity: int) -> NDArray[np.float32]:
+    """Positions of one parity of a map (1, C, h, w), as (1, C, h, w/2)."""
+    packed = np.empty((*y.shape[:3], y.shape[3] // 2), y.dtype)
+    packed[:, :, 0::2] = y[:, :, 0::2, parity::2]
+    packed[:, :, 1::2] = y[:, :, 1::2, 1 - parity :: 2]
+    return packed
+
+
+def unpack_into(y: NDArray[np.float32], packed: NDArray[np.float32], parity: int) -> None:
+    """Write a packed map to the positions of its parity of a map (1, C, h, w)."""
+    y[:, :, 0::2, parity::2] = packed[:, :, 0::2]
+    y[:, :, 1::2, 1 - parity :: 2] = packed[:, :, 1::2]
+
+
+def walk(bundle: Bundle, run: RunGraph, z_symbols: Symbols, step: Step) -> NDArray[np.float32]:
+    """Go through the passes of y; `step` gives the symbols of each one. Returns y_hat, float32 (1, M, h, w)."""
+    hyper = run("hyper_synthesis", z_symbols=z_symbols)[0]
+    height, width = (4 * side for side in z_symbols.shape[2:])
+    y_hat = np.zeros((1, bundle.latent, height, width), np.float32)
+    for k, start, stop in slices(bundle.groups):
+        before = {"y_hat": y_hat[:, :start]} if k else {}
+        indexes, means, support = run(f"slice{k}_anchors", hyper=hyper, **before)
+        anchors = np.zeros((1, stop - start, height, width), np.float32)
+        unpack_into(anchors, _latents(step, Pass(k, start, stop, 0), indexes, means), 0)
+        indexes, means = run(f"slice{k}_nonanchors", anchors=anchors, support=support)
+        y_hat[:, start:stop] = anchors
+        unpack_into(y_hat[:, start:stop], _latents(step, Pass(k, start, stop, 1), indexes, means), 1)
+    return y_hat
+
+
+def _latents(step: Step, part: Pass, indexes: Indexes, means: Means) -> NDArray[np.float32]:
+    if means.dtype != np.float32:
+        means = means.astype(np.float32) * np.float32(2.0**-MEAN_BITS)
+    return np.add(step(part, indexes, means), means, dtype=np.float32)
+
+
+def quantize(y: NDArray[np.float32], means: NDArray[np.float32]) -> Symbols:
+    """Symbols of latents around their means: rounded half to even, clamped, int16."""
+    symbols: Symbols = np.clip(np.rint(y - means), -MAX_SYMBOL, MAX_SYMBOL).astype(np.int16)
+    return symbols
