@@ -1,0 +1,111 @@
+"""Proofs, from the actual weights, that no sum of the integer network leaves the number format that holds it.
+
+A float32 holds every integer below 2^24, so a product whose magnitudes add up to less is exact whatever the order of
+its sum. A longer one is split by input channels into parts that are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from glic_deploy.errors import GlicError
+
+from .network import (
+    GATE_INPUT,
+    NORM_CHANNELS,
+    Depthwise,
+    GatedFFN,
+    IntegerNetwork,
+    Ints,
+    Linear,
+)
+
+FLOAT_EXACT = 2**24
+INT32 = 2**31
+INT8 = 127
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What a sum of products can reach, by layer: its largest magnitude, and how many parts float32 needs."""
+
+    layer: str
+    largest: int
+    parts: int
+
+
+def float_parts(linear: Linear) -> list[tuple[int, int]]:
+    """Ranges of input channels whose sums stay below 2^24 on every output channel; the bias counts with one part only.
+
+    Raises GlicError where a part's quotients or remainders could pass 2^24 when the parts are added.
+    """
+    magnitudes = linear.input_limit * np.abs(linear.weight)
+    if _exact(magnitudes.sum(axis=0) + np.abs(linear.bias)):
+        return [(0, linear.weight.shape[0])]
+    parts, start, reached = [], 0, np.zeros_like(linear.bias)
+    for k, row in enumerate(magnitudes):
+        if not _exact(reached + row):
+            parts.append((start, k))
+            start, reached = k, np.zeros_like(linear.bias)
+        reached = reached + row
+    parts.append((start, len(magnitudes)))
+    terms = len(parts) + 1  # the bias is one more
+    quotients = ((magnitudes.sum(axis=0) + np.abs(linear.bias)) >> linear.shift) + 3 * terms
+    remainders = terms << (linear.shift + 1)
+    if not (_exact(quotients) and _exact(remainders)):
+        raise GlicError(
+            f"a product of {magnitudes.shape} needs {len(parts)} parts, whose sum cannot be shown to stay below 2^24; "
+            "calibrate with other pictures: --calibration DIR"
+        )
+    return parts
+
+
+def prove(network: IntegerNetwork) -> list[Proof]:
+    """Check every layer of a network. Raises GlicError naming the one whose sums could overflow."""
+    proofs: list[Proof] = []
+    _walk(network, "", proofs)
+    return proofs
+
+
+def _walk(node: Any, name: str, proofs: list[Proof]) -> None:
+    if isinstance(node, Linear | Depthwise):
+        largest = int((node.input_limit * np.abs(node.weight).sum(axis=0) + np.abs(node.bias)).max())
+        parts = 1
+        if isinstance(node, Linear):
+            parts = len(_named(name, float_parts, node))
+        elif largest >= FLOAT_EXACT:
+            raise GlicError(f"{name}: a depthwise sum could reach {largest:,}, float32 is exact below 2^24")
+        if largest >= INT32 or np.abs(node.weight).max() > INT8 or node.shift.min() < 0:
+            raise GlicError(f"{name}: sums up to {largest:,}, weights or shifts do not fit the integer arithmetic")
+        proofs.append(Proof(name, largest, parts))
+        return
+    if isinstance(node, GatedFFN):
+        _check_ffn(node, name)
+    if isinstance(node, tuple):
+        for i, child in enumerate(node):
+            _walk(child, f"{name}.{i}", proofs)
+    elif hasattr(node, "__dataclass_fields__"):
+        for field in node.__dataclass_fields__:
+            _walk(getattr(node, field), f"{name}.{field}" if name else field, proofs)
+
+
+def _check_ffn(ffn: GatedFFN, name: str) -> None:
+    channels = ffn.norm.fraction.size
+    if channels > NORM_CHANNELS:
+        raise GlicError(f"{name}: a layer norm over {channels} channels, its sums are exact up to {NORM_CHANNELS}")
+    if int(np.abs(ffn.gelu).max()) * GATE_INPUT >= FLOAT_EXACT:
+        raise GlicError(f"{name}: a gated product could pass 2^24")
+
+
+def _named(name: str, function: Any, *arguments: Any) -> Any:
+    try:
+        return function(*arguments)
+    except GlicError as error:
+        raise GlicError(f"{name}: {error}") from None
+
+
+def _exact(magnitudes: Ints) -> bool:
+    return bool((magnitudes < FLOAT_EXACT).all())

@@ -1,0 +1,265 @@
+"""The two lowerings of the integer arithmetic to plain ONNX ops.
+
+Between ops integers are held in float32, where every value stays below 2^24 (`bounds`), so each step is exact: scaling
+by a power of two, Round (halves to even), Floor, Min and Max. The lowerings differ in their products.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from .bounds import float_parts
+from .builder import GraphBuilder
+from .network import (
+    FRACTION_BITS,
+    LEAKY_SLOPE,
+    NORM_DEVIATION,
+    NORM_INPUT,
+    RSQRT_BITS,
+    WIDE,
+    Depthwise,
+    GatedFFN,
+    Ints,
+    Linear,
+    Narrow,
+    UnitNorm,
+)
+from .wiring import Taps
+
+_END = 2**31 - 1  # of a slice that goes to the end
+_SQUARE_BITS = 12  # squares are summed as quotients and remainders by 2^12
+
+
+def _scale(shift: Ints | int) -> np.ndarray:
+    return np.ldexp(np.float32(1), -np.asarray(shift, dtype=np.int32))
+
+
+class FloatHeld:
+    """`Arithmetic` that writes ONNX nodes; products are float32 matrix products, exact in any order of summation."""
+
+    def __init__(self, graph: GraphBuilder, rsqrt: Ints) -> None:
+        self.g = graph
+        self.rsqrt = rsqrt
+
+    # Products
+
+    def product(self, x: str, weight: Ints, shift: Ints) -> str:
+        """x (h, w, K) · weight (K, N) / 2^shift, unrounded; no sum of magnitudes reaches 2^24."""
+        return self.g.op("MatMul", x, self._scaled_weight(weight, shift))
+
+    def _scaled_weight(self, weight: Ints, shift: Ints) -> str:
+        """Stored as float16, which holds weights of 8 bits; scaled once, when the runtime folds constants."""
+        held = self.g.op("Cast", self.g.constant(weight, np.float16), to=1)
+        return self.g.op("Mul", held, self._float(_scale(shift)))
+
+    # Steps of the arithmetic
+
+    def narrow(self, x: str, narrow: Narrow) -> str:
+        return self._clip(self._round_shift(x, narrow.shift), narrow.limit)
+
+    def linear(self, x: str, linear: Linear) -> str:
+        return self._clip(self._rounded_sums(x, linear), linear.limit)
+
+    def _rounded_sums(self, x: str, linear: Linear) -> str:
+        g = self.g
+        parts = float_parts(linear)
+        bias = np.ldexp(linear.bias.astype(np.float64), -linear.shift)
+        if len(parts) == 1:
+            sums = self.product(x, linear.weight, linear.shift)
+            return g.op("Round", g.op("Add", sums, self._float(bias)) if linear.bias.any() else sums)
+        # Even quotients of all parts, then the remainders: rounding their sum rounds the whole, ties included.
+        quotients, remainders = self._float(2 * np.floor(bias / 2)), self._float(bias - 2 * np.floor(bias / 2))
+        for start, stop in parts:
+            sums = self.product(self._channels(x, start, stop), linear.weight[start:stop], linear.shift)
+            even = g.op("Mul", g.op("Floor", g.op("Mul", sums, self._float(0.5))), self._float(2))
+            remainders = g.op("Add", remainders, g.op("Sub", sums, even))
+            quotients = g.op("Add", quotients, even)
+        return g.op("Add", quotients, g.op("Round", remainders))
+
+    def leaky_relu(self, x: str) -> str:
+        scaled = self.g.op("Round", self.g.op("Mul", x, self._float(LEAKY_SLOPE / 4096)))
+        return self.g.op("Max", x, scaled)
+
+    def depthwise(self, x: str, depthwise: Depthwise) -> str:
+        g = self.g
+        channels = depthwise.bias.size
+        weight = np.ldexp(depthwise.weight.astype(np.float64), -depthwise.shift).T.reshape(channels, 1, 5, 5)
+        bias = np.ldexp(depthwise.bias.astype(np.float64), -depthwise.shift)
+        planes = g.op("Unsqueeze", g.op("Transpose", x, perm=[2, 0, 1]), self._shape(0))
+        sums = g.op("Conv", planes, self._float(weight), self._float(bias), group=channels, pads=[2, 2, 2, 2])
+        narrowed = self._clip(g.op("Round", sums), depthwise.limit)
+        return g.op("Transpose", g.op("Squeeze", narrowed, self._shape(0)), perm=[1, 2, 0])
+
+    def gated_ffn(self, stream: str, ffn: GatedFFN) -> str:
+        g = self.g
+        halves = self.linear(self.unit_norm(stream, ffn.norm), ffn.project_in)
+        a, b = g.op("Split", halves, outputs=2, axis=-1, num_outputs=2)
+        index = g.op("Cast", g.op("Add", a, self._float(2048)), to=6)
+        gelu = g.op("Gather", self._float(ffn.gelu), index)
+        gated = self.narrow(g.op("Mul", gelu, b), ffn.gate)
+        return self._clip(g.op("Add", stream, self.linear(gated, ffn.project_out)), WIDE)
+
+    def unit_norm(self, stream: str, norm: UnitNorm) -> str:
+        g = self.g
+        channels = norm.fraction.size
+        x = self._clip(self._round_shift(stream, norm.input_shift), NORM_INPUT)
+        total = self._sum(x)
+        deviation = g.op("Sub", g.op("Mul", x, self._float(channels)), total)
+        deviation = self._clip(self._round_shift(deviation, (channels - 1).bit_length()), NORM_DEVIATION)
+        squares = g.op("Mul", deviation, deviation)
+        high = g.op("Floor", g.op("Mul", squares, self._float(_scale(_SQUARE_BITS))))
+        low = g.op("Sub", squares, g.op("Mul", high, self._float(2**_SQUARE_BITS)))
+        reciprocal, scale = self._reciprocal(self._sum(high), self._sum(low))
+        unit = g.op("Mul", g.op("Mul", deviation, reciprocal), scale)
+        return self._clip(g.op("Round", g.op("Mul", unit, self._float(_scale(-norm.fraction)))), norm.limit)
+
+    def _reciprocal(self, high: str, low: str) -> tuple[str, str]:
+        """Of the sum of squares 2^12 · high + low, one a position: the table's entry and 2^-(RSQRT_BITS + exponent)."""
+        g = self.g
+        carry = g.op("Floor", g.op("Mul", low, self._float(_scale(_SQUARE_BITS))))
+        high = g.op("Add", high, carry)
+        low = g.op("Sub", low, g.op("Mul", carry, self._float(2**_SQUARE_BITS)))
+        low = g.op("Where", self._less(high, 1), g.op("Max", low, self._float(1)), low)
+        # Below 4^11 the sum itself is exact in float32; above, the mantissa's 12 bits lie in `high` alone.
+        small = self._less(high, 4**11 >> _SQUARE_BITS)
+        whole = g.op("Add", g.op("Mul", high, self._float(2**_SQUARE_BITS)), low)
+        value = g.op("Where", small, whole, high)
+        powers = 4.0 ** np.arange(1, 12)
+        above = g.op("Cast", g.op("GreaterOrEqual", value, self._float(powers)), to=1)
+        # mantissa = floor(2^10 · value / 4^exponent): the factor by its exponent, picked without a power function.
+        exponent = g.op("Cast", self._sum(above), to=6)
+        factor = g.op("Gather", self._float(1024 / 4.0 ** np.arange(12)), exponent)
+        mantissa = g.op("Floor", g.op("Mul", value, factor))
+        entry = g.op("Cast", g.op("Sub", mantissa, self._float(1024)), to=6)
+        reciprocal = g.op("Gather", self._float(self.rsqrt), entry)
+        scales = _scale(RSQRT_BITS + np.arange(12))
+        scale = g.op("Gather", self._float(scales), exponent)
+        halved = g.op("Mul", scale, self._float(_scale(_SQUARE_BITS // 2)))
+        return reciprocal, g.op("Where", small, scale, halved)
+
+    def add_identity(self, x: str, identity: str, shift: int) -> str:
+        identity = self._round_shift(identity, shift)
+        return self._clip(self.g.op("Add", x, identity), WIDE)
+
+    def concat(self, parts: Sequence[str]) -> str:
+        return self.g.op("Concat", *parts, axis=-1)
+
+    def unfold(self, x: str, taps: Taps) -> str:
+        padded = self._pad(x)
+        size = self.g.op("Shape", x)
+        h, w = self._dim(size, 0), self._dim(size, 1)
+        return self.concat([self._window(padded, h, w, (2 + r, 2 + s), (1, 1)) for r, s in taps])
+
+    def unfold_nonanchors(self, x: str, taps: Taps) -> str:
+        padded = self._pad(x)
+        size = self.g.op("Shape", x)
+        h, w = self._dim(size, 0), self._dim(size, 1)
+        rows = [
+            self.concat([self._window(padded, h, w, (2 + r + i, 2 + s + 1 - i), (2, 2)) for r, s in taps])
+            for i in (0, 1)
+        ]
+        return self._interleave(rows[0], rows[1])
+
+    def pixel_shuffle(self, x: str) -> str:
+        g = self.g
+        size = g.op("Shape", x)
+        h, w, channels = self._dim(size, 0), self._dim(size, 1), g.op("Div", self._dim(size, 2), self._shape(4))
+        split = g.op("Concat", h, w, self._shape(2), self._shape(2), channels, axis=0)
+        cells = g.op("Transpose", g.op("Reshape", x, split), perm=[0, 2, 1, 3, 4])
+        two = self._shape(2)
+        return g.op("Reshape", cells, g.op("Concat", g.op("Mul", h, two), g.op("Mul", w, two), channels, axis=0))
+
+    def pack(self, x: str, parity: int) -> str:
+        rows = [
+            self.g.op(
+                "Slice", x, self._shape(i, j), self._shape(*[2**31 - 1] * 2), self._shape(0, 1), self._shape(2, 2)
+            )
+            for i, j in ((0, parity), (1, 1 - parity))
+        ]
+        return self._interleave(rows[0], rows[1])
+
+    def add_medians(self, symbols: str, medians: Ints) -> str:
+        fixed = self.g.op("Mul", symbols, self._float(2**FRACTION_BITS))
+        return self.g.op("Add", fixed, self._float(medians))
+
+    def parameters(self, stream: str, thresholds: Ints, mean_shift: int) -> tuple[str, str]:
+        g = self.g
+        scales, means = g.op("Split", stream, outputs=2, axis=-1, num_outputs=2)
+        # A cell of 2^bits holds at most one threshold, so its first index and one comparison give the index.
+        bits = int(np.diff(thresholds).min()).bit_length() - 1
+        cells = np.arange((int(thresholds[-1]) >> bits) + 2)
+        first = np.searchsorted(thresholds, cells << bits, side="left")
+        cell = g.op("Floor", g.op("Mul", scales, self._float(_scale(bits))))
+        cell = g.op("Cast", g.op("Clip", cell, self._float(0), self._float(len(cells) - 1)), to=6)
+        index = g.op("Gather", self._float(first), cell)
+        next_threshold = g.op("Gather", self._float(np.append(thresholds, WIDE)[first]), cell)
+        passed = g.op("Cast", g.op("Greater", scales, next_threshold), to=1)
+        largest = 2 ** (11 + FRACTION_BITS)
+        return g.op("Add", index, passed), self._clip(g.op("Mul", means, self._float(2**mean_shift)), largest)
+
+    # Pieces
+
+    def _float(self, value: object) -> str:
+        return self.g.constant(value, np.float32)
+
+    def _shape(self, *values: int) -> str:
+        return self.g.constant(values, np.int64)
+
+    def _dim(self, shape: str, axis: int) -> str:
+        return self.g.op("Slice", shape, self._shape(axis), self._shape(axis + 1))
+
+    def _clip(self, x: str, limit: int) -> str:
+        return self.g.op("Clip", x, self._float(-limit), self._float(limit))
+
+    def _round_shift(self, x: str, shift: Ints | int) -> str:
+        if not np.any(shift):
+            return x
+        return self.g.op("Round", self.g.op("Mul", x, self._float(_scale(shift))))
+
+    def _sum(self, x: str) -> str:
+        return self.g.op("ReduceSum", x, self._shape(-1), keepdims=1)
+
+    def _less(self, x: str, value: int) -> str:
+        return self.g.op("Less", x, self._float(value))
+
+    def _channels(self, x: str, start: int, stop: int) -> str:
+        return self.g.op("Slice", x, self._shape(start), self._shape(stop), self._shape(2))
+
+    def _pad(self, x: str) -> str:
+        return self.g.op("Pad", x, self._shape(2, 2, 0, 2, 2, 0))
+
+    def _window(self, padded: str, h: str, w: str, start: tuple[int, int], step: tuple[int, int]) -> str:
+        """Every step-th position from `start` of as many as an (h, w) map has."""
+        offsets = self._shape(*(first - stride + 1 for first, stride in zip(start, step, strict=True)))
+        last = self.g.op("Add", self.g.op("Concat", h, w, axis=0), offsets)
+        return self.g.op("Slice", padded, self._shape(*start), last, self._shape(0, 1), self._shape(*step))
+
+    def _interleave(self, even: str, odd: str) -> str:
+        """Rows of two (h/2, w/2, C) maps in turn."""
+        g = self.g
+        size = g.op("Shape", even)
+        rows = g.op("Mul", self._dim(size, 0), self._shape(2))
+        shape = g.op("Concat", rows, self._dim(size, 1), self._dim(size, 2), axis=0)
+        return g.op("Reshape", g.op("Concat", even, odd, axis=1), shape)
+
+
+class IntegerProducts(FloatHeld):
+    """The same with products of unsigned 8-bit activations and signed 8-bit weights, two for an activation.
+
+    An activation of up to 14 bits is 128 · high + low, both of 7 bits: two products of 7 bits and 8 bits fit 16 bits
+    when added, so processors that add pairs in saturating 16-bit arithmetic (AVX2 without VNNI) are exact as well.
+    """
+
+    def product(self, x: str, weight: Ints, shift: Ints) -> str:
+        g = self.g
+        held = g.constant(weight, np.int8)
+        high = g.op("Floor", g.op("Mul", x, self._float(1 / 128)))
+        low = g.op("Sub", x, g.op("Mul", high, self._float(128)))
+        high_bytes = g.op("Cast", g.op("Add", high, self._float(64)), to=2)
+        zero, middle = g.constant(0, np.uint8), g.constant(64, np.uint8)
+        upper = g.op("MatMulInteger", high_bytes, held, middle)
+        lower = g.op("MatMulInteger", g.op("Cast", low, to=2), held, zero)
+        sums = g.op("Add", g.op("Mul", upper, g.constant(128, np.int32)), lower)
+        return g.op("Mul", g.op("Cast", sums, to=1), self._float(_scale(shift)))

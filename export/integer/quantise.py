@@ -1,0 +1,358 @@
+"""Post-training quantisation: float tensors and activation ranges to the integer entropy network.
+
+Every format is a number of fraction bits, so that all rescaling is a shift. A weight's output channel takes the largest
+power-of-two scale that fits its bits; the affine part of a layer norm is folded into the layer that follows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import log2, sqrt
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from ..network.scope import Scope
+from ..schema import CONTEXT_BLOCKS, Config
+from ..tables import SCALE_TABLE
+from .calibration import Ranges
+from .network import (
+    FRACTION_BITS,
+    GATE_INPUT,
+    GELU_OUTPUT,
+    NORM_INPUT,
+    RSQRT_BITS,
+    WIDE,
+    AggregationBlock,
+    Depthwise,
+    GatedFFN,
+    HyperSynthesis,
+    IntegerNetwork,
+    Ints,
+    Linear,
+    Narrow,
+    Slice,
+    TransformBlock,
+    UnitNorm,
+)
+
+Floats = npt.NDArray[np.float64]
+
+_MAX_WEIGHT_FRACTION = 24
+_MAX_BIAS = 2**22
+_SPATIAL_TAPS = tuple(5 * r + s for r in range(5) for s in range(5) if (r + s) % 2)
+
+
+@dataclass(frozen=True)
+class Precision:
+    """Bits of each kind of value, sign included, and headrooms: by what factor it may exceed its calibrated range."""
+
+    weights: int = 8
+    activations: int = 10
+    latents: int = 12
+    expanded: int = 12
+    stream_headroom: float = 8.0
+    headroom: float = 1.25
+    latent_headroom: float = 2.0
+    floor: float = 1 / 16  # a channel's range is taken for at least this part of its tensor's
+
+    @property
+    def weight_limit(self) -> int:
+        return _limit(self.weights)
+
+
+def _limit(bits: int) -> int:
+    return 2 ** (bits - 1) - 1
+
+
+def quantise(entropy: Scope, config: Config, ranges: Ranges, precision: Precision | None = None) -> IntegerNetwork:
+    """The integer form of the network whose tensors are `entropy` (the scope `latent_codec`)."""
+    return _Quantiser(entropy, config, ranges, precision or Precision()).network()
+
+
+def rsqrt_table() -> Ints:
+    """(3072,): entry m − 1024 is round(2^RSQRT_BITS · sqrt(1024 / m)) for the mantissas 1024 <= m < 4096."""
+    mantissas = np.arange(1024, 4096, dtype=np.float64)
+    return np.rint(2**RSQRT_BITS * np.sqrt(1024 / mantissas)).astype(np.int64)
+
+
+def gelu_table(fraction: int) -> Ints:
+    """(4096,): entry a + 2048 is GELU(a / 2^fraction) with fraction + 1 bits, clamped to ±GELU_OUTPUT."""
+    a = torch.arange(-2048, 2048, dtype=torch.float64) / 2.0**fraction
+    values = torch.nn.functional.gelu(a).numpy() * 2.0 ** (fraction + 1)
+    return np.clip(np.rint(values).astype(np.int64), -GELU_OUTPUT, GELU_OUTPUT)
+
+
+def _fraction(limit: float, largest: float | Floats) -> Ints:
+    """Most fraction bits with which `largest` stays within `limit`."""
+    return np.floor(np.log2(limit / np.maximum(largest, 1e-9))).astype(np.int64)
+
+
+class _Quantiser:
+    def __init__(self, entropy: Scope, config: Config, ranges: Ranges, precision: Precision) -> None:
+        self.entropy, self.config, self.ranges, self.precision = entropy, config, ranges, precision
+
+    def network(self) -> IntegerNetwork:
+        hyper_synthesis, hyper_fraction = self._hyper_synthesis(self.entropy / "hyper")
+        slices = tuple(self._slice(k, hyper_fraction) for k in range(len(self.config.groups)))
+        return IntegerNetwork(hyper_synthesis, slices, rsqrt_table())
+
+    # Formats
+
+    def _channel_fraction(self, name: str, bits: int, headroom: float, least: float = 0.0) -> Ints:
+        seen = self.ranges[name]
+        largest = np.maximum(seen, max(least, seen.max() * self.precision.floor))
+        return _fraction(_limit(bits), headroom * largest)
+
+    def _activation_fraction(self, name: str) -> Ints:
+        return self._channel_fraction(name, self.precision.activations, self.precision.headroom)
+
+    def _latent_fraction(self, name: str) -> Ints:
+        fraction = self._channel_fraction(name, self.precision.latents, self.precision.latent_headroom, least=4.0)
+        return np.clip(fraction, 0, FRACTION_BITS)
+
+    def _stream_fraction(self, name: str) -> int:
+        return int(_fraction(WIDE, self.precision.stream_headroom * self.ranges[name].max()))
+
+    def _narrow(self, wanted: Ints, available: int, bits: int) -> tuple[Narrow, Ints]:
+        """Narrows a tensor of `available` fraction bits to the wanted ones, or fewer; and those that result."""
+        fraction = np.minimum(wanted, available)
+        return Narrow(available - fraction, _limit(bits)), fraction
+
+    # Layers
+
+    def _weight_fraction(self, weight: Floats, bias: Floats) -> Ints:
+        """Fraction bits of each output channel's sums: weight is (K, N) as it multiplies integer inputs."""
+        fit = _fraction(self.precision.weight_limit + 0.49, np.abs(weight).max(axis=0))
+        return np.minimum(np.minimum(fit, _fraction(_MAX_BIAS, np.abs(bias))), _MAX_WEIGHT_FRACTION)
+
+    def _linear(
+        self, weight: Floats, bias: Floats, input_fraction: Ints, input_limit: int, fraction: Ints, limit: int
+    ) -> tuple[Linear, Ints]:
+        """weight (K, N) and bias (N,) in real units, to the wanted output fraction bits (N,), or fewer."""
+        weight = weight * 2.0 ** -input_fraction[:, None]
+        sums = self._weight_fraction(weight, bias)
+        fraction = np.minimum(fraction, sums)
+        return Linear(
+            weight=np.rint(weight * 2.0**sums).astype(np.int64),
+            bias=np.rint(bias * 2.0**sums).astype(np.int64),
+            shift=sums - fraction,
+            limit=limit,
+            input_limit=input_limit,
+        ), fraction
+
+    def _common_fraction(self, weight: Floats, bias: Floats, input_fraction: Ints, wanted: int) -> int:
+        """The most fraction bits, up to the wanted ones, that every output channel's sums can be rounded to.
+
+        Where sums pass 2^24 they are added in parts, each with its own quotient and remainder: the shift has to bring
+        the quotients' sum below 2^24.
+        """
+        weight = weight * 2.0 ** -input_fraction[:, None]
+        sums = self._weight_fraction(weight, bias)
+        largest = _limit(self.precision.latents) * np.abs(np.rint(weight * 2.0**sums)).sum(axis=0) + _MAX_BIAS
+        guard = np.maximum(0, np.ceil(np.log2(largest)).astype(np.int64) - 23)
+        return int(min(wanted, (sums - guard).min()))
+
+    def _ffn(self, scope: Scope, name: str, stream: int) -> tuple[GatedFFN, int]:
+        """The block's feed-forward network; `stream`: the most fraction bits its stream can have. And those it has."""
+        gamma, beta = _vector(scope / "norm2", "weight"), _vector(scope / "norm2", "bias")
+        channels = gamma.size
+        activation_limit = _limit(self.precision.activations)
+        unit_fraction = np.minimum(self._activation_fraction(f"{name}.unit"), RSQRT_BITS)
+        w_in = _matrix(scope / "mlp" / "project_in")
+        w_out = _matrix(scope / "mlp" / "project_out")
+        hidden = w_out.shape[0]
+        bias_in = beta @ w_in
+        w_in = w_in * (gamma * sqrt(channels))[:, None]
+
+        a_wanted = int(_fraction(GATE_INPUT, self.precision.headroom * self.ranges[f"{name}.a"].max()))
+        b_wanted = int(_fraction(GATE_INPUT, self.precision.headroom * self.ranges[f"{name}.b"].max()))
+        a = self._common_fraction(w_in[:, :hidden], bias_in[:hidden], unit_fraction, a_wanted)
+        b = self._common_fraction(w_in[:, hidden:], bias_in[hidden:], unit_fraction, b_wanted)
+        halves = np.repeat([a, b], hidden)
+        project_in, _ = self._linear(w_in, bias_in, unit_fraction, activation_limit, halves, GATE_INPUT)
+
+        gate, gate_fraction = self._narrow(
+            self._activation_fraction(f"{name}.gate"), (a + 1) + b, self.precision.activations
+        )
+        no_bias = np.zeros(channels)
+        stream = self._common_fraction(w_out, no_bias, gate_fraction, stream)
+        project_out, _ = self._linear(w_out, no_bias, gate_fraction, activation_limit, np.full(channels, stream), WIDE)
+        largest = 2 * self.ranges[f"{name}.stream"].max() * 2.0**stream
+        norm = UnitNorm(max(0, int(np.ceil(log2(largest / NORM_INPUT)))), unit_fraction, activation_limit)
+        return GatedFFN(norm, project_in, gelu_table(a), gate, project_out), stream
+
+    # Blocks
+
+    def _transform(self, scope: Scope, name: str, available: int, input_bits: int, input_fraction: Ints | None = None):
+        mixer = scope / "mixer"
+        wanted = self._activation_fraction(f"{name}.input") if input_fraction is None else input_fraction
+        narrow, fraction = self._narrow(wanted, available, input_bits)
+        wide_bits = self.precision.expanded
+        expand, expanded = self._linear(
+            _matrix(mixer / "conv1" / 0),
+            _vector(mixer / "conv1" / 0, "bias"),
+            fraction,
+            narrow.limit,
+            self._channel_fraction(f"{name}.expand", wide_bits, self.precision.headroom),
+            _limit(wide_bits),
+        )
+        depthwise, mixed = self._depthwise(mixer / "depth_conv", name, expanded)
+        w, b = _matrix(mixer / "conv2"), _vector(mixer / "conv2", "bias")
+        limit = _limit(self.precision.activations)
+        if "adaptor.weight" in mixer:
+            w = np.concatenate([w, _matrix(mixer / "adaptor")])
+            b = b + _vector(mixer / "adaptor", "bias")
+            mixed = np.concatenate([mixed, fraction])
+            limit = max(limit, narrow.limit)
+            most = self._stream_fraction(f"{name}.stream")
+        else:
+            most = min(self._stream_fraction(f"{name}.stream"), available)
+        ffn, stream = self._ffn(scope, name, self._common_fraction(w, b, mixed, most))
+        project, _ = self._linear(w, b, mixed, limit, np.full(w.shape[1], stream), WIDE)
+        identity_shift = None if "adaptor.weight" in mixer else available - stream
+        return TransformBlock(narrow, expand, depthwise, project, identity_shift, ffn), stream
+
+    def _depthwise(self, scope: Scope, name: str, input_fraction: Ints) -> tuple[Depthwise, Ints]:
+        weight = scope["weight"].double().numpy().reshape(input_fraction.size, 25).T * 2.0**-input_fraction
+        bias = _vector(scope, "bias")
+        sums = self._weight_fraction(weight, bias)
+        fraction = np.minimum(self._activation_fraction(f"{name}.depthwise"), sums)
+        return Depthwise(
+            weight=np.rint(weight * 2.0**sums).astype(np.int64),
+            bias=np.rint(bias * 2.0**sums).astype(np.int64),
+            shift=sums - fraction,
+            limit=_limit(self.precision.activations),
+            input_limit=_limit(self.precision.expanded),
+        ), fraction
+
+    def _transforms(self, scopes: list[Scope], names: list[str], available: int):
+        blocks = []
+        for scope, name in zip(scopes, names, strict=True):
+            block, available = self._transform(scope, name, available, self.precision.activations)
+            blocks.append(block)
+        return tuple(blocks), available
+
+    # Passes
+
+    def _hyper_synthesis(self, hyper: Scope) -> tuple[HyperSynthesis, Ints]:
+        h_s = hyper / "h_s"
+        medians = (hyper / "entropy_bottleneck")["quantiles"][:, 0, 1].double().numpy()
+        narrow, fraction = self._narrow(self._latent_fraction("z_hat"), FRACTION_BITS, self.precision.latents)
+        up0, stream = self._up(h_s / 0 / 0, fraction, narrow.limit, "h_s.layers.1.input")
+        blocks0, stream = self._transforms([h_s / 1, h_s / 2], ["h_s.layers.1", "h_s.layers.2"], stream)
+        narrow1, fraction = self._narrow(
+            self._activation_fraction("h_s.layers.2.output"), stream, self.precision.activations
+        )
+        up1, stream = self._up(h_s / 3 / 0, fraction, narrow1.limit, "h_s.layers.4.input")
+        blocks1, stream = self._transforms([h_s / 4, h_s / 5], ["h_s.layers.4", "h_s.layers.5"], stream)
+        narrow2, fraction = self._narrow(
+            self._activation_fraction("h_s.layers.5.output"), stream, self.precision.activations
+        )
+        weight, bias = _taps(h_s / 6), _vector(h_s / 6, "bias")
+        output, hyper_fraction = self._linear(
+            weight,
+            bias,
+            np.tile(fraction, 9),
+            narrow2.limit,
+            self._activation_fraction("hyper"),
+            _limit(self.precision.activations),
+        )
+        fixed = np.rint(medians * 2.0**FRACTION_BITS).astype(np.int64)
+        return HyperSynthesis(fixed, narrow, up0, blocks0, narrow1, up1, blocks1, narrow2, output), hyper_fraction
+
+    def _up(self, scope: Scope, fraction: Ints, input_limit: int, output: str) -> tuple[Linear, int]:
+        """A subpel convolution, its output channels reordered from (channel, phase) to (phase, channel)."""
+        weight, bias = _taps(scope), _vector(scope, "bias")
+        channels = bias.size // 4
+        order = np.arange(bias.size).reshape(channels, 4).T.ravel()
+        weight, bias, fraction = weight[:, order], bias[order], np.tile(fraction, 9)
+        stream = self._common_fraction(weight, bias, fraction, self._stream_fraction(output))
+        linear, _ = self._linear(weight, bias, fraction, input_limit, np.full(bias.size, stream), WIDE)
+        return linear, stream
+
+    def _slice(self, k: int, hyper_fraction: Ints) -> Slice:
+        group = self.config.groups[k]
+        own = self.entropy / "y" / "latent_codec" / f"y{k}"
+        bits = self.precision.activations
+        context: tuple[TransformBlock, ...] = ()
+        context_output, support_fraction = None, hyper_fraction
+        if k:
+            blocks = []
+            available = FRACTION_BITS
+            for i, scope in enumerate((self.entropy / "y" / "channel_context" / f"y{k}").children()):
+                first = i == 0
+                before = np.concatenate([self._latent_fraction(f"y{j}.y_hat") for j in range(k)]) if first else None
+                block, available = self._transform(
+                    scope, f"y{k}.context.{i}", available, self.precision.latents if first else bits, before
+                )
+                blocks.append(block)
+            context = tuple(blocks)
+            context_output, fraction = self._narrow(self._activation_fraction(f"y{k}.context"), available, bits)
+            support_fraction = np.concatenate([fraction, hyper_fraction])
+
+        spatial_input, fraction = self._narrow(
+            self._latent_fraction(f"y{k}.y_hat"), FRACTION_BITS, self.precision.latents
+        )
+        conv = own / "context_prediction"
+        weight = conv["weight"].double().numpy().transpose(2, 3, 1, 0).reshape(25, group, -1)
+        weight = weight[list(_SPATIAL_TAPS)].reshape(len(_SPATIAL_TAPS) * group, -1)
+        spatial, spatial_fraction = self._linear(
+            weight,
+            _vector(conv, "bias"),
+            np.tile(fraction, len(_SPATIAL_TAPS)),
+            spatial_input.limit,
+            self._activation_fraction(f"y{k}.spatial"),
+            _limit(bits),
+        )
+
+        input_fraction = np.concatenate([spatial_fraction, support_fraction])
+        blocks_out = []
+        anchor_mixer = None
+        stream = 0
+        for i, scope in enumerate((own / "entropy_parameters").children()):
+            name = f"y{k}.estimate.{i}"
+            narrow = None
+            if i:
+                narrow, input_fraction = self._narrow(
+                    self._activation_fraction(f"y{k}.estimate.{i - 1}.output"), stream, bits
+                )
+            w, b = _matrix(scope / "mixer"), _vector(scope / "mixer", "bias")
+            most = self._stream_fraction(f"{name}.stream")
+            if i == CONTEXT_BLOCKS - 1:
+                most = min(most, FRACTION_BITS)
+            ffn, stream = self._ffn(scope, name, self._common_fraction(w, b, input_fraction, most))
+            mixer, _ = self._linear(w, b, input_fraction, _limit(bits), np.full(b.size, stream), WIDE)
+            if anchor_mixer is None:
+                anchor_mixer = Linear(
+                    mixer.weight[spatial_fraction.size :], mixer.bias, mixer.shift, mixer.limit, mixer.input_limit
+                )
+            blocks_out.append(AggregationBlock(narrow, mixer, ffn))
+        thresholds = np.floor(SCALE_TABLE[:-1].astype(np.float64) * 2.0**stream).astype(np.int64)
+        return Slice(
+            group,
+            context,
+            context_output,
+            spatial_input,
+            spatial,
+            anchor_mixer,
+            tuple(blocks_out),
+            thresholds,
+            FRACTION_BITS - stream,
+        )
+
+
+def _matrix(scope: Scope) -> Floats:
+    """Weight of a linear layer or 1×1 convolution as (inputs, outputs)."""
+    return scope["weight"].double().flatten(1).numpy().T
+
+
+def _vector(scope: Scope, name: str) -> Floats:
+    return scope[name].double().numpy()
+
+
+def _taps(scope: Scope) -> Floats:
+    """Weight of a convolution as (tap · inputs, outputs)."""
+    weight = scope["weight"].double().numpy()
+    return weight.transpose(2, 3, 1, 0).reshape(-1, weight.shape[0])

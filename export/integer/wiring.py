@@ -1,0 +1,124 @@
+"""How the integer network's layers connect, written once for every arithmetic that runs them.
+
+An `Arithmetic` is a way of computing: the NumPy oracle, PyTorch with integers held in float32, or a writer of ONNX
+nodes. Its values are opaque here. Maps are channels-last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Generic, Protocol, TypeVar
+
+from .network import (
+    AggregationBlock,
+    Depthwise,
+    GatedFFN,
+    HyperSynthesis,
+    Ints,
+    Linear,
+    Narrow,
+    Slice,
+    TransformBlock,
+)
+
+V = TypeVar("V")
+
+Taps = Sequence[tuple[int, int]]  # (row, column) offsets
+CONV3 = tuple((r, s) for r in (-1, 0, 1) for s in (-1, 0, 1))
+SPATIAL = tuple((r, s) for r in range(-2, 3) for s in range(-2, 3) if (r + s) % 2)
+
+
+class Arithmetic(Protocol[V]):
+    """The steps of the arithmetic, as `docs/arithmetic.md` defines them."""
+
+    def narrow(self, x: V, narrow: Narrow) -> V: ...
+
+    def linear(self, x: V, linear: Linear) -> V: ...
+
+    def leaky_relu(self, x: V) -> V: ...
+
+    def depthwise(self, x: V, depthwise: Depthwise) -> V: ...
+
+    def gated_ffn(self, stream: V, ffn: GatedFFN) -> V: ...
+
+    def add_identity(self, x: V, identity: V, shift: int) -> V:
+        """clamp(x + round(identity / 2^shift), ±WIDE)."""
+
+    def concat(self, parts: Sequence[V]) -> V: ...
+
+    def unfold(self, x: V, taps: Taps) -> V:
+        """(h, w, C) to (h, w, taps · C), zeros beyond the border."""
+
+    def unfold_nonanchors(self, x: V, taps: Taps) -> V:
+        """`pack(unfold(x, taps), 1)`, which computes no more than is kept."""
+
+    def pixel_shuffle(self, x: V) -> V:
+        """(h, w, 4 · C) with channels (phase row, phase column, C) to (2h, 2w, C)."""
+
+    def pack(self, x: V, parity: int) -> V:
+        """The positions with (row + column) % 2 == parity of (h, w, C), as (h, w/2, C)."""
+
+    def add_medians(self, symbols: V, medians: Ints) -> V:
+        """symbols · 2^FRACTION_BITS + medians."""
+
+    def parameters(self, stream: V, thresholds: Ints, mean_shift: int) -> tuple[V, V]:
+        """CDF indexes from the first half of the channels: how many thresholds each exceeds; means from the second:
+        clamp(x · 2^mean_shift, ±2^(11 + FRACTION_BITS)), which has FRACTION_BITS."""
+
+
+class Wiring(Generic[V]):
+    """The passes of the entropy path, in one arithmetic."""
+
+    def __init__(self, arithmetic: Arithmetic[V]) -> None:
+        self.do = arithmetic
+
+    def hyper_synthesis(self, z_symbols: V, net: HyperSynthesis) -> V:
+        """z's symbols (h/4, w/4, N) to narrow hyper parameters (h, w, 2N)."""
+        do = self.do
+        x = do.narrow(do.add_medians(z_symbols, net.medians), net.input)
+        x = self._transforms(self._up(x, net.up0), net.blocks0)
+        x = self._transforms(self._up(do.narrow(x, net.input1), net.up1), net.blocks1)
+        return do.linear(do.unfold(do.narrow(x, net.input2), CONV3), net.output)
+
+    def anchors(self, hyper: V, before: V | None, net: Slice) -> tuple[V, V, V]:
+        """Hyper parameters (h, w, 2N) and y_hat of the slices before (h, w, C), with FRACTION_BITS: indexes and means
+        (h, w/2, C_k) of the anchors, and the narrow support of the non-anchors."""
+        do = self.do
+        support = hyper
+        if before is not None:
+            assert net.context_output is not None
+            context = do.narrow(self._transforms(before, net.context), net.context_output)
+            support = do.concat([context, hyper])
+        indexes, means = self._estimate(do.linear(do.pack(support, 0), net.anchor_mixer), net)
+        return indexes, means, do.pack(support, 1)
+
+    def nonanchors(self, anchors: V, support: V, net: Slice) -> tuple[V, V]:
+        """y_hat of the anchors (h, w, C_k), zero elsewhere, and the support: the non-anchors' indexes and means."""
+        do = self.do
+        spatial = do.linear(do.unfold_nonanchors(do.narrow(anchors, net.spatial_input), SPATIAL), net.spatial)
+        return self._estimate(do.linear(do.concat([spatial, support]), net.blocks[0].mixer), net)
+
+    def _estimate(self, stream: V, net: Slice) -> tuple[V, V]:
+        stream = self.do.gated_ffn(stream, net.blocks[0].ffn)
+        for block in net.blocks[1:]:
+            stream = self._aggregate(stream, block)
+        return self.do.parameters(stream, net.thresholds, net.mean_shift)
+
+    def _aggregate(self, stream: V, block: AggregationBlock) -> V:
+        assert block.input is not None
+        return self.do.gated_ffn(self.do.linear(self.do.narrow(stream, block.input), block.mixer), block.ffn)
+
+    def _transforms(self, stream: V, blocks: Sequence[TransformBlock]) -> V:
+        do = self.do
+        for block in blocks:
+            x = do.narrow(stream, block.input)
+            mixed = do.depthwise(do.leaky_relu(do.linear(x, block.expand)), block.depthwise)
+            if block.identity_shift is None:
+                mixed = do.linear(do.concat([mixed, x]), block.project)
+            else:
+                mixed = do.add_identity(do.linear(mixed, block.project), stream, block.identity_shift)
+            stream = do.gated_ffn(mixed, block.ffn)
+        return stream
+
+    def _up(self, x: V, conv: Linear) -> V:
+        return self.do.pixel_shuffle(self.do.linear(self.do.unfold(x, CONV3), conv))
