@@ -10,13 +10,16 @@ from pathlib import Path
 
 import numpy as np
 
-from glic_deploy.bundle import TABLES
+from glic_deploy.bundle import CONFORMANCE, TABLES
 from glic_deploy.errors import GlicError
 
+from . import integer
 from .bundle import BundleWriter, bundle_directory, fingerprint
 from .checkpoint import Checkpoint, load_checkpoint
 from .compare import largest_difference
 from .graphs import GraphSpec, entropy_graphs, transform_graphs
+from .integer.build import load_pictures
+from .integer.conformance import conformance_vectors
 from .strips import run_in_strips
 from .tables import factorized_tables, gaussian_tables
 from .tracing import trace
@@ -27,20 +30,38 @@ Progress = Callable[[str], None]
 _DERIVED = ("_offset", "_quantized_cdf", "_cdf_length", "scale_table", "relative_position_index", "bound", "target")
 
 
-def export_bundle(checkpoint: Checkpoint, output: str | Path, progress: Progress = print) -> None:
+def export_bundle(
+    checkpoint: Checkpoint,
+    output: str | Path,
+    progress: Progress = print,
+    *,
+    entropy: str = "exact",
+    calibration: str | Path | None = None,
+) -> None:
     """Write the engine bundle of a checkpoint to the directory `output`, whole or not at all.
 
     Each graph is checked by onnx and compared with PyTorch on a pseudo-random input; `progress` gets a line for each.
-    Raises GlicError when `output` holds something else than a bundle.
+    entropy: "exact" makes the entropy path integer arithmetic, calibrated on the pictures in the directory
+    `calibration` or on some that the package has; "float" leaves it as it is, for research.
+    Raises GlicError when `output` holds something else than a bundle, or exactness cannot be proven.
     """
     with bundle_directory(output) as directory:
         writer = BundleWriter(directory)
         tables = entropy_tables(checkpoint)
         writer.add_arrays(TABLES, tables)
-        _add_graphs(writer, [*transform_graphs(checkpoint), *entropy_graphs(checkpoint)], progress)
+        _add_graphs(writer, transform_graphs(checkpoint), progress)
+        parameters = tables
+        if entropy == "exact":
+            pictures = None if calibration is None else load_pictures(calibration)
+            network = integer.build(checkpoint, pictures)
+            _add_exact_entropy(writer, network, progress)
+            parameters = tables | network.parameters()
+        else:
+            progress("warning: files of floating-point entropy parameters decode only where they were written")
+            _add_graphs(writer, entropy_graphs(checkpoint), progress)
         writer.finish(
             model={"fingerprint": model_fingerprint(checkpoint), "config": checkpoint.config.as_dict()},
-            arithmetic={"profile": "float", "fingerprint": fingerprint(tables)},
+            arithmetic={"profile": entropy, "fingerprint": fingerprint(parameters)},
         )
 
 
@@ -74,14 +95,38 @@ def _add_graphs(writer: BundleWriter, specs: Iterable[GraphSpec], progress: Prog
         progress(f"[{number:2}/{len(specs)}] {spec.name:18} {difference}")
 
 
+def _add_exact_entropy(writer: BundleWriter, network: integer.IntegerNetwork, progress: Progress) -> None:
+    """All lowerings of the integer entropy path, and what proves them right on the machine that runs them."""
+    for variant in integer.LOWERINGS:
+        for graph in integer.lower(network, variant):
+            writer.add_graph(graph.name, variant, graph.model, graph.inputs, graph.outputs)
+    vectors = conformance_vectors(network)
+    writer.add_arrays(CONFORMANCE, vectors)
+    count = sum(values.size for name, values in vectors.items() if name.endswith(("indexes", "means")))
+    progress(f"exact entropy path: {', '.join(integer.LOWERINGS)}; {count:,} conformance values")
+
+
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m export.to_onnx", description=__doc__)
     parser.add_argument("--checkpoint", required=True, help="a GLIC checkpoint, as its authors release them")
     parser.add_argument("--output", required=True, help="directory to write; an older bundle there is replaced")
+    parser.add_argument(
+        "--entropy",
+        choices=("exact", "float"),
+        default="exact",
+        help="exact (default): integers, files decode everywhere; float: for research, files bound to one machine",
+    )
+    parser.add_argument("--calibration", help="directory of a few photographs to calibrate the integers with")
     args = parser.parse_args(argv)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     try:
-        export_bundle(load_checkpoint(args.checkpoint), args.output, lambda line: print(line, file=sys.stderr))
+        export_bundle(
+            load_checkpoint(args.checkpoint),
+            args.output,
+            lambda line: print(line, file=sys.stderr),
+            entropy=args.entropy,
+            calibration=args.calibration,
+        )
     except GlicError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

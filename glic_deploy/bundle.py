@@ -18,6 +18,7 @@ from .errors import EngineError
 FORMAT = 1
 MANIFEST = "manifest.json"
 TABLES = "tables.npz"
+CONFORMANCE = "conformance.npz"
 
 _REMEDY = "export the checkpoint again: python -m export.to_onnx --checkpoint C.pth --output DIR"
 
@@ -121,11 +122,18 @@ class Bundle:
 
     def tables(self) -> dict[str, NDArray[np.int32]]:
         """Entropy tables: `y_cdfs`, `y_lengths`, `y_offsets` (a row a scale) and the same for z (a row a channel)."""
+        return self._arrays(TABLES)
+
+    def conformance(self) -> dict[str, NDArray[Any]]:
+        """Inputs and exact results of every pass of an exact entropy path; see `glic_deploy.conformance`."""
+        return self._arrays(CONFORMANCE)
+
+    def _arrays(self, name: str) -> dict[str, NDArray[Any]]:
         try:
-            with np.load(self.file(TABLES), allow_pickle=False) as arrays:
-                return {name: arrays[name] for name in arrays.files}
+            with np.load(self.file(name), allow_pickle=False) as arrays:
+                return {key: arrays[key] for key in arrays.files}
         except (ValueError, OSError) as error:
-            raise EngineError(f"{self.path / TABLES} cannot be read: {error}; {_REMEDY}") from None
+            raise EngineError(f"{self.path / name} cannot be read: {error}; {_REMEDY}") from None
 
     def describe(self) -> dict[str, Any]:
         """What the bundle holds, for people and for JSON."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import container
+from . import conformance, container
 from .backends import Backend, open_backend
 from .bundle import Bundle
 from .checksum import symbol_checksum
@@ -35,7 +36,8 @@ class Codec:
         threads: threads of the backend; None takes all cores.
         limits: what to refuse; None takes `Limits()`.
 
-    Raises EngineError when the bundle cannot be opened or no backend can run it.
+    Raises EngineError when the bundle cannot be opened, no backend can run it, or the one that does computes the
+    entropy path wrongly on this machine (see `glic_deploy.conformance`).
     """
 
     def __init__(
@@ -57,6 +59,14 @@ class Codec:
         )
         self._backend = backend if isinstance(backend, Backend) else open_backend(self._bundle, backend, threads)
         self._open = True
+        if self._bundle.exact:
+            conformance.ensure(self._bundle, self._backend)
+        else:
+            warnings.warn(
+                f"{self._bundle.path} has floating-point entropy parameters: its files decode only on the machine, "
+                "with the backend and number of threads that wrote them; export without --entropy float to keep files",
+                stacklevel=2,
+            )
 
     def __enter__(self) -> Codec:
         return self
@@ -75,6 +85,13 @@ class Codec:
     def describe(self) -> dict[str, Any]:
         """Backend, bundle and fingerprints, for people and for JSON."""
         return {"backend": self._backend.describe(), "engine": self._bundle.describe()}
+
+    def check_arithmetic(self) -> str:
+        """Run the bundle's conformance vectors again, whatever is cached. Raises EngineError on one wrong bit."""
+        if not self._bundle.exact:
+            return "floating point: files decode only where they were written"
+        compared = conformance.check(self._bundle, self._backend)
+        return f"exact: {compared:,} conformance values reproduced bit for bit"
 
     def encode(self, img: Source, *, background: Background | None = None, stages: Stages | None = None) -> bytes:
         """Compress a picture to the bytes of a `.glic` file.
@@ -113,7 +130,7 @@ class Codec:
             coded.append((self._y_tables, symbols, indexes))
             return symbols
 
-        walk(self._bundle, run, z_symbols, step)
+        walk(self._bundle.groups, run, z_symbols, step)
         with _stage(stages, "range coder"):
             encoder = Encoder()
             for tables, symbols, indexes in coded:
@@ -147,7 +164,7 @@ class Codec:
         decoder = Decoder(file.payload)
         z_shape = (1, self._bundle.hyper, 2 * rows, 2 * columns)
         z_symbols = take(self._z_tables, _channels(np.empty(z_shape, np.int16)))
-        y_hat = walk(self._bundle, run, z_symbols, lambda part, indexes, means: take(self._y_tables, indexes))
+        y_hat = walk(self._bundle.groups, run, z_symbols, lambda part, indexes, means: take(self._y_tables, indexes))
         decoder.finish()
         if symbol_checksum(decoded) != file.symbol_checksum:
             raise BitstreamError(

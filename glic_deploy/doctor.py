@@ -126,6 +126,7 @@ def round_trip(
     try:
         with Codec(engine, backend=backend, threads=threads) as codec:
             backend_says = ", ".join(f"{key} {value}" for key, value in codec.describe()["backend"].items())
+            arithmetic = codec.check_arithmetic()
             image = _test_picture()
             start = time.perf_counter()
             data = codec.encode(image)
@@ -137,14 +138,15 @@ def round_trip(
         return [Finding("engine", str(engine), "broken", f"{type(error).__name__}: {error}", remedy, required=True)]
     height, width = image.shape[:2]
     opened = Finding("engine", str(engine), "ok", backend_says, required=True)
+    exactness = Finding("engine", "entropy arithmetic", "ok", arithmetic, required=True)
     if decoded.shape != image.shape:
         detail = f"decoded {decoded.shape}, expected {image.shape}"
-        return [opened, Finding("engine", "round trip", "broken", detail, _EXPORT, required=True)]
+        return [opened, exactness, Finding("engine", "round trip", "broken", detail, _EXPORT, required=True)]
     detail = (
         f"{width} x {height} in {len(data):,} bytes, {_psnr(image, decoded):.2f} dB, "
         f"encoded in {encoded - start:.2f} s, decoded in {done - encoded:.2f} s"
     )
-    return [opened, Finding("engine", "round trip", "ok", detail, required=True)]
+    return [opened, exactness, Finding("engine", "round trip", "ok", detail, required=True)]
 
 
 def _test_picture() -> NDArray[np.uint8]:

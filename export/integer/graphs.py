@@ -18,7 +18,8 @@ from .lowerings import FloatHeld, IntegerProducts
 from .network import FRACTION_BITS, IntegerNetwork
 from .wiring import Wiring
 
-LOWERINGS: dict[str, type[FloatHeld]] = {"float": FloatHeld, "integer": IntegerProducts}
+# By the name of the graph variant in a bundle: "base" is what every runtime can run.
+LOWERINGS: dict[str, type[FloatHeld]] = {"base": FloatHeld, "integer": IntegerProducts}
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ product (10 to 12 bits); a *wide* map holds the residual stream, |x| <= WIDE.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
@@ -157,23 +156,18 @@ class IntegerNetwork:
     slices: tuple[Slice, ...]
     rsqrt: Ints
 
-    def fingerprint(self) -> bytes:
-        """SHA-256 over every parameter in order of declaration: names, shapes and values as little-endian int64."""
-        digest = hashlib.sha256(b"glic integer entropy network 1")
-        for name, value in parameters(self):
-            array = np.atleast_1d(np.asarray(value, dtype="<i8"))
-            digest.update(f"{name}{list(array.shape)}".encode())
-            digest.update(array.tobytes())
-        return digest.digest()
+    def parameters(self) -> dict[str, Ints]:
+        """Every integer of the network by its dotted name: what the fingerprint of an arithmetic is taken over."""
+        return {f"network.{name}": np.atleast_1d(np.asarray(value, np.int64)) for name, value in _leaves(self)}
 
 
-def parameters(node: Any, prefix: str = "") -> Iterator[tuple[str, Ints | int]]:
+def _leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Ints | int]]:
     """Every integer parameter under a node with its dotted name, in order of declaration."""
     if is_dataclass(node):
         for field in fields(node):
-            yield from parameters(getattr(node, field.name), f"{prefix}.{field.name}" if prefix else field.name)
+            yield from _leaves(getattr(node, field.name), f"{prefix}.{field.name}" if prefix else field.name)
     elif isinstance(node, tuple):
         for i, child in enumerate(node):
-            yield from parameters(child, f"{prefix}.{i}")
+            yield from _leaves(child, f"{prefix}.{i}")
     elif node is not None:
         yield prefix, node

@@ -13,19 +13,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..bundle import Bundle
-
 MAX_SYMBOL = 2047
 """Encoders clamp symbols to ± this, so that symbol + mean is exact in float32."""
 
-MEAN_BITS = 12
-"""Fractional bits of the means of the exact arithmetic, which are int32; those of the float profile are float32."""
-
 Symbols = NDArray[np.int16]
 Indexes = NDArray[np.uint8]
-Means = NDArray[Any]
+Means = NDArray[np.float32]
 RunGraph = Callable[..., list[NDArray[Any]]]
-Step = Callable[["Pass", Indexes, NDArray[np.float32]], Symbols]
+Step = Callable[["Pass", Indexes, Means], Symbols]
 
 
 @dataclass(frozen=True)
@@ -60,12 +55,15 @@ def unpack_into(y: NDArray[np.float32], packed: NDArray[np.float32], parity: int
     y[:, :, 1::2, 1 - parity :: 2] = packed[:, :, 1::2]
 
 
-def walk(bundle: Bundle, run: RunGraph, z_symbols: Symbols, step: Step) -> NDArray[np.float32]:
-    """Go through the passes of y; `step` gives the symbols of each one. Returns y_hat, float32 (1, M, h, w)."""
+def walk(groups: tuple[int, ...], run: RunGraph, z_symbols: Symbols, step: Step) -> NDArray[np.float32]:
+    """Go through the passes of y, whose slices have `groups` channels; `step` gives the symbols of each pass.
+
+    Returns y_hat, float32 (1, M, h, w).
+    """
     hyper = run("hyper_synthesis", z_symbols=z_symbols)[0]
     height, width = (4 * side for side in z_symbols.shape[2:])
-    y_hat = np.zeros((1, bundle.latent, height, width), np.float32)
-    for k, start, stop in slices(bundle.groups):
+    y_hat = np.zeros((1, sum(groups), height, width), np.float32)
+    for k, start, stop in slices(groups):
         before = {"y_hat": y_hat[:, :start]} if k else {}
         indexes, means, support = run(f"slice{k}_anchors", hyper=hyper, **before)
         anchors = np.zeros((1, stop - start, height, width), np.float32)
@@ -77,8 +75,6 @@ def walk(bundle: Bundle, run: RunGraph, z_symbols: Symbols, step: Step) -> NDArr
 
 
 def _latents(step: Step, part: Pass, indexes: Indexes, means: Means) -> NDArray[np.float32]:
-    if means.dtype != np.float32:
-        means = means.astype(np.float32) * np.float32(2.0**-MEAN_BITS)
     return np.add(step(part, indexes, means), means, dtype=np.float32)
 
 

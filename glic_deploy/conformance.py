@@ -1,0 +1,102 @@
+"""Proves, on the machine it runs on, that a backend computes the entropy path bit for bit as the bundle says.
+
+A bundle carries small inputs with the exact results of every pass. A backend that gives one wrong bit may not code:
+what it writes could be read nowhere, and what others wrote it would read as garbage.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .backends.base import Backend
+from .bundle import Bundle
+from .entropy.passes import Pass, Symbols, walk
+from .errors import EngineError
+from .files import atomic_writer
+
+CASES = 2
+
+
+def pass_name(part: Pass) -> str:
+    """`slice0_anchors` and so on."""
+    return f"slice{part.k}_{'nonanchors' if part.parity else 'anchors'}"
+
+
+def check(bundle: Bundle, backend: Backend) -> int:
+    """Run the bundle's conformance vectors. Returns how many values were compared.
+
+    Raises EngineError naming the pass where the backend's results differ first.
+    """
+    vectors = bundle.conformance()
+    compared = 0
+    for case in range(CASES):
+
+        def step(part: Pass, indexes: NDArray[np.uint8], means: NDArray[np.float32], case: int = case) -> Symbols:
+            nonlocal compared
+            name = pass_name(part)
+            for what, got in (("indexes", indexes), ("means", means)):
+                wrong = int((got != vectors[f"{name}_{what}"][case]).sum())
+                compared += got.size
+                if wrong:
+                    raise EngineError(
+                        f"{_summary(backend)} does not compute the entropy path exactly: {wrong} of {got.size} {what} "
+                        f"of {name} are wrong, so it may not encode or decode; use another backend or version of it, "
+                        f"and report this with the output of: glic doctor --engine {bundle.path}"
+                    )
+            symbols: Symbols = vectors[f"{name}_symbols"][case]
+            return symbols
+
+        walk(bundle.groups, lambda graph, **inputs: backend.run(graph, inputs), vectors["z_symbols"][case], step)
+    return compared
+
+
+def ensure(bundle: Bundle, backend: Backend) -> None:
+    """`check`, unless this bundle has passed it before with this backend on this machine. Raises EngineError."""
+    passed = _cache_directory() / "conformance" / _key(bundle, backend)
+    if passed.exists():
+        return
+    check(bundle, backend)
+    try:
+        passed.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_writer(passed) as stream:
+            stream.write(b"passed\n")
+    except OSError:
+        return  # a read-only home costs a check at every start, nothing else
+
+
+def _key(bundle: Bundle, backend: Backend) -> str:
+    """Changes with whatever could change a result: the bundle's graphs, the backend, the processor."""
+    identity: Mapping[str, Any] = {
+        "files": bundle.manifest["files"],
+        "backend": backend.describe(),
+        "machine": [platform.machine(), platform.system(), _processor()],
+    }
+    return hashlib.sha256(json.dumps(identity, sort_keys=True, default=str).encode()).hexdigest()[:32]
+
+
+def _processor() -> str:
+    """Model and features of the processor, as far as the system tells."""
+    try:
+        first = Path("/proc/cpuinfo").read_text().split("\n\n")[0]
+    except OSError:
+        return platform.processor()
+    return "\n".join(line for line in first.splitlines() if line.startswith(("model name", "flags", "Features", "CPU")))
+
+
+def _cache_directory() -> Path:
+    base = os.environ.get("GLIC_CACHE") or os.environ.get("XDG_CACHE_HOME")
+    return Path(base) / "glic-deploy" if base else Path.home() / ".cache" / "glic-deploy"
+
+
+def _summary(backend: Backend) -> str:
+    described = backend.describe()
+    return " ".join(str(described[key]) for key in ("name", "version") if key in described)
