@@ -21,8 +21,6 @@ unsigned lane_log_for(size_t bytes) {
     return log;
 }
 
-constexpr size_t kBlock = 4096;
-
 bool reserve(rans_encoder& e, size_t more) {
     if (more <= e.capacity - e.count) return true;
     if (more > SIZE_MAX / 16 - e.count) return false;
@@ -33,6 +31,47 @@ bool reserve(rans_encoder& e, size_t more) {
     e.entries.reset(static_cast<uint32_t*>(grown));
     e.capacity = capacity;
     return true;
+}
+
+uint64_t load64(const void* from) {
+    uint64_t word;
+    std::memcpy(&word, from, sizeof(word));
+    return word;
+}
+
+// Appends the symbols' entries; whether there are escapes. Eight times a table's dominant symbol go at once.
+bool look_up(const TableView& tables, const int16_t* symbols, const uint8_t* indexes, size_t count,
+             uint32_t* entries) {
+    const auto look_up_one = [&tables](int16_t symbol, uint8_t index, uint32_t& entry) {
+        const Row row = tables.rows[index];
+        const uint32_t number = symbol_number(row, symbol);
+        entry = tables.words[row_entries(row) + number];
+        return number == row_escape(row);
+    };
+    bool escaped = false;
+    size_t i = 0;
+    for (; i + 8 <= count; i += 8) {
+        const Mode mode = tables.modes[indexes[i]];
+        const uint64_t index = indexes[i] * 0x0101010101010101u;
+        const uint64_t symbol = static_cast<uint16_t>(mode.symbol) * 0x0001000100010001u;
+        if (mode.dominant && load64(indexes + i) == index && load64(symbols + i) == symbol &&
+            load64(symbols + i + 4) == symbol) {
+            std::fill_n(entries + i, 8, mode.entry);
+        } else {
+            for (size_t j = i; j < i + 8; ++j) escaped |= look_up_one(symbols[j], indexes[j], entries[j]);
+        }
+    }
+    for (; i < count; ++i) escaped |= look_up_one(symbols[i], indexes[i], entries[i]);
+    return escaped;
+}
+
+void find_escapes(rans_encoder& e, const TableView& tables, const int16_t* symbols, const uint8_t* indexes,
+                  size_t count) {
+    for (size_t i = 0; i < count; ++i) {
+        const Row row = tables.rows[indexes[i]];
+        if (symbol_number(row, symbols[i]) == row_escape(row))
+            e.escapes.push_back({e.count + i, escape_of(row, symbols[i])});
+    }
 }
 
 // Bytes that the symbols will take, from every 13th of them and a logarithm that is straight between powers
@@ -74,16 +113,20 @@ class Writer {
         return escapes_ > 0 && encoder_.escapes[escapes_ - 1].position >= position;
     }
 
-    void push_escape_of(uint32_t& lane) { push_escape(lane, next_, encoder_.escapes[--escapes_].escape); }
-
     // One row's symbols by the first lane alone; opens the others as soon as there are bytes to fill them
     // with.
     size_t write_alone(size_t begin, size_t end) {
-        const size_t row = last_row(begin, end);
+        const size_t row = log_ > 0 ? last_row(begin, end) : begin;
+        uint32_t x = lanes_[0];
+        uint8_t* next = next_;
         for (size_t i = end; i-- > row;) {
-            if (escapes_from(i)) push_escape_of(lanes_[0]);
-            push_symbol(lanes_[0], next_, encoder_.entries[i]);
+            if (escapes_from(i)) push_escape(x, next, encoder_.escapes[--escapes_].escape);
+            const uint32_t entry = encoder_.entries[i];
+            make_room(x, next, entry);
+            x = entry_frequency(entry) > kTotal / 2 ? push_likely(x, entry) : push(x, entry);
         }
+        lanes_[0] = x;
+        next_ = next;
         const size_t others = (size_t{1} << log_) - 1;
         if (others > 0 && row > 0 && static_cast<size_t>(end_ - next_) >= others * kCarriedBytes) {
             for (size_t j = 1; j <= others; ++j, next_ += kCarriedBytes)
@@ -93,12 +136,29 @@ class Writer {
         return row;
     }
 
+    // What push does, for frequencies above one half, of which there are long runs of the same: multiplies by
+    // an inverse that is kept. The product is below 2^63, and its error below 1 / frequency: the quotient is
+    // exact.
+    uint32_t push_likely(uint32_t x, uint32_t entry) {
+        constexpr int kInverseBits = 47;
+        const uint32_t frequency = entry_frequency(entry);
+        if (frequency != likely_) {
+            likely_ = frequency;
+            inverse_ = (uint64_t{1} << kInverseBits) / frequency + 1;
+        }
+        const auto quotient = static_cast<uint32_t>(x * inverse_ >> kInverseBits);
+        return x + quotient * (kTotal - frequency) + entry_start(entry);
+    }
+
     // One row with its escapes, or as many full rows without any as there are.
     size_t write_shared(size_t begin, size_t end) {
         size_t row = last_row(begin, end);
         const auto width = static_cast<unsigned>(end - row);
         if (width < 1u << log_ || escapes_from(row)) {
-            while (escapes_from(row)) push_escape_of(lanes_[encoder_.escapes[escapes_ - 1].position - row]);
+            while (escapes_from(row)) {
+                const rans_encoder::PlacedEscape& escape = encoder_.escapes[--escapes_];
+                push_escape(lanes_[escape.position - row], next_, escape.escape);
+            }
             encode_row(&encoder_.entries[row], width, lanes_, next_);
             ++rows_;
             return row;
@@ -144,6 +204,8 @@ class Writer {
     const uint8_t* const end_;
     size_t escapes_;  // those not yet written
     uint64_t rows_ = 0;
+    uint64_t inverse_ = 0;
+    uint32_t likely_ = 0;  // the frequency of which it is the inverse
     bool shared_ = false;
     uint32_t lanes_[kMaxLanes];
 };
@@ -169,20 +231,12 @@ extern "C" rans_status rans_encoder_push(rans_encoder* encoder, const rans_table
     if (!e.open) return RANS_BAD_CALL;
     const TableView view = tables->view();
     if (!indexes_fit(view, indexes, count)) return RANS_BAD_INDEX;
+    if (!reserve(e, count)) return RANS_OUT_OF_MEMORY;
     try {
-        if (!reserve(e, count)) return RANS_OUT_OF_MEMORY;
-        for (size_t first = 0; first < count; first += kBlock) {
-            const size_t size = std::min(kBlock, count - first);
-            const bool escaped =
-                e.kernels->look_up(view, symbols + first, indexes + first, size, &e.entries[e.count + first]);
-            for (size_t i = first; escaped && i < first + size; ++i) {
-                const Row row = view.rows[indexes[i]];
-                if (symbol_slot(row, symbols[i]) != row_escape(row)) continue;
-                e.escapes.push_back({e.count + i, escape_of(row, symbols[i])});
-            }
-        }
-        e.pass_ends.push_back(e.count + count);
+        if (look_up(view, symbols, indexes, count, e.entries.get() + e.count))
+            find_escapes(e, view, symbols, indexes, count);
         e.count += count;
+        e.pass_ends.push_back(e.count);
         return RANS_OK;
     } catch (const std::bad_alloc&) {
         e.open = false;

@@ -20,12 +20,12 @@ struct Escape {
     unsigned bits() const { return kHeadBits + tail_bits; }
 };
 
-inline unsigned escape_tail_bits(uint32_t length_class) {
+static inline unsigned escape_tail_bits(uint32_t length_class) {
     if (length_class == kWideClass) return kWideBits;
     return length_class > 0 ? length_class - 1 : 0;
 }
 
-inline Escape escape_of(Row row, int32_t symbol) {
+static inline Escape escape_of(Row row, int32_t symbol) {
     const bool below = symbol < row_offset(row);
     const int32_t end = row_offset(row) + static_cast<int32_t>(row_escape(row));
     const auto distance = static_cast<uint32_t>(below ? row_offset(row) - 1 - symbol : symbol - end);
@@ -35,13 +35,14 @@ inline Escape escape_of(Row row, int32_t symbol) {
     return {length_class << 1 | (below ? 1u : 0u), distance & ((1u << tail_bits) - 1), tail_bits};
 }
 
-inline void push_escape(uint32_t& x, uint8_t*& next, const Escape& escape) {
+static inline void push_escape(uint32_t& x, uint8_t*& next, const Escape& escape) {
     push_bits(x, next, escape.tail, escape.tail_bits);
     push_bits(x, next, escape.head, kHeadBits);
 }
 
 // False when what was read is no escape that an encoder writes.
-inline bool pop_escape(uint32_t& x, const uint8_t*& next, const uint8_t* end, Row row, int16_t& symbol) {
+static inline bool pop_escape(uint32_t& x, const uint8_t*& next, const uint8_t* end, Row row,
+                              int16_t& symbol) {
     const uint32_t head = pop_bits(x, kHeadBits), length_class = head >> 1;
     refill(x, next, end);
     const unsigned tail_bits = escape_tail_bits(length_class);

@@ -25,15 +25,17 @@ using DecodeRows = bool (*)(const TableView& tables, const uint8_t* indexes, siz
 // Encodes `rows` rows of symbol entries, from the last to the first, writing downwards from `next`.
 using EncodeRows = void (*)(const uint32_t* entries, size_t rows, uint32_t* lanes, uint8_t*& next);
 
-// Finds each symbol's entry. True when a symbol is beyond its table (its entry is the escape's).
-using LookUp = bool (*)(const TableView& tables, const int16_t* symbols, const uint8_t* indexes, size_t count,
-                        uint32_t* entries);
-
 struct Kernels {
-    LookUp look_up;
     DecodeRows decode_rows[kLaneLogs];  // by the logarithm of the number of lanes
     EncodeRows encode_rows[kLaneLogs];
 };
+
+// The plain C++ loops; the others use them for few lanes. Defined, for 1 to 32 lanes, in kernels_scalar.cpp.
+template <unsigned Lanes>
+bool scalar_decode_rows(const TableView& tables, const uint8_t* indexes, size_t rows, uint32_t* lanes,
+                        const uint8_t*& next, const uint8_t* end, int16_t* symbols);
+template <unsigned Lanes>
+void scalar_encode_rows(const uint32_t* entries, size_t rows, uint32_t* lanes, uint8_t*& next);
 
 extern const Kernels scalar_kernels;
 #if defined(RANS_X86)

@@ -10,21 +10,21 @@
 
 namespace rans {
 
-inline bool decode_row(const TableView& tables, const uint8_t* indexes, unsigned lane_count, uint32_t* lanes,
-                       const uint8_t*& next, const uint8_t* end, int16_t* symbols) {
+static inline bool decode_row(const TableView& tables, const uint8_t* indexes, unsigned lane_count,
+                              uint32_t* lanes, const uint8_t*& next, const uint8_t* end, int16_t* symbols) {
     uint32_t escaped = 0;
     for (unsigned j = 0; j < lane_count; ++j) {
         const Row row = tables.rows[indexes[j]];
         const uint32_t symbol = find_symbol(tables, row, lanes[j] & (kTotal - 1));
-        lanes[j] = pop_symbol(lanes[j], tables.words[row_symbols(row) + symbol]);
+        lanes[j] = pop(lanes[j], tables.words[row_entries(row) + symbol]);
         symbols[j] = static_cast<int16_t>(row_offset(row) + static_cast<int32_t>(symbol));
         escaped |= static_cast<uint32_t>(symbol == row_escape(row)) << j;
     }
     for (int round = 0; round < 2; ++round) {
         for (unsigned j = 0; j < lane_count; ++j) {
-            const bool low = lanes[j] < kLow;
-            const uint32_t filled = lanes[j] << 8 | *next;
-            lanes[j] = low ? filled : lanes[j];
+            // No branch: whether a lane wants a byte is as good as random.
+            const uint32_t low = lanes[j] < kLow;
+            lanes[j] = lanes[j] << 8 * low | (*next & -low);
             next += low;
         }
     }
@@ -32,19 +32,18 @@ inline bool decode_row(const TableView& tables, const uint8_t* indexes, unsigned
     return next <= end;
 }
 
-inline void encode_row(const uint32_t* entries, unsigned lane_count, uint32_t* lanes, uint8_t*& next) {
+static inline void encode_row(const uint32_t* entries, unsigned lane_count, uint32_t* lanes, uint8_t*& next) {
     for (int round = 2; round > 0; --round) {
         for (unsigned j = lane_count; j-- > 0;) {
-            const bool high =
+            const uint32_t high =
                 lanes[j] >> (kLowBits + 8 * (round - 1) - kPrecision + 8) >= entry_frequency(entries[j]);
             next[-1] = static_cast<uint8_t>(lanes[j]);
             next -= high;
-            lanes[j] >>= high ? 8 : 0;
+            lanes[j] >>= 8 * high;
         }
     }
     for (unsigned j = 0; j < lane_count; ++j) {
-        const uint32_t frequency = entry_frequency(entries[j]);
-        lanes[j] = lanes[j] / frequency << kPrecision | (lanes[j] % frequency + entry_start(entries[j]));
+        lanes[j] = push(lanes[j], entries[j]);
     }
 }
 

@@ -23,31 +23,37 @@ constexpr unsigned kCarriedBytes = 3;
 constexpr uint32_t kCarriedMark = 1u << 24;
 
 // Reads bytes until x is large enough or there is none left.
-inline void refill(uint32_t& x, const uint8_t*& next, const uint8_t* end) {
+static inline void refill(uint32_t& x, const uint8_t*& next, const uint8_t* end) {
     while (x < kLow && next < end) x = x << 8 | *next++;
 }
 
 // The state before a symbol was coded, bytes not yet read.
-inline uint32_t pop_symbol(uint32_t x, uint32_t entry) {
+static inline uint32_t pop(uint32_t x, uint32_t entry) {
     return entry_frequency(entry) * (x >> kPrecision) + (x & (kTotal - 1)) - entry_start(entry);
 }
 
-inline uint32_t pop_bits(uint32_t& x, unsigned bits) {
+static inline uint32_t pop_bits(uint32_t& x, unsigned bits) {
     const uint32_t value = x & ((1u << bits) - 1);
     x >>= bits;
     return value;
 }
 
 // Writes the bytes of x that leave no room for `bits` more bits, downwards from `next`.
-inline void push_bits(uint32_t& x, uint8_t*& next, uint32_t value, unsigned bits) {
+static inline void push_bits(uint32_t& x, uint8_t*& next, uint32_t value, unsigned bits) {
     for (; x >> (kLowBits + 8 - bits); x >>= 8) *--next = static_cast<uint8_t>(x);
     x = x << bits | value;
 }
 
-inline void push_symbol(uint32_t& x, uint8_t*& next, uint32_t entry) {
-    const uint32_t frequency = entry_frequency(entry);
-    for (; x >> (kLowBits + 8 - kPrecision) >= frequency; x >>= 8) *--next = static_cast<uint8_t>(x);
-    x = x / frequency << kPrecision | (x % frequency + entry_start(entry));
+// Writes the bytes of x that leave no room for the symbol, downwards from `next`.
+static inline void make_room(uint32_t& x, uint8_t*& next, uint32_t entry) {
+    for (; x >> (kLowBits + 8 - kPrecision) >= entry_frequency(entry); x >>= 8)
+        *--next = static_cast<uint8_t>(x);
+}
+
+// The state with the symbol in it. There must be room.
+static inline uint32_t push(uint32_t x, uint32_t entry) {
+    const uint32_t frequency = entry_frequency(entry), quotient = x / frequency;
+    return x + quotient * (kTotal - frequency) + entry_start(entry);
 }
 
 }  // namespace rans

@@ -47,13 +47,15 @@ uint32_t choose_shift(const int32_t* cdf) {
 
 void append_row(const int32_t* cdf, uint32_t symbols_and_escape, uint32_t shift,
                 std::vector<uint32_t>& words) {
+    const size_t buckets = kTotal >> shift, entries = words.size() + buckets;
+    words.resize(entries + symbols_and_escape);
     uint32_t symbol = 0;
-    for (uint32_t first = 0; first < kTotal; first += 1u << shift) {
-        while (static_cast<uint32_t>(cdf[symbol + 1]) <= first) ++symbol;
-        words.push_back(symbol | (static_cast<uint32_t>(cdf[symbol + 1]) - 1) << 16);
+    for (size_t bucket = 0; bucket < buckets; ++bucket) {
+        while (static_cast<uint32_t>(cdf[symbol + 1]) <= bucket << shift) ++symbol;
+        words[entries - 1 - bucket] = symbol | (static_cast<uint32_t>(cdf[symbol + 1]) - 1) << 16;
     }
     for (uint32_t v = 0; v < symbols_and_escape; ++v)
-        words.push_back(static_cast<uint32_t>(cdf[v]) | static_cast<uint32_t>(cdf[v + 1] - cdf[v]) << 16);
+        words[entries + v] = static_cast<uint32_t>(cdf[v]) | static_cast<uint32_t>(cdf[v + 1] - cdf[v]) << 16;
 }
 
 }  // namespace
@@ -79,16 +81,15 @@ extern "C" rans_status rans_tables_create(const int32_t* cdfs, size_t stride, co
         auto tables = std::make_unique<rans_tables>();
         for (size_t r = 0; r < rows; ++r) {
             const int32_t* cdf = cdfs + r * stride;
-            const uint32_t shift = choose_shift(cdf), slots = static_cast<uint32_t>(lengths[r]) - 1;
-            const auto base = static_cast<uint32_t>(tables->words.size());
-            append_row(cdf, slots, shift, tables->words);
-            const Row row{base << 5 | shift, static_cast<uint16_t>(offsets[r]) | (slots - 1) << 16};
-            const uint32_t* symbols = tables->words.data() + row_symbols(row);
-            const uint32_t* mode = std::max_element(symbols, symbols + slots - 1, [](uint32_t a, uint32_t b) {
+            const uint32_t shift = choose_shift(cdf), symbols = static_cast<uint32_t>(lengths[r]) - 2;
+            append_row(cdf, symbols + 1, shift, tables->words);
+            const auto place = static_cast<uint32_t>(tables->words.size()) - (symbols + 1);
+            tables->rows.push_back({place << 5 | shift, static_cast<uint16_t>(offsets[r]) | symbols << 16});
+            const uint32_t* entries = tables->words.data() + place;
+            const uint32_t* mode = std::max_element(entries, entries + symbols, [](uint32_t a, uint32_t b) {
                 return entry_frequency(a) < entry_frequency(b);
             });
-            tables->rows.push_back(row);
-            tables->modes.push_back({*mode, static_cast<int16_t>(offsets[r] + (mode - symbols)),
+            tables->modes.push_back({*mode, static_cast<int16_t>(offsets[r] + (mode - entries)),
                                      entry_frequency(*mode) >= kDominantFrequency});
         }
         *out = tables.release();
@@ -109,9 +110,9 @@ extern "C" rans_status rans_tables_ideal_bits(const rans_tables* tables, const i
         for (size_t i = 0; i < count; ++i) {
             if (indexes[i] >= view.row_count) return RANS_BAD_INDEX;
             const Row row = view.rows[indexes[i]];
-            const uint32_t slot = symbol_slot(row, symbols[i]);
-            ++uses[entry_frequency(view.words[row_symbols(row) + slot])];
-            if (slot == row_escape(row)) escape_bits += escape_of(row, symbols[i]).bits();
+            const uint32_t number = symbol_number(row, symbols[i]);
+            ++uses[entry_frequency(view.words[row_entries(row) + number])];
+            if (number == row_escape(row)) escape_bits += escape_of(row, symbols[i]).bits();
         }
         *bits = static_cast<double>(escape_bits);
         for (uint32_t frequency = 1; frequency < kTotal; ++frequency)

@@ -1,0 +1,216 @@
+// The kernels over vectors of lanes, for any instruction set that describes its vectors by a class V:
+//
+//   kWidth                      lanes of a vector (of 32 bits each)
+//   Vec, Mask                   a vector, and one truth value a lane
+//   set, load, store            broadcast; lanes in memory order
+//   load_bytes, store_int16     kWidth uint8 values, widened; the low halves of the lanes
+//   load_rows                   kWidth Rows, as one vector of places and one of ranges
+//   gather(base, i)             base[i] of each lane
+//   less, not_less, equal       comparisons; less only of numbers below 2^31
+//   bits(m)                     a mask as an integer, bit j for lane j
+//   select(m, a, b)             a where m, else b
+//   take_bytes(x, m, next)      x << 8 | byte in the lanes of m, the bytes in the order of the lanes
+//   put_bytes(x, m, next)       writes the low bytes of the lanes of m, in their order, to end at next
+//   quotient(x, f)              x / f or one less, for x / f in [128, 2^15)
+//
+// V must belong to an anonymous namespace, so that no code for a special CPU is shared with other code by the
+// linker.
+#ifndef RANS_KERNELS_SIMD_H
+#define RANS_KERNELS_SIMD_H
+
+#include <cstring>
+
+#include "kernels.h"
+#include "row.h"
+#include "state.h"
+#include "tables.h"
+
+namespace rans {
+
+// Three roundings of a float leave a quotient below 2^15 off by less than this; taken off, it is never too
+// large.
+constexpr float kQuotientBias = 1.0f / 128;
+
+template <class V, unsigned Lanes>
+struct SimdKernels {
+    using Vec = typename V::Vec;
+    using Mask = typename V::Mask;
+    static constexpr unsigned kVecs = Lanes / V::kWidth;
+
+    static bool decode(const TableView& tables, const uint8_t* indexes, size_t rows, uint32_t* lanes,
+                       const uint8_t*& next_byte, const uint8_t* end, int16_t* symbols) {
+        if (rows == 0) return true;
+        const uint8_t* next = next_byte;
+        Vec x[kVecs];
+        for (unsigned k = 0; k < kVecs; ++k) x[k] = V::load(lanes + k * V::kWidth);
+        Row staged[2][Lanes];
+        bool sound = true, alike = stage(tables, indexes, staged[0]);
+        for (unsigned turn = 0; sound && rows > 0; --rows, turn ^= 1) {
+            const uint8_t* following = indexes + Lanes;
+            const bool following_alike = rows > 1 && stage(tables, following, staged[turn ^ 1]);
+            uint32_t escaped = 0;
+            if (alike) {
+                if (!decode_mode(tables.modes[*indexes], x, symbols)) {
+                    stage_each(tables, indexes, staged[turn]);
+                    escaped = decode_any(tables.words, staged[turn], x, symbols);
+                }
+            } else {
+                escaped = decode_any(tables.words, staged[turn], x, symbols);
+            }
+            refill(x, next);
+            if (escaped) {
+                for (unsigned k = 0; k < kVecs; ++k) V::store(lanes + k * V::kWidth, x[k]);
+                sound = decode_escapes(tables, indexes, escaped, lanes, next, end, symbols);
+                for (unsigned k = 0; k < kVecs; ++k) x[k] = V::load(lanes + k * V::kWidth);
+            }
+            sound = sound && next <= end;
+            alike = following_alike;
+            indexes = following;
+            symbols += Lanes;
+        }
+        for (unsigned k = 0; k < kVecs; ++k) V::store(lanes + k * V::kWidth, x[k]);
+        next_byte = next;
+        return sound;
+    }
+
+    static void encode(const uint32_t* entries, size_t rows, uint32_t* lanes, uint8_t*& next_byte) {
+        uint8_t* next = next_byte;
+        Vec x[kVecs], start[kVecs], frequency[kVecs];
+        for (unsigned k = 0; k < kVecs; ++k) x[k] = V::load(lanes + k * V::kWidth);
+        while (rows > 0) {
+            const uint32_t* row = entries + --rows * Lanes;
+            Mask two[kVecs];
+            uint32_t any_two = 0;
+            for (unsigned k = 0; k < kVecs; ++k) {
+                const Vec entry = V::load(row + k * V::kWidth);
+                start[k] = V::bit_and(entry, V::set(0xffff));
+                frequency[k] = V::template shift_right<16>(entry);
+                two[k] = V::not_less(V::template shift_right<23>(x[k]), frequency[k]);
+                any_two |= V::bits(two[k]);
+            }
+            if (any_two)
+                for (unsigned k = kVecs; k-- > 0;) x[k] = emit(x[k], two[k], next);
+            for (unsigned k = kVecs; k-- > 0;) {
+                const Mask one = V::not_less(V::template shift_right<15>(x[k]), frequency[k]);
+                x[k] = emit(x[k], one, next);
+            }
+            for (unsigned k = 0; k < kVecs; ++k) {
+                const Vec low = V::quotient(x[k], frequency[k]);
+                const Vec rest = V::sub(x[k], V::mul(low, frequency[k]));
+                const Mask short_by_one = V::not_less(rest, frequency[k]);
+                const Vec remainder = V::select(short_by_one, V::sub(rest, frequency[k]), rest);
+                const Vec quotient = V::select(short_by_one, V::add(low, V::set(1)), low);
+                x[k] = V::add(V::template shift_left<16>(quotient), V::add(remainder, start[k]));
+            }
+        }
+        for (unsigned k = 0; k < kVecs; ++k) V::store(lanes + k * V::kWidth, x[k]);
+        next_byte = next;
+    }
+
+  private:
+    // Whether all lanes have one table, whose most probable symbol is worth a try; if not, fetches each
+    // lane's table early enough for the stores to be over when decode_any loads them as vectors.
+    static bool stage(const TableView& tables, const uint8_t* indexes, Row* staged) {
+        const uint64_t first = indexes[0] * 0x0101010101010101u;
+        uint64_t differ = 0, word;
+        for (unsigned j = 0; j < Lanes; j += 8) {
+            std::memcpy(&word, indexes + j, 8);
+            differ |= word ^ first;
+        }
+        if (differ == 0 && tables.modes[*indexes].dominant) return true;
+        stage_each(tables, indexes, staged);
+        return false;
+    }
+
+    static void stage_each(const TableView& tables, const uint8_t* indexes, Row* staged) {
+        for (unsigned j = 0; j < Lanes; ++j) staged[j] = tables.rows[indexes[j]];
+    }
+
+    // All lanes at once, if all hold the most probable symbol of one table.
+    static bool decode_mode(const Mode& mode, Vec (&x)[kVecs], int16_t* symbols) {
+        const Vec start = V::set(entry_start(mode.entry)), frequency = V::set(entry_frequency(mode.entry));
+        Vec beyond[kVecs];
+        uint32_t others = 0;
+        for (unsigned k = 0; k < kVecs; ++k) {
+            const Vec slot = V::bit_and(x[k], V::set(kTotal - 1));
+            beyond[k] = V::sub(slot, start);
+            others |= V::bits(V::less(slot, start)) | V::bits(V::not_less(beyond[k], frequency));
+        }
+        if (others) return false;
+        for (unsigned k = 0; k < kVecs; ++k) {
+            x[k] = V::add(V::mul(frequency, V::template shift_right<16>(x[k])), beyond[k]);
+            V::store_int16(symbols + k * V::kWidth, V::set(static_cast<uint32_t>(mode.symbol)));
+        }
+        return true;
+    }
+
+    // The row's symbols, but the escapes'; which those are.
+    static uint32_t decode_any(const uint32_t* words, const Row* staged, Vec (&x)[kVecs], int16_t* symbols) {
+        uint32_t escaped = 0;
+        for (unsigned k = 0; k < kVecs; ++k) {
+            Vec place, range;
+            V::load_rows(staged + k * V::kWidth, place, range);
+            const Vec entries = V::template shift_right<5>(place), shift = V::bit_and(place, V::set(31));
+            const Vec escape = V::template shift_right<16>(range);
+            const Vec offset = V::template shift_right_signed<16>(V::template shift_left<16>(range));
+
+            const Vec slot = V::bit_and(x[k], V::set(kTotal - 1));
+            const Vec hint = V::gather(words - 1, V::sub(entries, V::shift_right_by(slot, shift)));
+            const Mask past = V::less(V::template shift_right<16>(hint), slot);
+            const Vec first = V::bit_and(hint, V::set(0xffff));
+            Vec symbol = V::select(past, V::add(first, V::set(1)), first);
+            Vec entry = V::gather(words, V::add(entries, symbol));
+            Vec beyond = V::sub(slot, V::bit_and(entry, V::set(0xffff)));
+            const Mask missed = V::not_less(beyond, V::template shift_right<16>(entry));
+            if (V::bits(missed)) {
+                symbol = search(words, staged + k * V::kWidth, symbol, slot, V::bits(missed));
+                entry = V::gather(words, V::add(entries, symbol));
+                beyond = V::sub(slot, V::bit_and(entry, V::set(0xffff)));
+            }
+            x[k] =
+                V::add(V::mul(V::template shift_right<16>(entry), V::template shift_right<16>(x[k])), beyond);
+            V::store_int16(symbols + k * V::kWidth, V::add(symbol, offset));
+            escaped |= V::bits(V::equal(symbol, escape)) << k * V::kWidth;
+        }
+        return escaped;
+    }
+
+    static Vec search(const uint32_t* words, const Row* staged, Vec symbol, Vec slot, uint32_t missed) {
+        uint32_t found[V::kWidth], wanted[V::kWidth];
+        V::store(found, symbol), V::store(wanted, slot);
+        for (unsigned j = 0; missed; ++j, missed >>= 1) {
+            if (!(missed & 1)) continue;
+            const Row row = staged[j];
+            found[j] =
+                search_symbol(words + row_entries(row), row_escape(row), row_shift(row), found[j], wanted[j]);
+        }
+        return V::load(found);
+    }
+
+    static void refill(Vec (&x)[kVecs], const uint8_t*& next) {
+        Mask two[kVecs];
+        uint32_t any_two = 0;
+        for (unsigned k = 0; k < kVecs; ++k) {
+            two[k] = V::less(x[k], V::set(kLow >> 8));
+            any_two |= V::bits(two[k]);
+            const Mask one = V::less(x[k], V::set(kLow));
+            x[k] = V::take_bytes(x[k], one, next);
+            next += __builtin_popcount(V::bits(one));
+        }
+        if (!any_two) return;
+        for (unsigned k = 0; k < kVecs; ++k) {
+            x[k] = V::take_bytes(x[k], two[k], next);
+            next += __builtin_popcount(V::bits(two[k]));
+        }
+    }
+
+    static Vec emit(Vec x, Mask lanes, uint8_t*& next) {
+        V::put_bytes(x, lanes, next);
+        next -= __builtin_popcount(V::bits(lanes));
+        return V::select(lanes, V::template shift_right<8>(x), x);
+    }
+};
+
+}  // namespace rans
+
+#endif
