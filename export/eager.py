@@ -1,8 +1,8 @@
 """The network run eagerly in PyTorch behind the codec: the slow reference for comparisons and benchmarks.
 
-As a program, `python -m export.eager --checkpoint C.pth --engine DIR`, it serves a benchmark that must not import torch
-itself: for each line on standard input, the path of a picture, it encodes and decodes it and answers with a line of
-JSON, {"encode_s": seconds, "decode_s": seconds, "bytes": size}.
+As a program, `python -m export.eager --checkpoint C.pth`, it serves a benchmark that must not import torch itself: for
+each line on standard input, the path of a picture, it encodes and decodes it and answers with a line of JSON,
+{"encode_s": seconds, "decode_s": seconds, "bytes": size}.
 """
 
 from __future__ import annotations
@@ -10,8 +10,11 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import tempfile
 import time
+import warnings
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,8 +25,10 @@ from glic_deploy import Codec
 from glic_deploy.backends.base import Backend
 from glic_deploy.image import load_image
 
+from .bundle import BundleWriter
 from .checkpoint import Checkpoint, load_checkpoint
 from .graphs import GraphSpec, entropy_graphs, transform_graphs
+from .to_onnx import write_parameters
 
 
 class EagerBackend(Backend):
@@ -52,15 +57,22 @@ class EagerBackend(Backend):
         self._modules.clear()
 
 
+def eager_codec(checkpoint: Checkpoint) -> Codec:
+    """A codec on the eager network, with floating-point entropy parameters."""
+    with tempfile.TemporaryDirectory() as directory, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # its files are decoded by itself, at once
+        write_parameters(BundleWriter(Path(directory)), checkpoint)
+        return Codec(directory, backend=EagerBackend(checkpoint))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m export.eager", description=__doc__)
     parser.add_argument("--checkpoint", required=True)
-    parser.add_argument("--engine", required=True, help="bundle of the same checkpoint, for its entropy tables")
     parser.add_argument("--threads", type=int)
     args = parser.parse_args()
     if args.threads:
         torch.set_num_threads(args.threads)
-    codec = Codec(args.engine, backend=EagerBackend(load_checkpoint(args.checkpoint)))
+    codec = eager_codec(load_checkpoint(args.checkpoint))
     for line in sys.stdin:
         picture = load_image(line.rstrip("\n"))
         start = time.perf_counter()

@@ -47,22 +47,29 @@ def export_bundle(
     """
     with bundle_directory(output) as directory:
         writer = BundleWriter(directory)
-        tables = entropy_tables(checkpoint)
-        writer.add_arrays(TABLES, tables)
         _add_graphs(writer, transform_graphs(checkpoint), progress)
-        parameters = tables
+        network = None
         if entropy == "exact":
             pictures = None if calibration is None else load_pictures(calibration)
             network = integer.build(checkpoint, pictures)
             _add_exact_entropy(writer, network, progress)
-            parameters = tables | network.parameters()
         else:
             progress("warning: files of floating-point entropy parameters decode only where they were written")
             _add_graphs(writer, entropy_graphs(checkpoint), progress)
-        writer.finish(
-            model={"fingerprint": model_fingerprint(checkpoint), "config": checkpoint.config.as_dict()},
-            arithmetic={"profile": entropy, "fingerprint": fingerprint(parameters)},
-        )
+        write_parameters(writer, checkpoint, network)
+
+
+def write_parameters(
+    writer: BundleWriter, checkpoint: Checkpoint, network: integer.IntegerNetwork | None = None
+) -> None:
+    """Add the entropy tables and finish the bundle; without an integer network its profile is "float"."""
+    tables = entropy_tables(checkpoint)
+    writer.add_arrays(TABLES, tables)
+    arithmetic = tables | (network.parameters() if network else {})
+    writer.finish(
+        model={"fingerprint": model_fingerprint(checkpoint), "config": checkpoint.config.as_dict()},
+        arithmetic={"profile": "exact" if network else "float", "fingerprint": fingerprint(arithmetic)},
+    )
 
 
 def entropy_tables(checkpoint: Checkpoint) -> dict[str, np.ndarray]:
