@@ -28,19 +28,21 @@ bool read_header(rans_decoder& d) {
     return log < kLaneLogs && (log > 0) == (d.rows_left > 0);
 }
 
+// No state begins with a zero byte: there is one way to write it.
 bool read_states(rans_decoder& d) {
-    const uint8_t* next = d.next;
-    std::fill(d.lanes, d.lanes + kMaxLanes, 0);
+    for (unsigned j = 0; j < d.lane_count; ++j) {
+        if (d.next == d.end || *d.next == 0) return false;
+        d.lanes[j] = *d.next++;
+    }
     if (d.lane_count == 1) {
-        refill(d.lanes[0], next, d.end);
+        refill(d.lanes[0], d.next, d.end);
     } else {
-        for (int round = 0; round < 4; ++round)
+        for (int round = 1; round < 4; ++round)
             for (unsigned j = 0; j < d.lane_count; ++j)
-                if (d.lanes[j] < kLow && next < d.end) d.lanes[j] = d.lanes[j] << 8 | *next++;
+                if (d.lanes[j] < kLow && d.next < d.end) d.lanes[j] = d.lanes[j] << 8 | *d.next++;
         for (unsigned j = 0; j < d.lane_count; ++j)
             if (d.lanes[j] < kLow) return false;
     }
-    d.next += next - d.next;
     return true;
 }
 
@@ -48,11 +50,13 @@ bool read_states(rans_decoder& d) {
 // they were opened, and the first goes on with them. There is room before `next`: the states alone were
 // longer.
 bool close_lanes(rans_decoder& d) {
+    uint8_t* next = d.stream.get() + (d.next - d.stream.get());
     for (unsigned j = d.lane_count; --j > 0;) {
         if (d.lanes[j] / kCarriedMark != 1) return false;
         for (unsigned byte = 0; byte < kCarriedBytes; ++byte)
-            *--d.next = static_cast<uint8_t>(d.lanes[j] >> 8 * byte);
+            *--next = static_cast<uint8_t>(d.lanes[j] >> 8 * byte);
     }
+    d.next = next;
     return true;
 }
 
@@ -60,17 +64,15 @@ bool decode_shared(rans_decoder& d, const TableView& tables, const uint8_t*& ind
                    size_t& count) {
     const unsigned log = static_cast<unsigned>(__builtin_ctz(d.lane_count));
     const size_t full = static_cast<size_t>(std::min<uint64_t>(count >> log, d.rows_left));
-    const uint8_t* next = d.next;
-    if (!d.kernels->decode_rows[log](tables, indexes, full, d.lanes, next, d.end, symbols)) return false;
+    if (!d.kernels->decode_rows[log](tables, indexes, full, d.lanes, d.next, d.end, symbols)) return false;
     size_t done = full << log;
     d.rows_left -= full;
     if (d.rows_left > 0 && done < count) {
         const auto rest = static_cast<unsigned>(count - done);
-        if (!decode_row(tables, indexes + done, rest, d.lanes, next, d.end, symbols + done)) return false;
+        if (!decode_row(tables, indexes + done, rest, d.lanes, d.next, d.end, symbols + done)) return false;
         done = count;
         --d.rows_left;
     }
-    d.next += next - d.next;
     indexes += done, symbols += done, count -= done;
     return d.rows_left > 0 || close_lanes(d);
 }
@@ -96,7 +98,7 @@ bool decode_alone(rans_decoder& d, const TableView& tables, const uint8_t* index
         if (symbol == row_escape(row) && !pop_escape(x, next, d.end, row, symbols[i])) return false;
     }
     d.lanes[0] = x;
-    d.next += next - d.next;
+    d.next = next;
     return true;
 }
 

@@ -52,7 +52,7 @@ struct rans_encoder {
 struct rans_decoder {
     const rans::Kernels* kernels;
     rans::RawArray<uint8_t> stream;
-    uint8_t* next;
+    const uint8_t* next;
     const uint8_t* end;
     uint64_t rows_left;  // rows of all lanes still to come; afterwards the first lane goes on alone
     unsigned lane_count;
