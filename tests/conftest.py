@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
+if TYPE_CHECKING:
+    from export.checkpoint import Checkpoint
+
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT / "tests" / "data"
+SAMPLE_CHECKPOINT = ROOT / "samples" / "glic_tiny.pth"
+PHOTOS = ROOT / "samples" / "photos"
 
 
 def large_data(relative: str) -> Path:
@@ -17,4 +23,22 @@ def large_data(relative: str) -> Path:
     path = base / relative
     if not path.exists():
         pytest.skip(f"needs {relative} of the large test data; set GLIC_TEST_DATA to the folder that holds it")
+    return path
+
+
+@pytest.fixture(scope="session")
+def checkpoint() -> Checkpoint:
+    """The small trained network that ships with the project."""
+    from export.checkpoint import load_checkpoint
+
+    return load_checkpoint(SAMPLE_CHECKPOINT)
+
+
+@pytest.fixture(scope="session")
+def engine(checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An engine bundle of the small network. Tests must not change it."""
+    from export.to_onnx import export_bundle
+
+    path = tmp_path_factory.mktemp("bundles") / "sample"
+    export_bundle(checkpoint, path, progress=lambda line: None)
     return path
