@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import time
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -18,13 +15,12 @@ from .backends import Backend, open_backend
 from .bundle import Bundle
 from .checksum import symbol_checksum
 from .container import Header
-from .entropy.passes import Pass, RunGraph, Symbols, pack, quantize, walk
+from .entropy.passes import CodedPass, Pass, RunGraph, Symbols, pack, quantize, walk
 from .entropy.rans import CdfTables, Decoder, Encoder
 from .errors import BitstreamError, EngineError, ModelMismatchError
 from .image import Background, Source, load_image, pad
 from .limits import CODED_MULTIPLE, DEFAULT_LIMITS, Limits
-
-Stages = dict[str, float]
+from .stages import Stages, stage
 
 
 class Codec:
@@ -93,7 +89,9 @@ class Codec:
         compared = conformance.check(self._bundle, self._backend)
         return f"exact: {compared:,} conformance values reproduced bit for bit"
 
-    def encode(self, img: Source, *, background: Background | None = None, stages: Stages | None = None) -> bytes:
+    def encode(
+        self, img: Source, *, background: Background | None = None, stages: dict[str, float] | None = None
+    ) -> bytes:
         """Compress a picture to the bytes of a `.glic` file.
 
         Args:
@@ -103,10 +101,10 @@ class Codec:
 
         Raises ImageError for a picture that cannot be read, LimitError for one too large, EngineError.
         """
-        with _stage(stages, "read"):
+        with stage(stages, "read"):
             picture = load_image(img, background=background, limits=self._limits)
         height, width = picture.shape[:2]
-        with _stage(stages, "pad"):
+        with stage(stages, "pad"):
             padded = pad(picture)
         payload, checksum = self._encode_latents(padded, stages)
         header = Header(
@@ -119,7 +117,7 @@ class Codec:
         )
         return container.pack(header, payload, checksum)
 
-    def _encode_latents(self, padded: NDArray[np.uint8], stages: Stages | None) -> tuple[bytes, int]:
+    def _encode_latents(self, padded: NDArray[np.uint8], stages: dict[str, float] | None) -> tuple[bytes, int]:
         run = self._runner(stages)
         y = run("analysis", image=padded)[0]
         z_symbols = run("hyper_analysis", y=y)[0]
@@ -131,42 +129,52 @@ class Codec:
             return symbols
 
         walk(self._bundle.groups, run, z_symbols, step)
-        with _stage(stages, "range coder"):
+        with stage(stages, "range coder"):
             encoder = Encoder()
             for tables, symbols, indexes in coded:
                 encoder.push(tables, symbols, indexes)
             return encoder.finish(), symbol_checksum(symbols for _, symbols, _ in coded)
 
-    def decode(self, data: bytes | bytearray | memoryview, *, stages: Stages | None = None) -> NDArray[np.uint8]:
+    def decode(
+        self,
+        data: bytes | bytearray | memoryview,
+        *,
+        stages: dict[str, float] | None = None,
+        passes: list[CodedPass] | None = None,
+    ) -> NDArray[np.uint8]:
         """Decompress the bytes of a `.glic` file to a uint8 array (H, W, 3).
 
-        `stages` is filled with the seconds that each stage took, if given. Raises BitstreamError for a damaged file,
-        ModelMismatchError for one of another model or arithmetic, LimitError for one too large, EngineError.
+        `stages` is filled with the seconds that each stage took, `passes` with what was coded, if given. Raises
+        BitstreamError for a damaged file, ModelMismatchError for one of another model or arithmetic, LimitError for one
+        too large, EngineError.
         """
         file = container.parse(data, self._limits)
         header = file.header
         self._check_fits(header)
-        y_hat = self._decode_latents(file, stages)
+        y_hat = self._decode_latents(file, stages, passes)
         padded = self._runner(stages)("synthesis", y_hat=y_hat)[0]
-        with _stage(stages, "crop"):
+        with stage(stages, "crop"):
             return np.ascontiguousarray(padded[: header.height, : header.width])
 
-    def _decode_latents(self, file: container.File, stages: Stages | None) -> NDArray[np.float32]:
+    def _decode_latents(
+        self, file: container.File, stages: dict[str, float] | None, passes: list[CodedPass] | None
+    ) -> NDArray[np.float32]:
         run = self._runner(stages)
         rows, columns = (-(-side // CODED_MULTIPLE) for side in (file.header.height, file.header.width))
-        decoded: list[Symbols] = []
+        decoded: list[CodedPass] = []
 
-        def take(tables: CdfTables, indexes: NDArray[np.uint8]) -> Symbols:
-            with _stage(stages, "range coder"):
-                decoded.append(decoder.decode(tables, indexes))
-            return decoded[-1]
+        def take(part: Pass | None, indexes: NDArray[np.uint8]) -> Symbols:
+            with stage(stages, "range coder"):
+                symbols = decoder.decode(self._y_tables if part else self._z_tables, indexes)
+            decoded.append(CodedPass(part, symbols, indexes))
+            return symbols
 
         decoder = Decoder(file.payload)
         z_shape = (1, self._bundle.hyper, 2 * rows, 2 * columns)
-        z_symbols = take(self._z_tables, _channels(np.empty(z_shape, np.int16)))
-        y_hat = walk(self._bundle.groups, run, z_symbols, lambda part, indexes, means: take(self._y_tables, indexes))
+        z_symbols = take(None, _channels(np.empty(z_shape, np.int16)))
+        y_hat = walk(self._bundle.groups, run, z_symbols, lambda part, indexes, means: take(part, indexes))
         decoder.finish()
-        if symbol_checksum(decoded) != file.symbol_checksum:
+        if symbol_checksum(coded.symbols for coded in decoded) != file.symbol_checksum:
             raise BitstreamError(
                 "the decoded symbols are not those that were encoded (their checksum differs); "
                 + (
@@ -175,6 +183,8 @@ class Codec:
                     else "files of floating-point entropy parameters decode only in the configuration that wrote them"
                 )
             )
+        if passes is not None:
+            passes.extend(decoded)
         return y_hat
 
     def _check_fits(self, header: Header) -> None:
@@ -195,13 +205,16 @@ class Codec:
                 "the file is coded in tiles, which this glic-deploy does not read; install a newer one"
             )
 
-    def _runner(self, stages: Stages | None) -> RunGraph:
+    def _runner(self, stages: dict[str, float] | None) -> RunGraph:
         if not self._open:
             raise EngineError("the codec is closed; open another: Codec(engine)")
 
         def run(graph: str, **inputs: NDArray[Any]) -> list[NDArray[Any]]:
-            with _stage(stages, graph):
-                return self._backend.run(graph, inputs)
+            with stage(stages, graph):
+                outputs = self._backend.run(graph, inputs)
+            if isinstance(stages, Stages) and (use := self._backend.device_use()):
+                stages.device[graph] = use
+            return outputs
 
         return run
 
@@ -210,16 +223,3 @@ def _channels(z: NDArray[Any]) -> NDArray[np.uint8]:
     """Table index of every element of z: its channel."""
     indexes = np.arange(z.shape[1], dtype=np.uint8)
     return np.ascontiguousarray(np.broadcast_to(indexes[:, None, None], z.shape))
-
-
-@contextmanager
-def _stage(stages: Stages | None, name: str) -> Iterator[None]:
-    """Add the seconds that the block takes to a stage's sum."""
-    if stages is None:
-        yield
-        return
-    start = time.perf_counter()
-    try:
-        yield
-    finally:
-        stages[name] = stages.get(name, 0.0) + time.perf_counter() - start

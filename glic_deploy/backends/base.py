@@ -8,6 +8,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from ..stages import DeviceUse
+
 
 class Backend(ABC):
     """Runs the graphs of one bundle. Safe to use from several threads at once."""
@@ -17,6 +19,10 @@ class Backend(ABC):
     @abstractmethod
     def run(self, graph: str, inputs: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
         """Outputs of a graph, in the manifest's order. Raises EngineError when the graph cannot be run."""
+
+    def device_use(self) -> DeviceUse | None:
+        """What this thread's last `run` took of a device; None where graphs run on the host."""
+        return None
 
     @abstractmethod
     def describe(self) -> dict[str, Any]:

@@ -33,6 +33,20 @@ class Pass:
     parity: int
 
 
+@dataclass(frozen=True)
+class CodedPass:
+    """What one pass codes, arrays of one shape: (1, C, h, w/2), C its channels; for z (1, N, h/4, w/4).
+
+    Attributes:
+        part: the pass of y; None for z, whose indexes are its channels.
+        symbols, indexes: each symbol, and the row of the CDF tables that it is coded with.
+    """
+
+    part: Pass | None
+    symbols: Symbols
+    indexes: Indexes
+
+
 def slices(groups: tuple[int, ...]) -> Iterator[tuple[int, int, int]]:
     """Number and channel range of each slice."""
     start = 0
