@@ -125,12 +125,16 @@ def scatter_aggregate(
     scale: NDArray[np.float32],
     sampling: int,
     parallel: Parallel | None = None,
+    *,
+    in_place: bool = False,
 ) -> NDArray[np.floating]:
+    """in_place: the result takes the memory of a copy of q."""
     arrays = [np.ascontiguousarray(a) for a in (q, kv, graph, bias, scale)]
     result, size, message = check_scatter_aggregate(*(Shape(*a.shape) for a in arrays), sampling=sampling)
     if result != OK:
         raise ValueError(message)
-    out = np.empty_like(arrays[0])
+    arrays[0] = arrays[0].copy()
+    out = arrays[0] if in_place else np.empty_like(arrays[0])
     result = library().glic_scatter_aggregate_cpu(
         ctypes.byref(size),
         ELEMENTS[out.dtype],

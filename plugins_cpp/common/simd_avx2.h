@@ -60,22 +60,21 @@ static inline float sum(Vec v) {
     return _mm_cvtss_f32(_mm_add_ss(half, _mm_shuffle_ps(half, half, 1)));
 }
 
-static inline Vec exp_negative(Vec x) {
-    const Vec lowest = set(-87.33654f);
-    const Vec vanishing = _mm256_cmp_ps(x, lowest, _CMP_LT_OQ);
+static inline Vec exp2_negative(Vec x) {
+    const Vec lowest = set(-126.0f);
+    const Vec visible = _mm256_cmp_ps(x, lowest, _CMP_NLT_UQ);
     x = max(lowest, x);
-    const Vec n = _mm256_round_ps(mul(x, set(1.44269504f)), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-    Vec r = _mm256_fnmadd_ps(n, set(0.693359375f), x);
-    r = _mm256_fnmadd_ps(n, set(-2.12194440e-4f), r);
-    Vec p = fma(set(1.9875691500e-4f), r, set(1.3981999507e-3f));
-    p = fma(p, r, set(8.3334519073e-3f));
-    p = fma(p, r, set(4.1665795894e-2f));
-    p = fma(p, r, set(1.6666665459e-1f));
-    p = fma(p, r, set(5.0000001201e-1f));
-    p = add(fma(p, mul(r, r), r), set(1.0f));
+    const Vec n = _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    const Vec r = sub(x, n);
+    Vec p = fma(set(1.53458075e-4f), r, set(1.33999312e-3f));
+    p = fma(p, r, set(9.61848897e-3f));
+    p = fma(p, r, set(5.55032878e-2f));
+    p = fma(p, r, set(2.40226469e-1f));
+    p = fma(p, r, set(6.93147206e-1f));
+    p = fma(p, r, set(1.0f));
     const __m256i exponent = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
     const Vec power = _mm256_castsi256_ps(_mm256_slli_epi32(exponent, 23));
-    return _mm256_andnot_ps(vanishing, mul(p, power));
+    return _mm256_and_ps(visible, mul(p, power));
 }
 
 static inline void transpose(Vec rows[kWidth]) {

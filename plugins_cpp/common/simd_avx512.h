@@ -56,22 +56,20 @@ static inline Lanes greater(Vec a, Vec b) { return _mm512_cmp_ps_mask(a, b, _CMP
 static inline uint32_t bits_of(Lanes lanes) { return lanes; }
 static inline float sum(Vec v) { return _mm512_reduce_add_ps(v); }
 
-// e^x for x <= 0 to 1e-7 of its value, 0 below -87.3; NaN stays NaN.
-static inline Vec exp_negative(Vec x) {
-    const Vec lowest = set(-87.33654f);
-    const Lanes vanishing = _mm512_cmp_ps_mask(x, lowest, _CMP_LT_OQ);
+// 2^x for x of at most 1, to 1e-7 of its value; 0 below -126; NaN stays NaN.
+static inline Vec exp2_negative(Vec x) {
+    const Vec lowest = set(-126.0f);
+    const Lanes visible = _mm512_cmp_ps_mask(x, lowest, _CMP_NLT_UQ);
     x = max(lowest, x);
-    const Vec n =
-        _mm512_roundscale_ps(mul(x, set(1.44269504f)), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-    Vec r = _mm512_fnmadd_ps(n, set(0.693359375f), x);
-    r = _mm512_fnmadd_ps(n, set(-2.12194440e-4f), r);
-    Vec p = fma(set(1.9875691500e-4f), r, set(1.3981999507e-3f));
-    p = fma(p, r, set(8.3334519073e-3f));
-    p = fma(p, r, set(4.1665795894e-2f));
-    p = fma(p, r, set(1.6666665459e-1f));
-    p = fma(p, r, set(5.0000001201e-1f));
-    p = add(fma(p, mul(r, r), r), set(1.0f));
-    return _mm512_maskz_scalef_ps(_knot_mask16(vanishing), p, n);
+    const Vec n = _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    const Vec r = sub(x, n);
+    Vec p = fma(set(1.53458075e-4f), r, set(1.33999312e-3f));
+    p = fma(p, r, set(9.61848897e-3f));
+    p = fma(p, r, set(5.55032878e-2f));
+    p = fma(p, r, set(2.40226469e-1f));
+    p = fma(p, r, set(6.93147206e-1f));
+    p = fma(p, r, set(1.0f));
+    return _mm512_maskz_scalef_ps(visible, p, n);
 }
 
 // 16 vectors, a square matrix, transposed in place.

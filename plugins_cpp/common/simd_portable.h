@@ -100,21 +100,20 @@ static inline uint32_t bits_of(Lanes lanes) {
 }
 static inline float sum(Vec v) { return (v[0] + v[2]) + (v[1] + v[3]); }
 
-static inline Vec exp_negative(Vec x) {
-    const Vec lowest = set(-87.33654f);
+static inline Vec exp2_negative(Vec x) {
+    const Vec lowest = set(-126.0f);
     const Lanes vanishing = x < lowest;
     x = max(lowest, x);
     // Adding 1.5·2^23 rounds to an integer and leaves it in the low bits.
     const Vec shift = set(12582912.0f);
-    const Vec shifted = x * set(1.44269504f) + shift;
-    const Vec n = shifted - shift;
-    const Vec r = (x - n * set(0.693359375f)) - n * set(-2.12194440e-4f);
-    Vec p = set(1.9875691500e-4f) * r + set(1.3981999507e-3f);
-    p = p * r + set(8.3334519073e-3f);
-    p = p * r + set(4.1665795894e-2f);
-    p = p * r + set(1.6666665459e-1f);
-    p = p * r + set(5.0000001201e-1f);
-    p = (p * (r * r) + r) + set(1.0f);
+    const Vec shifted = x + shift;
+    const Vec r = x - (shifted - shift);
+    Vec p = fma(set(1.53458075e-4f), r, set(1.33999312e-3f));
+    p = fma(p, r, set(9.61848897e-3f));
+    p = fma(p, r, set(5.55032878e-2f));
+    p = fma(p, r, set(2.40226469e-1f));
+    p = fma(p, r, set(6.93147206e-1f));
+    p = fma(p, r, set(1.0f));
     const Lanes exponent = ((Lanes)shifted - (Lanes)shift) + 127;
     return select(vanishing, set(0.0f), p * (Vec)(exponent << 23));
 }

@@ -155,6 +155,10 @@ struct CustomOp : OrtCustomOp {
 const OrtCustomOp* dynamic_knn_op(int32_t element);
 const OrtCustomOp* scatter_aggregate_op(int32_t element);
 
+// Ops of the exact entropy path, which have one type each.
+const OrtCustomOp* integer_linear_op();
+const OrtCustomOp* integer_gated_ffn_op();
+
 }  // namespace glic
 
 #endif

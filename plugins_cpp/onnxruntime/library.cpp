@@ -1,4 +1,4 @@
-// What onnxruntime calls when a session registers the library: adds the domain "glic" with both ops.
+// What onnxruntime calls when a session registers the library: adds the domain "glic" with all ops.
 #include <string>
 
 #include "custom_op.h"
@@ -11,6 +11,9 @@ OrtStatus* make_domain(OrtCustomOpDomain** domain) {
         for (const int32_t element : {GLIC_FLOAT32, GLIC_FLOAT16}) {
             if (OrtStatus* status = glic::api()->CustomOpDomain_Add(*domain, op(element))) return status;
         }
+    }
+    for (const auto op : {glic::integer_linear_op, glic::integer_gated_ffn_op}) {
+        if (OrtStatus* status = glic::api()->CustomOpDomain_Add(*domain, op())) return status;
     }
     return nullptr;
 }

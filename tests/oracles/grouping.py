@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 from numpy.typing import NDArray
 
 LOCAL, GLOBAL = 0, 1
 
 
+@cache
 def query_nodes(h: int, w: int, sampling: int) -> NDArray[np.int64]:
     """G×64 node numbers, row·W + col."""
     table = np.empty(((h // 8) * (w // 8), 64), np.int64)
@@ -20,6 +23,7 @@ def query_nodes(h: int, w: int, sampling: int) -> NDArray[np.int64]:
     return table
 
 
+@cache
 def candidate_nodes(h: int, w: int, sampling: int) -> NDArray[np.int64]:
     """G×256 node numbers, row·W + col; h·w stands for a node outside the map."""
     table = np.empty(((h // 8) * (w // 8), 256), np.int64)

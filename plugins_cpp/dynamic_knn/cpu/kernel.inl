@@ -9,48 +9,43 @@
 namespace glic {
 namespace GLIC_SIMD {
 
-constexpr int kTiles = kQueries / kWidth;
 constexpr int kBisections = 5;
 constexpr float kGroupEdges = 64.0f * 64.0f;  // 64 queries of top_k edges
 
-// out[m·64 + query] = <candidate m, query> for `kBlock` candidates and two vectors of queries.
-template <int kBlock>
-static inline void similarity_block(const float* candidates, const float* queries0, const float* queries1,
-                                    int64_t channels, float* out) {
-    Vec sums0[kBlock], sums1[kBlock];
-    for (int r = 0; r < kBlock; ++r) sums0[r] = sums1[r] = set(0.0f);
+// out[m·64 + query] = <candidate m, query> for a block of candidates and a tile of queries.
+static inline void similarity_block(const float* candidates, const float* queries, int64_t channels,
+                                    float* out) {
+    Vec first[kBlock], second[kBlock];
+    for (int r = 0; r < kBlock; ++r) first[r] = second[r] = set(0.0f);
     for (int64_t d = 0; d < channels; ++d) {
-        const Vec query0 = load(queries0 + d * kWidth), query1 = load(queries1 + d * kWidth);
+        const Vec query0 = load(queries + d * kTile), query1 = load(queries + d * kTile + kWidth);
 #pragma GCC unroll 16
         for (int r = 0; r < kBlock; ++r) {
             const Vec value = set(candidates[r * channels + d]);
-            sums0[r] = fma(value, query0, sums0[r]);
-            sums1[r] = fma(value, query1, sums1[r]);
+            first[r] = fma(value, query0, first[r]);
+            second[r] = fma(value, query1, second[r]);
         }
     }
     for (int r = 0; r < kBlock; ++r) {
-        store(out + r * kQueries, sums0[r]);
-        store(out + r * kQueries + kWidth, sums1[r]);
+        store(out + r * kQueries, first[r]);
+        store(out + r * kQueries + kWidth, second[r]);
     }
 }
 
 static void similarities(const float* candidates, const float* queries, int64_t channels, float* out) {
-    constexpr int kBlock = kAccumulators / 2 > 8 ? 8 : kAccumulators / 2;
-    for (int tile = 0; tile < kTiles; tile += 2) {
-        const float* queries0 = queries + tile * channels * kWidth;
-        const float* queries1 = queries0 + channels * kWidth;
+    for (int tile = 0; tile < kTiles; ++tile) {
         for (int block = 0; block < kCandidates; block += kBlock) {
             // The last block overlaps the one before where 256 is no multiple.
             const int m = block + kBlock <= kCandidates ? block : kCandidates - kBlock;
-            similarity_block<kBlock>(candidates + m * channels, queries0, queries1, channels,
-                                     out + m * kQueries + tile * kWidth);
+            similarity_block(candidates + m * channels, queries + tile * kTile * channels, channels,
+                             out + m * kQueries + tile * kTile);
         }
     }
 }
 
-// Thresholds one tile of rows; adds the tile's bits to edges[m].
-static void choose_edges(const float* similarity, Vec budget, int tile, uint64_t edges[kCandidates]) {
-    const float* rows = similarity + tile * kWidth;
+// Thresholds the rows of one vector of queries from `query` on; adds their bits to edges[m].
+static void choose_edges(const float* similarity, Vec budget, int query, uint64_t edges[kCandidates]) {
+    const float* rows = similarity + query;
     const Vec one = set(1.0f), half = set(0.5f);
     // Four partial sums: shorter chains, and a mean closer to the exact one.
     Vec sums[4], low = load(rows);
@@ -81,7 +76,7 @@ static void choose_edges(const float* similarity, Vec budget, int tile, uint64_t
     }
     for (int m = 0; m < kCandidates; ++m) {
         const uint64_t chosen = bits_of(greater(load(rows + m * kQueries), threshold));
-        edges[m] |= chosen << (tile * kWidth);
+        edges[m] |= chosen << query;
     }
 }
 
@@ -90,7 +85,7 @@ static void knn_task_of(const KnnProblem& problem, size_t index, float* scratch)
     const int64_t channels = problem.channels;
     const T* x = static_cast<const T*>(problem.x);
     float* candidates = scratch;                           // 256 × channels
-    float* queries = candidates + kCandidates * channels;  // tiles × channels × kWidth
+    float* queries = candidates + kCandidates * channels;  // tiles × channels × kTile
     float* similarity = queries + kQueries * channels;     // 256 × 64
 
     Neighbourhood nodes;
@@ -110,20 +105,20 @@ static void knn_task_of(const KnnProblem& problem, size_t index, float* scratch)
         for (int n = 0; n < kQueries; ++n) total += share[n] = problem.complexity[query[n]];
 
         for (int tile = 0; tile < kTiles; ++tile) {
-            const T* rows[kWidth];
-            for (int lane = 0; lane < kWidth; ++lane) rows[lane] = x + query[tile * kWidth + lane] * channels;
-            float* columns = queries + tile * channels * kWidth;
+            const T* rows[kTile];
+            for (int lane = 0; lane < kTile; ++lane) rows[lane] = x + query[tile * kTile + lane] * channels;
+            float* columns = queries + tile * kTile * channels;
             load_columns(rows, channels, columns);
             normalise_columns(columns, channels);
         }
         similarities(candidates, queries, channels, similarity);
 
         uint64_t edges[kCandidates] = {};
-        for (int tile = 0; tile < kTiles; ++tile) {
-            const Vec wanted = mul(div(load(share + tile * kWidth), set(total)), set(kGroupEdges));
+        for (int first = 0; first < kQueries; first += kWidth) {
+            const Vec wanted = mul(div(load(share + first), set(total)), set(kGroupEdges));
             // min and max give their second operand for NaN: no budget means no limit.
             const Vec budget = min(max(set(1.0f), wanted), set(static_cast<float>(kCandidates)));
-            choose_edges(similarity, budget, tile, edges);
+            choose_edges(similarity, budget, first, edges);
         }
         edges_by_query(edges, problem.graph + nodes.group[part] * kQueries * kWords);
     }

@@ -26,11 +26,16 @@ struct AggregateProblem {
 // Room for blocks of candidates that run over the last one.
 constexpr int kPadding = 8;
 
-// Bytes of scratch that a task needs: keys and values of all heads; queries, logits and results of one tile,
-// whose vectors have at most 16 lanes.
+// Floats from one head's gathered keys to the next: off the power of two that would put all heads into one
+// cache set.
+inline int64_t aggregate_head_stride(int64_t width) { return kCandidates * width + 16; }
+
+// Bytes of scratch that a task needs: keys and values of all heads; queries, results and logits of one tile,
+// which has at most 32 queries.
 inline size_t aggregate_scratch_bytes(int64_t channels, int64_t heads) {
-    const int64_t columns = 2 * (channels / heads) + kCandidates + kPadding;
-    return sizeof(float) * static_cast<size_t>(2 * kCandidates * channels + columns * 16);
+    const int64_t width = channels / heads;
+    const int64_t tile = 32 * (2 * width + kCandidates + kPadding);
+    return sizeof(float) * static_cast<size_t>(2 * heads * aggregate_head_stride(width) + tile);
 }
 
 namespace portable {

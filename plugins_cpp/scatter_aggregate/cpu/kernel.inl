@@ -1,9 +1,7 @@
 // One task of ScatterAggregate: gather the keys and values of its candidates once, then attend from each of
-// its groups, head by head, in tiles of as many queries as a vector has lanes. Lanes are queries throughout:
+// its groups, head by head, in tiles of two vectors of queries. Lanes are queries throughout:
 // keys and values are broadcast as they lie, every reduction over candidates is vertical, and a candidate
 // that none of a tile's queries has an edge to is skipped. Included after a simd header.
-
-#include <math.h>
 
 #include "../../common/kernel.h"
 #include "../../common/rows.inl"
@@ -12,176 +10,189 @@
 namespace glic {
 namespace GLIC_SIMD {
 
-constexpr int kTiles = kQueries / kWidth;
-constexpr int kBlock = kPadding;
 constexpr float kNoEdge = -100.0f;
+constexpr float kLog2E = 1.44269504f;
 
-// The candidates that a tile of queries works through.
-struct Tile {
-    bool complete;  // a query has no edge and attends to all candidates
-    int active_count;
-    uint8_t
-        active[kCandidates + kPadding];  // those with an edge from any of the tile's queries, then any others
+// A list of candidates with room for a whole last block.
+struct Candidates {
+    int count;
+    uint8_t index[kCandidates + kPadding];
 };
 
-static void find_active(const uint64_t edges[kCandidates], int tile, Tile* out) {
-    constexpr uint64_t kLanes = (uint64_t{1} << kWidth) - 1;
+// Those to which one of a tile's queries has an edge, and whether each query has one.
+static bool find_connected(const uint64_t edges[kCandidates], int tile, Candidates* out) {
+    constexpr uint64_t kAll = kTile == 64 ? ~uint64_t{0} : (uint64_t{1} << kTile % 64) - 1;
     uint64_t connected = 0;
     int count = 0;
     for (int m = 0; m < kCandidates; ++m) {
-        const uint64_t bits = edges[m] >> (tile * kWidth) & kLanes;
-        out->active[count] = static_cast<uint8_t>(m);
+        const uint64_t bits = edges[m] >> (tile * kTile) & kAll;
+        out->index[count] = static_cast<uint8_t>(m);
         count += bits != 0;
         connected |= bits;
     }
     // What follows in a last block is computed in vain, its weights never used.
-    for (int m = count; m < count + kPadding; ++m) out->active[m] = 0;
-    out->active_count = count;
-    out->complete = connected != kLanes;
+    for (int i = 0; i < kPadding; ++i) out->index[count + i] = 0;
+    out->count = count;
+    return connected == kAll;
 }
 
 // One head of one tile.
 struct Attention {
     const float* keys;     // 256 × width, unit length
     const float* values;   // 256 × width
-    const float* queries;  // width × kWidth, unit length
+    const float* queries;  // width × kTile, unit length
     const float* bias;     // 256 × 64, from the tile's first query
     const uint64_t* edges;
-    int edge_shift;
+    int first_query;
     int64_t width;
     float scale;
 };
 
-// Similarities of `kBlock` candidates. kHeadWidth is the head's width where it is known when compiling, else
-// 0.
+// Similarities of a block of candidates to both vectors of queries. kHeadWidth is the head's width where it
+// is known when compiling, else 0.
 template <int kHeadWidth>
-static inline void similarities(const Attention& head, const uint8_t* candidates, Vec out[kBlock]) {
+static inline void similarities(const Attention& head, const uint8_t* candidates, Vec first[kBlock],
+                                Vec second[kBlock]) {
     const int64_t width = kHeadWidth ? kHeadWidth : head.width;
     const float* keys[kBlock];
     for (int r = 0; r < kBlock; ++r) {
         keys[r] = head.keys + candidates[r] * width;
-        out[r] = set(0.0f);
+        first[r] = second[r] = set(0.0f);
     }
 #pragma GCC unroll 24
     for (int64_t d = 0; d < width; ++d) {
-        const Vec query = load(head.queries + d * kWidth);
-#pragma GCC unroll 8
-        for (int r = 0; r < kBlock; ++r) out[r] = fma(set(keys[r][d]), query, out[r]);
-    }
-}
-
-// Logits of `count` candidates, rounded up to whole blocks, and their maximum per query. kComplete: a
-// non-edge is penalised as the definition says; otherwise its logit is -infinity.
-template <int kHeadWidth, bool kComplete>
-static Vec fill_logits(const Attention& head, const uint8_t* candidates, int count, float* logits) {
-    const Vec scale = set(head.scale), nothing = set(-INFINITY);
-    Vec highest = nothing;
-    for (int first = 0; first < count; first += kBlock) {
-        Vec similarity[kBlock];
-        similarities<kHeadWidth>(head, candidates + first, similarity);
+        const Vec query0 = load(head.queries + d * kTile), query1 = load(head.queries + d * kTile + kWidth);
 #pragma GCC unroll 8
         for (int r = 0; r < kBlock; ++r) {
-            const int m = candidates[first + r];
-            const Lanes edge = lanes_of(static_cast<uint32_t>(head.edges[m] >> head.edge_shift));
-            const Vec bias = load(head.bias + m * kQueries);
-            Vec logit;
-            if (kComplete) {
-                const Vec penalised = add(similarity[r], select(edge, set(0.0f), set(kNoEdge)));
-                // Rounded where the definition rounds: at scale 100 the fused product would be another
-                // number.
-                logit = add(mul(penalised, scale), bias);
-            } else {
-                logit = select(edge, fma(similarity[r], scale, bias), nothing);
-            }
-            highest = max(highest, logit);
-            store(logits + (first + r) * kWidth, logit);
+            const Vec key = set(keys[r][d]);
+            first[r] = fma(key, query0, first[r]);
+            second[r] = fma(key, query1, second[r]);
         }
     }
-    return highest;
 }
 
-// Logits to weights, in place; returns their sum per query.
-static inline Vec exponentiate(float* logits, int count, Vec highest) {
-    Vec total = set(0.0f);
-    for (int i = 0; i < count; ++i) {
-        const Vec weight = exp_negative(sub(load(logits + i * kWidth), highest));
-        total = add(total, weight);
-        store(logits + i * kWidth, weight);
+// kComplete: a non-edge is penalised as the definition says, and rounded where the definition rounds: at
+// scale 100 a fused product would be another number. Otherwise its logit is -infinity.
+template <bool kComplete>
+static inline Vec logit_of(Vec similarity, uint32_t edge_bits, Vec scale, Vec bias) {
+    const Lanes edge = lanes_of(edge_bits);
+    if (kComplete) return add(mul(add(similarity, select(edge, set(0.0f), set(kNoEdge))), scale), bias);
+    return select(edge, fma(similarity, scale, bias), set(-INFINITY));
+}
+
+// logits[i·kTile + query] of the candidates, rounded up to whole blocks; their maximum per query in highest.
+template <int kHeadWidth, bool kComplete>
+static void fill_logits(const Attention& head, const Candidates& candidates, float* logits, Vec highest[2]) {
+    const Vec scale = set(head.scale);
+    highest[0] = highest[1] = set(-INFINITY);
+    for (int i = 0; i < candidates.count; i += kBlock) {
+        Vec first[kBlock], second[kBlock];
+        similarities<kHeadWidth>(head, candidates.index + i, first, second);
+#pragma GCC unroll 8
+        for (int r = 0; r < kBlock; ++r) {
+            const int m = candidates.index[i + r];
+            const uint64_t bits = head.edges[m] >> head.first_query;
+            const float* bias = head.bias + m * kQueries;
+            float* out = logits + (i + r) * kTile;
+            const Vec logit0 = logit_of<kComplete>(first[r], static_cast<uint32_t>(bits), scale, load(bias));
+            const Vec logit1 = logit_of<kComplete>(second[r], static_cast<uint32_t>(bits >> kWidth), scale,
+                                                   load(bias + kWidth));
+            highest[0] = max(highest[0], logit0);
+            highest[1] = max(highest[1], logit1);
+            store(out, logit0);
+            store(out + kWidth, logit1);
+        }
     }
-    return total;
+}
+
+// Logits to weights, in place; their sum per query in total.
+static inline void exponentiate(float* logits, int count, const Vec highest[2], Vec total[2]) {
+    total[0] = total[1] = set(0.0f);
+    for (int i = 0; i < count; ++i) {
+        for (int vector = 0; vector < 2; ++vector) {
+            float* logit = logits + i * kTile + vector * kWidth;
+            const Vec weight = exp2_negative(mul(sub(load(logit), highest[vector]), set(kLog2E)));
+            total[vector] = add(total[vector], weight);
+            store(logit, weight);
+        }
+    }
 }
 
 // kChannels channels of the weighted sum of values, times `factor`.
 template <int kChannels>
-static inline void weighted_sum(const float* weights, const uint8_t* candidates, int count,
-                                const float* values, int64_t width, Vec factor, float* columns) {
-    Vec sums[kChannels];
-#pragma GCC unroll 24
-    for (int d = 0; d < kChannels; ++d) sums[d] = set(0.0f);
-    for (int i = 0; i < count; ++i) {
-        const Vec weight = load(weights + i * kWidth);
-        const float* value = values + candidates[i] * width;
-#pragma GCC unroll 24
-        for (int d = 0; d < kChannels; ++d) sums[d] = fma(set(value[d]), weight, sums[d]);
+static void weighted_sum(const float* weights, const Candidates& candidates, const float* values,
+                         int64_t width, const Vec factor[2], float* columns) {
+    Vec first[kChannels], second[kChannels];
+#pragma GCC unroll 12
+    for (int d = 0; d < kChannels; ++d) first[d] = second[d] = set(0.0f);
+    for (int i = 0; i < candidates.count; ++i) {
+        const Vec weight0 = load(weights + i * kTile), weight1 = load(weights + i * kTile + kWidth);
+        const float* row = values + candidates.index[i] * width;
+#pragma GCC unroll 12
+        for (int d = 0; d < kChannels; ++d) {
+            const Vec value = set(row[d]);
+            first[d] = fma(value, weight0, first[d]);
+            second[d] = fma(value, weight1, second[d]);
+        }
     }
-#pragma GCC unroll 24
-    for (int d = 0; d < kChannels; ++d) store(columns + d * kWidth, mul(sums[d], factor));
+#pragma GCC unroll 12
+    for (int d = 0; d < kChannels; ++d) {
+        store(columns + d * kTile, mul(first[d], factor[0]));
+        store(columns + d * kTile + kWidth, mul(second[d], factor[1]));
+    }
 }
 
-// columns[d·kWidth + query] of one head of one tile. candidates has room for a whole last block.
+// columns[d·kTile + query]: the attention of one head of one tile.
 template <int kHeadWidth, bool kComplete>
-static void attend(const Attention& head, const uint8_t* candidates, int count, float* logits,
-                   float* columns) {
+static void attend(const Attention& head, const Candidates& candidates, float* logits, float* columns) {
     const int64_t width = kHeadWidth ? kHeadWidth : head.width;
-    const Vec highest = fill_logits<kHeadWidth, kComplete>(head, candidates, count, logits);
-    const Vec factor = div(set(1.0f), exponentiate(logits, count, highest));
+    Vec highest[2], total[2];
+    fill_logits<kHeadWidth, kComplete>(head, candidates, logits, highest);
+    exponentiate(logits, candidates.count, highest, total);
+    const Vec factor[2] = {div(set(1.0f), total[0]), div(set(1.0f), total[1])};
+
+    constexpr int kMost = kAccumulators / 2;
     int64_t d = 0;
-    while (d < width) {
-        const float* values = head.values + d;
-        float* out = columns + d * kWidth;
-        const int64_t left = width - d;
-        if (kAccumulators >= 24 && left >= 24) {
-            weighted_sum<24>(logits, candidates, count, values, width, factor, out);
-            d += 24;
-        } else if (kAccumulators >= 12 && left >= 12) {
-            weighted_sum<12>(logits, candidates, count, values, width, factor, out);
-            d += 12;
-        } else if (left >= 8) {
-            weighted_sum<8>(logits, candidates, count, values, width, factor, out);
-            d += 8;
-        } else if (left >= 4) {
-            weighted_sum<4>(logits, candidates, count, values, width, factor, out);
-            d += 4;
-        } else {
-            weighted_sum<1>(logits, candidates, count, values, width, factor, out);
-            d += 1;
-        }
+    for (; width - d >= kMost; d += kMost) {
+        weighted_sum<kMost>(logits, candidates, head.values + d, width, factor, columns + d * kTile);
+    }
+    for (; width - d >= 4; d += 4) {
+        weighted_sum<4>(logits, candidates, head.values + d, width, factor, columns + d * kTile);
+    }
+    for (; width - d >= 1; ++d) {
+        weighted_sum<1>(logits, candidates, head.values + d, width, factor, columns + d * kTile);
     }
 }
 
 template <bool kComplete>
-static void attend_by_width(const Attention& head, const uint8_t* candidates, int count, float* logits,
+static void attend_by_width(const Attention& head, const Candidates& candidates, float* logits,
                             float* columns) {
     switch (head.width) {
-        case 24:
-            return attend<24, kComplete>(head, candidates, count, logits, columns);
+        case 24:  // the released models
+            return attend<24, kComplete>(head, candidates, logits, columns);
         case 8:
-            return attend<8, kComplete>(head, candidates, count, logits, columns);
+            return attend<8, kComplete>(head, candidates, logits, columns);
         default:
-            return attend<0, kComplete>(head, candidates, count, logits, columns);
+            return attend<0, kComplete>(head, candidates, logits, columns);
     }
 }
 
-// keys, values: heads × 256 × width; keys divided by their norms; zeros outside the map.
+// keys, values: a head's 256 × width at each multiple of head_stride; keys divided by their norms; zeros
+// outside the map.
 template <typename T>
-static void gather(const AggregateProblem& problem, const int64_t nodes[kCandidates], float* keys,
-                   float* values) {
+static void gather(const AggregateProblem& problem, const int64_t nodes[kCandidates], int64_t head_stride,
+                   float* keys, float* values) {
     const int64_t channels = problem.channels, width = channels / problem.heads;
+    const T* kv = static_cast<const T*>(problem.kv);
+    constexpr int kAhead = 4;
     for (int m = 0; m < kCandidates; ++m) {
-        const T* row = static_cast<const T*>(problem.kv) + nodes[m] * 2 * channels;
+        if (m + kAhead < kCandidates && nodes[m + kAhead] != kOutside) {
+            prefetch(kv + nodes[m + kAhead] * 2 * channels, 2 * channels);
+        }
+        const T* row = kv + nodes[m] * 2 * channels;
         for (int64_t head = 0; head < problem.heads; ++head) {
-            float* key = keys + (head * kCandidates + m) * width;
-            float* value = values + (head * kCandidates + m) * width;
+            float* key = keys + head * head_stride + m * width;
+            float* value = values + head * head_stride + m * width;
             if (nodes[m] == kOutside) {
                 for (int64_t d = 0; d < width; ++d) key[d] = value[d] = 0.0f;
             } else {
@@ -195,50 +206,54 @@ static void gather(const AggregateProblem& problem, const int64_t nodes[kCandida
 template <typename T>
 static void aggregate_task_of(const AggregateProblem& problem, size_t index, float* scratch) {
     const int64_t channels = problem.channels, width = channels / problem.heads;
+    const int64_t head_stride = aggregate_head_stride(width);
     float* keys = scratch;
-    float* values = keys + kCandidates * channels;
-    float* queries = values + kCandidates * channels;
-    float* results = queries + width * kWidth;
-    float* logits = results + width * kWidth;
+    float* values = keys + problem.heads * head_stride;
+    float* queries = values + problem.heads * head_stride;
+    float* results = queries + width * kTile;
+    float* logits = results + width * kTile;
 
     Neighbourhood nodes;
     find_neighbourhood(problem.grid, index, &nodes);
-    gather<T>(problem, nodes.candidate, keys, values);
+    gather<T>(problem, nodes.candidate, head_stride, keys, values);
 
-    uint8_t all[kCandidates];
-    for (int m = 0; m < kCandidates; ++m) all[m] = static_cast<uint8_t>(m);
+    Candidates all;
+    all.count = kCandidates;
+    for (int m = 0; m < kCandidates + kPadding; ++m) all.index[m] = static_cast<uint8_t>(m % kCandidates);
 
     for (int part = 0; part < nodes.group_count; ++part) {
         uint64_t edges[kCandidates];
         edges_by_candidate(problem.graph + nodes.group[part] * kQueries * kWords, edges);
-        Tile tiles[kTiles];
-        for (int t = 0; t < kTiles; ++t) find_active(edges, t, &tiles[t]);
+        Candidates connected[kTiles];
+        bool each_has_edge[kTiles];
+        for (int tile = 0; tile < kTiles; ++tile)
+            each_has_edge[tile] = find_connected(edges, tile, &connected[tile]);
 
         for (int64_t head = 0; head < problem.heads; ++head) {
-            for (int t = 0; t < kTiles; ++t) {
-                const int64_t* query = nodes.query[part] + t * kWidth;
-                const T* rows[kWidth];
-                T* out[kWidth];
-                for (int lane = 0; lane < kWidth; ++lane) {
+            for (int tile = 0; tile < kTiles; ++tile) {
+                const int first_query = tile * kTile;
+                const int64_t* query = nodes.query[part] + first_query;
+                const T* rows[kTile];
+                T* out[kTile];
+                for (int lane = 0; lane < kTile; ++lane) {
                     rows[lane] = static_cast<const T*>(problem.q) + query[lane] * channels + head * width;
                     out[lane] = static_cast<T*>(problem.out) + query[lane] * channels + head * width;
                 }
                 load_columns(rows, width, queries);
                 normalise_columns(queries, width);
 
-                const Attention attention{keys + head * kCandidates * width,
-                                          values + head * kCandidates * width,
+                const Attention attention{keys + head * head_stride,
+                                          values + head * head_stride,
                                           queries,
-                                          problem.bias + head * kCandidates * kQueries + t * kWidth,
+                                          problem.bias + head * kCandidates * kQueries + first_query,
                                           edges,
-                                          t * kWidth,
+                                          first_query,
                                           width,
                                           problem.scale[head]};
-                if (tiles[t].complete || !problem.negligible[head]) {
-                    attend_by_width<true>(attention, all, kCandidates, logits, results);
+                if (problem.negligible[head] && each_has_edge[tile]) {
+                    attend_by_width<false>(attention, connected[tile], logits, results);
                 } else {
-                    attend_by_width<false>(attention, tiles[t].active, tiles[t].active_count, logits,
-                                           results);
+                    attend_by_width<true>(attention, all, logits, results);
                 }
                 store_columns(results, width, out);
             }
