@@ -40,6 +40,9 @@ class StoringCodec:
     def __exit__(self, *_):
         pass
 
+    def check_arithmetic(self):
+        return "exact"
+
     def describe(self):
         return {"backend": {"name": "storing", "threads": self.threads}}
 
@@ -357,8 +360,9 @@ class TestDoctor:
 
     def test_round_trip(self):
         findings = doctor.round_trip("E", threads=2)
-        assert [finding.status for finding in findings] == ["ok", "ok"]
-        assert "200 x 136 in" in findings[1].detail
+        assert [finding.status for finding in findings] == ["ok", "ok", "ok"]
+        assert findings[1].detail == "exact"
+        assert "200 x 136 in" in findings[2].detail
         assert "threads 2" in findings[0].detail
 
     def test_engine_that_does_not_open(self):

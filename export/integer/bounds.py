@@ -14,18 +14,21 @@ import numpy as np
 from glic_deploy.errors import GlicError
 
 from .network import (
+    FRACTION_BITS,
     GATE_INPUT,
     NORM_CHANNELS,
     Depthwise,
     GatedFFN,
+    HyperSynthesis,
     IntegerNetwork,
     Ints,
     Linear,
 )
 
 FLOAT_EXACT = 2**24
-INT32 = 2**31
+INT32_EXACT = 2**30  # leaves room for the rounding of a sum
 INT8 = 127
+MAX_SHIFT = 30
 
 
 @dataclass(frozen=True)
@@ -78,12 +81,21 @@ def _walk(node: Any, name: str, proofs: list[Proof]) -> None:
             parts = len(_named(name, float_parts, node))
         elif largest >= FLOAT_EXACT:
             raise GlicError(f"{name}: a depthwise sum could reach {largest:,}, float32 is exact below 2^24")
-        if largest >= INT32 or np.abs(node.weight).max() > INT8 or node.shift.min() < 0:
-            raise GlicError(f"{name}: sums up to {largest:,}, weights or shifts do not fit the integer arithmetic")
+        fits = largest < INT32_EXACT and np.abs(node.weight).max() <= INT8
+        if not fits or node.shift.min() < 0 or node.shift.max() > MAX_SHIFT:
+            raise GlicError(
+                f"{name}: sums up to {largest:,} (below {INT32_EXACT:,}), shifts of {node.shift.min()} to "
+                f"{node.shift.max()} (0 to {MAX_SHIFT}) or weights do not fit the integer arithmetic; "
+                "calibrate with other pictures: --calibration DIR"
+            )
         proofs.append(Proof(name, largest, parts))
         return
     if isinstance(node, GatedFFN):
         _check_ffn(node, name)
+    if isinstance(node, HyperSynthesis) and not _exact(2 * np.abs(node.medians)):
+        raise GlicError(
+            f"{name}: a median of z is {np.abs(node.medians).max() / 2**FRACTION_BITS:g}, expected below 2048"
+        )
     if isinstance(node, tuple):
         for i, child in enumerate(node):
             _walk(child, f"{name}.{i}", proofs)

@@ -14,12 +14,12 @@ from onnx import ModelProto, TensorProto
 
 from ..graphs import Port
 from .builder import GraphBuilder
-from .lowerings import FloatHeld, IntegerProducts
+from .lowerings import FloatHeld, IntegerProducts, NativeKernels
 from .network import FRACTION_BITS, IntegerNetwork
 from .wiring import Wiring
 
 # By the name of the graph variant in a bundle: "base" is what every runtime can run.
-LOWERINGS: dict[str, type[FloatHeld]] = {"base": FloatHeld, "integer": IntegerProducts}
+LOWERINGS: dict[str, type[FloatHeld]] = {"base": FloatHeld, "integer": IntegerProducts, "native": NativeKernels}
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The two lowerings of the integer arithmetic to plain ONNX ops.
+"""The lowerings of the integer arithmetic: two to plain ONNX ops, and one to glic's own ops and plain ones.
 
 Between ops integers are held in float32, where every value stays below 2^24 (`bounds`), so each step is exact: scaling
 by a power of two, Round (halves to even), Floor, Min and Max. The lowerings differ in their products.
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from .bounds import float_parts
-from .builder import GraphBuilder
+from .builder import CUSTOM_DOMAIN, GraphBuilder
 from .network import (
     FRACTION_BITS,
     LEAKY_SLOPE,
@@ -263,3 +263,34 @@ class IntegerProducts(FloatHeld):
         lower = g.op("MatMulInteger", g.op("Cast", low, to=2), held, zero)
         sums = g.op("Add", g.op("Mul", upper, g.constant(128, np.int32)), lower)
         return g.op("Mul", g.op("Cast", sums, to=1), self._float(_scale(shift)))
+
+
+class NativeKernels(FloatHeld):
+    """Nodes of glic's own ops for the two heavy steps, which native kernels run; the rest is as in plain ONNX."""
+
+    def linear(self, x: str, linear: Linear) -> str:
+        return self._op("IntegerLinear", x, *self._layer(linear), limit=linear.limit)
+
+    def gated_ffn(self, stream: str, ffn: GatedFFN) -> str:
+        return self._op(
+            "IntegerGatedFfn",
+            stream,
+            self._int32(ffn.norm.fraction),
+            self._int32(self.rsqrt),
+            *self._layer(ffn.project_in),
+            self._int32(ffn.gelu),
+            self._int32(ffn.gate.shift),
+            *self._layer(ffn.project_out),
+            norm_shift=ffn.norm.input_shift,
+            norm_limit=ffn.norm.limit,
+            gate_limit=ffn.gate.limit,
+        )
+
+    def _op(self, kind: str, *inputs: str, **attributes: int) -> str:
+        return self.g.op(kind, *inputs, domain=CUSTOM_DOMAIN, **attributes)
+
+    def _layer(self, linear: Linear) -> tuple[str, str, str]:
+        return self.g.constant(linear.weight, np.int8), self._int32(linear.bias), self._int32(linear.shift)
+
+    def _int32(self, values: Ints) -> str:
+        return self.g.constant(values, np.int32)

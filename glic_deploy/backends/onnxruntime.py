@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,8 @@ from ..native import library_path
 from .base import Backend
 
 _CUSTOM_OPS = "glic_onnxruntime"
-_VARIANTS = ("strips", "integer", "base")
+_VARIANTS = ("strips", "native", "base")
+_WITHOUT_KERNELS = ("strips", "base")
 _FATAL_ONLY = 4
 
 
@@ -28,12 +29,14 @@ def custom_ops_library() -> str | None:
         return None
 
 
-def open_session(path: Path, threads: int) -> ort.InferenceSession:
+def open_session(path: Path, threads: int, *, optimize: bool = True) -> ort.InferenceSession:
     """A CPU session for one graph file, with the native kernels. threads: 0 lets onnxruntime choose."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = _FATAL_ONLY
+    if not optimize:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     # An arena would keep what a graph used once for ever, and each graph has its own; the maps are large enough to be
     # worth returning to the system, for some three percent of the time.
     options.enable_cpu_mem_arena = False
@@ -46,12 +49,25 @@ def open_session(path: Path, threads: int) -> ort.InferenceSession:
 
 
 class OnnxRuntimeBackend(Backend):
-    """Sessions of one bundle, each opened when its graph is first run."""
+    """Sessions of one bundle, each opened when its graph is first run.
+
+    variants: which forms of a graph to take, the best first; None takes those that are fastest here.
+    optimize: False runs the graphs as they are written, for comparison.
+    """
 
     name = "onnxruntime"
 
-    def __init__(self, bundle: Bundle, threads: int | None = None) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        threads: int | None = None,
+        *,
+        variants: Sequence[str] | None = None,
+        optimize: bool = True,
+    ) -> None:
         self._bundle = bundle
+        self._variants = tuple(variants or (_VARIANTS if custom_ops_library() else _WITHOUT_KERNELS))
+        self._optimize = optimize
         self._threads = threads or 0
         self._sessions: dict[str, ort.InferenceSession] = {}
         self._lock = threading.Lock()
@@ -71,9 +87,9 @@ class OnnxRuntimeBackend(Backend):
     def _session(self, graph: str) -> ort.InferenceSession:
         with self._lock:
             if graph not in self._sessions:
-                path = self._bundle.graph(graph, _VARIANTS)
+                path = self._bundle.graph(graph, self._variants)
                 try:
-                    self._sessions[graph] = open_session(path, self._threads)
+                    self._sessions[graph] = open_session(path, self._threads, optimize=self._optimize)
                 except Exception as error:
                     raise EngineError(f"onnxruntime {ort.__version__} cannot open {path}: {error}") from error
             return self._sessions[graph]
@@ -84,6 +100,7 @@ class OnnxRuntimeBackend(Backend):
             "version": ort.__version__,
             "threads": self._threads or "all cores",
             "custom_ops": custom_ops_library(),
+            "graphs": ", ".join(self._variants) + ("" if self._optimize else ", not optimized"),
         }
 
     def close(self) -> None:

@@ -1,0 +1,62 @@
+// Tasks of the integer kernels, as each instruction set builds them. A task is a tile of positions.
+#ifndef GLIC_INTEGER_CPU_KERNEL_H
+#define GLIC_INTEGER_CPU_KERNEL_H
+
+#include "../integer.h"
+
+namespace glic {
+
+constexpr int32_t kWide = (1 << 23) - 1;
+constexpr int32_t kNormInput = 8191;
+constexpr int32_t kNormDeviation = 4095;
+constexpr int32_t kGateInput = 2047;
+constexpr int32_t kRsqrtBits = 11;
+
+// Positions of a tile: a multiple of the rows that every instruction set multiplies at a time.
+constexpr int64_t kTileStep = 12;
+constexpr int64_t kMaxTile = 96;
+
+struct LinearProblem {
+    const Panels* linear;
+    int32_t limit;
+    const float* x;
+    float* y;
+    int64_t positions, tile;
+};
+
+struct FfnProblem {
+    const GatedFfn* ffn;
+    const float* stream;
+    float* out;
+    int64_t positions, tile;
+};
+
+// int16 values of a row of scratch, from which `pairs` pairs are multiplied.
+inline int64_t row_size(int64_t pairs) { return 2 * pairs; }
+
+inline size_t linear_scratch_bytes(const Panels& linear, int64_t tile) {
+    return sizeof(int16_t) * static_cast<size_t>(tile * row_size(linear.pairs()));
+}
+
+// Hidden units are padded to whole panels.
+inline int64_t hidden_pairs(const GatedFfn& ffn) { return ffn.project_in.count() * kPanelColumns / 4; }
+
+inline size_t ffn_scratch_bytes(const GatedFfn& ffn, int64_t tile) {
+    const int64_t normalised = row_size(ffn.project_in.pairs()), hidden = row_size(hidden_pairs(ffn));
+    return sizeof(int32_t) * static_cast<size_t>(ffn.project_in.inputs()) +
+           sizeof(int16_t) * static_cast<size_t>(tile * (normalised + hidden)) + 128;
+}
+
+#define GLIC_INTEGER_TASKS(isa)                                            \
+    namespace isa {                                                        \
+    void linear_task(const void* problem, size_t index, void* scratch);    \
+    void gated_ffn_task(const void* problem, size_t index, void* scratch); \
+    }
+GLIC_INTEGER_TASKS(portable)
+GLIC_INTEGER_TASKS(avx2)
+GLIC_INTEGER_TASKS(avx512vnni)
+#undef GLIC_INTEGER_TASKS
+
+}  // namespace glic
+
+#endif

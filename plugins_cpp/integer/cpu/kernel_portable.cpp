@@ -1,0 +1,28 @@
+// The products in plain C++, for compilers to vectorise.
+#include <cstdint>
+
+#define GLIC_ISA_NAMESPACE portable
+
+namespace glic {
+namespace portable {
+namespace {
+
+constexpr int64_t kRows = 4;
+
+inline void multiply(const int16_t* a, const int16_t* panel, int64_t pairs, int32_t* sums) {
+    for (int64_t i = 0; i < kRows * 32; ++i) sums[i] = 0;
+    for (int64_t p = 0; p < pairs; ++p, a += 2 * kRows, panel += 64) {
+        for (int64_t r = 0; r < kRows; ++r) {
+            const int32_t even = a[2 * r], odd = a[2 * r + 1];
+            for (int64_t j = 0; j < 32; ++j) {
+                sums[32 * r + j] += even * panel[2 * j] + odd * panel[2 * j + 1];
+            }
+        }
+    }
+}
+
+}  // namespace
+}  // namespace portable
+}  // namespace glic
+
+#include "kernel.inl"

@@ -1,0 +1,72 @@
+// The two heavy steps of the exact entropy path: glic::IntegerLinear and glic::IntegerGatedFfn. README.md
+// beside this file defines them. Integers come and go held in float32; sums are int32.
+#ifndef GLIC_INTEGER_INTEGER_H
+#define GLIC_INTEGER_INTEGER_H
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "../common/kernel.h"
+
+namespace glic {
+
+// Columns of a weight matrix that are multiplied together.
+constexpr int64_t kPanelColumns = 32;
+
+// A weight matrix as the products read it: panels of 32 columns, in them pairs of rows, and what becomes of
+// the sums.
+class Panels {
+  public:
+    // weight: inputs × outputs; bias, shift: outputs. With `halves` a panel has 16 columns of the first half
+    // of the outputs, then the same 16 of the second.
+    Panels(const int8_t* weight, const int32_t* bias, const int32_t* shift, int64_t inputs, int64_t outputs,
+           bool halves);
+
+    int64_t inputs() const { return inputs_; }
+    int64_t outputs() const { return outputs_; }
+    int64_t pairs() const { return (inputs_ + 1) / 2; }
+    int64_t count() const { return static_cast<int64_t>(bias_.size()) / kPanelColumns; }
+    const int16_t* weights(int64_t panel) const {
+        return weights_.get() + panel * pairs() * 2 * kPanelColumns;
+    }
+    const int32_t* bias(int64_t panel) const { return bias_.data() + panel * kPanelColumns; }
+    const int32_t* shift(int64_t panel) const { return shift_.data() + panel * kPanelColumns; }
+
+  private:
+    struct Free {
+        void operator()(int16_t* memory) const;
+    };
+
+    int64_t inputs_, outputs_;
+    std::unique_ptr<int16_t[], Free> weights_;
+    std::vector<int32_t> bias_, shift_;
+};
+
+struct UnitNorm {
+    std::vector<int32_t> fraction;  // a channel's fraction bits
+    std::vector<int32_t> rsqrt;     // 3072 entries, for mantissas from 1024
+    int32_t input_shift, limit;
+};
+
+struct GatedFfn {
+    UnitNorm norm;
+    Panels project_in;                // in halves
+    std::vector<int32_t> gelu;        // 4096 entries, for arguments from -2048
+    std::vector<int32_t> gate_shift;  // of each hidden unit, zeros up to whole panels of project_in
+    int32_t gate_limit;
+    Panels project_out;
+};
+
+// y (positions × outputs) of x (positions × inputs). Returns GLIC_OK or GLIC_NO_MEMORY.
+int integer_linear(const Panels& linear, int32_t limit, const float* x, int64_t positions, float* y,
+                   const glic_parallel* parallel);
+
+// The stream (positions × channels) after the block. out may be stream. Returns GLIC_OK or GLIC_NO_MEMORY.
+int integer_gated_ffn(const GatedFfn& ffn, const float* stream, int64_t positions, float* out,
+                      const glic_parallel* parallel);
+
+}  // namespace glic
+
+#endif
