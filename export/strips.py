@@ -47,23 +47,24 @@ def _chain_from(node: NodeProto, graph: GraphProto) -> list[NodeProto] | None:
 
 
 def _rewrite(graph: GraphProto, chain: list[NodeProto], name: str) -> None:
-    constants = {t.name: t for t in graph.initializer}
-    used = {i for node in chain for i in node.input if i in constants}
+    constants = {tensor.name: tensor for tensor in graph.initializer}
     first, last = constants[chain[0].input[1]], constants[chain[-1].input[1]]
     x, out = chain[0].input[0], chain[-1].output[0]
     channels = first.dims[0]
+
+    def inner(value: str) -> str:
+        """Names inside a body must not repeat those outside; constants are the outer graph's own."""
+        return value if value in constants else f"{name}_{value}"
+
     body = helper.make_graph(
         [NodeProto.FromString(node.SerializeToString()) for node in chain],
         f"{name}_body",
-        [helper.make_tensor_value_info(x, TensorProto.FLOAT, [1, 1, STRIP, channels])],
-        [helper.make_tensor_value_info(out, TensorProto.FLOAT, [1, 1, STRIP, last.dims[1]])],
-        [TensorProto.FromString(constants[i].SerializeToString()) for i in sorted(used)],
+        [helper.make_tensor_value_info(inner(x), TensorProto.FLOAT, [1, 1, STRIP, channels])],
+        [helper.make_tensor_value_info(inner(out), TensorProto.FLOAT, [1, 1, STRIP, last.dims[1]])],
     )
-    for node in body.node:  # names inside a body must not repeat those outside
-        node.input[:] = [f"{name}_{i}" for i in node.input]
-        node.output[:] = [f"{name}_{o}" for o in node.output]
-    for value in [*body.input, *body.output, *body.initializer]:
-        value.name = f"{name}_{value.name}"
+    for node in body.node:
+        node.input[:] = [inner(value) for value in node.input]
+        node.output[:] = [inner(value) for value in node.output]
     strips = numpy_helper.from_array(np.array([-1, 1, 1, STRIP, channels]), f"{name}_shape")
     graph.initializer.append(strips)
     shape = helper.make_node("Shape", [x], [f"{name}_whole"])
@@ -77,9 +78,7 @@ def _rewrite(graph: GraphProto, chain: list[NodeProto], name: str) -> None:
             kept += [shape, cut, scan, join]
         elif not replaced.intersection(node.output):
             kept.append(node)
-    remaining = {i for node in kept for i in node.input}
-    initializers = [t for t in graph.initializer if t.name in remaining]
     values = [value for value in graph.value_info if value.name not in replaced - {out}]
-    for field, contents in ((graph.node, kept), (graph.initializer, initializers), (graph.value_info, values)):
+    for field, contents in ((graph.node, kept), (graph.value_info, values)):
         del field[:]
         field.extend(contents)

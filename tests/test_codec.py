@@ -1,0 +1,301 @@
+"""The codec end to end on the small trained network: pictures to files and back, and every way it can go wrong."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import struct
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from glic_deploy import BitstreamError, Codec, EngineError, GlicError, LimitError, Limits, ModelMismatchError, container
+from glic_deploy.checksum import crc32c
+from glic_deploy.entropy import passes
+from glic_deploy.entropy.rans import Encoder
+from glic_deploy.image import load_image, pad
+
+from .conftest import PHOTOS, large_data
+
+
+@pytest.fixture(scope="module")
+def codec(engine: Path) -> Iterator[Codec]:
+    with Codec(engine, threads=2) as codec:
+        yield codec
+
+
+@pytest.fixture(scope="module")
+def crop() -> np.ndarray:
+    return load_image(PHOTOS / "kodim23.png")[100:300, 200:450]
+
+
+@pytest.fixture(scope="module")
+def crop_file(codec: Codec, crop: np.ndarray) -> bytes:
+    return codec.encode(crop)
+
+
+def psnr(a: np.ndarray, b: np.ndarray) -> float:
+    return float(10 * np.log10(255**2 / np.mean((a.astype(float) - b.astype(float)) ** 2)))
+
+
+def test_a_photograph_survives(codec: Codec) -> None:
+    picture = load_image(PHOTOS / "kodim23.png")
+    data = codec.encode(PHOTOS / "kodim23.png")
+    decoded = codec.decode(data)
+    assert decoded.shape == picture.shape
+    assert decoded.dtype == np.uint8
+    assert decoded.flags.c_contiguous
+    assert len(data) * 8 / (768 * 512) < 0.275  # as the network was trained to
+    assert psnr(picture, decoded) > 32.4
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (1023, 37), (37, 129), (128, 128)])
+def test_every_size_comes_back(codec: Codec, height: int, width: int) -> None:
+    rows, columns = np.mgrid[:height, :width]
+    picture = np.stack([rows % 256, columns % 256, (rows + columns) % 256], axis=-1).astype(np.uint8)
+    decoded = codec.decode(codec.encode(picture))
+    assert decoded.shape == picture.shape
+
+
+def test_strides_and_read_only_arrays(codec: Codec, crop: np.ndarray, crop_file: bytes) -> None:
+    frozen = crop.copy()
+    frozen.flags.writeable = False
+    assert codec.encode(frozen) == crop_file
+    assert codec.encode(np.asfortranarray(crop)) == crop_file
+    assert codec.encode(np.repeat(crop, 2, axis=1)[:, ::2]) == crop_file
+    assert codec.encode(crop[::-1][::-1]) == crop_file
+
+
+def test_buffers_of_any_kind_decode(codec: Codec, crop_file: bytes) -> None:
+    expected = codec.decode(crop_file)
+    for data in (bytearray(crop_file), memoryview(b"xx" + crop_file)[2:]):
+        np.testing.assert_array_equal(codec.decode(data), expected)
+
+
+def test_threads_share_a_codec(codec: Codec, crop: np.ndarray, crop_file: bytes) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        files = list(pool.map(codec.encode, [crop] * 6))
+        pictures = list(pool.map(codec.decode, files))
+    assert all(data == crop_file for data in files)
+    assert all((picture == pictures[0]).all() for picture in pictures)
+
+
+def test_the_interpreter_runs_on_while_a_codec_works(codec: Codec, crop: np.ndarray) -> None:
+    ticks, done = [0], threading.Event()
+
+    def count() -> None:
+        while not done.wait(0.001):
+            ticks[0] += 1
+
+    counter = threading.Thread(target=count)
+    counter.start()
+    codec.decode(codec.encode(crop))
+    done.set()
+    counter.join()
+    assert ticks[0] > 10
+
+
+def test_stages_add_up(codec: Codec, crop: np.ndarray) -> None:
+    encoding: dict[str, float] = {}
+    decoding: dict[str, float] = {}
+    codec.decode(codec.encode(crop, stages=encoding), stages=decoding)
+    assert {"read", "pad", "analysis", "hyper_analysis", "hyper_synthesis", "range coder"} < set(encoding)
+    assert {"synthesis", "range coder", "crop"} < set(decoding)
+    assert all(seconds >= 0 for seconds in [*encoding.values(), *decoding.values()])
+
+
+class Recorder(Encoder):
+    """A range coder that also keeps what it was given."""
+
+    passes: list[tuple] = []  # noqa: RUF012
+
+    def push(self, tables, symbols, indexes) -> None:  # type: ignore[no-untyped-def]
+        Recorder.passes.append((tables, symbols.copy(), indexes.copy()))
+        super().push(tables, symbols, indexes)
+
+
+@pytest.mark.slow
+def test_kodak(codec: Codec, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every file decodes to its encoder's symbols (its checksum says so) and is hardly longer than they must be."""
+    monkeypatch.setattr("glic_deploy.codec.Encoder", Recorder)
+    rates, qualities = [], []
+    for path in sorted(large_data("data/kodak").glob("*.png")):
+        Recorder.passes = []
+        picture = load_image(path)
+        data = codec.encode(picture)
+        qualities.append(psnr(picture, codec.decode(data)))
+        ideal = sum(tables.ideal_bits(symbols, indexes) for tables, symbols, indexes in Recorder.passes) / 8
+        assert len(data) <= 1.005 * ideal + 32
+        rates.append(8 * len(data) / picture.size * 3)
+    assert len(rates) == 24
+    assert np.mean(rates) < 0.410
+    assert np.mean(qualities) > 29.0
+
+
+def test_file_is_hardly_longer_than_its_symbols_must_be(
+    codec: Codec, crop: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("glic_deploy.codec.Encoder", Recorder)
+    Recorder.passes = []
+    data = codec.encode(crop)
+    ideal = sum(tables.ideal_bits(symbols, indexes) for tables, symbols, indexes in Recorder.passes) / 8
+    assert ideal <= len(data) <= 1.005 * ideal + 32
+
+
+@pytest.fixture(scope="module")
+def small_file(codec: Codec, crop: np.ndarray) -> bytes:
+    return codec.encode(crop[:60, :60])
+
+
+def test_every_cut_is_refused(codec: Codec, small_file: bytes) -> None:
+    for length in range(len(small_file)):
+        with pytest.raises(GlicError):
+            codec.decode(small_file[:length])
+
+
+def test_every_flipped_bit_is_refused(codec: Codec, small_file: bytes) -> None:
+    for position in range(8 * len(small_file)):
+        altered = bytearray(small_file)
+        altered[position // 8] ^= 1 << position % 8
+        with pytest.raises(GlicError):
+            codec.decode(altered)
+
+
+def resealed(data: bytes) -> bytes:
+    """The bytes with a checksum that fits them: what an attacker sends."""
+    return data[:-4] + struct.pack("<I", crc32c(data[:-4]))
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.data())
+def test_damaged_payloads_under_a_valid_checksum_are_refused(
+    codec: Codec, small_file: bytes, data: st.DataObject
+) -> None:
+    payload = container.parse(small_file).payload
+    start = small_file.index(bytes(payload))
+    altered = bytearray(small_file)
+    positions = st.integers(start, start + len(payload) - 1)
+    for position in data.draw(st.sets(positions, min_size=1, max_size=4)):
+        altered[position] ^= data.draw(st.integers(1, 255))
+    with pytest.raises(BitstreamError):
+        codec.decode(resealed(bytes(altered)))
+
+
+@pytest.mark.parametrize("payload", [b"", b"\0", b"\xff" * 5000, bytes(range(256)) * 30])
+def test_invented_payloads_are_refused(codec: Codec, small_file: bytes, payload: bytes) -> None:
+    header = container.parse(small_file).header
+    with pytest.raises(BitstreamError):
+        codec.decode(container.pack(header, payload, 0))
+
+
+def test_another_size_under_a_valid_checksum_is_refused(codec: Codec, small_file: bytes) -> None:
+    file = container.parse(small_file)
+    wider = dataclasses.replace(file.header, width=file.header.width + 128)
+    with pytest.raises(BitstreamError):
+        codec.decode(container.pack(wider, file.payload, file.symbol_checksum))
+
+
+def test_absurd_sizes_are_refused_at_once(codec: Codec, small_file: bytes) -> None:
+    header = dataclasses.replace(container.parse(small_file).header, width=2**31, height=2**31)
+    with pytest.raises(LimitError):
+        codec.decode(container.pack(header, b"", 0))
+
+
+def test_limits_hold_both_ways(engine: Path, crop: np.ndarray, crop_file: bytes) -> None:
+    with Codec(engine, limits=Limits(max_pixels=crop.shape[0] * crop.shape[1] - 1)) as strict:
+        with pytest.raises(LimitError):
+            strict.encode(crop)
+        with pytest.raises(LimitError):
+            strict.decode(crop_file)
+
+
+def test_files_of_another_model_or_arithmetic_are_refused(codec: Codec, crop_file: bytes) -> None:
+    file = container.parse(crop_file)
+    for field in ("model_fingerprint", "arithmetic_fingerprint"):
+        header = dataclasses.replace(file.header, **{field: b"\1\2\3\4"})
+        with pytest.raises(ModelMismatchError, match="01020304"):
+            codec.decode(container.pack(header, file.payload, file.symbol_checksum))
+    other_profile = dataclasses.replace(file.header, exact=not file.header.exact)
+    with pytest.raises(ModelMismatchError):
+        codec.decode(container.pack(other_profile, file.payload, file.symbol_checksum))
+
+
+def test_tiled_files_are_refused(codec: Codec, crop_file: bytes) -> None:
+    file = container.parse(crop_file)
+    with pytest.raises(BitstreamError, match="tiles"):
+        codec.decode(container.pack(dataclasses.replace(file.header, tiled=True), file.payload, file.symbol_checksum))
+
+
+def test_wrong_symbols_are_found_out(codec: Codec, crop_file: bytes) -> None:
+    file = container.parse(crop_file)
+    with pytest.raises(BitstreamError, match="checksum differs"):
+        codec.decode(container.pack(file.header, file.payload, file.symbol_checksum ^ 1))
+
+
+def test_a_closed_codec_says_so(engine: Path, crop: np.ndarray) -> None:
+    codec = Codec(engine)
+    codec.close()
+    codec.close()
+    with pytest.raises(EngineError, match="closed"):
+        codec.encode(crop)
+
+
+def test_bad_options_are_refused(engine: Path) -> None:
+    with pytest.raises(EngineError, match="threads is 0"):
+        Codec(engine, threads=0)
+    with pytest.raises(EngineError, match="no backend is called 'abacus'"):
+        Codec(engine, backend="abacus")
+
+
+def test_without_a_backend_the_codec_says_what_to_install(engine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("glic_deploy.backends.importlib.util.find_spec", lambda name: None)
+    with pytest.raises(EngineError, match="pip install"):
+        Codec(engine)
+    with pytest.raises(EngineError, match="pip install"):
+        Codec(engine, backend="onnxruntime")
+
+
+def test_a_bundle_with_a_damaged_graph_does_not_run(engine: Path, tmp_path: Path, crop: np.ndarray) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(engine, copy)
+    for path in copy.glob("graphs/analysis.*"):
+        path.write_bytes(path.read_bytes()[::-1])
+    with pytest.raises(EngineError, match="SHA-256"), Codec(copy) as codec:
+        codec.encode(crop)
+
+
+def test_packing_is_inverse_to_unpacking() -> None:
+    y = np.arange(2 * 4 * 6, dtype=np.float32).reshape(1, 2, 4, 6)
+    rebuilt = np.zeros_like(y)
+    for parity in (0, 1):
+        packed = passes.pack(y, parity)
+        assert packed.shape == (1, 2, 4, 3)
+        passes.unpack_into(rebuilt, packed, parity)
+    np.testing.assert_array_equal(rebuilt, y)
+    assert passes.pack(y, 0)[0, 0, :2].tolist() == [[0, 2, 4], [7, 9, 11]]
+
+
+def test_quantising_rounds_half_to_even_and_clamps() -> None:
+    y = np.array([0.5, 1.5, 2.5, -0.5, 5000, -5000], np.float32)
+    assert passes.quantize(y, np.zeros_like(y)).tolist() == [0, 2, 2, 0, 2047, -2047]
+
+
+def test_padding_repeats_the_edge(codec: Codec, crop: np.ndarray) -> None:
+    """What lies beyond the picture is replication, so that a picture padded by its owner codes to the same latents."""
+    padded = pad(crop)
+    ours, theirs = container.parse(codec.encode(crop)), container.parse(codec.encode(padded))
+    assert bytes(ours.payload) == bytes(theirs.payload)
+
+
+def test_import_is_thin() -> None:
+    probe = "import sys; from glic_deploy import Codec; print(*sys.modules)"
+    answer = subprocess.run([sys.executable, "-c", probe], check=True, capture_output=True, text=True).stdout
+    assert not {"torch", "onnxruntime", "compressai", "tensorrt"} & set(answer.split())

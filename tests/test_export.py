@@ -1,0 +1,181 @@
+"""The bundle that an export writes: complete, checked, the same for the same checkpoint, whole or absent."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from export.bundle import bundle_directory
+from export.checkpoint import Checkpoint, from_state
+from export.graphs import transform_graphs
+from export.strips import run_in_strips
+from export.to_onnx import export_bundle, main, model_fingerprint
+from export.tracing import trace
+from glic_deploy.backends.onnxruntime import open_session
+from glic_deploy.bundle import Bundle
+from glic_deploy.errors import EngineError, GlicError
+
+
+def manifest(engine: Path) -> dict:  # type: ignore[type-arg]
+    return json.loads((engine / "manifest.json").read_text())
+
+
+def test_manifest_lists_every_file_with_its_hash(engine: Path) -> None:
+    listed = manifest(engine)["files"]
+    present = {path.relative_to(engine).as_posix() for path in engine.rglob("*") if path.is_file()}
+    assert present - set(listed) == {"manifest.json"}
+    for name, entry in listed.items():
+        data = (engine / name).read_bytes()
+        assert entry == {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+
+
+def test_graphs_are_valid_and_their_ends_are_as_the_manifest_says(engine: Path) -> None:
+    entries = manifest(engine)["graphs"]
+    assert {"analysis", "hyper_analysis", "hyper_synthesis", "synthesis"} <= set(entries)
+    for entry in entries.values():
+        for variant in entry["variants"].values():
+            model = onnx.load(engine / variant["file"])
+            onnx.checker.check_model(model)
+            for ports, values in ((entry["inputs"], model.graph.input), (entry["outputs"], model.graph.output)):
+                assert [port["name"] for port in ports] == [value.name for value in values]
+                for port, value in zip(ports, values, strict=True):
+                    kind = value.type.tensor_type
+                    assert np.dtype(port["dtype"]) == onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type)
+                    assert port["shape"] == [d.dim_param or d.dim_value for d in kind.shape.dim]
+
+
+def test_transforms_hold_the_two_ops_as_nodes(engine: Path, checkpoint: Checkpoint) -> None:
+    entries = manifest(engine)["graphs"]
+    blocks = sum(graph.depth for graph in checkpoint.config.graphs)
+    counted = sum(entries[name]["variants"]["base"]["plugins"] for name in ("analysis", "synthesis"))
+    assert counted == 2 * len(checkpoint.config.graphs) + blocks
+    entropy = [name for name in entries if name.startswith(("hyper", "slice"))]
+    assert not any(entries[name]["variants"]["base"]["plugins"] for name in entropy)
+
+
+def test_no_pickle_anywhere(engine: Path) -> None:
+    kinds = {path.suffix for path in engine.rglob("*") if path.is_file()}
+    assert kinds == {".json", ".onnx", ".bin", ".npz"}
+    for path in engine.glob("*.npz"):
+        with np.load(path, allow_pickle=False) as arrays:
+            assert arrays.files
+
+
+def test_exporting_again_gives_the_same_fingerprints(engine: Path, checkpoint: Checkpoint) -> None:
+    state = {f"module.{key}": value.clone() for key, value in reversed(checkpoint.state.items())}
+    again = from_state(state, "again")
+    assert model_fingerprint(again) == manifest(engine)["model"]["fingerprint"]
+    changed = checkpoint.state | {"g_a.down0.bias": checkpoint.state["g_a.down0.bias"] + 1}
+    assert model_fingerprint(from_state(changed, "changed")) != model_fingerprint(again)
+
+
+def test_strips_compute_the_same(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    spec = next(spec for spec in transform_graphs(checkpoint) if spec.name == "analysis")
+    whole = trace(spec, spec.build())
+    strips = run_in_strips(whole)
+    assert strips is not None
+    assert sum(node.op_type == "Scan" for node in strips.graph.node) == 3
+    picture = spec.examples(2, 1)[0].numpy()
+    results = []
+    for name, model in (("whole", whole), ("strips", strips)):
+        path = tmp_path / f"{name}.onnx"
+        onnx.save(model, path)
+        results.append(open_session(path, threads=1).run(None, {"image": picture})[0])
+    # A last-place difference before a graph is built may flip an edge of it; nothing else may differ.
+    differing = np.abs(results[0] - results[1]) > 1e-4 * np.abs(results[0]).max()
+    assert differing.mean() < 0.01
+
+
+def test_interrupted_export_leaves_nothing(tmp_path: Path) -> None:
+    def interrupted() -> None:
+        with bundle_directory(tmp_path / "bundle") as directory:
+            (directory / "half").write_text("written")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_only_bundles_are_replaced(tmp_path: Path) -> None:
+    precious = tmp_path / "photos"
+    precious.mkdir()
+    (precious / "a.png").write_text("mine")
+    with pytest.raises(GlicError, match="is no engine bundle"), bundle_directory(precious):
+        raise AssertionError("never entered")
+    assert (precious / "a.png").read_text() == "mine"
+    (precious / "a.png").rename(precious / "manifest.json")
+    with bundle_directory(precious) as directory:
+        (directory / "manifest.json").write_text("new")
+    assert (precious / "manifest.json").read_text() == "new"
+    assert [path.name for path in tmp_path.iterdir()] == ["photos"]
+
+
+def test_command_line_refuses_a_file_that_is_no_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "weights.pth"
+    torch.save({"fc.weight": torch.zeros(3)}, path)
+    assert main(["--checkpoint", str(path), "--output", str(tmp_path / "out")]) == 1
+    assert "error: " in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_float_profile_is_marked(checkpoint: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("export.to_onnx._add_graphs", lambda *args: None)
+    lines: list[str] = []
+    export_bundle(checkpoint, tmp_path / "float", lines.append, entropy="float")
+    assert manifest(tmp_path / "float")["arithmetic"]["profile"] == "float"
+    assert any("decode only where they were written" in line for line in lines)
+
+
+@pytest.fixture
+def damaged(engine: Path, tmp_path: Path) -> Path:
+    """A copy of the bundle, to be altered."""
+    return shutil.copytree(engine, tmp_path / "copy")
+
+
+def test_altered_files_are_found_out(damaged: Path) -> None:
+    name = manifest(damaged)["graphs"]["synthesis"]["variants"]["base"]["file"]
+    data = bytearray((damaged / name).read_bytes())
+    data[len(data) // 2] ^= 1
+    (damaged / name).write_bytes(data)
+    with pytest.raises(EngineError, match="SHA-256 differs"):
+        Bundle.open(damaged).graph("synthesis", ["base"])
+    (damaged / name).write_bytes(data[:-1])
+    with pytest.raises(EngineError, match="bytes, its manifest says"):
+        Bundle.open(damaged).graph("synthesis", ["base"])
+    (damaged / name).unlink()
+    with pytest.raises(EngineError, match="cannot be read"):
+        Bundle.open(damaged).graph("synthesis", ["base"])
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"format": 1}', '{"format": 99}', "\xff", '{"format": 1, "model": 3}']
+)
+def test_broken_manifests_are_refused(damaged: Path, text: str) -> None:
+    (damaged / "manifest.json").write_text(text, encoding="latin-1")
+    with pytest.raises(EngineError, match="export the checkpoint again"):
+        Bundle.open(damaged)
+
+
+def test_manifest_cannot_point_outside_its_directory(damaged: Path) -> None:
+    content = manifest(damaged)
+    content["graphs"]["synthesis"]["variants"]["base"]["file"] = "../elsewhere.onnx"
+    content["files"]["../elsewhere.onnx"] = content["files"]["tables.npz"]
+    (damaged / "manifest.json").write_text(json.dumps(content))
+    with pytest.raises(EngineError, match="lists no file"):
+        Bundle.open(damaged).graph("synthesis", ["base"])
+
+
+def test_what_is_no_bundle_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(EngineError, match=r"no manifest\.json"):
+        Bundle.open(tmp_path)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(EngineError, match="is a file"):
+        Bundle.open(tmp_path / "file")
