@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 EXTRAS := cpu,export,dev,bench
 
-.PHONY: demo test test-all lint bench-coder bench-cpu exactness clean
+.PHONY: demo test test-all lint bench-coder fuzz-coder bench-cpu exactness clean
 
 $(VENV)/.installed: pyproject.toml CMakeLists.txt $(shell find plugins_cpp -name '*.cpp' -o -name '*.h' -o -name CMakeLists.txt)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -29,6 +29,11 @@ test-all: lint
 
 bench-coder: $(VENV)/.installed
 	$(BIN)/python -m benchmarks.coder
+
+# Needs clang with libFuzzer (clang, libclang-rt-dev), or else g++; no Python package.
+FUZZ_SECONDS ?= 60
+fuzz-coder:
+	$(PYTHON) plugins_cpp/rans/fuzz/run.py --seconds $(FUZZ_SECONDS)
 
 bench-cpu: $(VENV)/.installed
 	$(BIN)/python -m benchmarks.cpu

@@ -105,7 +105,7 @@ class Encoder:
         """
         symbols, indexes = _symbols_of(symbols, indexes)
         status = _library().rans_encoder_push(
-            self._native.pointer, tables._native.pointer, symbols.ctypes.data, indexes.ctypes.data, symbols.size
+            self._native.pointer, tables._native.pointer, _address(symbols), _address(indexes), symbols.size
         )
         _check(status, tables.rows)
 
@@ -134,7 +134,7 @@ class Decoder:
         stream = np.frombuffer(data, dtype=np.uint8)
 
         def create(handle: Any) -> int:
-            return int(_library().rans_decoder_create(stream.ctypes.data, stream.size, isa, handle))
+            return int(_library().rans_decoder_create(_address(stream), stream.size, isa, handle))
 
         self._native = _Handle(create, "rans_decoder_destroy")
 
@@ -148,7 +148,7 @@ class Decoder:
         indexes = np.ascontiguousarray(indexes)
         symbols = np.empty(indexes.shape, dtype=np.int16)
         status = _library().rans_decoder_decode(
-            self._native.pointer, tables._native.pointer, indexes.ctypes.data, symbols.ctypes.data, symbols.size
+            self._native.pointer, tables._native.pointer, _address(indexes), _address(symbols), symbols.size
         )
         if status == _BAD_INDEX:
             raise BitstreamError(f"an index to decode with is {indexes.max()}, but there are {tables.rows} tables")
@@ -171,6 +171,14 @@ class _Handle:
     def __del__(self) -> None:
         if self.pointer:
             self._destroy(self.pointer)
+
+
+def _address(array: npt.NDArray[Any]) -> int:
+    """Where a contiguous array's values are; `array.ctypes.data`, at a tenth of its time for a writable one."""
+    try:
+        return ctypes.addressof(ctypes.c_char.from_buffer(array))
+    except (TypeError, ValueError):
+        return array.ctypes.data
 
 
 def _symbols_of(

@@ -82,20 +82,9 @@ bool decode_alone(rans_decoder& d, const TableView& tables, const uint8_t* index
     uint32_t x = d.lanes[0];
     const uint8_t* next = d.next;
     for (size_t i = 0; i < count; ++i) {
-        const Mode mode = tables.modes[indexes[i]];
-        const uint32_t slot = x & (kTotal - 1);
-        if (mode.dominant && slot - entry_start(mode.entry) < entry_frequency(mode.entry)) {
-            x = pop(x, mode.entry);
-            refill(x, next, d.end);
-            symbols[i] = mode.symbol;
-            continue;
-        }
-        const Row row = tables.rows[indexes[i]];
-        const uint32_t symbol = find_symbol(tables, row, slot);
-        x = pop(x, tables.words[row_entries(row) + symbol]);
+        const bool escaped = decode_symbol(tables, indexes[i], x, symbols[i]);
         refill(x, next, d.end);
-        symbols[i] = static_cast<int16_t>(row_offset(row) + static_cast<int32_t>(symbol));
-        if (symbol == row_escape(row) && !pop_escape(x, next, d.end, row, symbols[i])) return false;
+        if (escaped && !pop_escape(x, next, d.end, tables.rows[indexes[i]], symbols[i])) return false;
     }
     d.lanes[0] = x;
     d.next = next;

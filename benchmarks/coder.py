@@ -1,0 +1,210 @@
+"""Time and cost of the range coder, beside compressai's and constriction's, on the symbols of photos.
+
+    python -m benchmarks.coder [--rounds 15] [--isa best|scalar|avx2|avx512]
+
+What is timed: one core, arrays to bytes and bytes to arrays, all ten passes of y of one picture; ours with tables made
+before, as a codec has them. compressai is given what it takes, Python lists, and making them counts, as it does for its
+users; its tables are lists already. constriction codes the same symbols under its own quantised Gaussians of the same
+scales. The coders take turns, round by round, each for as many calls as take about 30 ms, of which a round's time is
+the mean; the columns are the median over the rounds and the best, in ns a symbol.
+The last line is a JSON object of the medians over all symbols, and of the cost over streams from 1 kB to 1 MB.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from statistics import median
+from timeit import timeit
+
+import numpy as np
+import pytest
+
+from export.tables import SCALE_TABLE, GaussianTables, gaussian_tables
+from glic_deploy.entropy.rans import CdfTables, Decoder, Encoder, InstructionSet
+from tests.conftest import DATA, large_data
+from tests.oracles import compressai
+
+TURN_SECONDS = 0.03
+
+Passes = list[tuple[np.ndarray, np.ndarray]]
+Coded = bytes | np.ndarray | list[bytes]
+
+
+@dataclass(frozen=True)
+class Coder:
+    """One coder under test: passes to something coded, and that with the passes' indexes back to symbols."""
+
+    name: str
+    encode: Callable[[Passes], Coded]
+    decode: Callable[[Coded, list[np.ndarray]], list[np.ndarray]]
+
+
+def ours(tables: CdfTables, isa: InstructionSet) -> Coder:
+    def encode(passes: Passes) -> bytes:
+        encoder = Encoder(isa=isa)
+        for symbols, indexes in passes:
+            encoder.push(tables, symbols, indexes)
+        return encoder.finish()
+
+    def decode(stream: bytes, indexes: list[np.ndarray]) -> list[np.ndarray]:
+        decoder = Decoder(stream, isa=isa)
+        symbols = [decoder.decode(tables, one) for one in indexes]
+        decoder.finish()
+        return symbols
+
+    return Coder("ours", encode, decode)
+
+
+def compressai_coder(tables: GaussianTables) -> Coder:
+    """compressai's compiled coder, one stream a pass as its models do."""
+    ans = compressai.load("ans")
+    rows = tables.cdfs.tolist(), tables.lengths.tolist(), tables.offsets.tolist()
+
+    def encode(passes: Passes) -> list[bytes]:
+        encoder = ans.RansEncoder()
+        return [encoder.encode_with_indexes(s.ravel().tolist(), i.ravel().tolist(), *rows) for s, i in passes]
+
+    def decode(streams: list[bytes], indexes: list[np.ndarray]) -> list[np.ndarray]:
+        decoder = ans.RansDecoder()
+        lists = [
+            decoder.decode_with_indexes(stream, one.ravel().tolist(), *rows)
+            for stream, one in zip(streams, indexes, strict=True)
+        ]
+        return [np.array(symbols, np.int16).reshape(i.shape) for symbols, i in zip(lists, indexes, strict=True)]
+
+    return Coder("compressai", encode, decode)
+
+
+def constriction_coder() -> Coder:
+    """constriction's stack coder; encoding is last in, first out, so that it takes the passes backwards."""
+    from constriction import stream
+
+    family = stream.model.QuantizedGaussian(-2048, 2047)
+    scales = SCALE_TABLE.astype(np.float64)
+
+    def encode(passes: Passes) -> np.ndarray:
+        coder = stream.stack.AnsCoder()
+        for symbols, indexes in reversed(passes):
+            sigma = scales[indexes.ravel()]
+            coder.encode_reverse(symbols.ravel().astype(np.int32), family, np.zeros_like(sigma), sigma)
+        return coder.get_compressed()
+
+    def decode(words: np.ndarray, indexes: list[np.ndarray]) -> list[np.ndarray]:
+        coder, decoded = stream.stack.AnsCoder(words), []
+        for one in indexes:
+            sigma = scales[one.ravel()]
+            decoded.append(coder.decode(family, np.zeros_like(sigma), sigma).astype(np.int16).reshape(one.shape))
+        return decoded
+
+    return Coder("constriction", encode, decode)
+
+
+def pictures() -> Iterator[tuple[str, Passes]]:
+    """Passes of y of the photos in the tests' data, and of the golden files where they are at hand."""
+    photos = np.load(DATA / "rans" / "photos.npz")
+    for name in sorted({key.split("_")[0] for key in photos}):
+        yield name, [(photos[f"{name}_symbols{k}"], photos[f"{name}_indexes{k}"]) for k in range(10)]
+    try:
+        golden_files = sorted(large_data("golden").glob("*_*x*.npz"))
+    except pytest.skip.Exception as reason:
+        print(f"left out: golden files, {reason}")
+        return
+    for path in golden_files:
+        golden = np.load(path)
+        keys = [f"slice{k}_{parity}" for k in range(5) for parity in ("anchor", "nonanchor")]
+        passes = [(golden[f"{key}_symbols"], golden[f"{key}_indexes"]) for key in keys]
+        yield path.stem, [(symbols.astype(np.int16), indexes.astype(np.uint8)) for symbols, indexes in passes]
+
+
+@dataclass
+class Times:
+    """Seconds of each round."""
+
+    encode: list[float]
+    decode: list[float]
+
+
+def race(coders: list[Coder], passes: Passes, rounds: int) -> tuple[dict[str, Times], dict[str, int]]:
+    """Times of each coder, one after the other in each round, and the bytes that it wrote."""
+    times, sizes, calls = {}, {}, {}
+    indexes = [i for _, i in passes]
+    for coder in coders:
+        coded = coder.encode(passes)
+        if not all(np.array_equal(s, d) for (s, _), d in zip(passes, coder.decode(coded, indexes), strict=True)):
+            raise AssertionError(f"{coder.name} does not give back what it was given")
+        parts = coded if isinstance(coded, list) else [coded]
+        sizes[coder.name] = sum(part.nbytes if isinstance(part, np.ndarray) else len(part) for part in parts)
+        times[coder.name] = Times([], [])
+        calls[coder.name] = 1 + int(TURN_SECONDS / timeit(lambda: coder.encode(passes), number=1))  # noqa: B023
+    for coder in coders * rounds:
+        number, coded = calls[coder.name], coder.encode(passes)
+        times[coder.name].encode.append(timeit(lambda: coder.encode(passes), number=number) / number)  # noqa: B023
+        times[coder.name].decode.append(timeit(lambda: coder.decode(coded, indexes), number=number) / number)  # noqa: B023
+    return times, sizes
+
+
+def overhead_excess(coder: Coder, tables: CdfTables, passes: Passes) -> float:
+    """Largest (bytes - ideal bytes - a thousandth of them) over streams of 1 kB to 1 MB, cut from the passes."""
+    symbols = np.concatenate([s.ravel() for s, _ in passes])
+    indexes = np.concatenate([i.ravel() for _, i in passes])
+    bits_per_symbol = tables.ideal_bits(symbols, indexes) / symbols.size
+    worst = -np.inf
+    for size in np.geomspace(1_000, 1_000_000, 61):
+        count = int(np.ceil(size * 8 / bits_per_symbol))
+        start = int(size) % symbols.size
+        window = [np.take(a, np.arange(start, start + count), mode="wrap") for a in (symbols, indexes)]
+        ideal = tables.ideal_bits(*window) / 8
+        stream = coder.encode(list(zip(*(np.array_split(a, 10) for a in window), strict=True)))
+        worst = max(worst, len(stream) - 1.001 * ideal)
+    return worst
+
+
+def available(make: Callable[[], Coder]) -> Iterator[Coder]:
+    try:
+        yield make()
+    except (compressai.OracleMissingError, ImportError) as error:
+        print(f"left out: {error}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--isa", choices=[isa.name.lower() for isa in InstructionSet], default="best")
+    options = parser.parse_args()
+    gaussian = gaussian_tables()
+    tables = CdfTables(*gaussian)
+    our_coder = ours(tables, InstructionSet[options.isa.upper()])
+    others = [lambda: compressai_coder(gaussian), constriction_coder]
+    coders = [our_coder, *itertools.chain.from_iterable(map(available, others))]
+
+    print(f"{'picture':<24}{'symbols':>9}{'coder':>14}{'bytes':>9}{'encode':>9}{'best':>8}{'decode':>9}{'best':>8}")
+    totals = {coder.name: [0.0, 0.0] for coder in coders}
+    total_symbols, excess = 0, -np.inf
+    for picture, passes in pictures():
+        count = sum(s.size for s, _ in passes)
+        ideal = sum(tables.ideal_bits(*one) for one in passes) / 8
+        times, sizes = race(coders, passes, options.rounds)
+        total_symbols += count
+        for name, one in times.items():
+            values = [f(t) for t in (one.encode, one.decode) for f in (median, min)]
+            cells = "".join(f"{1e9 * v / count:>{w}.2f}" for v, w in zip(values, (9, 8, 9, 8), strict=True))
+            print(f"{picture:<24}{count:>9}{name:>14}{sizes[name]:>9}{cells}")
+            totals[name][0] += values[0]
+            totals[name][1] += values[2]
+        print(f"{picture:<24}{count:>9}{'ideal':>14}{ideal:>9.0f}")
+        excess = max(excess, overhead_excess(our_coder, tables, passes))
+
+    report: dict[str, float | None] = {"encode_ns": None, "decode_ns": None, "overhead_excess_bytes": round(excess, 2)}
+    for name, (encode, decode) in totals.items():
+        prefix = "" if name == "ours" else f"{name}_"
+        report[f"{prefix}encode_ns"] = round(1e9 * encode / total_symbols, 2)
+        report[f"{prefix}decode_ns"] = round(1e9 * decode / total_symbols, 2)
+    print(json.dumps(report))
+
+
+if __name__ == "__main__":
+    main()
