@@ -1,12 +1,10 @@
 """The network against values that the authors' model computes: each stage from the golden input of that stage.
 
-The small network's are here; those of a full-size checkpoint are large, and made by its generator.
+The small network's are here; those of a full-size one are large and looked for.
 """
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from unittest.mock import patch
 
@@ -14,7 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from export.checkpoint import Checkpoint, load_checkpoint
+from benchmarks.full_size_checkpoint import make_state
+from export.checkpoint import Checkpoint, from_state
 from export.network import Analysis, HyperAnalysis, HyperSynthesis, SliceAnchors, SliceNonanchors, Synthesis
 from export.network.graph import GraphAggregation
 from export.network.scope import Scope
@@ -26,13 +25,8 @@ Golden = Mapping[str, np.ndarray]
 
 
 @pytest.fixture(scope="module")
-def official(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
-    generator = large_data("golden/make_checkpoint.py")
-    path = tmp_path_factory.mktemp("official") / "official.pth"
-    subprocess.run([sys.executable, generator, path], check=True, capture_output=True)
-    checkpoint = load_checkpoint(path)
-    path.unlink()
-    return checkpoint
+def official() -> Checkpoint:
+    return from_state(make_state(), "the full-size checkpoint")
 
 
 CASES = ["tiny_graphic_256x256", "tiny_photo_250x200", "official_photo_250x200", "official_graphic_256x256"]

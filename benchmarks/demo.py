@@ -1,0 +1,71 @@
+"""The main job on real photographs: checkpoint to engine bundle, pictures to `.glic` files and back, side by side."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from glic_deploy import Codec
+from glic_deploy.files import atomic_write
+from glic_deploy.image import load_image, save_image
+
+ROOT = Path(__file__).resolve().parent.parent
+OUTPUT = ROOT / "out" / "demo"
+CHECKPOINT = ROOT / "samples" / "glic_tiny.pth"
+PHOTOS = ROOT / "samples" / "photos"
+
+
+def main() -> None:
+    engine = OUTPUT / "engine"
+    OUTPUT.mkdir(parents=True, exist_ok=True)
+    print(f"Exporting {CHECKPOINT.relative_to(ROOT)} to an engine bundle (about a minute) ...", flush=True)
+    command = [sys.executable, "-m", "export.to_onnx", "--checkpoint", str(CHECKPOINT), "--output", str(engine)]
+    subprocess.run(command, check=True)
+    print()
+    rows = []
+    with Codec(engine) as codec:
+        backend = codec.describe()["backend"]
+        print(f"Codec on {backend['name']} {backend['version']}, threads: {backend['threads']}\n")
+        print(f"{'picture':12} {'bytes':>8} {'bpp':>7} {'PSNR dB':>8} {'encode s':>9} {'decode s':>9}")
+        for path in sorted(PHOTOS.glob("*.png")):
+            picture, encoding, decoding = load_image(path), {}, {}
+            data = codec.encode(picture, stages=encoding)
+            atomic_write(OUTPUT / f"{path.stem}.glic", data)
+            decoded = codec.decode((OUTPUT / f"{path.stem}.glic").read_bytes(), stages=decoding)
+            bpp = 8 * len(data) / picture[..., 0].size
+            print(
+                f"{path.stem:12} {len(data):8,} {bpp:7.3f} {psnr(picture, decoded):8.2f} "
+                f"{sum(encoding.values()):9.2f} {sum(decoding.values()):9.2f}",
+                flush=True,
+            )
+            rows.append(np.concatenate([picture, decoded], axis=1))
+    print("\nSeconds per stage of the last picture:")
+    print_stages("encode", encoding)
+    print_stages("decode", decoding)
+    side_by_side = OUTPUT / "side_by_side.png"
+    save_image(np.concatenate(rows), side_by_side)
+    print(f"\nOriginals beside decoded pictures: {side_by_side}")
+
+
+def psnr(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
+    """Peak signal-to-noise ratio in dB."""
+    return float(10 * np.log10(255**2 / np.mean(np.square(a.astype(float) - b))))
+
+
+def print_stages(title: str, stages: Mapping[str, float]) -> None:
+    """A line a stage; the passes over the slices of y are one."""
+    merged: dict[str, float] = {}
+    for name, seconds in stages.items():
+        merged_name = "slices of y" if name.startswith("slice") else name.replace("_", " ")
+        merged[merged_name] = merged.get(merged_name, 0.0) + seconds
+    for name, seconds in merged.items():
+        print(f"  {title}  {name:16} {seconds:7.3f}")
+
+
+if __name__ == "__main__":
+    main()
