@@ -20,7 +20,7 @@ import numpy as np
 from onnx import GraphProto, ModelProto, TensorProto, numpy_helper
 
 import glic_deploy
-from glic_deploy.bundle import FORMAT, MANIFEST
+from glic_deploy.bundle import FORMAT, MANIFEST, sha256
 from glic_deploy.errors import GlicError
 
 from .graphs import Port
@@ -126,8 +126,7 @@ def bundle_directory(output: str | Path) -> Iterator[Path]:
 
 
 def _digest(path: Path) -> dict[str, Any]:
-    with open(path, "rb") as stream:
-        return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(stream, "sha256").hexdigest()}
+    return {"bytes": path.stat().st_size, "sha256": sha256(path)}
 
 
 def _graphs(graph: GraphProto) -> Iterator[GraphProto]:

@@ -23,6 +23,15 @@ CONFORMANCE = "conformance.npz"
 _REMEDY = "export the checkpoint again: python -m export.to_onnx --checkpoint C.pth --output DIR"
 
 
+def sha256(path: Path) -> str:
+    """SHA-256 of a file, as 64 hex digits."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
 class Bundle:
     """An engine bundle on disk. Every file is checked against the manifest's SHA-256 before it is first used.
 
@@ -89,13 +98,10 @@ class Bundle:
             size = path.stat().st_size
             if size != entry["bytes"]:
                 raise EngineError(f"{path} has {size:,} bytes, its manifest says {entry['bytes']:,}; {_REMEDY}")
-            digest = hashlib.sha256()
-            with open(path, "rb") as stream:
-                while block := stream.read(1 << 20):
-                    digest.update(block)
+            digest = sha256(path)
         except OSError as error:
             raise EngineError(f"{path} cannot be read: {error.strerror}; {_REMEDY}") from None
-        if digest.hexdigest() != entry["sha256"]:
+        if digest != entry["sha256"]:
             raise EngineError(f"{path} is not the file that was exported (its SHA-256 differs); {_REMEDY}")
 
     def graph(self, name: str, variants: Sequence[str]) -> Path:
