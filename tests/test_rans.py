@@ -15,6 +15,7 @@ from glic_deploy.entropy.rans import CdfTables, CoderError, Decoder, Encoder, In
 from glic_deploy.errors import BitstreamError
 
 from .conftest import DATA
+from .oracles import compressai
 from .rans_reference import ReferenceDecoder
 
 LANES = [1, 2, 4, 8, 16, 32]
@@ -241,6 +242,37 @@ def test_escapes_cost_5_to_21_bits():
     for distance, bits in [(0, 5), (1, 5), (2, 6), (8191, 17), (16384, 21), (32766, 21)]:
         for symbol in (1 + distance, -1 - distance):
             assert tables.ideal_bits(np.array([symbol], np.int16), np.zeros(1, np.uint8)) == 1 + bits
+
+
+@pytest.mark.parametrize("photo", ["kodim04", "kodim23"])
+def test_beside_compressai(photo):
+    """The same passes of y under the same Gaussian tables: the same symbols, in fewer bytes."""
+    pytest.importorskip("torch", reason="the Gaussian tables are built with torch: pip install '.[export]'")
+    from export.tables import gaussian_tables
+
+    try:
+        ans = compressai.load("ans")
+    except compressai.OracleMissingError as error:
+        pytest.skip(str(error))
+    gaussian, data = gaussian_tables(), np.load(DATA / "rans" / "photos.npz")
+    tables, encoder = CdfTables(*gaussian), Encoder()
+    rows = gaussian.cdfs.tolist(), gaussian.lengths.tolist(), gaussian.offsets.tolist()
+    passes = [(data[f"{photo}_symbols{k}"], data[f"{photo}_indexes{k}"]) for k in range(10)]
+    their_bytes = 0
+    for symbols, indexes in passes:
+        encoder.push(tables, symbols, indexes)
+        theirs = ans.RansEncoder().encode_with_indexes(symbols.ravel().tolist(), indexes.ravel().tolist(), *rows)
+        their_bytes += len(theirs)
+        decoded = ans.RansDecoder().decode_with_indexes(theirs, indexes.ravel().tolist(), *rows)
+        assert decoded == symbols.ravel().tolist()
+    stream = encoder.finish()
+    decoder = Decoder(stream)
+    for symbols, indexes in passes:
+        assert np.array_equal(decoder.decode(tables, indexes), symbols)
+    decoder.finish()
+    ideal_bytes = sum(tables.ideal_bits(*one) for one in passes) / 8
+    assert ideal_bytes < len(stream) < ideal_bytes * 1.001 + 12
+    assert len(stream) < their_bytes
 
 
 # --- damage and misuse ----------------------------------------------------------------------------------------------

@@ -47,8 +47,7 @@ bool read_states(rans_decoder& d) {
 }
 
 // Ends the part of the stream that all lanes share: the others give back the bytes that they took over when
-// they were opened, and the first goes on with them. There is room before `next`: the states alone were
-// longer.
+// they were opened, and the first goes on with them. There is room before `next`: the states took more.
 bool close_lanes(rans_decoder& d) {
     uint8_t* next = d.stream.get() + (d.next - d.stream.get());
     for (unsigned j = d.lane_count; --j > 0;) {

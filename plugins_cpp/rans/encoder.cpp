@@ -113,8 +113,7 @@ class Writer {
         return escapes_ > 0 && encoder_.escapes[escapes_ - 1].position >= position;
     }
 
-    // One row's symbols by the first lane alone; opens the others as soon as there are bytes to fill them
-    // with.
+    // One row's symbols by the first lane alone; opens the others once there are bytes to fill them with.
     size_t write_alone(size_t begin, size_t end) {
         const size_t row = log_ > 0 ? last_row(begin, end) : begin;
         uint32_t x = lanes_[0];
@@ -136,9 +135,8 @@ class Writer {
         return row;
     }
 
-    // What push does, for frequencies above one half, of which there are long runs of the same: multiplies by
-    // an inverse that is kept. The product is below 2^63, and its error below 1 / frequency: the quotient is
-    // exact.
+    // What push does, for frequencies above one half, of which there are long runs: multiplies by an inverse
+    // that is kept. The product is below 2^63, its error below 1 / frequency: the quotient is exact.
     uint32_t push_likely(uint32_t x, uint32_t entry) {
         constexpr int kInverseBits = 47;
         const uint32_t frequency = entry_frequency(entry);

@@ -6,8 +6,7 @@
 
 namespace rans {
 
-// The kernels of an instruction set, or of the best one that this CPU has; null when it lacks the one asked
-// for.
+// The kernels of an instruction set, or of the best one that this CPU has; null when it lacks that one.
 const Kernels* kernels_for(rans_isa isa);
 
 }  // namespace rans

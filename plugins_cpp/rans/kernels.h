@@ -1,5 +1,4 @@
-// The loops over rows of lanes, one set for each instruction set. This header is included by code compiled
-// for all of them.
+// The loops over rows of lanes, one set of them for each instruction set.
 #ifndef RANS_KERNELS_H
 #define RANS_KERNELS_H
 
@@ -17,8 +16,7 @@ constexpr size_t kReadSlack = 128;
 // How far below its last written byte a kernel may write.
 constexpr size_t kWriteSlack = 64;
 
-// Decodes `rows` rows of all lanes. False when the stream is corrupt; then `symbols` is undefined, and `next`
-// too.
+// Decodes `rows` rows of all lanes. False when the stream is corrupt: `symbols` and `next` are then void.
 using DecodeRows = bool (*)(const TableView& tables, const uint8_t* indexes, size_t rows, uint32_t* lanes,
                             const uint8_t*& next, const uint8_t* end, int16_t* symbols);
 

@@ -13,8 +13,7 @@
 //   put_bytes(x, m, next)       writes the low bytes of the lanes of m, in their order, to end at next
 //   quotient(x, f)              x / f or one less, for x / f in [128, 2^15)
 //
-// V must belong to an anonymous namespace, so that no code for a special CPU is shared with other code by the
-// linker.
+// V must be in an anonymous namespace, so that the linker cannot share code made for one CPU with others.
 #ifndef RANS_KERNELS_SIMD_H
 #define RANS_KERNELS_SIMD_H
 
@@ -27,8 +26,7 @@
 
 namespace rans {
 
-// Three roundings of a float leave a quotient below 2^15 off by less than this; taken off, it is never too
-// large.
+// Three float roundings leave a quotient below 2^15 off by less than this: without it, it is never too large.
 constexpr float kQuotientBias = 1.0f / 128;
 
 template <class V, unsigned Lanes>
@@ -134,7 +132,7 @@ struct SimdKernels {
         for (unsigned k = 0; k < kVecs; ++k) {
             const Vec slot = V::bit_and(x[k], V::set(kTotal - 1));
             beyond[k] = V::sub(slot, start);
-            others |= V::bits(V::less(slot, start)) | V::bits(V::not_less(beyond[k], frequency));
+            others |= V::bits(V::not_less(beyond[k], frequency));  // also where slot < start: it wraps around
         }
         if (others) return false;
         for (unsigned k = 0; k < kVecs; ++k) {

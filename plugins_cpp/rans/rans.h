@@ -1,5 +1,4 @@
-// Interleaved rANS for learned codecs: int16 symbols, uint8 table indexes, 16-bit CDF tables, any number of
-// passes.
+// Interleaved rANS for learned codecs: int16 symbols, uint8 table indexes, 16-bit CDF tables, many passes.
 //
 // README.md describes the stream. No function throws, aborts, or keeps a pointer that it is given; each
 // returns a rans_status. Tables are immutable and may be shared by threads; an encoder or a decoder belongs
@@ -54,8 +53,7 @@ RANS_API rans_status rans_tables_create(const int32_t* cdfs, size_t stride, cons
                                         size_t* bad_row);
 RANS_API void rans_tables_destroy(rans_tables* tables);
 
-// Ideal code length in bits of the symbols: sum of -log2 of the table's probabilities, and what escapes
-// carry.
+// Ideal code length of the symbols: sum of -log2 of the tables' probabilities, and the bits of the escapes.
 RANS_API rans_status rans_tables_ideal_bits(const rans_tables* tables, const int16_t* symbols,
                                             const uint8_t* indexes, size_t count, double* bits);
 
@@ -74,8 +72,7 @@ RANS_API rans_status rans_encoder_finish(rans_encoder* encoder, unsigned lanes, 
 RANS_API rans_status rans_decoder_create(const uint8_t* data, size_t size, rans_isa isa, rans_decoder** out);
 RANS_API void rans_decoder_destroy(rans_decoder* decoder);
 
-// Decodes one pass. After any error the decoder only answers RANS_BAD_CALL, and the symbols of this call are
-// undefined.
+// Decodes one pass. After an error the symbols are undefined, and the decoder only answers RANS_BAD_CALL.
 RANS_API rans_status rans_decoder_decode(rans_decoder* decoder, const rans_tables* tables,
                                          const uint8_t* indexes, int16_t* symbols, size_t count);
 

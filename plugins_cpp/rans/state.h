@@ -8,8 +8,7 @@
 
 namespace rans {
 
-// A state x of a running lane is in [kLow, kLow << 8); bytes are moved to and from the stream to keep it
-// there.
+// A running lane's state is in [kLow, kLow << 8); bytes go to and come from the stream to keep it there.
 constexpr int kLowBits = 23;
 constexpr uint32_t kLow = 1u << kLowBits;
 // What the encoder starts with and the decoder must end with. Every coding step makes it larger, and decoding
@@ -17,8 +16,7 @@ constexpr uint32_t kLow = 1u << kLowBits;
 constexpr uint32_t kSentinel = 0xffff;
 
 constexpr unsigned kMaxLanes = 32;
-// What a lane other than the first holds where it is opened and closed: 1 and the three bytes that it took
-// over.
+// What a lane but the first holds where it is opened and closed: 1 and the three bytes that it took over.
 constexpr unsigned kCarriedBytes = 3;
 constexpr uint32_t kCarriedMark = 1u << 24;
 

@@ -14,7 +14,7 @@ namespace {
 
 constexpr uint32_t kWidestShift = 8;     // at least 256 buckets a row
 constexpr uint32_t kNarrowestShift = 4;  // at most 4096
-// Buckets are made narrower until at most this many of the 65536 slots need more than the look-up entry.
+// Buckets are made narrower until their hints leave at most this many of the 65536 slots to a search.
 constexpr uint32_t kSearchedSlots = kTotal / 256;
 // A row's most probable symbol is dominant when 32 lanes hold it together about every second time.
 constexpr uint32_t kDominantFrequency = kTotal - kTotal / 48;
@@ -26,8 +26,7 @@ bool valid_row(const int32_t* cdf, int32_t length, int32_t offset) {
     return std::adjacent_find(cdf, cdf + length, [](int32_t a, int32_t b) { return a >= b; }) == cdf + length;
 }
 
-// How many slots a look-up with buckets of 1 << shift slots leaves to a search: those beyond a bucket's
-// second symbol.
+// How many slots hints for buckets of 1 << shift slots leave to a search: all after a bucket's second symbol.
 uint32_t searched_slots(const int32_t* cdf, uint32_t shift) {
     uint32_t searched = 0;
     int32_t symbol = 0;

@@ -1,5 +1,5 @@
-// CDF tables in the form that coding needs: each row a look-up from slot to symbol, and each symbol's start
-// and frequency.
+// CDF tables in the form that coding needs: a look-up from slots to symbols, and each symbol's start and
+// frequency.
 #ifndef RANS_TABLES_H
 #define RANS_TABLES_H
 
@@ -12,19 +12,17 @@ constexpr int kPrecision = 16;
 constexpr uint32_t kTotal = 1u << kPrecision;
 constexpr size_t kMaxRows = 256;
 
-// Everything that the hot path reads. Plain data, so that code compiled for other instruction sets may
-// include it.
+// Everything that the hot path reads. Plain data and functions of internal linkage: each source file may be
+// compiled for another instruction set, and the linker must not let one borrow another's code.
 //
 // Each row owns a piece of `words`: one hint for each bucket of 1 << shift slots, the last bucket first, then
 // one entry for each symbol, the escape last.
-//   hint:  low half the symbol at the bucket's first slot; high half the last slot that this symbol covers. A
-//   slot beyond
-//          it belongs to the next symbol, or seldom to a later one.
-//   entry: low half the symbol's first slot, high half its frequency (1 to 65535)
+//   hint:  low half, the symbol at the bucket's first slot; high half, the last slot that this symbol covers.
+//          A slot beyond it belongs to the next symbol, or seldom to a later one.
+//   entry: low half, the symbol's first slot; high half, its frequency (1 to 65535).
 struct Row {
-    uint32_t place;  // where the entries begin << 5 | shift
-    uint32_t
-        range;  // offset (int16) in the low half, number of symbols = the escape's number in the high half
+    uint32_t place;  // where the entries begin (27 bits are enough for 256 rows) << 5 | shift
+    uint32_t range;  // low half, the offset (int16); high half, the number of symbols, which is the escape's
 };
 
 // The most probable symbol of a row, where it is so probable that whole rows of lanes will hold nothing else.
@@ -61,8 +59,7 @@ static inline uint32_t symbol_number(Row row, int32_t symbol) {
     return number < row_escape(row) ? number : row_escape(row);
 }
 
-// The symbol that covers `slot`, where the hint was not enough. At most as many symbols as the bucket has
-// slots can be it.
+// The symbol that covers `slot` where the hint was not enough. A bucket has no more symbols than slots.
 static inline uint32_t search_symbol(const uint32_t* entries, uint32_t escape, uint32_t shift,
                                      uint32_t symbol, uint32_t slot) {
     uint32_t low = symbol, high = symbol + (1u << shift) < escape ? symbol + (1u << shift) : escape;

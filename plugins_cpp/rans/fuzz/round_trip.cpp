@@ -1,4 +1,4 @@
-// Any message under any tables: every path writes the same bytes, reads them back, and keeps to the promised
+// Any message under any tables: all paths write the same bytes, read them back, and keep to the promised
 // cost.
 #include "input.h"
 
