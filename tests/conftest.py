@@ -26,6 +26,12 @@ def large_data(relative: str) -> Path:
     return path
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Tests neither find nor leave anything in the user's cache."""
+    os.environ["GLIC_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture(scope="session")
 def checkpoint() -> Checkpoint:
     """The small trained network that ships with the project."""

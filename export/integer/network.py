@@ -6,9 +6,10 @@ product (10 to 12 bits); a *wide* map holds the residual stream, |x| <= WIDE.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
-from typing import Any
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
 import numpy as np
 import numpy.typing as npt
@@ -159,6 +160,29 @@ class IntegerNetwork:
     def parameters(self) -> dict[str, Ints]:
         """Every integer of the network by its dotted name: what the fingerprint of an arithmetic is taken over."""
         return {f"network.{name}": np.atleast_1d(np.asarray(value, np.int64)) for name, value in _leaves(self)}
+
+    @classmethod
+    def from_parameters(cls, arrays: Mapping[str, npt.NDArray[np.integer[Any]]]) -> IntegerNetwork:
+        """The network whose `parameters` these are. Raises KeyError where one is missing."""
+        network = _restore(cls, "network", {name: value.astype(np.int64) for name, value in arrays.items()})
+        assert isinstance(network, cls)
+        return network
+
+
+def _restore(kind: Any, name: str, arrays: Mapping[str, Ints]) -> Any:
+    """A value of an annotated type from the arrays under its dotted name."""
+    if kind is int:
+        return int(arrays[name].item())
+    if kind == Ints:
+        return arrays[name]
+    if get_origin(kind) is UnionType:  # X | None
+        there = any(key == name or key.startswith(f"{name}.") for key in arrays)
+        return _restore(get_args(kind)[0], name, arrays) if there else None
+    if get_origin(kind) is tuple:
+        indices = {int(key[len(name) + 1 :].split(".")[0]) for key in arrays if key.startswith(f"{name}.")}
+        return tuple(_restore(get_args(kind)[0], f"{name}.{i}", arrays) for i in sorted(indices))
+    hints = get_type_hints(kind)
+    return kind(**{field.name: _restore(hints[field.name], f"{name}.{field.name}", arrays) for field in fields(kind)})
 
 
 def _leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Ints | int]]:
