@@ -1,5 +1,4 @@
-// CDF tables in the form that coding needs: a look-up from slots to symbols, and each symbol's start and
-// frequency.
+// CDF tables as coding needs them: a look-up from slots to symbols, and each symbol's start and frequency.
 #ifndef RANS_TABLES_H
 #define RANS_TABLES_H
 

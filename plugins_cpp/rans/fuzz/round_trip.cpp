@@ -1,5 +1,4 @@
-// Any message under any tables: all paths write the same bytes, read them back, and keep to the promised
-// cost.
+// Any message under any tables: all paths write the same bytes, read them back, and keep to the cost.
 #include "input.h"
 
 namespace {

@@ -82,7 +82,7 @@ def main() -> int:
     parser.add_argument("--engine", choices=("auto", "libfuzzer", "replay"), default="auto")
     options = parser.parse_args()
     libfuzzer = options.engine == "libfuzzer" or (options.engine == "auto" and has_libfuzzer(options.build))
-    print(f"fuzzing with {'libFuzzer' if libfuzzer else 'the replayed corpus; for libFuzzer install clang and libclang-rt'}")
+    print("with libFuzzer" if libfuzzer else "replaying the corpus; install clang and its libclang-rt for libFuzzer")
     programs = build(options.build.resolve() / ("libfuzzer" if libfuzzer else "replay"), libfuzzer)
     failed = [t for t, p in programs.items() if run(t, p, libfuzzer, options.seconds / len(programs))]
     if failed:
