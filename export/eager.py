@@ -1,17 +1,13 @@
 """The network run eagerly in PyTorch behind the codec: the slow reference for comparisons and benchmarks.
 
-As a program, `python -m export.eager --checkpoint C.pth`, it serves a benchmark that must not import torch itself: for
-each line on standard input, the path of a picture, it encodes and decodes it and answers with a line of JSON,
-{"encode_s": seconds, "decode_s": seconds, "bytes": size}.
+As a program, `python -m export.eager --checkpoint C.pth`, it serves a benchmark that must not import torch itself, with
+the requests and answers of `glic_deploy.bench.worker`.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 import tempfile
-import time
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,7 +19,7 @@ from torch import nn
 
 from glic_deploy import Codec
 from glic_deploy.backends.base import Backend
-from glic_deploy.image import load_image
+from glic_deploy.bench.worker import serve
 
 from .bundle import BundleWriter
 from .checkpoint import Checkpoint, load_checkpoint
@@ -69,18 +65,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m export.eager", description=__doc__)
     parser.add_argument("--checkpoint", required=True)
     parser.add_argument("--threads", type=int)
+    parser.add_argument("--started", type=float)
     args = parser.parse_args()
     if args.threads:
         torch.set_num_threads(args.threads)
-    codec = eager_codec(load_checkpoint(args.checkpoint))
-    for line in sys.stdin:
-        picture = load_image(line.rstrip("\n"))
-        start = time.perf_counter()
-        data = codec.encode(picture)
-        encoded = time.perf_counter()
-        codec.decode(data)
-        times = {"encode_s": encoded - start, "decode_s": time.perf_counter() - encoded, "bytes": len(data)}
-        print(json.dumps(times), flush=True)
+    serve(lambda: eager_codec(load_checkpoint(args.checkpoint)), args.started)
 
 
 if __name__ == "__main__":

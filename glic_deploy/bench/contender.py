@@ -1,0 +1,131 @@
+"""A contender as the parent sees it: a child process that codes pictures when it is its turn."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from .. import errors
+from ..errors import EngineError
+
+Answer = dict[str, Any]
+
+
+class Contender:
+    """Runs `command` (see `worker`) and asks it. Raises the error that the child reports, or EngineError if it dies.
+
+    Attributes:
+        name: what results call it, by default its backend.
+        start_s: from starting the process to its code being imported.
+        open_s: from there to an open codec.
+        first_image_s: the first round trip; None before it.
+        codec: what the codec says about itself.
+    """
+
+    def __init__(self, name: str | None, command: Sequence[str]) -> None:
+        self.name = name or "engine"
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115  closed by close()
+        self._process = subprocess.Popen(
+            [*command, "--started", str(time.monotonic())],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._said,
+            text=True,
+        )
+        try:
+            opened = self._ask({"describe": True})
+        except BaseException:
+            self.close()
+            raise
+        self.start_s: float = opened["start_s"]
+        self.open_s: float = opened["open_s"]
+        self.codec: dict[str, Any] = opened["codec"]
+        self.name = name or str(self.codec["backend"]["name"])
+        self.first_image_s: float | None = None
+
+    def __enter__(self) -> Contender:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the process."""
+        if self._process.stdin is not None:
+            with suppress(BrokenPipeError):
+                self._process.stdin.close()
+        try:
+            self._process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+        self._said.close()
+
+    def round_trip(self, picture: Path) -> Answer:
+        """Encode and decode once; the answer is described in `worker`."""
+        answer = self._ask({"round_trip": str(picture)})
+        if self.first_image_s is None:
+            self.first_image_s = answer["encode"]["total"] + answer["decode"]["total"]
+        return answer
+
+    def batch(self, pictures: Sequence[Path], in_flight: int) -> Answer:
+        """Encode all pictures, then decode them all, `in_flight` at a time."""
+        return self._ask({"batch": [str(picture) for picture in pictures], "in_flight": in_flight})
+
+    def _ask(self, request: Mapping[str, Any]) -> Answer:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        try:
+            self._process.stdin.write(json.dumps(request) + "\n")
+            self._process.stdin.flush()
+            line = self._process.stdout.readline()
+        except BrokenPipeError:
+            line = ""
+        if not line:
+            raise EngineError(self._died())
+        answer: Answer = json.loads(line)
+        if "error" in answer:
+            kind = getattr(errors, answer["error_type"], EngineError)
+            if answer["error_type"] == "MemoryError":
+                kind = MemoryError
+            raise kind(f"{self.name}: {answer['error']}")
+        return answer
+
+    def _died(self) -> str:
+        code = self._process.wait()
+        self._said.seek(0)
+        last = self._said.read().decode(errors="replace").strip().splitlines()[-3:]
+        how = "was killed, out of memory perhaps" if code == -9 else f"ended with code {code}"
+        return f"{self.name}: its process {how}: {' / '.join(last) or 'it said nothing'}; run: glic doctor --engine DIR"
+
+
+def engine_command(engine: str, backend: str | None, precision: str | None, threads: int | None) -> list[str]:
+    """The worker on an engine bundle."""
+    return [
+        sys.executable, "-m", f"{__package__}.worker", "--engine", engine,
+        *_options(backend=backend, precision=precision, threads=threads),
+    ]  # fmt: skip
+
+
+def torch_command(checkpoint: str, threads: int | None) -> list[str]:
+    """The eager network. Raises EngineError where the exporter, which runs it, is not installed."""
+    if importlib.util.find_spec("export") is None or importlib.util.find_spec("torch") is None:
+        raise EngineError("--against torch needs the exporter and torch: pip install 'glic-deploy[export]'")
+    return [sys.executable, "-m", "export.eager", "--checkpoint", checkpoint, *_options(threads=threads)]
+
+
+def _options(**values: object) -> list[str]:
+    return [text for name, value in values.items() if value is not None for text in (f"--{name}", str(value))]

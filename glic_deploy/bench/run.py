@@ -1,0 +1,166 @@
+"""A whole benchmark: starts the contenders, lets them take turns, and puts together the result."""
+
+from __future__ import annotations
+
+import datetime
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .. import __version__, machine
+from ..bundle import Bundle
+from ..limits import DEFAULT_LIMITS
+from .contender import Contender, engine_command, torch_command
+from .latency import Plan, Say, compare_pairs, peaks, summarise, take_turns
+from .pictures import MADE_UP, Size, prepare
+from .sweep import sweep
+
+SCHEMA = "glic-bench/1"
+SCHEMA_FILE = Path(__file__).with_name("schema.json")
+
+TORCH = "torch"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What to measure; the fields are the options of `glic bench`.
+
+    Attributes:
+        engine: the bundle.
+        backends: names, each a contender; None is the best that works here.
+        checkpoint: where given, the eager network of it is a contender too.
+        pictures, sizes: every picture in every size; without pictures a made-up one, without sizes their own.
+        batch: pictures that are coded for throughput, 0 for none; in_flight: how many at a time.
+        cold: processes started for cold-start times, beside the one that everything else is measured in.
+        sweep: sizes to measure growth with, or None.
+    """
+
+    engine: str
+    backends: Sequence[str | None] = (None,)
+    precision: str | None = None
+    threads: int | None = None
+    checkpoint: str | None = None
+    pictures: list[str] = field(default_factory=list)
+    sizes: list[Size] = field(default_factory=list)
+    plan: Plan = Plan(repeats=9, warm_up=2, seconds=60)  # noqa: RUF009  it is immutable
+    batch: int = 4
+    in_flight: int = 2
+    cold: int = 2
+    sweep: Sequence[Size] | None = None
+
+
+def run(settings: Settings, say: Say) -> dict[str, Any]:
+    """The result, as docs/bench.md and schema.json describe it. `say` gets a line about each step.
+
+    Raises GlicError or MemoryError where a contender cannot do its part.
+    """
+    bundle = Bundle.open(settings.engine)
+    found = machine.describe()
+    starts = _starts(settings)
+    with tempfile.TemporaryDirectory(prefix="glic-bench-") as directory, ExitStack() as stack:
+        workloads = prepare(Path(directory), settings.pictures, settings.sizes, DEFAULT_LIMITS)
+        contenders = []
+        for start in starts:
+            contenders.append(stack.enter_context(start()))
+            say(f"{contenders[-1].name}: open after {contenders[-1].start_s + contenders[-1].open_s:.2f} s")
+        latency, ratios = [], []
+        measured: list[list[dict[str, Any]]] = [[] for _ in contenders]
+        for workload in workloads:
+            what = {"picture": workload.source, "size": list(workload.size)}
+            say(f"{workload.source} at {workload.size[0]}x{workload.size[1]}")
+            runs = take_turns(contenders, workload, settings.plan)
+            for contender, own, all_own in zip(contenders, runs, measured, strict=True):
+                latency.append({"contender": contender.name, **what, "bytes": own[0]["bytes"], **summarise(own)})
+                all_own += own
+            ratios += [{**what, **pair} for pair in compare_pairs(contenders, runs)]
+        throughput = []
+        if settings.batch:
+            for contender in contenders:
+                say(f"{contender.name}: throughput of {settings.batch} pictures")
+                paths = [workloads[number % len(workloads)].path for number in range(settings.batch)]
+                in_flight = 1 if contender.name == TORCH else settings.in_flight  # its own threads would collide
+                throughput.append({"contender": contender.name, **_throughput(contender, paths, in_flight)})
+        described: list[dict[str, Any]] = [
+            {"name": contender.name, "codec": contender.codec, **peaks(own), "cold_start": [_cold_start(contender)]}
+            for contender, own in zip(contenders, measured, strict=True)
+        ]
+        for start, entry in zip(starts, described, strict=True):
+            for _ in range(settings.cold):
+                with start() as fresh:
+                    fresh.round_trip(workloads[0].path)
+                    entry["cold_start"].append(_cold_start(fresh))
+    return {
+        "schema": SCHEMA,
+        "made_at": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "version": __version__,
+        "command": sys.argv,
+        "machine": found,
+        "engine": _engine(bundle),
+        "settings": {
+            "repeats": settings.plan.repeats,
+            "warm_up": settings.plan.warm_up,
+            "seconds": settings.plan.seconds,
+            "threads": settings.threads,
+            "batch": settings.batch,
+            "in_flight": settings.in_flight,
+            "pictures": settings.pictures or [MADE_UP],
+        },
+        "contenders": described,
+        "latency": latency,
+        "ratios": ratios,
+        "throughput": throughput,
+        "sweep": None
+        if settings.sweep is None
+        else {
+            "contender": described[0]["name"],
+            **sweep(starts[0], settings.pictures, settings.sweep, Plan(3, 1, settings.plan.seconds), say),
+        },
+    }
+
+
+def _starts(settings: Settings) -> list[Callable[[], Contender]]:
+    """What starts each contender, the first one the base of comparison."""
+
+    def start(name: str | None, command: Sequence[str]) -> Callable[[], Contender]:
+        return lambda: Contender(name, command)
+
+    starts = [
+        start(backend, engine_command(settings.engine, backend, settings.precision, settings.threads))
+        for backend in settings.backends
+    ]
+    if settings.checkpoint is not None:
+        starts.append(start(TORCH, torch_command(settings.checkpoint, settings.threads)))
+    return starts
+
+
+def _throughput(contender: Contender, paths: Sequence[Path], in_flight: int) -> dict[str, Any]:
+    answer = contender.batch(paths, in_flight)
+    rates: dict[str, Any] = {"pictures": len(paths), "pixels": answer["pixels"], "in_flight": in_flight}
+    for direction in ("encode", "decode"):
+        seconds = answer[f"{direction}_s"]
+        rates[direction] = {
+            "seconds": seconds,
+            "pictures_per_s": len(paths) / seconds,
+            "megapixels_per_s": answer["pixels"] / seconds / 1e6,
+        }
+    return rates
+
+
+def _cold_start(contender: Contender) -> dict[str, float | None]:
+    """start: process and imports; open: the codec; first_image: a round trip, with what is only now loaded."""
+    return {"start_s": contender.start_s, "open_s": contender.open_s, "first_image_s": contender.first_image_s}
+
+
+def _engine(bundle: Bundle) -> dict[str, Any]:
+    described = bundle.describe()
+    return {
+        "path": described["path"],
+        "bytes": described["bytes"],
+        "model_fingerprint": bundle.model_fingerprint.hex(),
+        "arithmetic_fingerprint": bundle.arithmetic_fingerprint.hex(),
+        "arithmetic": "exact" if bundle.exact else "float",
+    }

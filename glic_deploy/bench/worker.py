@@ -1,0 +1,155 @@
+"""One contender in a process of its own: a codec that answers requests, one line of JSON each, until its input ends.
+
+    {"describe": true}                           → {"start_s", "open_s", "codec"}
+    {"round_trip": "picture.png"}                → {"encode", "decode", "bytes", "peak_resident_bytes"}
+    {"batch": ["a.png", "b.png"], "in_flight": 2} → {"encode_s", "decode_s", "pixels", "bytes"}
+
+`encode` is from the picture file to the `.glic` file, `decode` from that to an uncompressed picture file (PPM):
+{"total": seconds, "stages": {name: seconds}, "device": {graph: {...}}}. A request that fails is answered with
+{"error": message, "error_type": name}. Standard output carries nothing else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from ..codec import Codec
+from ..stages import Stages, mark_ranges, stage
+
+Answer = dict[str, Any]
+
+
+def serve(open_codec: Callable[[], Codec], started: float | None) -> None:
+    """Answer requests on standard input. started: `time.monotonic()` when the parent started this process."""
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what libraries print must not mix with the answers
+    _mark_ranges_for_profilers()
+    ready = time.monotonic()
+    try:
+        codec = open_codec()
+    except Exception as error:
+        _answer(answers, _failure(error))
+        return
+    opened = {
+        "start_s": None if started is None else ready - started,
+        "open_s": time.monotonic() - ready,
+        "codec": codec.describe(),
+    }
+    with codec, tempfile.TemporaryDirectory(prefix="glic-bench-") as directory:
+        for line in sys.stdin:
+            request = json.loads(line)
+            try:
+                if "round_trip" in request:
+                    answer = _round_trip(codec, Path(request["round_trip"]), Path(directory))
+                elif "batch" in request:
+                    answer = _batch(codec, request["batch"], request["in_flight"])
+                else:
+                    answer = opened
+            except Exception as error:  # reported to the parent, which raises it
+                answer = _failure(error)
+            _answer(answers, answer)
+
+
+def _round_trip(codec: Codec, picture: Path, directory: Path) -> Answer:
+    coded, decoded = directory / "coded.glic", directory / "decoded.ppm"
+
+    start = time.perf_counter()
+    encoding = Stages()
+    data = codec.encode(picture, stages=encoding)
+    with stage(encoding, "write"):
+        coded.write_bytes(data)
+    encoded = time.perf_counter()
+
+    decoding = Stages()
+    with stage(decoding, "read"):
+        data = coded.read_bytes()
+    image = codec.decode(data, stages=decoding)
+    with stage(decoding, "write"):
+        Image.fromarray(image).save(decoded, "PPM")
+    done = time.perf_counter()
+    return {
+        "encode": _timed(encoded - start, encoding),
+        "decode": _timed(done - encoded, decoding),
+        "bytes": len(data),
+        "peak_resident_bytes": peak_resident_bytes(),
+    }
+
+
+def _timed(total: float, stages: Stages) -> Answer:
+    device = {graph: {**asdict(use), "seconds": use.seconds} for graph, use in stages.device.items()}
+    return {"total": total, "stages": dict(stages), "device": device}
+
+
+def _batch(codec: Codec, pictures: list[str], in_flight: int) -> Answer:
+    """Code pictures that many at a time: the range coder of one runs beside the network of the next."""
+    with ThreadPoolExecutor(in_flight) as pool:
+        start = time.perf_counter()
+        coded = list(pool.map(codec.encode, pictures))
+        encoded = time.perf_counter()
+        pixels = sum(pool.map(lambda data: codec.decode(data)[..., 0].size, coded))
+        done = time.perf_counter()
+    return {
+        "encode_s": encoded - start,
+        "decode_s": done - encoded,
+        "pixels": pixels,
+        "bytes": sum(map(len, coded)),
+    }
+
+
+def peak_resident_bytes() -> int | None:
+    """Most memory that this process has held. None where the system does not tell.
+
+    Not ru_maxrss, which a process inherits from the one that started it.
+    """
+    with suppress(OSError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return 1024 * int(line.split()[1])
+    return None
+
+
+def _mark_ranges_for_profilers() -> None:
+    with suppress(ImportError):
+        import nvtx
+
+        mark_ranges(nvtx.annotate)
+
+
+def _failure(error: Exception) -> Answer:
+    return {"error": str(error) or type(error).__name__, "error_type": type(error).__name__}
+
+
+def _answer(stream: Any, answer: Mapping[str, Any]) -> None:
+    stream.write(json.dumps(answer) + "\n")
+    stream.flush()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--engine", required=True)
+    parser.add_argument("--backend")
+    parser.add_argument("--precision")
+    parser.add_argument("--threads", type=int)
+    parser.add_argument("--started", type=float)
+    args = parser.parse_args()
+    options: dict[str, Any] = {"backend": args.backend, "threads": args.threads}
+    if args.precision:
+        options["precision"] = args.precision
+    serve(lambda: Codec(args.engine, **options), args.started)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""Measure how fast an engine is on this machine, stage by stage, and say what was timed.
+
+glic bench --engine DIR
+glic bench --engine DIR --against torch --checkpoint C.pth --size 768x512,1920x1080
+glic bench --engine DIR photo.png --json now.json --compare before.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from . import exits, options, output, paths
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("pictures", metavar="PICTURE", nargs="*", help="pictures to time with (default: a made-up one)")
+    options.add_engine(parser)
+    parser.add_argument("--against", choices=("torch",), help="time the eager network too, in turns")
+    parser.add_argument("--checkpoint", metavar="C.pth", help="the eager network's checkpoint")
+    parser.add_argument(
+        "--size",
+        metavar="WxH,...",
+        type=sizes,
+        default=[],
+        help="scale pictures to these sizes (default: their own; 768x512 for the made-up one)",
+    )
+    parser.add_argument("--repeats", metavar="N", type=options.positive, default=9, help="timed runs (default: 9)")
+    parser.add_argument("--warm-up", metavar="N", type=options.positive, default=2, help="runs before (default: 2)")
+    parser.add_argument(
+        "--seconds",
+        metavar="S",
+        type=float,
+        default=60,
+        help="begin no further run of a picture after that long, but for the first three (default: 60)",
+    )
+    parser.add_argument(
+        "--batch", metavar="N", type=int, default=4, help="pictures to measure throughput with (default: 4; 0: do not)"
+    )
+    parser.add_argument(
+        "--in-flight", metavar="N", type=options.positive, default=2, help="of them at a time (default: 2)"
+    )
+    parser.add_argument(
+        "--cold", metavar="N", type=int, default=2, help="further processes to measure cold starts with (default: 2)"
+    )
+    parser.add_argument(
+        "--sweep",
+        metavar="WxH,...",
+        type=sizes,
+        nargs="?",
+        const=(),
+        help="measure growth with size (default: 256x256 to 2048x2048)",
+    )
+    parser.add_argument("--compare", metavar="OLD.json", help="print what changed since that result")
+    parser.add_argument("--json", metavar="PATH", help="write the result as JSON; -: to stdout, nothing else on it")
+    parser.add_argument("-q", "--quiet", action="store_true", help="do not tell what is being done")
+
+
+def run(args: argparse.Namespace) -> int:
+    from ..bench import compare, tables
+    from ..bench.latency import Plan
+    from ..bench.run import Settings
+    from ..bench.run import run as run_bench
+    from ..bench.sweep import SIZES
+
+    if (args.against is None) != (args.checkpoint is None):
+        raise exits.UsageError("--against torch and --checkpoint C.pth go together")
+    old = compare.load(args.compare) if args.compare else None
+    settings = Settings(
+        engine=args.engine,
+        backends=args.backend.split(",") if args.backend else (None,),
+        precision=args.precision,
+        threads=args.threads,
+        checkpoint=args.checkpoint,
+        pictures=args.pictures,
+        sizes=args.size,
+        plan=Plan(args.repeats, args.warm_up, args.seconds),
+        batch=args.batch,
+        in_flight=args.in_flight,
+        cold=args.cold,
+        sweep=None if args.sweep is None else args.sweep or SIZES,
+    )
+    result = run_bench(settings, (lambda line: None) if args.quiet else _say)
+    if args.json != paths.STDIO:
+        print(tables.render(result))
+        if old is not None:
+            print(compare.render(old, result))
+    if args.json:
+        document = result if old is None else {**result, "compared": compare.changes(old, result)}
+        output.write_json(args.json, document)
+    return exits.OK
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)
+
+
+def sizes(text: str) -> list[tuple[int, int]]:
+    """`768x512,1920x1080` as pairs of width and height."""
+    found = []
+    for part in text.split(","):
+        width, _, height = part.lower().partition("x")
+        if not (width.isdigit() and height.isdigit() and int(width) and int(height)):
+            raise argparse.ArgumentTypeError(f"got {part!r}, expected WIDTHxHEIGHT such as 768x512")
+        found.append((int(width), int(height)))
+    return found
