@@ -1,0 +1,225 @@
+"""Encode × decode over every configuration of the exact entropy path: `make exactness`.
+
+Each encoder takes pictures to symbols in its own configuration, its floating-point analysis transform included; each
+decoder is then given those symbols pass by pass, and must find the encoder's CDF indexes and means, bit for bit. Prints
+one row an encoder, then cost and speed beside the float entropy path, and last one JSON object. Run on another platform
+with the same options, its rows can be put beneath.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import platform
+import tempfile
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from export import integer
+from export.bundle import BundleWriter, fingerprint
+from export.checkpoint import Checkpoint, load_checkpoint
+from export.graphs import GraphSpec, entropy_graphs, transform_graphs
+from export.integer.reference import oracle_backend, torch_backend
+from export.to_onnx import entropy_tables, model_fingerprint
+from export.tracing import trace
+from glic_deploy.backends.base import Backend
+from glic_deploy.backends.onnxruntime import OnnxRuntimeBackend, custom_ops_library
+from glic_deploy.bundle import TABLES, Bundle
+from glic_deploy.entropy.passes import Pass, pack, quantize, walk
+from glic_deploy.entropy.rans import CdfTables, Encoder
+from glic_deploy.image import load_image, pad
+
+Array = NDArray[Any]
+
+_ROOT = Path(__file__).resolve().parent.parent
+_TIMED_ROUNDS = 5
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """One way to run the entropy path, and the backend of its analysis transform."""
+
+    name: str
+    backend: Backend
+
+
+@dataclass(frozen=True)
+class Coded:
+    """What an encoder made of a picture: z's symbols, each pass's symbols, indexes and means, and y_hat."""
+
+    z_symbols: Array
+    passes: list[tuple[Array, Array, Array]]
+    y_hat: Array
+
+    def digest(self) -> bytes:
+        arrays = [self.z_symbols, *(array for coded in self.passes for array in coded)]
+        return hashlib.sha256(b"".join(np.ascontiguousarray(array).tobytes() for array in arrays)).digest()
+
+
+def bundle(checkpoint: Checkpoint, directory: Path, network: integer.IntegerNetwork | None) -> Bundle:
+    """A bundle with every lowering of the network, or with the float entropy path where there is none."""
+    directory.mkdir()
+    writer = BundleWriter(directory)
+    tables = entropy_tables(checkpoint)
+    writer.add_arrays(TABLES, tables)
+    specs: Iterable[GraphSpec] = entropy_graphs(checkpoint) if network is None else transform_graphs(checkpoint)
+    for spec in specs:
+        writer.add_graph(spec.name, "base", trace(spec, spec.build().eval()), spec.inputs, spec.outputs)
+    for lowering in integer.LOWERINGS if network else ():
+        for graph in integer.lower(network, lowering):
+            writer.add_graph(graph.name, lowering, graph.model, graph.inputs, graph.outputs)
+    writer.finish(
+        model={"fingerprint": model_fingerprint(checkpoint), "config": checkpoint.config.as_dict()},
+        arithmetic={"profile": "exact" if network else "float", "fingerprint": fingerprint(tables)},
+    )
+    return Bundle.open(directory)
+
+
+def configurations(network: integer.IntegerNetwork, exact: Bundle) -> list[Configuration]:
+    """The rows and columns of the matrix."""
+    found = [
+        Configuration(
+            f"onnxruntime {lowering}, threads {threads}, optimisation {'all' if optimize else 'off'}",
+            OnnxRuntimeBackend(exact, threads, variants=(lowering, "base"), optimize=optimize),
+        )
+        for lowering in integer.LOWERINGS
+        if lowering != "native" or custom_ops_library()
+        for threads in (1, 2)
+        for optimize in (False, True)
+    ]
+    transforms = OnnxRuntimeBackend(exact, 1)
+    return [
+        *found,
+        Configuration("PyTorch, integers in float32", torch_backend(network, transforms)),
+        Configuration("NumPy oracle", oracle_backend(network, transforms)),
+    ]
+
+
+def encode(groups: tuple[int, ...], backend: Backend, y: Array, z_symbols: Array) -> Coded:
+    passes: list[tuple[Array, Array, Array]] = []
+
+    def step(part: Pass, indexes: Array, means: Array) -> Array:
+        symbols = quantize(pack(y[:, part.start : part.stop], part.parity), means)
+        passes.append((symbols, indexes, means))
+        return symbols
+
+    y_hat = walk(groups, lambda graph, **inputs: backend.run(graph, inputs), z_symbols, step)
+    return Coded(z_symbols, passes, y_hat)
+
+
+def decodes(groups: tuple[int, ...], backend: Backend, coded: Coded) -> bool:
+    """Whether a decoder finds the encoder's indexes, means and y_hat."""
+    given = iter(coded.passes)
+    same = True
+
+    def step(part: Pass, indexes: Array, means: Array) -> Array:
+        nonlocal same
+        symbols, their_indexes, their_means = next(given)
+        same &= np.array_equal(indexes, their_indexes) and np.array_equal(means, their_means)
+        return symbols
+
+    y_hat = walk(groups, lambda graph, **inputs: backend.run(graph, inputs), coded.z_symbols, step)
+    return same and np.array_equal(y_hat, coded.y_hat)
+
+
+def file_bits(tables: dict[str, Array], coded: Coded) -> int:
+    """Bits of the range-coded passes of y; z costs both entropy paths the same."""
+    rows = CdfTables(tables["y_cdfs"], tables["y_lengths"], tables["y_offsets"])
+    encoder = Encoder()
+    for symbols, indexes, _ in coded.passes:
+        encoder.push(rows, symbols, indexes)
+    return 8 * len(encoder.finish())
+
+
+def psnr(picture: Array, backend: Backend, y_hat: Array) -> float:
+    height, width = picture.shape[:2]
+    decoded = backend.run("synthesis", {"y_hat": y_hat})[0][:height, :width]
+    return float(10 * np.log10(255**2 / np.mean((picture.astype(float) - decoded) ** 2)))
+
+
+def measure_speedup(groups: tuple[int, ...], exact: Backend, floating: Backend, y: Array, z_symbols: Array) -> float:
+    """Seconds of the float entropy path over seconds of the exact one: the best of some rounds, taken in turn."""
+    best = {id(exact): float("inf"), id(floating): float("inf")}
+    for _ in range(_TIMED_ROUNDS):
+        for backend in (exact, floating):
+            start = time.perf_counter()
+            encode(groups, backend, y, z_symbols)
+            best[id(backend)] = min(best[id(backend)], time.perf_counter() - start)
+    return best[id(floating)] / best[id(exact)]
+
+
+def run(checkpoint: Checkpoint, paths: list[Path], directory: Path) -> dict[str, Any]:
+    """Print the matrix; what the last line says."""
+    network = integer.build(checkpoint)
+    exact, floating = bundle(checkpoint, directory / "exact", network), bundle(checkpoint, directory / "float", None)
+    groups, tables = exact.groups, exact.tables()
+    matrix = configurations(network, exact)
+    float_backend, exact_backend = OnnxRuntimeBackend(floating, 1), OnnxRuntimeBackend(exact, 1)
+    identical = {encoder.name: 0 for encoder in matrix}
+    rates, psnr_deltas = [], []
+    for number, path in enumerate(paths, 1):
+        picture = load_image(path)
+        latents = {encoder.name: _latents(encoder.backend, picture) for encoder in matrix}
+        decoded: dict[bytes, int] = {}  # encoders that agree in every bit need decoding only once
+        for encoder in matrix:
+            coded = encode(groups, encoder.backend, *latents[encoder.name])
+            digest = coded.digest()
+            if digest not in decoded:
+                decoded[digest] = sum(decodes(groups, decoder.backend, coded) for decoder in matrix)
+            identical[encoder.name] += decoded[digest]
+        y, z_symbols = _latents(exact_backend, picture)
+        ours = encode(groups, exact_backend, y, z_symbols)
+        theirs = encode(groups, float_backend, y, z_symbols)
+        rates.append(100 * (file_bits(tables, ours) / file_bits(tables, theirs) - 1))
+        psnr_deltas.append(psnr(picture, exact_backend, ours.y_hat) - psnr(picture, exact_backend, theirs.y_hat))
+        print(
+            f"{number:3}/{len(paths)} {path.name}: {len(decoded)} distinct encodings, "
+            f"rate {rates[-1]:+.3f} %, PSNR {psnr_deltas[-1]:+.4f} dB",
+            flush=True,
+        )
+    possible = len(matrix) * len(paths)
+    print(f"\n{platform.machine()}, {platform.system()}: encoder, and decodings equal in every bit")
+    for encoder in matrix:
+        print(f"{encoder.name:55} {identical[encoder.name]:5} of {possible}")
+    return {
+        "pairs": possible * len(matrix),
+        "identical": sum(identical.values()),
+        "rate_percent": round(float(np.mean(rates)), 4),
+        "psnr_delta_db": round(float(np.mean(psnr_deltas)), 4),
+        "entropy_speedup": round(measure_speedup(groups, exact_backend, float_backend, y, z_symbols), 2),
+    }
+
+
+def _latents(backend: Backend, picture: Array) -> tuple[Array, Array]:
+    y = backend.run("analysis", {"image": pad(picture)})[0]
+    return y, backend.run("hyper_analysis", {"y": y})[0]
+
+
+def _pictures(directory: Path | None) -> list[Path]:
+    """The pictures of a directory; without one, the Kodak set of the large test data, or else the samples."""
+    kodak = Path(os.environ.get("GLIC_TEST_DATA", _ROOT.parent / "shared")) / "data" / "kodak"
+    chosen = directory or (kodak if kodak.is_dir() else _ROOT / "samples" / "photos")
+    return sorted(path for path in chosen.iterdir() if path.suffix.lower() in (".png", ".jpg", ".webp"))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--checkpoint", type=Path, default=_ROOT / "samples" / "glic_tiny.pth")
+    parser.add_argument("--pictures", type=Path, help="directory of pictures (default: Kodak, or the samples)")
+    parser.add_argument("--limit", type=int, help="take only so many pictures")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as directory:
+        result = run(load_checkpoint(args.checkpoint), _pictures(args.pictures)[: args.limit], Path(directory))
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()
