@@ -55,7 +55,7 @@ class Precision:
     stream_headroom: float = 8.0
     headroom: float = 1.25
     latent_headroom: float = 2.0
-    floor: float = 1 / 16  # a channel's range is taken for at least this part of its tensor's
+    floor: float = 1 / 8  # a channel's range is taken for at least this part of its tensor's
 
     @property
     def weight_limit(self) -> int:
