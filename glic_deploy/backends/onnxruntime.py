@@ -29,8 +29,8 @@ def custom_ops_library() -> str | None:
         return None
 
 
-def open_session(path: Path, threads: int, *, optimize: bool = True) -> ort.InferenceSession:
-    """A CPU session for one graph file, with the native kernels. threads: 0 lets onnxruntime choose."""
+def session_options(threads: int, *, optimize: bool = True) -> ort.SessionOptions:
+    """Options of all our CPU sessions, with the native kernels. threads: 0 lets onnxruntime choose."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -45,6 +45,12 @@ def open_session(path: Path, threads: int, *, optimize: bool = True) -> ort.Infe
     library = custom_ops_library()
     if library is not None:
         options.register_custom_ops_library(library)
+    return options
+
+
+def open_session(path: Path, threads: int, *, optimize: bool = True) -> ort.InferenceSession:
+    """A CPU session for one graph file."""
+    options = session_options(threads, optimize=optimize)
     return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 

@@ -20,6 +20,7 @@ COMMANDS = {
     "encode": "pictures to .glic files",
     "decode": ".glic files to pictures",
     "info": "what a .glic file or an engine bundle says about itself",
+    "eval": "how well an engine compresses pictures: rate, quality, what the bits are for",
     "bench": "how fast an engine is on this machine, stage by stage",
     "doctor": "what works here, what is missing, and what to type",
 }

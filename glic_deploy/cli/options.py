@@ -11,8 +11,14 @@ if TYPE_CHECKING:
     from .. import Codec
 
 
-def add_engine(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
-    parser.add_argument("--engine", metavar="DIR", required=required, help="the engine bundle, made by export")
+def add_engine(parser: argparse.ArgumentParser, *, required: bool = True, several: bool = False) -> None:
+    parser.add_argument(
+        "--engine",
+        metavar="DIR",
+        required=required,
+        action="append" if several else "store",
+        help="the engine bundle, made by export" + ("; may be given several times" if several else ""),
+    )
     parser.add_argument("--backend", metavar="NAME", help="what runs its graphs (default: the best that works here)")
     parser.add_argument(
         "--precision", choices=("fp32", "fp16", "bf16"), help="of the transforms (default: the backend's)"

@@ -53,6 +53,14 @@ def plan(inputs: Sequence[str], output: str, *, reads: frozenset[str], writes: s
     return jobs
 
 
+def sources(inputs: Sequence[str], reads: frozenset[str]) -> list[str]:
+    """Files that the arguments name: themselves, the matches of globs, and those of folders with a suffix in `reads`.
+
+    Raises UsageError for a folder or glob without any.
+    """
+    return [name for given in inputs for name, _ in _expand(given, reads)]
+
+
 def files_in(folder: str, reads: frozenset[str]) -> list[str]:
     """Files of `folder` at any depth with a suffix in `reads`, sorted, without hidden ones."""
     return sorted(

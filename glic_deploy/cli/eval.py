@@ -1,0 +1,72 @@
+"""Measure how well an engine compresses pictures: rate, quality, time, and what the bits are for.
+
+glic eval --engine DIR pictures/
+glic eval --engine A --engine B --engine C --engine D pictures/ --csv rows.csv
+glic eval --engine DIR pictures/ --report out.html
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from . import exits, options, output, paths
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("images", metavar="IMAGES", nargs="+", help="picture files, folders or globs")
+    options.add_engine(parser, several=True)
+    parser.add_argument(
+        "--codecs",
+        metavar="NAME,...",
+        help="other codecs to compare with: jpeg, webp, avif, jxl, or none (default: all that are installed)",
+    )
+    parser.add_argument(
+        "--published",
+        choices=("kodak", "clic", "tecnick"),
+        help="the published curve for these pictures (default: kodak's if they are its 24)",
+    )
+    parser.add_argument("--keep", metavar="DIR", help="keep .glic files and rows there, and resume from them")
+    parser.add_argument("--csv", metavar="PATH", help="write every row as CSV")
+    parser.add_argument("--maps", metavar="DIR", help="draw bits per block and node degrees of the first picture")
+    parser.add_argument(
+        "--background", metavar="COLOUR", type=options.colour, help="what shows through transparent pixels"
+    )
+    options.add_limits(parser)
+    options.add_reports(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    from ..evaluation import results, tables
+    from ..evaluation.run import Evaluation, Settings
+    from ..files import atomic_write
+
+    settings = Settings(
+        engines=args.engine,
+        images=paths.sources(args.images, paths.PICTURE_SUFFIXES),
+        backend=args.backend,
+        precision=args.precision,
+        threads=args.threads,
+        background=args.background,
+        limits=options.limits(args),
+        codecs=_names(args.codecs),
+        published=args.published,
+        keep=args.keep,
+    )
+    evaluation = Evaluation(settings, (lambda line: None) if args.quiet else _say)
+    document = evaluation.run()
+    if args.csv:
+        atomic_write(args.csv, results.as_csv(document).encode())
+    if args.json != paths.STDIO:
+        print(tables.render(document))
+    if args.json:
+        output.write_json(args.json, document)
+    return exits.code_of_all(evaluation.errors)
+
+
+def _names(text: str | None) -> list[str] | None:
+    return None if text is None else [] if text == "none" else text.split(",")
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)

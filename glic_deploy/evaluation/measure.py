@@ -1,0 +1,62 @@
+"""One picture through one codec: file size, quality, times, and what the bits are for."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import container
+from ..codec import Codec
+from ..entropy.passes import CodedPass
+from ..limits import DEFAULT_LIMITS
+from .codecs import PillowCodec
+from .quality import psnr
+from .rates import Tables, estimated_bits, parts
+
+Row = dict[str, Any]
+Picture = NDArray[np.uint8]
+Similarity = Callable[[Picture, Picture], float | None]
+
+
+def measure_engine(codec: Codec, tables: Tables, picture: Picture, file: Path, similarity: Similarity | None) -> Row:
+    """Encode to `file`, decode from it. Times are those of `Codec.encode` and `.decode`, array to bytes and back."""
+    start = time.perf_counter()
+    data = codec.encode(picture)
+    encoded = time.perf_counter()
+    file.write_bytes(data)
+    data = file.read_bytes()
+    reread = time.perf_counter()
+    passes: list[CodedPass] = []
+    decoded = codec.decode(data, passes=passes)
+    done = time.perf_counter()
+    file_parts = parts(passes, tables, len(container.parse(data, DEFAULT_LIMITS).payload), file.stat().st_size)
+    row = _row(picture, decoded, file.stat().st_size, encoded - start, done - reread, similarity)
+    pixels = row["width"] * row["height"]
+    return {**row, "estimated_bpp": estimated_bits(file_parts) / pixels, "parts_bits": file_parts}
+
+
+def measure_other(codec: PillowCodec, quality: int, picture: Picture, similarity: Similarity | None) -> Row:
+    """The same for one of Pillow's formats, without what only our files tell."""
+    data, decoded, encode_s, decode_s = codec.round_trip(picture, quality)
+    return _row(picture, decoded, len(data), encode_s, decode_s, similarity)
+
+
+def _row(
+    picture: Picture, decoded: Picture, size: int, encode_s: float, decode_s: float, similarity: Similarity | None
+) -> Row:
+    height, width = picture.shape[:2]
+    return {
+        "width": width,
+        "height": height,
+        "bytes": size,
+        "bpp": 8 * size / (width * height),
+        "psnr": psnr(picture, decoded),
+        "ms_ssim": similarity(picture, decoded) if similarity else None,
+        "encode_s": encode_s,
+        "decode_s": decode_s,
+    }

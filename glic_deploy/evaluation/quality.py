@@ -1,0 +1,72 @@
+"""How alike two pictures are: PSNR here, MS-SSIM from a child process, since its library runs on torch."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import EngineError
+
+MS_SSIM_REMEDY = "pip install 'glic-deploy[export]'"
+
+
+def psnr(original: NDArray[np.uint8], decoded: NDArray[np.uint8]) -> float | None:
+    """Peak signal-to-noise ratio in dB over all channels of RGB; None for equal pictures, where it is infinite."""
+    error = float(np.mean(np.square(original.astype(np.float64) - decoded)))
+    return float(10 * np.log10(255**2 / error)) if error else None
+
+
+def ms_ssim_installed() -> bool:
+    """Whether `MsSsim` can be used here."""
+    return all(importlib.util.find_spec(name) for name in ("export", "torch", "pytorch_msssim"))
+
+
+class MsSsim:
+    """Multi-scale structural similarity as pytorch-msssim computes it. One picture at a time.
+
+    Its process starts with the first picture.
+    """
+
+    def __init__(self) -> None:
+        self._directory = tempfile.TemporaryDirectory(prefix="glic-eval-")
+        self._process: subprocess.Popen[str] | None = None
+
+    def __enter__(self) -> MsSsim:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._process is not None:
+            self._process.communicate()
+        self._directory.cleanup()
+
+    def __call__(self, original: NDArray[np.uint8], decoded: NDArray[np.uint8]) -> float | None:
+        """0 to 1; None for a picture with a side below 161 pixels. Raises EngineError when the child fails."""
+        if self._process is None:
+            command = [sys.executable, "-m", "export.ms_ssim"]
+            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        paths = {}
+        for name, picture in (("original", original), ("decoded", decoded)):
+            paths[name] = str(Path(self._directory.name, f"{name}.npy"))
+            np.save(paths[name], picture)
+        try:
+            self._process.stdin.write(json.dumps(paths) + "\n")
+            self._process.stdin.flush()
+            answer = self._process.stdout.readline()
+        except BrokenPipeError:
+            answer = ""
+        if not answer:
+            raise EngineError(f"MS-SSIM's process ended; see above, or install what it needs: {MS_SSIM_REMEDY}")
+        value: float | None = json.loads(answer)["ms_ssim"]
+        return value

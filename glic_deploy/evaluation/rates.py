@@ -1,0 +1,81 @@
+"""What the bits of a `.glic` file are spent on: per pass, and per 16×16 block of the picture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..entropy.passes import CodedPass, unpack_into
+
+BLOCK = 16
+_Z_BLOCKS = 4  # a position of z spans 4×4 positions of y
+_ESCAPE_HEAD = 5
+_WIDEST_CLASS, _WIDEST_BITS = 15, 16
+_TOTAL = 1 << 16
+
+Tables = Mapping[str, NDArray[np.int32]]
+
+
+def pass_name(coded: CodedPass) -> str:
+    """`z`, `slice0_anchors`, `slice0_nonanchors` and so on."""
+    if coded.part is None:
+        return "z"
+    return f"slice{coded.part.k}_{'nonanchors' if coded.part.parity else 'anchors'}"
+
+
+def element_bits(coded: CodedPass, tables: Tables) -> NDArray[np.float64]:
+    """Bits that each symbol of a pass costs an ideal coder with the bundle's tables, escapes included; same shape."""
+    latent = "z" if coded.part is None else "y"
+    cdfs, lengths, offsets = (tables[f"{latent}_{part}"] for part in ("cdfs", "lengths", "offsets"))
+    rows = coded.indexes.astype(np.intp)
+    slots = coded.symbols.astype(np.int64) - offsets[rows]
+    escape = lengths[rows].astype(np.int64) - 2
+    escaped = (slots < 0) | (slots >= escape)
+    used = np.where(escaped, escape, slots)
+    counts = cdfs[rows, used + 1] - cdfs[rows, used]
+    bits: NDArray[np.float64] = np.log2(_TOTAL) - np.log2(counts)
+    bits[escaped] += _escape_bits(np.where(slots < 0, -1 - slots, slots - escape)[escaped])
+    return bits
+
+
+def _escape_bits(distances: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Length of what follows an escape: the class of the distance beyond the table, and the distance without its
+    leading one (plugins_cpp/rans/README.md)."""
+    classes = np.minimum(np.frexp(distances.astype(np.float64))[1], _WIDEST_CLASS)
+    tails = np.where(classes == _WIDEST_CLASS, _WIDEST_BITS, np.maximum(classes - 1, 0))
+    return np.asarray(_ESCAPE_HEAD + tails, dtype=np.int64)
+
+
+def parts(passes: Sequence[CodedPass], tables: Tables, payload_bytes: int, file_bytes: int) -> dict[str, float]:
+    """Bits of a file by what they are for; they sum to 8 · file_bytes.
+
+    Passes at the ideal coder's cost; `range coder` is what the real payload has beyond their sum, `header` the rest.
+    """
+    bits = {pass_name(coded): float(element_bits(coded, tables).sum()) for coded in passes}
+    estimated = sum(bits.values())
+    return {**bits, "range coder": 8 * payload_bytes - estimated, "header": 8.0 * (file_bytes - payload_bytes)}
+
+
+def estimated_bits(file_parts: Mapping[str, float]) -> float:
+    """What an ideal coder would need for the symbols of a file with these `parts`."""
+    return sum(bits for name, bits in file_parts.items() if name not in ("range coder", "header"))
+
+
+def block_bits(passes: Sequence[CodedPass], tables: Tables) -> NDArray[np.float64]:
+    """Bits per BLOCK×BLOCK block of the padded picture, (h, w); z's are shared evenly by the blocks they span."""
+    z = next(coded for coded in passes if coded.part is None)
+    total = np.kron(element_bits(z, tables).sum((0, 1)), np.full((_Z_BLOCKS, _Z_BLOCKS), _Z_BLOCKS**-2))
+    for coded in passes:
+        if coded.part is not None:
+            full = np.zeros((1, 1, *total.shape), np.float32)
+            bits = element_bits(coded, tables).sum(1, keepdims=True).astype(np.float32)
+            unpack_into(full, bits, coded.part.parity)
+            total += full[0, 0]
+    return total
+
+
+def blocks_shown(width: int, height: int) -> tuple[slice, slice]:
+    """The rows and columns of `block_bits` that a picture of this size covers; the others are padding."""
+    return slice(-(-height // BLOCK)), slice(-(-width // BLOCK))

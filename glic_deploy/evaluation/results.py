@@ -1,0 +1,95 @@
+"""What was measured: kept from run to run, averaged, and written as CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from .measure import Row
+
+AVERAGED = ("bpp", "psnr", "ms_ssim", "encode_s", "decode_s", "estimated_bpp")
+_COLUMNS = ("codec", "quality", "image", "width", "height", "bytes", *AVERAGED)
+
+
+class Store:
+    """Rows by what they are of, in a file of JSON lines; each is on disk once it is put, so that a run can resume."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._rows: dict[str, Row] = {}
+        if path.exists():
+            for line in path.read_text().splitlines():
+                try:
+                    entry = json.loads(line)
+                    self._rows[entry["key"]] = entry["row"]
+                except (ValueError, KeyError, TypeError):
+                    continue  # the line that an interrupted run was writing
+
+    def get(self, key: str) -> Row | None:
+        return self._rows.get(key)
+
+    def put(self, key: str, row: Row) -> None:
+        self._rows[key] = row
+        with open(self._path, "a") as stream:
+            stream.write("\n" * self._torn() + json.dumps({"key": key, "row": row}) + "\n")
+
+    def _torn(self) -> bool:
+        """Whether the file ends within a line."""
+        if not self._path.exists() or not self._path.stat().st_size:
+            return False
+        with open(self._path, "rb") as stream:
+            stream.seek(-1, os.SEEK_END)
+            return stream.read() != b"\n"
+
+
+def key_of(image: str, measured_with: Mapping[str, Any]) -> str:
+    """Changes with the picture's file and with whatever could change its row."""
+    path = Path(image).resolve()
+    status = path.stat()
+    identity = {"image": str(path), "bytes": status.st_size, "mtime_ns": status.st_mtime_ns, **measured_with}
+    return json.dumps(identity, sort_keys=True, default=str)
+
+
+def mean(rows: Sequence[Row]) -> Row:
+    """Means over pictures of each column, as papers give them; of rate too it is the mean of the pictures' rates.
+
+    None where no row has a value.
+    """
+    averages: Row = {"images": len(rows)}
+    for column in AVERAGED:
+        values = [row[column] for row in rows if row.get(column) is not None]
+        averages[column] = sum(values) / len(values) if values else None
+    if rows and "parts_bits" in rows[0]:
+        averages["parts_bpp"] = {
+            name: sum(row["parts_bits"][name] / (row["width"] * row["height"]) for row in rows) / len(rows)
+            for name in rows[0]["parts_bits"]
+        }
+    return averages
+
+
+def as_csv(document: Mapping[str, Any]) -> str:
+    """Every row and every mean row of a result."""
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, _COLUMNS, extrasaction="ignore", restval="")
+    writer.writeheader()
+    writer.writerows(_lines(document))
+    return stream.getvalue()
+
+
+def _lines(document: Mapping[str, Any]) -> Iterator[Row]:
+    for engine in document["engines"]:
+        yield from _with_mean({"codec": engine["title"]}, engine["rows"], engine["mean"])
+    for codec in document["codecs"]:
+        for point in codec["points"]:
+            yield from _with_mean({"codec": codec["name"], "quality": point["quality"]}, point["rows"], point["mean"])
+
+
+def _with_mean(what: Row, rows: Iterable[Row], average: Row) -> Iterator[Row]:
+    for row in rows:
+        yield what | row
+    yield what | {"image": "mean"} | average
