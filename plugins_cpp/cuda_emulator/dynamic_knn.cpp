@@ -1,0 +1,2 @@
+// The kernel as it is.
+#include "../dynamic_knn/cuda/dynamic_knn.cu"

@@ -1,0 +1,491 @@
+// ScatterAggregate on a GPU: attention in one kernel, no attention map in memory. A block keeps one head's
+// bias and goes through the groups: keys and values of the 256 candidates to shared memory, then each of its
+// eight warps takes 16 queries and half of the candidates, 64 at a time, with a running maximum and sum; the
+// halves are joined at the end and the result goes to the nodes' positions.
+//
+// Where an edge's weight is so much larger that a non-edge's is zero in float32, tiles of 16 queries by 8
+// candidates without an edge are skipped; elsewhere, and for queries without any edge, all candidates count
+// as the definition says. Products take the tensors' own elements; norms, logits, softmax and sums are
+// float32.
+#include <cuda_runtime.h>
+
+#include <cfloat>
+#include <cstddef>
+
+#include "../../common/cuda/group.cuh"
+#include "../../common/cuda/launch.cuh"
+#include "../../common/cuda/warp.cuh"
+#include "../scatter_aggregate_cuda.h"
+#include "layout.cuh"
+
+namespace glic {
+namespace {
+
+constexpr float kNoEdge = -100.0f;
+constexpr float kLog2E = 1.44269504f;
+constexpr float kInfinity = __builtin_inff();
+constexpr int kStepTiles = kStep / 8;
+
+struct Problem {
+    int groups, height, width, channels, heads, head_width, sampling;
+    bool aligned;
+    const void* q;
+    const void* kv;
+    const int32_t* graph;
+    const float* bias;
+    const float* scale;
+    void* out;
+};
+
+// One row of a head to shared memory, chunk by chunk; zeros for a row outside the map.
+template <typename T, typename L>
+__device__ void stage_chunk(const Problem& problem, unsigned char* rows, int row, int chunk, const T* from,
+                            bool inside) {
+    constexpr int kElements = kChunk / static_cast<int>(sizeof(T));
+    const int left = inside ? problem.head_width - chunk * kElements : 0;
+    copy_chunk(rows + row * L::kStride + chunk * kChunk, left > 0 ? from + chunk * kElements : from, left,
+               problem.aligned);
+}
+
+// Starts copying a head's keys and values of candidates first to first + kHeld.
+template <typename T, typename L>
+__device__ void stage_candidates(const Problem& problem, const Group& group, int head, int first,
+                                 unsigned char* shared) {
+    const T* kv = static_cast<const T*>(problem.kv) + head * problem.head_width;
+    for (int i = threadIdx.x; i < L::kHeld * L::kChunks; i += kThreads) {
+        const int m = i / L::kChunks, chunk = i % L::kChunks;
+        const int node = group.candidate(first + m);
+        const bool inside = node != kOutside;
+        const T* key = inside ? kv + static_cast<size_t>(node) * 2 * problem.channels : kv;
+        stage_chunk<T, L>(problem, shared + L::kKeys, m, chunk, key, inside);
+        stage_chunk<T, L>(problem, shared + L::kValues, m, chunk, key + problem.channels, inside);
+    }
+}
+
+// Starts copying a head's queries and their edges.
+template <typename T, typename L>
+__device__ void stage_queries(const Problem& problem, const Group& group, int head, int index,
+                              unsigned char* shared) {
+    const T* q = static_cast<const T*>(problem.q) + head * problem.head_width;
+    for (int i = threadIdx.x; i < kQueries * L::kChunks; i += kThreads) {
+        const int n = i / L::kChunks, chunk = i % L::kChunks;
+        stage_chunk<T, L>(problem, shared + L::kQueryRows, n, chunk,
+                          q + static_cast<size_t>(group.query(n)) * problem.channels, true);
+    }
+    const int32_t* graph = problem.graph + static_cast<size_t>(index) * kQueries * kWords;
+    int32_t* masks = reinterpret_cast<int32_t*>(shared + L::kMasks);
+    for (int i = threadIdx.x; i < kQueries * kWords; i += kThreads) masks[i] = graph[i];
+}
+
+// Copies the head's bias where there is room, and finds out whether its non-edges may be skipped: in a row
+// with an edge, the best logit of a non-edge is below the worst of an edge by 98 times the scale (100 less
+// the span of a cosine) less the span of the bias; past 104 its weight is zero in float32. A NaN anywhere
+// says no.
+template <typename L>
+__device__ bool prepare_bias(const float* bias, float scale, unsigned char* shared) {
+    float low = kInfinity, high = -kInfinity;
+    int finite = 1;
+    float* held = reinterpret_cast<float*>(shared + L::kBias);
+    for (int i = threadIdx.x; i < kQueries * kCandidates; i += kThreads) {
+        const float value = bias[i];
+        if (L::kBiasHeld) held[i / kCandidates * L::kBiasStride + i % kCandidates] = value;
+        low = fminf(low, value);
+        high = fmaxf(high, value);
+        finite &= fabsf(value) <= FLT_MAX;
+    }
+#pragma unroll
+    for (int distance = kWarp / 2; distance != 0; distance /= 2) {
+        low = fminf(low, __shfl_xor_sync(kAllLanes, low, distance));
+        high = fmaxf(high, __shfl_xor_sync(kAllLanes, high, distance));
+    }
+    float* spans = reinterpret_cast<float*>(shared);
+    if (threadIdx.x % kWarp == 0) {
+        spans[threadIdx.x / kWarp * 2] = low;
+        spans[threadIdx.x / kWarp * 2 + 1] = high;
+    }
+    finite = __syncthreads_and(finite);
+    for (int warp = 0; warp < kThreads / kWarp; ++warp) {
+        low = fminf(low, spans[warp * 2]);
+        high = fmaxf(high, spans[warp * 2 + 1]);
+    }
+    __syncthreads();  // before the first keys overwrite the spans
+    return finite && 98.0f * scale - (high - low) > 104.0f;
+}
+
+// What a warp knows of its 16 queries; index 0 is row g of the lane's quad, 1 row g + 8.
+template <typename T, typename L>
+struct Rows {
+    uint32_t queries[L::kChunks][2];
+    float inverse_norms[2];
+    const uint32_t* masks[2];
+    const float* bias[2];
+    float scale;
+    bool complete;  // all candidates count
+};
+
+// Running softmax of 16 queries: the maximum in units of log2, sums of weights, weighted sums of values.
+template <int kTiles>
+struct Sums {
+    float highest[2], weight[2];
+    float out[kTiles][4];
+};
+
+// sum += queries · keys of the 8 candidates from `keys` on.
+template <typename T, typename L>
+__device__ void multiply_keys(float sum[4], const Rows<T, L>& rows, const unsigned char* keys) {
+#pragma unroll
+    for (int c = 0; c + 1 < L::kChunks; c += 2) {
+        const uint32_t a[4] = {rows.queries[c][0], rows.queries[c][1], rows.queries[c + 1][0],
+                               rows.queries[c + 1][1]};
+        const uint32_t b[2] = {fragment(keys + c * kChunk, L::kStride),
+                               fragment(keys + (c + 1) * kChunk, L::kStride)};
+        multiply_step<T>(sum, a, b);
+    }
+    if constexpr (L::kChunks % 2) {
+        constexpr int kLast = L::kChunks - 1;
+        multiply_16x8x8(sum, rows.queries[kLast], fragment(keys + kLast * kChunk, L::kStride), T{});
+    }
+}
+
+// Logits of 16 queries and 64 candidates. `words`: the edges of rows g and g + 8; `any`: of all 16 rows
+// together.
+template <typename T, typename L>
+__device__ void fill_logits(float logits[kStepTiles][4], const Rows<T, L>& rows, const unsigned char* keys,
+                            const float* key_norms, const uint32_t words[2][2], const uint32_t any[2],
+                            int first) {
+    const int t = threadIdx.x % 4;
+#pragma unroll
+    for (int j = 0; j < kStepTiles; ++j) {
+        if (!rows.complete && !(any[j / 4] >> (8 * (j % 4)) & 0xFFu)) {
+#pragma unroll
+            for (int i = 0; i < 4; ++i) logits[j][i] = -kInfinity;
+            continue;
+        }
+        float sum[4] = {};
+        multiply_keys<T, L>(sum, rows, keys + j * 8 * L::kStride);
+        const float2 norms = *reinterpret_cast<const float2*>(key_norms + 8 * j + 2 * t);
+#pragma unroll
+        for (int half = 0; half < 2; ++half) {
+            const uint32_t edges = words[half][j / 4] >> (8 * (j % 4) + 2 * t);
+            const float2 bias = *reinterpret_cast<const float2*>(rows.bias[half] + first + 8 * j + 2 * t);
+#pragma unroll
+            for (int i = 0; i < 2; ++i) {
+                const bool edge = edges >> i & 1u;
+                const float b = i ? bias.y : bias.x;
+                const float similarity =
+                    sum[2 * half + i] * (i ? norms.y : norms.x) * rows.inverse_norms[half];
+                // Rounded where the definition rounds: at scale 100 a fused product would be another number.
+                logits[j][2 * half + i] =
+                    rows.complete
+                        ? __fadd_rn(__fmul_rn(__fadd_rn(similarity, edge ? 0.0f : kNoEdge), rows.scale), b)
+                    : edge ? fmaf(similarity, rows.scale, b)
+                           : -kInfinity;
+            }
+        }
+    }
+}
+
+// Logits to weights in place; the sums so far are brought to the new maximum.
+template <int kTiles>
+__device__ void exponentiate(float logits[kStepTiles][4], Sums<kTiles>& sums) {
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+        float highest = logits[0][2 * half];
+#pragma unroll
+        for (int j = 0; j < kStepTiles; ++j) {
+            highest = fmaxf(highest, fmaxf(logits[j][2 * half], logits[j][2 * half + 1]));
+        }
+        highest = fmaxf(sums.highest[half], quad_max(highest) * kLog2E);
+        // Where nothing was seen yet, any finite reference makes all weights zero.
+        const float reference = highest == -kInfinity ? 0.0f : highest;
+        const float factor = exp2_fast(sums.highest[half] - reference);
+        sums.highest[half] = highest;
+        float weight = sums.weight[half] * factor;
+#pragma unroll
+        for (int j = 0; j < kTiles; ++j) {
+            sums.out[j][2 * half] *= factor;
+            sums.out[j][2 * half + 1] *= factor;
+        }
+#pragma unroll
+        for (int j = 0; j < kStepTiles; ++j) {
+#pragma unroll
+            for (int i = 2 * half; i < 2 * half + 2; ++i) {
+                logits[j][i] = exp2_fast(fmaf(logits[j][i], kLog2E, -reference));
+                weight += logits[j][i];
+            }
+        }
+        sums.weight[half] = weight;
+    }
+}
+
+// out += weights of 16 candidates · their values.
+template <typename T, typename L, int kTiles>
+__device__ __forceinline__ void add_values(float out[kTiles][4], const float first[4], const float second[4],
+                                           const unsigned char* values, T) {
+    const uint32_t a[4] = {pack<T>(first[0], first[1]), pack<T>(first[2], first[3]),
+                           pack<T>(second[0], second[1]), pack<T>(second[2], second[3])};
+    const unsigned char* row = values + threadIdx.x % 16 * L::kStride;
+#pragma unroll
+    for (int d = 0; d < kTiles; ++d) {
+        uint32_t b[2];
+        load_transposed(b, row + d * kChunk);
+        multiply_step<T>(out[d], a, b);
+    }
+}
+
+// The order of the 8 candidates of a step is free: weights 2t and 2t + 1, as the lane has them, are columns t
+// and t + 4.
+template <typename T, typename L, int kTiles>
+__device__ __forceinline__ void add_values(float out[kTiles][4], const float first[4], const float second[4],
+                                           const unsigned char* values, float) {
+    const int g = threadIdx.x % kWarp / 4, t = threadIdx.x % 4;
+#pragma unroll
+    for (int tile = 0; tile < 2; ++tile) {
+        const float* weights = tile ? second : first;
+        const uint32_t a[4] = {__float_as_uint(weights[0]), __float_as_uint(weights[2]),
+                               __float_as_uint(weights[1]), __float_as_uint(weights[3])};
+        const unsigned char* row = values + (8 * tile + 2 * t) * L::kStride + g * 4;
+#pragma unroll
+        for (int d = 0; d < kTiles; ++d) {
+            const unsigned char* element = row + d * 8 * 4;
+            const uint32_t b[2] = {*reinterpret_cast<const uint32_t*>(element),
+                                   *reinterpret_cast<const uint32_t*>(element + L::kStride)};
+            multiply_step<float>(out[d], a, b);
+        }
+    }
+}
+
+// What one warp does with its half of the candidates that are there, of which `first` is the first.
+template <typename T, typename L, int kTiles>
+__device__ void attend(const Rows<T, L>& rows, const unsigned char* shared, int split, int first,
+                       Sums<kTiles>& sums) {
+    const float* key_norms = reinterpret_cast<const float*>(shared + L::kNorms) + kQueries;
+#pragma unroll 1
+    for (int m = split * (L::kHeld / kSplits); m < (split + 1) * (L::kHeld / kSplits); m += kStep) {
+        uint32_t words[2][2], any[2];
+#pragma unroll
+        for (int i = 0; i < 2; ++i) {
+            words[0][i] = rows.masks[0][(first + m) / 32 + i];
+            words[1][i] = rows.masks[1][(first + m) / 32 + i];
+            any[i] = __reduce_or_sync(kAllLanes, words[0][i] | words[1][i]);
+        }
+        if (!rows.complete && !(any[0] | any[1])) continue;
+        float weights[kStepTiles][4];
+        fill_logits<T, L>(weights, rows, shared + L::kKeys + m * L::kStride, key_norms + m, words, any,
+                          first + m);
+        exponentiate<kTiles>(weights, sums);
+#pragma unroll
+        for (int j = 0; j < kStepTiles; j += 2) {
+            if (!rows.complete && !(any[j / 4] >> (8 * (j % 4)) & 0xFFFFu)) continue;
+            add_values<T, L, kTiles>(sums.out, weights[j], weights[j + 1],
+                                     shared + L::kValues + (m + 8 * j) * L::kStride, T{});
+        }
+    }
+}
+
+// Joins the sums of the second split, which are in shared memory, to those of the first.
+template <int kTiles>
+__device__ void store_sums(const Sums<kTiles>& sums, float* partial) {
+    float* mine = partial + threadIdx.x % (kRowWarps * kWarp);
+    constexpr int kNext = kRowWarps * kWarp;
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+        mine[half * kNext] = sums.highest[half];
+        mine[(2 + half) * kNext] = sums.weight[half];
+    }
+#pragma unroll
+    for (int d = 0; d < kTiles; ++d) {
+#pragma unroll
+        for (int i = 0; i < 4; ++i) mine[(4 + 4 * d + i) * kNext] = sums.out[d][i];
+    }
+}
+template <int kTiles>
+__device__ void join_sums(Sums<kTiles>& sums, const float* partial) {
+    const float* other = partial + threadIdx.x % (kRowWarps * kWarp);
+    constexpr int kNext = kRowWarps * kWarp;
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+        const float theirs = other[half * kNext];
+        const float highest = fmaxf(sums.highest[half], theirs);
+        const float reference = highest == -kInfinity ? 0.0f : highest;
+        const float factor = exp2_fast(sums.highest[half] - reference);
+        const float their_factor = exp2_fast(theirs - reference);
+        sums.weight[half] = sums.weight[half] * factor + other[(2 + half) * kNext] * their_factor;
+#pragma unroll
+        for (int d = 0; d < kTiles; ++d) {
+#pragma unroll
+            for (int i = 2 * half; i < 2 * half + 2; ++i) {
+                sums.out[d][i] = sums.out[d][i] * factor + other[(4 + 4 * d + i) * kNext] * their_factor;
+            }
+        }
+    }
+}
+
+// Results of rows g and g + 8 to their nodes' positions.
+template <typename T, int kTiles>
+__device__ void write_result(const Problem& problem, const Group& group, int head, const int query[2],
+                             const Sums<kTiles>& sums) {
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+        const float factor = 1.0f / sums.weight[half];
+        T* out = static_cast<T*>(problem.out) +
+                 static_cast<size_t>(group.query(query[half])) * problem.channels + head * problem.head_width;
+#pragma unroll
+        for (int d = 0; d < kTiles; ++d) {
+            const int channel = 8 * d + threadIdx.x % 4 * 2;
+            const float first = sums.out[d][2 * half] * factor, second = sums.out[d][2 * half + 1] * factor;
+            if (problem.aligned) {
+                if (channel >= problem.head_width) continue;
+                if constexpr (sizeof(T) == 4) {
+                    *reinterpret_cast<float2*>(out + channel) = make_float2(first, second);
+                } else {
+                    *reinterpret_cast<uint32_t*>(out + channel) = pack<T>(first, second);
+                }
+            } else {
+                if (channel < problem.head_width) out[channel] = from_float<T>(first);
+                if (channel + 1 < problem.head_width) out[channel + 1] = from_float<T>(second);
+            }
+        }
+    }
+}
+
+template <typename T, int kTiles>
+__global__ void __launch_bounds__(kThreads, kTiles <= 3 && sizeof(T) == 2 ? 2 : 1)
+    aggregate(const Problem problem) {
+    using L = Layout<T, kTiles>;
+    unsigned char* shared = shared_memory();
+    float* norms = reinterpret_cast<float*>(shared + L::kNorms);
+    const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
+    const int split = warp / kRowWarps;
+    const int query[2] = {16 * (warp % kRowWarps) + lane / 4, 16 * (warp % kRowWarps) + lane / 4 + 8};
+    const int head = static_cast<int>(blockIdx.x) % problem.heads;
+    const float* bias = problem.bias + static_cast<size_t>(head) * kQueries * kCandidates;
+
+    Rows<T, L> rows;
+    rows.scale = problem.scale[head];
+    const bool negligible = prepare_bias<L>(bias, rows.scale, shared);
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+        const float* held = reinterpret_cast<const float*>(shared + L::kBias);
+        rows.bias[half] =
+            L::kBiasHeld ? held + query[half] * L::kBiasStride : bias + query[half] * kCandidates;
+        rows.masks[half] = reinterpret_cast<const uint32_t*>(shared + L::kMasks) + query[half] * kWords;
+    }
+
+    const int slots = static_cast<int>(gridDim.x) / problem.heads;
+    for (int index = static_cast<int>(blockIdx.x) / problem.heads; index < problem.groups; index += slots) {
+        const Group group(problem.height, problem.width, problem.sampling, index);
+        stage_queries<T, L>(problem, group, head, index, shared);
+        Sums<kTiles> sums = {{-kInfinity, -kInfinity}, {0.0f, 0.0f}, {}};
+#pragma unroll 1
+        for (int first = 0; first < kCandidates; first += L::kHeld) {
+            stage_candidates<T, L>(problem, group, head, first, shared);
+            copy_async_commit();
+            copy_async_wait<0>();
+            __syncthreads();
+            for (int row = threadIdx.x; row < kQueries + L::kHeld; row += kThreads) {
+                const unsigned char* vector = row < kQueries
+                                                  ? shared + L::kQueryRows + row * L::kStride
+                                                  : shared + L::kKeys + (row - kQueries) * L::kStride;
+                norms[row] = inverse_norm(sum_of_squares<T>(vector, L::kChunks));
+            }
+            __syncthreads();
+
+            uint32_t edges[2] = {};
+#pragma unroll
+            for (int half = 0; half < 2; ++half) {
+                rows.inverse_norms[half] = norms[query[half]];
+                for (int word = 0; word < kWords; ++word) edges[half] |= rows.masks[half][word];
+#pragma unroll
+                for (int c = 0; c < L::kChunks; ++c) {
+                    rows.queries[c][half] = *reinterpret_cast<const uint32_t*>(
+                        shared + L::kQueryRows + query[half] * L::kStride + c * kChunk + lane % 4 * 4);
+                }
+            }
+            rows.complete = !negligible || __any_sync(kAllLanes, !edges[0] || !edges[1]);
+            attend<T, L, kTiles>(rows, shared, split, first, sums);
+            __syncthreads();  // before anything overwrites the candidates
+        }
+
+        float* partial = reinterpret_cast<float*>(shared);
+        sums.weight[0] = quad_sum(sums.weight[0]);
+        sums.weight[1] = quad_sum(sums.weight[1]);
+        if (split == 1) store_sums<kTiles>(sums, partial);
+        __syncthreads();
+        if (split == 0) {
+            join_sums<kTiles>(sums, partial);
+            write_result<T, kTiles>(problem, group, head, query, sums);
+        }
+        __syncthreads();  // before the next keys overwrite the partial sums
+    }
+}
+
+template <typename T, int kTiles>
+cudaError_t launch(Problem problem, cudaStream_t stream) {
+    constexpr int kBytes = Layout<T, kTiles>::kBytes;
+    const auto kernel = aggregate<T, kTiles>;
+    int device = 0, processors = 0, blocks = 0;
+    cudaError_t result = cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
+                                              cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes);
+    if (result == cudaSuccess) result = cudaGetDevice(&device);
+    if (result == cudaSuccess) {
+        result = cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device);
+    }
+    if (result == cudaSuccess) {
+        result = cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, kernel, kThreads, kBytes);
+    }
+    if (result != cudaSuccess) return result;
+    // As many blocks a head as run at a time, or fewer where all then have the same number of groups.
+    const int most = processors * blocks / problem.heads;
+    const int rounds = (problem.groups + (most > 0 ? most : 1) - 1) / (most > 0 ? most : 1);
+    const int slots = (problem.groups + rounds - 1) / rounds;
+    return launch_kernel(kernel, static_cast<unsigned>(slots * problem.heads), kThreads, kBytes, stream,
+                         problem);
+}
+
+template <typename T>
+cudaError_t launch(Problem problem, cudaStream_t stream) {
+    constexpr int64_t kSize = sizeof(T);
+    problem.aligned = is_aligned(problem.q, problem.head_width * kSize) &&
+                      is_aligned(problem.kv, problem.head_width * kSize) &&
+                      is_aligned(problem.out, problem.head_width * kSize);
+    if (problem.head_width <= 8) return launch<T, 1>(problem, stream);
+    if (problem.head_width <= 24) return launch<T, 3>(problem, stream);
+    if (problem.head_width <= GLIC_CUDA_MAX_HEAD_WIDTH) return launch<T, 8>(problem, stream);
+    return cudaErrorInvalidValue;
+}
+
+}  // namespace
+}  // namespace glic
+
+int glic_scatter_aggregate_cuda(const glic_scatter_aggregate_size* size, int32_t element, const void* q,
+                                const void* kv, const int32_t* graph, const float* bias, const float* scale,
+                                void* out, void* stream) {
+    if (!glic::fits_int(size->images, size->height, size->width)) return cudaErrorInvalidValue;
+    const int64_t groups = size->images * (size->height / glic::kWindow) * (size->width / glic::kWindow);
+    const glic::Problem problem{static_cast<int>(groups),
+                                static_cast<int>(size->height),
+                                static_cast<int>(size->width),
+                                static_cast<int>(size->channels),
+                                static_cast<int>(size->heads),
+                                static_cast<int>(size->channels / size->heads),
+                                size->sampling,
+                                false,
+                                q,
+                                kv,
+                                graph,
+                                bias,
+                                scale,
+                                out};
+    const auto cuda_stream = static_cast<cudaStream_t>(stream);
+    switch (element) {
+        case GLIC_FLOAT32:
+            return glic::launch<float>(problem, cuda_stream);
+        case GLIC_FLOAT16:
+            return glic::launch<glic::float16>(problem, cuda_stream);
+        case GLIC_BFLOAT16:
+            return glic::launch<glic::bfloat16>(problem, cuda_stream);
+        default:
+            return cudaErrorInvalidValue;
+    }
+}

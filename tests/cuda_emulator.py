@@ -1,0 +1,66 @@
+"""The CUDA kernels' own source, compiled for the CPU and run on emulated blocks of threads under sanitizers."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .conftest import ROOT
+
+Array = NDArray[np.generic]
+
+# What stands for bfloat16, which NumPy lacks: its bits. `to_bfloat16` and `from_bfloat16` convert.
+BFLOAT16 = np.uint16
+ELEMENTS = {np.dtype(np.float32): 0, np.dtype(np.float16): 1, np.dtype(BFLOAT16): 2}
+
+
+def to_bfloat16(values: Array) -> NDArray[np.uint16]:
+    """float32 → bfloat16 bits, to nearest even."""
+    wide = np.ascontiguousarray(values, np.float32).view(np.uint32)
+    return ((wide + 0x7FFF + (wide >> 16 & 1)) >> 16).astype(np.uint16)
+
+
+def from_bfloat16(bits: NDArray[np.uint16]) -> NDArray[np.float32]:
+    return (bits.astype(np.uint32) << 16).view(np.float32)
+
+
+@cache
+def executable() -> Path:
+    """Build it, once for all tests; a few seconds where nothing changed."""
+    build = ROOT / "build" / "cuda_emulator"
+    configure = ["cmake", "-S", ROOT, "-B", build, "-DCMAKE_BUILD_TYPE=Release"]
+    compile_ = ["cmake", "--build", build, "--target", "emulate_kernels"]
+    for command in configure, compile_:
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+    return build / "plugins_cpp" / "cuda_emulator" / "emulate_kernels"
+
+
+def _run(op: str, sampling: int, shape: tuple[int, ...], heads: int, reverse: bool, arrays: list[Array]) -> bytes:
+    element = ELEMENTS[arrays[0].dtype]
+    numbers = map(str, (sampling, element, int(reverse), *shape, heads))
+    sent = b"".join(np.ascontiguousarray(array).tobytes() for array in arrays)
+    # Freed at exit or not, the emulator's own memory is no matter.
+    environment = os.environ | {"ASAN_OPTIONS": "detect_leaks=0"}
+    done = subprocess.run([executable(), op, *numbers], input=sent, capture_output=True, env=environment)
+    if done.returncode:
+        raise RuntimeError(f"{op} on the emulator: {done.returncode}: {done.stderr.decode()[-4000:]}")
+    return done.stdout
+
+
+def dynamic_knn(x: Array, complexity: NDArray[np.float32], *, sampling: int, reverse: bool = False) -> Array:
+    n, h, w, _ = x.shape
+    graph = _run("dynamic_knn", sampling, x.shape, 0, reverse, [x, complexity])
+    return np.frombuffer(graph, np.int32).reshape(n, h * w // 64, 64, 8)
+
+
+def scatter_aggregate(
+    q: Array, kv: Array, graph: Array, bias: Array, scale: Array, *, sampling: int, reverse: bool = False
+) -> Array:
+    out = _run("scatter_aggregate", sampling, q.shape, len(scale), reverse, [q, kv, graph, bias, scale])
+    return np.frombuffer(out, q.dtype).reshape(q.shape)
