@@ -1,8 +1,8 @@
 """`make bench-cpu`: the codec beside the same network in eager PyTorch, whole pictures, on this machine's CPU.
 
-Both sides take an array and give bytes, then take the bytes and give an array, with the same number of threads, in
-turns. The eager side runs in a child process, so that the memory measured is the codec's alone. The last line is a JSON
-object: {"encode_ratio", "decode_ratio", "encode_s", "decode_s", "peak_rss_mib"}, ratios being eager time / ours.
+Both sides take an array and give bytes, then take the bytes and give an array, with the same number of threads, each in
+a process of its own, in turns. The last line is a JSON object: {"encode_ratio", "decode_ratio", "encode_s", "decode_s",
+"peak_rss_mib"}; ratios are eager time / ours, pair by pair, the memory is that of our process alone.
 """
 
 from __future__ import annotations
@@ -10,28 +10,27 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
-import resource
-import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
-import numpy as np
+from glic_deploy import machine
+from glic_deploy.bench.contender import Answer, Contender, engine_command, torch_command
+from glic_deploy.bench.latency import DIRECTIONS, FILES, Plan, peaks, summarise, take_turns
+from glic_deploy.bench.pictures import Workload, prepare
+from glic_deploy.bench.statistics import Summary, paired_ratios
+from glic_deploy.bench.tables import stage_title
+from glic_deploy.limits import DEFAULT_LIMITS
 
-from glic_deploy import Codec
-from glic_deploy.image import load_image
-
-ROOT = Path(__file__).resolve().parent.parent
-PHOTO = ROOT / "samples" / "photos" / "kodim23.png"
+PHOTO = Path(__file__).resolve().parent.parent / "samples" / "photos" / "kodim23.png"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--checkpoint", type=Path, help="a GLIC checkpoint; default: the full size, made up")
-    parser.add_argument("--image", type=Path, default=PHOTO, help="default: a 768×512 photograph")
+    parser.add_argument("--checkpoint", help="a GLIC checkpoint (default: of full size, with pseudo-random weights)")
+    parser.add_argument("--image", default=str(PHOTO), help="default: a 768x512 photograph")
+    parser.add_argument("--size", type=lambda text: tuple(map(int, text.split("x"))), help="bring it to WxH")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--pairs", type=int, default=5, help="counted pairs of runs, after one of warm-up")
     parser.add_argument("--backend", help="default: the best installed")
@@ -39,100 +38,66 @@ def main() -> None:
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory:
         checkpoint = args.checkpoint or full_size(Path(directory) / "full.pth")
-        engine = Path(directory) / "engine"
-        export = [sys.executable, "-m", "export.to_onnx", "--checkpoint", str(checkpoint), "--output", str(engine)]
+        engine = str(Path(directory) / "engine")
+        export = [sys.executable, "-m", "export.to_onnx", "--checkpoint", checkpoint, "--output", engine]
         subprocess.run(export, check=True, stdout=subprocess.DEVNULL)
-        eager = None if args.alone else EagerChild(checkpoint, args.threads)
-        measure(engine, args, eager)
+        sizes = [args.size] if args.size else []
+        workload = prepare(Path(directory), [args.image], sizes, DEFAULT_LIMITS)[0]
+        commands = {args.backend or "glic_deploy": engine_command(engine, args.backend, None, args.threads)}
+        if not args.alone:
+            commands["eager PyTorch"] = torch_command(checkpoint, args.threads)
+        contenders = [Contender(name, command) for name, command in commands.items()]
+        try:
+            report(contenders, workload, take_turns(contenders, workload, Plan(args.pairs, 1, float("inf"))))
+        finally:
+            for contender in contenders:
+                contender.close()
 
 
-def full_size(path: Path) -> Path:
+def full_size(path: Path) -> str:
     """A checkpoint of the released files' size and form with pseudo-random weights."""
     command = [sys.executable, "-m", "benchmarks.full_size_checkpoint", str(path)]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    return path
+    return str(path)
 
 
-class EagerChild:
-    """`python -m export.eager`, which times one picture at a time on request."""
-
-    def __init__(self, checkpoint: Path, threads: int) -> None:
-        command = [sys.executable, "-m", "export.eager", "--checkpoint", str(checkpoint), "--threads", str(threads)]
-        self._child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-    def times(self, image: Path) -> tuple[float, float]:
-        """Seconds to encode and to decode."""
-        assert self._child.stdin is not None
-        assert self._child.stdout is not None
-        self._child.stdin.write(f"{image}\n")
-        self._child.stdin.flush()
-        answer = json.loads(self._child.stdout.readline())
-        return answer["encode_s"], answer["decode_s"]
-
-    def close(self) -> None:
-        self._child.communicate()
+def seconds(runs: list[Answer], direction: str) -> list[float]:
+    """From array to bytes, or back: without reading and writing files."""
+    files = [sum(run[direction]["stages"].get(name, 0.0) for name in FILES) for run in runs]
+    return [run[direction]["total"] - extra for run, extra in zip(runs, files, strict=True)]
 
 
-def measure(engine: Path, args: argparse.Namespace, eager: EagerChild | None) -> None:
-    picture = load_image(args.image)
-    start = time.perf_counter()
-    codec = Codec(engine, backend=args.backend, threads=args.threads)
-    opening = time.perf_counter() - start
-    backend = codec.describe()["backend"]
-    print(f"CPU      {cpu_model()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}")
-    print(f"backend  {backend['name']} {backend['version']}, {args.threads} threads; opened in {opening:.2f} s")
-    print(f"picture  {args.image.name}, {picture.shape[1]}×{picture.shape[0]}; 1 warm-up, n = {args.pairs}\n")
-
-    ours: dict[str, list[float]] = {"encode": [], "decode": []}
-    theirs: dict[str, list[float]] = {"encode": [], "decode": []}
-    stages: dict[str, list[dict[str, float]]] = {"encode": [], "decode": []}
-    for pair in range(args.pairs + 1):
-        encoding: dict[str, float] = {}
-        decoding: dict[str, float] = {}
-        start = time.perf_counter()
-        data = codec.encode(picture, stages=encoding)
-        middle = time.perf_counter()
-        codec.decode(data, stages=decoding)
-        times = middle - start, time.perf_counter() - middle
-        reference = eager.times(args.image) if eager else (float("nan"),) * 2
-        if pair == 0:
-            continue
-        for key, mine, other, parts in zip(ours, times, reference, (encoding, decoding), strict=True):
-            ours[key].append(mine)
-            theirs[key].append(other)
-            stages[key].append(parts)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # the codec's process; the child is not in it
-    if eager:
-        eager.close()
-
-    ratios = {key: [b / a for a, b in zip(ours[key], theirs[key], strict=True)] for key in ours}
-    print(f"{'seconds':28} {'median':>8} {'p10':>8} {'p90':>8} {'min':>8}")
-    for key in ours:
-        print(row(f"{key}, glic_deploy", ours[key]))
-        print(row(f"{key}, eager PyTorch", theirs[key]))
-        print(row(f"{key}, eager / ours", ratios[key]))
-    for key, runs in stages.items():
-        print(f"\n{key}: median seconds per stage")
-        for name in runs[0]:
-            print(f"  {name:22} {statistics.median(run[name] for run in runs):8.3f}")
-    print(f"\npeak resident memory of the codec's process: {peak:,.0f} MiB\n")
-    summary = {f"{key}_ratio": statistics.median(ratios[key]) for key in ours}
-    summary |= {f"{key}_s": statistics.median(ours[key]) for key in ours} | {"peak_rss_mib": peak}
-    print(json.dumps({key: round(value, 3) for key, value in summary.items()}))
+def report(contenders: list[Contender], workload: Workload, runs: list[list[Answer]]) -> None:
+    """Print what was timed, both sides and their ratios, our stages, and the JSON line."""
+    ours, rivals = contenders[0], contenders[1:]
+    backend = ours.codec["backend"]
+    print(machine.summary(machine.describe()))
+    print(f"{ours.name}: {backend}; opened in {ours.open_s:.2f} s")
+    print(f"{workload.source} at {workload.size[0]}x{workload.size[1]}; 1 warm-up, n = {len(runs[0])}\n")
+    print(f"{'seconds':34}{'median':>8}{'p10':>8}{'p90':>8}{'min':>8}")
+    summary: dict[str, float] = {}
+    for direction in DIRECTIONS:
+        mine = seconds(runs[0], direction)
+        summary[f"{direction}_s"] = row(f"{direction}, {ours.name}", Summary.of(mine))
+        for rival, their_runs in zip(rivals, runs[1:], strict=True):
+            theirs = seconds(their_runs, direction)
+            row(f"{direction}, {rival.name}", Summary.of(theirs))
+            title = f"{direction}, {rival.name} / {ours.name}"
+            summary[f"{direction}_ratio"] = row(title, paired_ratios(theirs, mine))
+    stages = summarise(runs[0])
+    for direction in DIRECTIONS:
+        print(f"\n{direction}, {ours.name}: median seconds per stage")
+        for name, values in stages[direction]["stages_s"].items():
+            print(f"  {stage_title(name):24} {values['median']:8.3f}")
+    summary["peak_rss_mib"] = (peaks(runs[0])["peak_resident_bytes"] or 0) / 2**20
+    print(f"\npeak resident memory of {ours.name}: {summary['peak_rss_mib']:,.0f} MiB\n")
+    print(json.dumps({name: round(value, 3) for name, value in summary.items()}))
 
 
-def row(title: str, values: list[float]) -> str:
-    p10, median, p90 = np.percentile(values, [10, 50, 90])
-    return f"{title:28} {median:8.3f} {p10:8.3f} {p90:8.3f} {min(values):8.3f}"
-
-
-def cpu_model() -> str:
-    """The processor's name, as Linux tells it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+def row(title: str, values: Summary) -> float:
+    """Print a line of the table; gives its median."""
+    print(f"{title:34}{values.median:8.3f}{values.p10:8.3f}{values.p90:8.3f}{values.min:8.3f}")
+    return values.median
 
 
 if __name__ == "__main__":
