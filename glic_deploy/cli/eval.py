@@ -9,8 +9,13 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from . import exits, options, output, paths
+
+if TYPE_CHECKING:
+    from ..evaluation.run import Evaluation
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,6 +34,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--keep", metavar="DIR", help="keep .glic files and rows there, and resume from them")
     parser.add_argument("--csv", metavar="PATH", help="write every row as CSV")
     parser.add_argument("--maps", metavar="DIR", help="draw bits per block and node degrees of the first picture")
+    parser.add_argument("--report", metavar="PATH", help="write one HTML page with everything to look at")
+    parser.add_argument(
+        "--report-pictures", metavar="N", type=int, default=12, help="before and after on the page (default: 12)"
+    )
+    parser.add_argument(
+        "--bench",
+        metavar="RESULT.json",
+        action="append",
+        help="show this result of glic bench, instead of a short one made for the report; may be given several times",
+    )
+    parser.add_argument("--figures", metavar="DIR", help="write the report's plots as SVG and its tables as Markdown")
     parser.add_argument(
         "--background", metavar="COLOUR", type=options.colour, help="what shows through transparent pixels"
     )
@@ -55,6 +71,8 @@ def run(args: argparse.Namespace) -> int:
     )
     evaluation = Evaluation(settings, (lambda line: None) if args.quiet else _say)
     document = evaluation.run()
+    if args.maps or args.report or args.figures:
+        _look(evaluation, document, args)
     if args.csv:
         atomic_write(args.csv, results.as_csv(document).encode())
     if args.json != paths.STDIO:
@@ -62,6 +80,23 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         output.write_json(args.json, document)
     return exits.code_of_all(evaluation.errors)
+
+
+def _look(evaluation: Evaluation, document: dict[str, Any], args: argparse.Namespace) -> None:
+    from ..bench import compare
+    from ..report.build import Report, short_bench
+
+    say = (lambda line: None) if args.quiet else _say
+    report = Report(evaluation, document)
+    report.look(args.report_pictures if args.report else 0, say)
+    if args.maps:
+        report.write_maps(Path(args.maps))
+    if args.report or args.figures:
+        report.benches = [compare.load(path) for path in args.bench or ()] or [short_bench(evaluation, say)]
+    if args.report:
+        report.write_page(args.report)
+    if args.figures:
+        report.write_figures(Path(args.figures))
 
 
 def _names(text: str | None) -> list[str] | None:

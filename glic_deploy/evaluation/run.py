@@ -56,11 +56,17 @@ class Settings:
 
 
 class Evaluation:
-    """Measures, and gathers what failed: a picture that cannot be read or coded is reported and left out of means."""
+    """Measures, and gathers what failed: a picture that cannot be read or coded is reported and left out of means.
+
+    Attributes:
+        errors: what pictures failed with.
+        coded: files of the first engine by picture, so far as they are at hand.
+    """
 
     def __init__(self, settings: Settings, say: Say) -> None:
         self.settings = settings
         self.errors: list[BaseException] = []
+        self.coded: dict[str, bytes] = {}
         self._say = say
         self._failures: dict[str, Row] = {}
 
@@ -93,15 +99,19 @@ class Evaluation:
             **_compare(engines, codecs, published),
         }
 
-    def _engine(self, engine: str, folder: Path, store: Store, similarity: Similarity | None) -> dict[str, Any]:
+    def open_codec(self, engine: str) -> Codec:
+        """The codec that an engine is measured with."""
         settings = self.settings
         options: dict[str, Any] = {"backend": settings.backend, "threads": settings.threads, "limits": settings.limits}
         if settings.precision:
             options["precision"] = settings.precision
+        return Codec(engine, **options)
+
+    def _engine(self, engine: str, folder: Path, store: Store, similarity: Similarity | None) -> dict[str, Any]:
         bundle = Bundle.open(engine)
         tables = bundle.tables()
         title = Path(engine).name or str(engine)
-        with Codec(engine, **options) as codec:
+        with self.open_codec(engine) as codec:
             described = codec.describe()
             identity = {
                 "model": bundle.model_fingerprint.hex(),
@@ -119,6 +129,9 @@ class Evaluation:
                 return measure_engine(codec, tables, picture, folder / _file_name(image, identity), similarity)
 
             rows = self._over_images(title, identity, work, store)
+        if engine == self.settings.engines[0]:
+            files = {row["image"]: folder / _file_name(row["image"], identity) for row in rows}
+            self.coded = {image: file.read_bytes() for image, file in files.items() if file.exists()}
         return {
             "title": title,
             "path": str(engine),

@@ -1,0 +1,116 @@
+"""Puts a report together from an evaluation and benchmarks, and writes it, its plots and its maps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..bench.latency import Plan
+from ..bench.run import Settings as BenchSettings
+from ..bench.run import run as run_bench
+from ..bundle import Bundle
+from ..evaluation.run import Evaluation, curves_of
+from ..files import atomic_write
+from ..image import load_image
+from . import figures, maps, markdown, page
+
+SHORT_PLAN = Plan(repeats=3, warm_up=1, seconds=30)
+SHORT_SWEEP = ((256, 256), (512, 512), (1024, 1024))
+
+Say = Callable[[str], None]
+
+
+@dataclass
+class Report:
+    """What there is to look at, made from a finished evaluation.
+
+    Attributes:
+        evaluation, document: the evaluation and its result.
+        benches: results of `glic bench`.
+        overlays, map_of: maps of the first picture that was evaluated.
+        pairs: the first `pictures` pictures before and after.
+    """
+
+    evaluation: Evaluation
+    document: dict[str, Any]
+    benches: Sequence[Mapping[str, Any]] = ()
+    overlays: list[maps.Overlay] = field(default_factory=list)
+    map_of: str = ""
+    pairs: list[page.Pair] = field(default_factory=list)
+
+    def look(self, pictures: int, say: Say) -> None:
+        """Decode pictures for the page, and draw the maps of the first; the numbers of these join the document."""
+        settings = self.evaluation.settings
+        rows = self.document["engines"][0]["rows"]
+        bundle = Bundle.open(settings.engines[0])
+        with self.evaluation.open_codec(settings.engines[0]) as codec:
+            for number, row in enumerate(rows[: max(1, pictures)]):
+                image = row["image"]
+                picture = load_image(image, background=settings.background, limits=settings.limits)
+                coded = self.evaluation.coded.get(image) or codec.encode(picture)
+                if number == 0:
+                    say(f"maps of {image}")
+                    self.overlays = maps.draw(codec, bundle, picture, coded, settings.threads)
+                    self.map_of = image
+                if number < pictures:
+                    self.pairs.append(page.Pair(row, picture, codec.decode(coded)))
+        self.document["maps"] = [overlay.numbers(self.map_of) for overlay in self.overlays]
+
+    def titles(self) -> list[str]:
+        """What to call each benchmark: its engine's directory."""
+        return [Path(bench["engine"]["path"]).name for bench in self.benches]
+
+    def plots(self) -> dict[str, bytes]:
+        """SVG files by title."""
+        drawn: dict[str, bytes] = {}
+        ours, others = curves_of(self.document)
+        if ours.points:
+            drawn["Rate and distortion"] = figures.as_svg(figures.rate_distortion(ours, others))
+            drawn["What the bits are for"] = figures.as_svg(figures.spent_bits(self.document["engines"]))
+        if self.benches:
+            drawn["Time, stage by stage"] = figures.as_svg(figures.latency(self.benches, self.titles()))
+        for bench, title in zip(self.benches, self.titles(), strict=True):
+            if bench["sweep"] and bench["sweep"]["points"]:
+                drawn[f"Growth with size: {title}"] = figures.as_svg(figures.growth(bench["sweep"]))
+        return drawn
+
+    def write_page(self, path: str) -> None:
+        contents = page.Contents(
+            self.document, self.benches, self.titles(), self.plots(), self.overlays, self.map_of, self.pairs
+        )
+        atomic_write(path, page.render(contents).encode())
+
+    def write_figures(self, folder: Path) -> None:
+        """The plots as SVG and the tables as Markdown."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for title, svg in self.plots().items():
+            name = "".join(letter if letter.isalnum() else "_" for letter in title.lower())
+            atomic_write(folder / f"{name}.svg", svg)
+        atomic_write(folder / "tables.md", markdown.render(self.document, self.benches, self.titles()).encode())
+
+    def write_maps(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        for overlay in self.overlays:
+            atomic_write(folder / f"{overlay.name}.png", overlay.png)
+
+
+def short_bench(evaluation: Evaluation, say: Say) -> dict[str, Any]:
+    """A benchmark of the first engine on the first picture, in the time that a report may take."""
+    settings = evaluation.settings
+    readable = [image for image in settings.images if image in evaluation.coded]
+    return run_bench(
+        BenchSettings(
+            engine=settings.engines[0],
+            backends=(settings.backend,),
+            precision=settings.precision,
+            threads=settings.threads,
+            pictures=readable[:1],
+            plan=SHORT_PLAN,
+            batch=0,
+            cold=0,
+            sweep=SHORT_SWEEP,
+        ),
+        say,
+    )
