@@ -1,0 +1,1 @@
+// A library that is only its name and what it needs.
