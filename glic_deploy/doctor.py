@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import importlib
-import os
 import platform
 import shutil
 import subprocess
@@ -17,7 +16,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from . import __version__
+from . import __version__, machine
 from .errors import GlicError
 from .native import load
 
@@ -43,21 +42,6 @@ _BACKENDS = (
     ("tensorrt", "tensorrt", ("tensorrt", "tensorrt-cu13", "tensorrt-cu12"), "NVIDIA GPUs"),
     ("tensorrt", "tensorrt_rtx", ("tensorrt-rtx",), "NVIDIA RTX GPUs"),
 )
-
-# What the kernels choose between, fastest last; without any of them the portable code runs.
-_CPU_FEATURES = (
-    "avx2",
-    "fma",
-    "f16c",
-    "avx512f",
-    "avx_vnni",
-    "avx512_vnni",
-    "avx512_bf16",
-    "amx_int8",
-    "asimd",
-    "i8mm",
-)
-
 
 _EXPORT = "export the bundle again: python -m export.to_onnx --checkpoint C.pth --output DIR"
 
@@ -122,6 +106,7 @@ def round_trip(
 ) -> list[Finding]:
     """Open `engine`, encode a small made-up picture and decode it. Raises nothing that a bad engine causes."""
     from . import Codec
+    from .evaluation.quality import psnr
 
     try:
         with Codec(engine, backend=backend, threads=threads) as codec:
@@ -134,7 +119,7 @@ def round_trip(
             decoded = codec.decode(data)
             done = time.perf_counter()
     except (GlicError, OSError, MemoryError) as error:
-        remedy = "if the message does not say what to do, {_EXPORT}"
+        remedy = f"if the message does not say what to do, {_EXPORT}"
         return [Finding("engine", str(engine), "broken", f"{type(error).__name__}: {error}", remedy, required=True)]
     height, width = image.shape[:2]
     opened = Finding("engine", str(engine), "ok", backend_says, required=True)
@@ -142,8 +127,9 @@ def round_trip(
     if decoded.shape != image.shape:
         detail = f"decoded {decoded.shape}, expected {image.shape}"
         return [opened, exactness, Finding("engine", "round trip", "broken", detail, _EXPORT, required=True)]
+    quality = psnr(image, decoded)
     detail = (
-        f"{width} x {height} in {len(data):,} bytes, {_psnr(image, decoded):.2f} dB, "
+        f"{width} x {height} in {len(data):,} bytes, {'equal' if quality is None else f'{quality:.2f} dB'}, "
         f"encoded in {encoded - start:.2f} s, decoded in {done - encoded:.2f} s"
     )
     return [opened, exactness, Finding("engine", "round trip", "ok", detail, required=True)]
@@ -159,39 +145,17 @@ def _test_picture() -> NDArray[np.uint8]:
     return levels.clip(0, 255).astype(np.uint8)
 
 
-def _psnr(image: NDArray[np.uint8], decoded: NDArray[np.uint8]) -> float:
-    """Peak signal-to-noise ratio in dB over all channels."""
-    import numpy as np
-
-    error = float(np.mean(np.square(image.astype(np.float64) - decoded)))
-    return float(10 * np.log10(255**2 / error)) if error else float("inf")
-
-
 def _system() -> Iterator[Finding]:
     yield Finding("system", "glic-deploy", "ok", f"{__version__}, {Path(__file__).parent}")
     yield Finding("system", "Python", "ok", f"{platform.python_version()}, {sys.executable}")
     yield Finding("system", "platform", "ok", platform.platform())
-    model, flags = _cpu()
-    features = [feature for feature in _CPU_FEATURES if feature in flags]
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    yield Finding(
-        "system", "CPU", "ok", f"{model}, {cores} cores, {' '.join(features) or 'no known vector instructions'}"
-    )
-    if hasattr(os, "sysconf"):
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    cpu = machine.cpu()
+    features = " ".join(cpu["instructions"]) or "no known vector instructions"
+    yield Finding("system", "CPU", "ok", f"{cpu['model']}, {cpu['cores']} cores, {features}")
+    memory = machine.memory_bytes()
+    if memory is not None:
         yield Finding("system", "memory", "ok", f"{memory / 2**30:.1f} GiB")
     yield _gpu()
-
-
-def _cpu() -> tuple[str, set[str]]:
-    """The processor's name and its feature flags, as Linux names them."""
-    fields: dict[str, str] = {}
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            key, _, value = line.partition(":")
-            fields.setdefault(key.strip(), value.strip())
-    flags = fields.get("flags", fields.get("Features", ""))
-    return fields.get("model name") or platform.processor() or platform.machine(), set(flags.split())
 
 
 def _gpu() -> Finding:

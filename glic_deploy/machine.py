@@ -33,7 +33,7 @@ _GPU_FIELDS = (
 def describe() -> dict[str, Any]:
     """Everything about this machine that a timing may depend on, for JSON. Raises nothing."""
     return {
-        "cpu": _cpu(),
+        "cpu": cpu(),
         "memory_bytes": memory_bytes(),
         "load_1min": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
         "gpus": _gpus(),
@@ -60,12 +60,12 @@ def memory_bytes() -> int | None:
 
 def summary(machine: Mapping[str, Any]) -> str:
     """`describe()` in a few lines."""
-    cpu = machine["cpu"]
-    clocks = f", {cpu['clock_mhz']:.0f} MHz as found" if cpu["clock_mhz"] else ""
+    processor = machine["cpu"]
+    clocks = f", {processor['clock_mhz']:.0f} MHz as found" if processor["clock_mhz"] else ""
     memory = f"{machine['memory_bytes'] / 2**30:.1f} GiB" if machine["memory_bytes"] else "unknown memory"
     lines = [
-        f"{cpu['model']}, {cpu['cores']} cores{clocks}, {memory}; load {machine['load_1min'] or 0:.1f}",
-        f"instructions {' '.join(cpu['instructions']) or 'unknown'}; "
+        f"{processor['model']}, {processor['cores']} cores{clocks}, {memory}; load {machine['load_1min'] or 0:.1f}",
+        f"instructions {' '.join(processor['instructions']) or 'unknown'}; "
         + ", ".join(f"{name} runs {isa}" for name, isa in machine["kernels"].items()),
         *(f"GPU {', '.join(f'{name} {value}' for name, value in gpu.items())}" for gpu in machine["gpus"]),
         f"{machine['system']}, Python {machine['python']}, "
@@ -78,7 +78,8 @@ def summary(machine: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _cpu() -> dict[str, Any]:
+def cpu() -> dict[str, Any]:
+    """Model, cores that may be used, vector instructions, clock in MHz and frequency governor as found."""
     fields: dict[str, str] = {}
     clocks: list[float] = []
     for line in _read("/proc/cpuinfo").splitlines():
