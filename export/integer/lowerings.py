@@ -7,6 +7,7 @@ by a power of two, Round (halves to even), Floor, Min and Max. The lowerings dif
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -34,6 +35,16 @@ _SQUARE_BITS = 12  # squares are summed as quotients and remainders by 2^12
 
 def _scale(shift: Ints | int) -> np.ndarray:
     return np.ldexp(np.float32(1), -np.asarray(shift, dtype=np.int32))
+
+
+def _halves(linear: Linear) -> tuple[Linear, Linear]:
+    """A layer as two with half the outputs each."""
+    middle = linear.bias.size // 2
+    first, second = (
+        replace(linear, weight=linear.weight[:, part], bias=linear.bias[part], shift=linear.shift[part])
+        for part in (slice(middle), slice(middle, None))
+    )
+    return first, second
 
 
 class FloatHeld:
@@ -94,10 +105,9 @@ class FloatHeld:
 
     def gated_ffn(self, stream: str, ffn: GatedFFN) -> str:
         g = self.g
-        halves = self.linear(self.unit_norm(stream, ffn.norm), ffn.project_in)
-        a, b = g.op("Split", halves, outputs=2, axis=-1, num_outputs=2)
-        index = g.op("Cast", g.op("Add", a, self._float(2048)), to=6)
-        gelu = g.op("Gather", self._float(ffn.gelu), index)
+        unit = self.unit_norm(stream, ffn.norm)
+        a, b = (self.linear(unit, half) for half in _halves(ffn.project_in))
+        gelu = self._look_up(ffn.gelu, g.op("Add", a, self._float(2048)))
         gated = self.narrow(g.op("Mul", gelu, b), ffn.gate)
         return self._clip(g.op("Add", stream, self.linear(gated, ffn.project_out)), WIDE)
 
@@ -105,18 +115,18 @@ class FloatHeld:
         g = self.g
         channels = norm.fraction.size
         x = self._clip(self._round_shift(stream, norm.input_shift), NORM_INPUT)
-        total = self._sum(x)
-        deviation = g.op("Sub", g.op("Mul", x, self._float(channels)), total)
-        deviation = self._clip(self._round_shift(deviation, (channels - 1).bit_length()), NORM_DEVIATION)
+        narrowing = _scale((channels - 1).bit_length())
+        total = g.op("Mul", self._sum(x), self._float(narrowing))
+        deviation = g.op("Sub", g.op("Mul", x, self._float(channels * narrowing)), total)
+        deviation = self._clip(g.op("Round", deviation), NORM_DEVIATION)
         squares = g.op("Mul", deviation, deviation)
         high = g.op("Floor", g.op("Mul", squares, self._float(_scale(_SQUARE_BITS))))
         low = g.op("Sub", squares, g.op("Mul", high, self._float(2**_SQUARE_BITS)))
-        reciprocal, scale = self._reciprocal(self._sum(high), self._sum(low))
-        unit = g.op("Mul", g.op("Mul", deviation, reciprocal), scale)
+        unit = g.op("Mul", deviation, self._reciprocal(self._sum(high), self._sum(low)))
         return self._clip(g.op("Round", g.op("Mul", unit, self._float(_scale(-norm.fraction)))), norm.limit)
 
-    def _reciprocal(self, high: str, low: str) -> tuple[str, str]:
-        """Of the sum of squares 2^12 · high + low, one a position: the table's entry and 2^-(RSQRT_BITS + exponent)."""
+    def _reciprocal(self, high: str, low: str) -> str:
+        """Of the sum of squares 2^12 · high + low, one a position: the table's entry · 2^-(RSQRT_BITS + exponent)."""
         g = self.g
         carry = g.op("Floor", g.op("Mul", low, self._float(_scale(_SQUARE_BITS))))
         high = g.op("Add", high, carry)
@@ -129,15 +139,13 @@ class FloatHeld:
         powers = 4.0 ** np.arange(1, 12)
         above = g.op("Cast", g.op("GreaterOrEqual", value, self._float(powers)), to=1)
         # mantissa = floor(2^10 · value / 4^exponent): the factor by its exponent, picked without a power function.
-        exponent = g.op("Cast", self._sum(above), to=6)
-        factor = g.op("Gather", self._float(1024 / 4.0 ** np.arange(12)), exponent)
+        exponent = self._sum(above)
+        factor = self._look_up(1024 / 4.0 ** np.arange(12), exponent)
         mantissa = g.op("Floor", g.op("Mul", value, factor))
-        entry = g.op("Cast", g.op("Sub", mantissa, self._float(1024)), to=6)
-        reciprocal = g.op("Gather", self._float(self.rsqrt), entry)
-        scales = _scale(RSQRT_BITS + np.arange(12))
-        scale = g.op("Gather", self._float(scales), exponent)
+        reciprocal = self._look_up(self.rsqrt, g.op("Sub", mantissa, self._float(1024)))
+        scale = self._look_up(_scale(RSQRT_BITS + np.arange(12)), exponent)
         halved = g.op("Mul", scale, self._float(_scale(_SQUARE_BITS // 2)))
-        return reciprocal, g.op("Where", small, scale, halved)
+        return g.op("Mul", reciprocal, g.op("Where", small, scale, halved))
 
     def add_identity(self, x: str, identity: str, shift: int) -> str:
         identity = self._round_shift(identity, shift)
@@ -192,9 +200,9 @@ class FloatHeld:
         cells = np.arange((int(thresholds[-1]) >> bits) + 2)
         first = np.searchsorted(thresholds, cells << bits, side="left")
         cell = g.op("Floor", g.op("Mul", scales, self._float(_scale(bits))))
-        cell = g.op("Cast", g.op("Clip", cell, self._float(0), self._float(len(cells) - 1)), to=6)
-        index = g.op("Gather", self._float(first), cell)
-        next_threshold = g.op("Gather", self._float(np.append(thresholds, WIDE)[first]), cell)
+        cell = g.op("Clip", cell, self._float(0), self._float(len(cells) - 1))
+        index = self._look_up(first, cell)
+        next_threshold = self._look_up(np.append(thresholds, WIDE)[first], cell)
         passed = g.op("Cast", g.op("Greater", scales, next_threshold), to=1)
         largest = 2 ** (11 + FRACTION_BITS)
         return g.op("Add", index, passed), self._clip(g.op("Mul", means, self._float(2**mean_shift)), largest)
@@ -212,6 +220,12 @@ class FloatHeld:
 
     def _clip(self, x: str, limit: int) -> str:
         return self.g.op("Clip", x, self._float(-limit), self._float(limit))
+
+    def _look_up(self, table: np.ndarray, index: str) -> str:
+        """table[index] of a map of indices. In onnxruntime, Gather takes five times as long as GatherElements."""
+        g = self.g
+        entries = g.op("Reshape", g.op("Cast", index, to=6), self._shape(-1))
+        return g.op("Reshape", g.op("GatherElements", self._float(table), entries), g.op("Shape", index))
 
     def _round_shift(self, x: str, shift: Ints | int) -> str:
         if not np.any(shift):
