@@ -41,6 +41,7 @@ Floats = npt.NDArray[np.float64]
 
 _MAX_WEIGHT_FRACTION = 24
 _MAX_BIAS = 2**22
+_MAX_SHIFT = 18  # finer sums say nothing about what they are rounded to, and the remainders of parts would pass 2^24
 _SPATIAL_TAPS = tuple(5 * r + s for r in range(5) for s in range(5) if (r + s) % 2)
 
 
@@ -133,7 +134,8 @@ class _Quantiser:
         """weight (K, N) and bias (N,) in real units, to the wanted output fraction bits (N,), or fewer."""
         weight = weight * 2.0 ** -input_fraction[:, None]
         sums = self._weight_fraction(weight, bias)
-        fraction = np.minimum(fraction, sums)
+        fraction = np.minimum(fraction, self._available_fraction(weight, bias))
+        sums = np.minimum(sums, fraction + _MAX_SHIFT)
         return Linear(
             weight=np.rint(weight * 2.0**sums).astype(np.int64),
             bias=np.rint(bias * 2.0**sums).astype(np.int64),
@@ -142,17 +144,19 @@ class _Quantiser:
             input_limit=input_limit,
         ), fraction
 
-    def _common_fraction(self, weight: Floats, bias: Floats, input_fraction: Ints, wanted: int) -> int:
-        """The most fraction bits, up to the wanted ones, that every output channel's sums can be rounded to.
+    def _available_fraction(self, weight: Floats, bias: Floats) -> Ints:
+        """The most fraction bits that each output channel's sums can be rounded to.
 
         Where sums pass 2^24 they are added in parts, each with its own quotient and remainder: the shift has to bring
         the quotients' sum below 2^24.
         """
-        weight = weight * 2.0 ** -input_fraction[:, None]
         sums = self._weight_fraction(weight, bias)
         largest = _limit(self.precision.latents) * np.abs(np.rint(weight * 2.0**sums)).sum(axis=0) + _MAX_BIAS
-        guard = np.maximum(0, np.ceil(np.log2(largest)).astype(np.int64) - 23)
-        return int(min(wanted, (sums - guard).min()))
+        return sums - np.maximum(0, np.ceil(np.log2(largest)).astype(np.int64) - 23)
+
+    def _common_fraction(self, weight: Floats, bias: Floats, input_fraction: Ints, wanted: int) -> int:
+        """The most fraction bits, up to the wanted ones, that every output channel can have."""
+        return int(min(wanted, self._available_fraction(weight * 2.0 ** -input_fraction[:, None], bias).min()))
 
     def _ffn(self, scope: Scope, name: str, stream: int) -> tuple[GatedFFN, int]:
         """The block's feed-forward network; `stream`: the most fraction bits its stream can have. And those it has."""
