@@ -16,12 +16,15 @@ struct AggregateProblem {
     const void* q;
     const void* kv;
     const int32_t* graph;
-    const float* bias;   // heads × 256 × 64: a candidate's 64 queries are neighbours
+    const float* bias;   // heads × 2 × 256 × 32: of candidates in order, for the first and last 32 queries
     const float* scale;  // heads
     const uint8_t*
         negligible;  // heads: whether a non-edge's weight is exactly zero in a row that has an edge
     void* out;
 };
+
+// Queries whose bias lies together; a whole number of tiles.
+constexpr int kBiasQueries = 32;
 
 // Room for blocks of candidates that run over the last one.
 constexpr int kPadding = 8;
@@ -34,8 +37,9 @@ inline int64_t aggregate_head_stride(int64_t width) { return kCandidates * width
 // which has at most 32 queries.
 inline size_t aggregate_scratch_bytes(int64_t channels, int64_t heads) {
     const int64_t width = channels / heads;
-    const int64_t tile = 32 * (2 * width + kCandidates + kPadding);
-    return sizeof(float) * static_cast<size_t>(2 * heads * aggregate_head_stride(width) + tile);
+    const int64_t floats =
+        2 * heads * aggregate_head_stride(width) + kQueries * channels + 32 * (kCandidates + kPadding);
+    return sizeof(float) * static_cast<size_t>(floats);
 }
 
 namespace portable {

@@ -38,10 +38,10 @@ static bool find_connected(const uint64_t edges[kCandidates], int tile, Candidat
 
 // One head of one tile.
 struct Attention {
-    const float* keys;     // 256 × width, unit length
-    const float* values;   // 256 × width
-    const float* queries;  // width × kTile, unit length
-    const float* bias;     // 256 × 64, from the tile's first query
+    const float* keys;    // 256 × width, unit length
+    const float* values;  // 256 × width
+    float* columns;       // width × kTile: queries of unit length, replaced by their results
+    const float* bias;    // 256 × 32, from the tile's first query
     const uint64_t* edges;
     int first_query;
     int64_t width;
@@ -61,7 +61,7 @@ static inline void similarities(const Attention& head, const uint8_t* candidates
     }
 #pragma GCC unroll 24
     for (int64_t d = 0; d < width; ++d) {
-        const Vec query0 = load(head.queries + d * kTile), query1 = load(head.queries + d * kTile + kWidth);
+        const Vec query0 = load(head.columns + d * kTile), query1 = load(head.columns + d * kTile + kWidth);
 #pragma GCC unroll 8
         for (int r = 0; r < kBlock; ++r) {
             const Vec key = set(keys[r][d]);
@@ -92,7 +92,7 @@ static void fill_logits(const Attention& head, const Candidates& candidates, flo
         for (int r = 0; r < kBlock; ++r) {
             const int m = candidates.index[i + r];
             const uint64_t bits = head.edges[m] >> head.first_query;
-            const float* bias = head.bias + m * kQueries;
+            const float* bias = head.bias + m * kBiasQueries;
             float* out = logits + (i + r) * kTile;
             const Vec logit0 = logit_of<kComplete>(first[r], static_cast<uint32_t>(bits), scale, load(bias));
             const Vec logit1 = logit_of<kComplete>(second[r], static_cast<uint32_t>(bits >> kWidth), scale,
@@ -142,9 +142,8 @@ static void weighted_sum(const float* weights, const Candidates& candidates, con
     }
 }
 
-// columns[d·kTile + query]: the attention of one head of one tile.
 template <int kHeadWidth, bool kComplete>
-static void attend(const Attention& head, const Candidates& candidates, float* logits, float* columns) {
+static void attend(const Attention& head, const Candidates& candidates, float* logits) {
     const int64_t width = kHeadWidth ? kHeadWidth : head.width;
     Vec highest[2], total[2];
     fill_logits<kHeadWidth, kComplete>(head, candidates, logits, highest);
@@ -154,26 +153,25 @@ static void attend(const Attention& head, const Candidates& candidates, float* l
     constexpr int kMost = kAccumulators / 2;
     int64_t d = 0;
     for (; width - d >= kMost; d += kMost) {
-        weighted_sum<kMost>(logits, candidates, head.values + d, width, factor, columns + d * kTile);
+        weighted_sum<kMost>(logits, candidates, head.values + d, width, factor, head.columns + d * kTile);
     }
     for (; width - d >= 4; d += 4) {
-        weighted_sum<4>(logits, candidates, head.values + d, width, factor, columns + d * kTile);
+        weighted_sum<4>(logits, candidates, head.values + d, width, factor, head.columns + d * kTile);
     }
     for (; width - d >= 1; ++d) {
-        weighted_sum<1>(logits, candidates, head.values + d, width, factor, columns + d * kTile);
+        weighted_sum<1>(logits, candidates, head.values + d, width, factor, head.columns + d * kTile);
     }
 }
 
 template <bool kComplete>
-static void attend_by_width(const Attention& head, const Candidates& candidates, float* logits,
-                            float* columns) {
+static void attend_by_width(const Attention& head, const Candidates& candidates, float* logits) {
     switch (head.width) {
         case 24:  // the released models
-            return attend<24, kComplete>(head, candidates, logits, columns);
+            return attend<24, kComplete>(head, candidates, logits);
         case 8:
-            return attend<8, kComplete>(head, candidates, logits, columns);
+            return attend<8, kComplete>(head, candidates, logits);
         default:
-            return attend<0, kComplete>(head, candidates, logits, columns);
+            return attend<0, kComplete>(head, candidates, logits);
     }
 }
 
@@ -209,9 +207,8 @@ static void aggregate_task_of(const AggregateProblem& problem, size_t index, flo
     const int64_t head_stride = aggregate_head_stride(width);
     float* keys = scratch;
     float* values = keys + problem.heads * head_stride;
-    float* queries = values + problem.heads * head_stride;
-    float* results = queries + width * kTile;
-    float* logits = results + width * kTile;
+    float* columns = values + problem.heads * head_stride;  // tiles × channels × kTile: queries, then results
+    float* logits = columns + kQueries * channels;
 
     Neighbourhood nodes;
     find_neighbourhood(problem.grid, index, &nodes);
@@ -229,34 +226,41 @@ static void aggregate_task_of(const AggregateProblem& problem, size_t index, flo
         for (int tile = 0; tile < kTiles; ++tile)
             each_has_edge[tile] = find_connected(edges, tile, &connected[tile]);
 
+        // Every row of memory is touched once, all heads together: in global sampling the rows are so many
+        // multiples of a page apart that they push each other out of the cache.
+        const T* rows[kQueries];
+        T* out[kQueries];
+        for (int n = 0; n < kQueries; ++n) {
+            rows[n] = static_cast<const T*>(problem.q) + nodes.query[part][n] * channels;
+            out[n] = static_cast<T*>(problem.out) + nodes.query[part][n] * channels;
+        }
+        for (int tile = 0; tile < kTiles; ++tile) {
+            load_columns(rows + tile * kTile, channels, columns + tile * kTile * channels);
+        }
+
         for (int64_t head = 0; head < problem.heads; ++head) {
             for (int tile = 0; tile < kTiles; ++tile) {
                 const int first_query = tile * kTile;
-                const int64_t* query = nodes.query[part] + first_query;
-                const T* rows[kTile];
-                T* out[kTile];
-                for (int lane = 0; lane < kTile; ++lane) {
-                    rows[lane] = static_cast<const T*>(problem.q) + query[lane] * channels + head * width;
-                    out[lane] = static_cast<T*>(problem.out) + query[lane] * channels + head * width;
-                }
-                load_columns(rows, width, queries);
-                normalise_columns(queries, width);
-
+                const int64_t bias_rows =
+                    (head * kQueries + first_query / kBiasQueries * kBiasQueries) * kCandidates;
                 const Attention attention{keys + head * head_stride,
                                           values + head * head_stride,
-                                          queries,
-                                          problem.bias + head * kCandidates * kQueries + first_query,
+                                          columns + (tile * channels + head * width) * kTile,
+                                          problem.bias + bias_rows + first_query % kBiasQueries,
                                           edges,
                                           first_query,
                                           width,
                                           problem.scale[head]};
+                normalise_columns(attention.columns, width);
                 if (problem.negligible[head] && each_has_edge[tile]) {
-                    attend_by_width<false>(attention, connected[tile], logits, results);
+                    attend_by_width<false>(attention, connected[tile], logits);
                 } else {
-                    attend_by_width<true>(attention, all, logits, results);
+                    attend_by_width<true>(attention, all, logits);
                 }
-                store_columns(results, width, out);
             }
+        }
+        for (int tile = 0; tile < kTiles; ++tile) {
+            store_columns(columns + tile * kTile * channels, channels, out + tile * kTile);
         }
     }
 }

@@ -16,7 +16,7 @@ namespace {
 struct Preparation {
     const float* bias;  // heads × 64 × 256
     const float* scale;
-    float* by_candidate;  // heads × 256 × 64
+    float* by_candidate;  // as AggregateProblem::bias
     uint8_t* negligible;
 };
 
@@ -30,9 +30,10 @@ void prepare_head(const void* argument, size_t head, void*) {
     float low = bias[0], high = bias[0];
     bool finite = true;
     for (int n = 0; n < kQueries; ++n) {
+        float* column = by_candidate + n / kBiasQueries * (kCandidates * kBiasQueries) + n % kBiasQueries;
         for (int m = 0; m < kCandidates; ++m) {
             const float value = bias[n * kCandidates + m];
-            by_candidate[m * kQueries + n] = value;
+            column[m * kBiasQueries] = value;
             low = std::min(low, value);
             high = std::max(high, value);
             finite &= std::isfinite(value);
