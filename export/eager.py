@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
@@ -41,12 +42,12 @@ class EagerBackend(Backend):
     def run(self, graph: str, inputs: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
         if graph not in self._modules:
             self._modules[graph] = self._specs[graph].build().eval()
-        # Copies, which PyTorch aligns: where an array begins decides how its products are summed, and an encoder and a
-        # decoder in floating point must not differ by an ulp.
-        tensors = [torch.tensor(inputs[port.name]) for port in self._specs[graph].inputs]
+        # Strides and alignment decide how products are summed, and in floating point a decoder must not differ from its
+        # encoder by an ulp: so everything comes in and goes out as a fresh, contiguous copy.
+        tensors = [torch.tensor(np.ascontiguousarray(inputs[port.name])) for port in self._specs[graph].inputs]
         with torch.inference_mode():
             outputs = self._modules[graph](*tensors)
-        return [output.numpy() for output in (outputs if isinstance(outputs, tuple) else (outputs,))]
+        return [output.contiguous().numpy() for output in (outputs if isinstance(outputs, tuple) else (outputs,))]
 
     def describe(self) -> dict[str, Any]:
         return {"name": self.name, "version": torch.__version__, "threads": torch.get_num_threads()}
