@@ -157,6 +157,15 @@ def native_equals_oracle() -> None:
 
 
 class TestBounds:
+    @given(st.integers(-2047, 2047))
+    def test_byte_products_cannot_saturate(self, activation: int) -> None:
+        """AVX2 without VNNI adds two products of a byte with a signed byte in saturating int16."""
+        high, low = activation // 128, activation % 128
+        assert 128 * high + low == activation
+        for byte in (high + 64, low):
+            assert 0 <= byte
+            assert 2 * byte * 127 < 2**15
+
     def test_random_networks_need_parts_somewhere(self) -> None:
         assert max(proof.parts for proof in prove(RandomNetworks(0).network())) > 1
 
