@@ -163,7 +163,7 @@ class TestBounds:
         high, low = activation // 128, activation % 128
         assert 128 * high + low == activation
         for byte in (high + 64, low):
-            assert 0 <= byte
+            assert byte >= 0
             assert 2 * byte * 127 < 2**15
 
     def test_random_networks_need_parts_somewhere(self) -> None:
