@@ -60,6 +60,15 @@ class FloatHeld:
         """x (h, w, K) · weight (K, N) / 2^shift, unrounded; no sum of magnitudes reaches 2^24."""
         return self.g.op("MatMul", x, self._scaled_weight(weight, shift))
 
+    def biased_product(self, x: str, weight: Ints, shift: Ints, bias: str) -> str:
+        """The same with a bias, which counts towards the 2^24: one op, where a runtime would not fuse two."""
+        g = self.g
+        inputs, outputs = weight.shape
+        rows = g.op("Reshape", x, self._shape(-1, inputs))
+        sums = g.op("Gemm", rows, self._scaled_weight(weight, shift), bias)
+        sides = g.op("Slice", g.op("Shape", x), self._shape(0), self._shape(2))
+        return g.op("Reshape", sums, g.op("Concat", sides, self._shape(outputs), axis=0))
+
     def _scaled_weight(self, weight: Ints, shift: Ints) -> str:
         """Stored as float16, which holds weights of 8 bits; scaled once, when the runtime folds constants."""
         held = self.g.op("Cast", self.g.constant(weight, np.float16), to=1)
@@ -78,8 +87,9 @@ class FloatHeld:
         parts = float_parts(linear)
         bias = np.ldexp(linear.bias.astype(np.float64), -linear.shift)
         if len(parts) == 1:
-            sums = self.product(x, linear.weight, linear.shift)
-            return g.op("Round", g.op("Add", sums, self._float(bias)) if linear.bias.any() else sums)
+            if not linear.bias.any():
+                return g.op("Round", self.product(x, linear.weight, linear.shift))
+            return g.op("Round", self.biased_product(x, linear.weight, linear.shift, self._float(bias)))
         # Even quotients of all parts, then the remainders: rounding their sum rounds the whole, ties included.
         quotients, remainders = self._float(2 * np.floor(bias / 2)), self._float(bias - 2 * np.floor(bias / 2))
         for start, stop in parts:
@@ -277,6 +287,9 @@ class IntegerProducts(FloatHeld):
         lower = g.op("MatMulInteger", g.op("Cast", low, to=2), held, zero)
         sums = g.op("Add", g.op("Mul", upper, g.constant(128, np.int32)), lower)
         return g.op("Mul", g.op("Cast", sums, to=1), self._float(_scale(shift)))
+
+    def biased_product(self, x: str, weight: Ints, shift: Ints, bias: str) -> str:
+        return self.g.op("Add", self.product(x, weight, shift), bias)
 
 
 class NativeKernels(FloatHeld):
