@@ -271,7 +271,8 @@ def test_dynamic_knn_reproduces_the_authors_graphs(implementation: Implementatio
 
 @given(
     seed=st.integers(0, 2**32 - 1),
-    size=st.tuples(st.integers(1, 2), st.integers(1, 3), st.integers(1, 3), st.integers(1, 40)),
+    # Of one channel, all similarities are ±1 and rounding alone decides.
+    size=st.tuples(st.integers(1, 2), st.integers(1, 3), st.integers(1, 3), st.integers(2, 40)),
     sampling=st.sampled_from([LOCAL, GLOBAL]),
     dtype=st.sampled_from([np.float32, np.float16]),
     isa=st.sampled_from(ISAS),
