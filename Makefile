@@ -4,7 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 EXTRAS := cpu,export,dev,bench
 
-.PHONY: demo test test-all lint bench-coder fuzz-coder bench-cpu exactness report clean
+.PHONY: demo test test-all lint gpu-libraries tensorrt-check gpu-check
+.PHONY: bench-coder fuzz-coder bench-cpu exactness report clean
 
 $(VENV)/.installed: pyproject.toml CMakeLists.txt $(shell find plugins_cpp -name '*.cpp' -o -name '*.h' -o -name CMakeLists.txt)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -21,8 +22,30 @@ lint: $(VENV)/.installed
 	$(BIN)/mypy
 	find plugins_cpp -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh' | xargs $(BIN)/clang-format --dry-run --Werror
 
+# Where the GPU's libraries cannot be built, the tests that need them say so and are skipped.
 test: lint
+	-$(MAKE) gpu-libraries
 	$(BIN)/python -m pytest
+
+# The CUDA kernels and TensorRT's plugins; needs no GPU. nvcc and TensorRT's headers come from the registry where there
+# are none. CUDA_ARCHITECTURES=89-real builds for one GPU alone, five times as fast.
+CUDA_WHEELS := nvidia-cuda-nvcc nvidia-cuda-crt nvidia-nvvm nvidia-cuda-runtime nvidia-cuda-cccl
+CUDA_ARCHITECTURES ?=
+gpu-libraries: $(VENV)/.installed
+	$(BIN)/pip install -q tensorrt-rtx cuda-bindings
+	$(BIN)/pip install -q --no-deps kernel-lens
+	command -v nvcc > /dev/null || $(BIN)/pip install -q $(CUDA_WHEELS)
+	cmake -S . -B build/gpu -DGLIC_TENSORRT=ON -DPython_EXECUTABLE=$(abspath $(BIN)/python) \
+		$(if $(CUDA_ARCHITECTURES),-DCMAKE_CUDA_ARCHITECTURES="$(CUDA_ARCHITECTURES)") > /dev/null
+	cmake --build build/gpu --target glic_tensorrt glic_rtx_alias glic_cuda
+
+# All of the GPU path that needs no GPU; a JSON object last.
+tensorrt-check: gpu-libraries
+	$(BIN)/python -m benchmarks.tensorrt_check
+
+# On a machine with an NVIDIA GPU: kernels against the oracle, memory and race checks, times beside PyTorch's.
+gpu-check: gpu-libraries
+	$(BIN)/python -m benchmarks.gpu_check
 
 test-all: lint
 	$(BIN)/python -m pytest -m "slow or not slow"

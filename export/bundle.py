@@ -22,6 +22,7 @@ from onnx import GraphProto, ModelProto, TensorProto, numpy_helper
 import glic_deploy
 from glic_deploy.bundle import FORMAT, MANIFEST, sha256
 from glic_deploy.errors import GlicError
+from glic_deploy.files import atomic_writer
 
 from .graphs import Port
 
@@ -47,6 +48,7 @@ class BundleWriter:
 
     directory: Path
     graphs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    weights: str = WEIGHTS
     _offsets: dict[bytes, tuple[int, int]] = field(default_factory=dict)
 
     def add_graph(
@@ -56,7 +58,7 @@ class BundleWriter:
         path = f"graphs/{name}.{variant}.onnx"
         (self.directory / "graphs").mkdir(exist_ok=True)
         model = ModelProto.FromString(model.SerializeToString())
-        with open(self.directory / WEIGHTS, "ab") as stream:
+        with open(self.directory / self.weights, "ab") as stream:
             for tensor in _initializers(model.graph):
                 self._externalize(tensor, stream)
         (self.directory / path).write_bytes(model.SerializeToString(deterministic=True))
@@ -79,7 +81,7 @@ class BundleWriter:
         for name in ("raw_data", "float_data", "int32_data", "int64_data"):
             tensor.ClearField(name)
         tensor.data_location = TensorProto.EXTERNAL
-        for key_name, value in (("location", Path(WEIGHTS).name), ("offset", offset), ("length", length)):
+        for key_name, value in (("location", Path(self.weights).name), ("offset", offset), ("length", length)):
             entry = tensor.external_data.add()
             entry.key, entry.value = key_name, str(value)
 
@@ -89,7 +91,7 @@ class BundleWriter:
 
     def finish(self, **entries: Any) -> None:
         """Write the manifest: `entries`, the graphs, and size and SHA-256 of every file."""
-        files = sorted(path for path in self.directory.rglob("*") if path.is_file())
+        files = sorted(path for path in self.directory.rglob("*") if path.is_file() and path.name != MANIFEST)
         manifest = {
             "format": FORMAT,
             "generator": f"glic-deploy {glic_deploy.__version__}",
@@ -97,7 +99,8 @@ class BundleWriter:
             "graphs": self.graphs,
             "files": {path.relative_to(self.directory).as_posix(): _digest(path) for path in files},
         }
-        (self.directory / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
+        with atomic_writer(self.directory / MANIFEST) as stream:
+            stream.write((json.dumps(manifest, indent=1) + "\n").encode())
 
 
 @contextmanager

@@ -19,6 +19,8 @@ FORMAT = 1
 MANIFEST = "manifest.json"
 TABLES = "tables.npz"
 CONFORMANCE = "conformance.npz"
+PLANS = "plans"  # folder and manifest entry
+TENSORRT = "tensorrt"  # the graph variant that plans are built from
 
 _REMEDY = "export the checkpoint again: python -m export.to_onnx --checkpoint C.pth --output DIR"
 
@@ -116,6 +118,28 @@ class Bundle:
         for weights in (file for file in self._files if file.endswith(".bin")):
             self.file(weights)
         return self.file(available[chosen]["file"])
+
+    def graphs(self) -> list[str]:
+        """Names of all graphs."""
+        return list(self._graphs)
+
+    def ports(self, name: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        """A graph's inputs and outputs: name, dtype, and shape with sides as "H/16"."""
+        return self._graph(name)["inputs"], self._graph(name)["outputs"]
+
+    def variant(self, name: str, variant: str) -> dict[str, Any]:
+        """The manifest's entry of one variant of a graph. Raises EngineError when the bundle lacks it."""
+        found: dict[str, Any] | None = self._graph(name)["variants"].get(variant)
+        if found is None:
+            raise EngineError(
+                f"{self.path}: graph {name} has no variant {variant}; add it: "
+                f"python -m export.to_trt --engine {self.path} --graphs-only"
+            )
+        return found
+
+    def plans(self) -> list[dict[str, Any]]:
+        """The manifest's entries of TensorRT plans; none before `python -m export.to_trt`."""
+        return list(self.manifest.get(PLANS, []))
 
     def outputs(self, name: str) -> list[str]:
         """Names of a graph's outputs, in order."""

@@ -7,18 +7,17 @@ from pathlib import Path
 
 from .errors import PluginError
 
+_REBUILD = "reinstall with a C++17 compiler at hand: pip install --force-reinstall --no-deps ."
 
-def library_path(name: str) -> Path:
+
+def library_path(name: str, remedy: str = _REBUILD) -> Path:
     """Path of the shared library `lib<name>.so`.
 
-    Raises PluginError when it was not built.
+    Raises PluginError, which ends with `remedy`, when it was not built.
     """
     path = Path(__file__).parent / "_native" / f"lib{name}.so"
     if not path.is_file():
-        raise PluginError(
-            f"native library lib{name}.so not found in {path.parent}; "
-            "reinstall with a C++17 compiler at hand: pip install --force-reinstall --no-deps ."
-        )
+        raise PluginError(f"native library lib{name}.so not found in {path.parent}; {remedy}")
     return path
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,4 +48,15 @@ def engine(checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> 
 
     path = tmp_path_factory.mktemp("bundles") / "sample"
     export_bundle(checkpoint, path, progress=lambda line: None)
+    return path
+
+
+@pytest.fixture(scope="session")
+def gpu_engine(engine: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with the graphs that TensorRT runs, in float16. Tests must not change it."""
+    from export.tensorrt_bundle import add_graphs
+
+    path = tmp_path_factory.mktemp("bundles") / "tensorrt"
+    shutil.copytree(engine, path)
+    add_graphs(path, "fp16")
     return path

@@ -18,15 +18,29 @@ def _onnxruntime(bundle: Bundle, threads: int | None) -> Backend:
     return OnnxRuntimeBackend(bundle, threads)
 
 
+def _tensorrt(bundle: Bundle, threads: int | None) -> Backend:
+    from .tensorrt import TensorRTBackend
+
+    return TensorRTBackend(bundle)
+
+
 # Name: the module it needs, what to type where that is missing, and how to make one; the best backend first.
 _BACKENDS: dict[str, tuple[str, str, Callable[[Bundle, int | None], Backend]]] = {
     "onnxruntime": ("onnxruntime", "pip install 'glic-deploy[cpu]'", _onnxruntime),
+    "tensorrt": ("cuda.bindings", "pip install 'glic-deploy[tensorrt]' on a machine with an NVIDIA GPU", _tensorrt),
 }
 
 
 def installed() -> list[str]:
     """Names of the backends whose packages are installed, the best first."""
-    return [name for name, (module, _, _) in _BACKENDS.items() if importlib.util.find_spec(module)]
+    return [name for name, (module, _, _) in _BACKENDS.items() if _is_there(module)]
+
+
+def _is_there(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # the package that it would be in
+        return False
 
 
 def open_backend(bundle: Bundle, name: str | None = None, threads: int | None = None) -> Backend:

@@ -1,0 +1,160 @@
+"""Everything of the GPU path that can be proven without a GPU: `make tensorrt-check`.
+
+Compiles the kernels for all architectures, loads the plugin library into the TensorRT flavours that install here,
+parses and builds every graph of the sample network and of one of the released size for three compute capabilities, and
+runs the kernels' own source on the CPU against the oracle. The last line is a JSON object of what was found.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+from export.checkpoint import load_checkpoint
+from export.tensorrt_bundle import TRANSFORMS, add_graphs
+from export.to_onnx import export_bundle
+from glic_deploy.bundle import TENSORRT, Bundle
+from glic_deploy.errors import GlicError
+from glic_deploy.native import library_path
+from glic_deploy.tensorrt import BuildOptions, Profile, build_plan, load
+
+ROOT = Path(__file__).resolve().parent.parent
+BUILD = ROOT / "build" / "gpu"
+CAPABILITIES = ((8, 0), (8, 9), (12, 0))
+LEAN = {"10": "tensorrt-lean-cu12", "11": "tensorrt-lean-cu13"}
+"""Runtimes of TensorRT that a package registry carries whole; they load plugins and parse nothing."""
+
+_LOAD = """
+import sys, tensorrt_lean as trt
+registry = trt.get_plugin_registry()
+registry.load_library(sys.argv[1])
+ops = {creator.name for creator in registry.all_creators if creator.plugin_namespace == "glic"}
+print(trt.__version__ if ops >= {"DynamicKnn", "ScatterAggregate"} else "")
+"""
+
+
+def say(line: str) -> None:
+    print(line, flush=True)
+
+
+def compile_kernels() -> list[str]:
+    """Compile the kernels anew and print what each takes of an architecture. Gives the architectures."""
+    log = subprocess.run(
+        ["cmake", "--build", BUILD, "--clean-first", "--target", "glic_tensorrt", "glic_rtx_alias", "glic_cuda"],
+        capture_output=True,
+        text=True,
+    )
+    text = log.stdout + log.stderr
+    if log.returncode:
+        sys.exit(text)
+    pattern = r"entry function '(\S+)' for 'sm_(\d+)'.*?(\d+) bytes spill stores.*?Used (\d+) registers"
+    found: dict[str, list[tuple[str, int, int]]] = defaultdict(list)
+    for kernel, architecture, spilled, registers in re.findall(pattern, text, re.DOTALL):
+        found[architecture].append((kernel, int(spilled), int(registers)))
+    for architecture, kernels in sorted(found.items(), key=lambda item: int(item[0])):
+        registers = [count for _, _, count in kernels]
+        spilled = [name for name, bytes_, _ in kernels if bytes_]
+        say(
+            f"sm_{architecture}: {len(kernels)} kernels, {min(registers)} to {max(registers)} registers, "
+            f"{len(spilled)} that spill {spilled or ''}"
+        )
+        if spilled:
+            sys.exit("a kernel spills registers")
+    return sorted(found, key=int)
+
+
+def runtimes() -> Iterator[str]:
+    """Flavours and versions that take the plugin library."""
+    yield f"TensorRT-RTX {load('rtx').version}"
+    library = library_path("glic_tensorrt")
+    for major, package in LEAN.items():
+        with tempfile.TemporaryDirectory() as folder:
+            pip = [sys.executable, "-m", "pip", "install", "-q", "--target", folder]
+            pip += [f"{package}-libs", f"{package}-bindings"]
+            if subprocess.run(pip, capture_output=True).returncode:
+                say(f"the lean runtime of TensorRT {major} does not install here: {package}")
+                continue
+            run = subprocess.run(
+                [sys.executable, "-c", _LOAD, library], capture_output=True, text=True, env={"PYTHONPATH": folder}
+            )
+            version = run.stdout.strip()
+            say(f"TensorRT {major}: {version or run.stderr.strip()[-300:] or 'does not take the library'}")
+            if version:
+                yield f"TensorRT {version} (lean runtime)"
+
+
+def bundles(engines: list[Path]) -> Iterator[Path]:
+    """The bundles to build plans of; the sample network's and a released-size one's where none is named."""
+    yield from engines
+    if engines:
+        return
+    folder = ROOT / "out" / "tensorrt_check"
+    full_size = folder / "full_size.pth"
+    folder.mkdir(parents=True, exist_ok=True)
+    if not full_size.exists():
+        subprocess.run([sys.executable, "-m", "benchmarks.full_size_checkpoint", full_size], check=True, cwd=ROOT)
+    for name, checkpoint in (("sample", ROOT / "samples" / "glic_tiny.pth"), ("full_size", full_size)):
+        if not (folder / name / "manifest.json").exists():
+            export_bundle(load_checkpoint(checkpoint), folder / name, say)
+        yield folder / name
+
+
+def build_engines(engine: Path) -> tuple[int, int, int]:
+    """Graphs, graphs whose plugin layers are as many as the manifest says, and engines built."""
+    add_graphs(engine, "fp16")
+    bundle, flavour = Bundle.open(engine), load("rtx")
+    complete = built = 0
+    for name in bundle.graphs():
+        variant = bundle.variant(name, TENSORRT)
+        inputs, _ = bundle.ports(name)
+        before = built
+        for capability in CAPABILITIES:
+            try:
+                options = BuildOptions(Profile(), capability)
+                build_plan(flavour, bundle.graph(name, [TENSORRT]), inputs, variant["plugins"], options)
+            except GlicError as error:
+                say(f"{engine.name} {name} for {capability}: {error}")
+            else:
+                built += 1
+        right = (variant["plugins"] > 0) == (name in ("analysis", "synthesis")) and built > before
+        complete += right
+        precision = variant["precision"] if name in TRANSFORMS else "exact integers"
+        say(f"{engine.name} {name}: {precision}, {variant['plugins']} plugins, {built - before} engines")
+    return len(bundle.graphs()), complete, built
+
+
+def kernels_match_oracle() -> bool:
+    tests = [sys.executable, "-m", "pytest", "-q", "tests/test_cuda_kernels.py"]
+    return subprocess.run(tests, cwd=ROOT).returncode == 0
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.tensorrt_check", description=__doc__)
+    parser.add_argument("--engine", type=Path, action="append", default=[], help="a bundle to build instead")
+    args = parser.parse_args()
+    architectures = compile_kernels()
+    loads_in = list(runtimes())
+    counts = [build_engines(engine) for engine in bundles(args.engine)]
+    graphs, complete, engines = (sum(column) for column in zip(*counts, strict=True))
+    matches = kernels_match_oracle()
+    result = {
+        "architectures": architectures,
+        "library_loads_in": loads_in,
+        "graphs": graphs,
+        "graphs_with_all_plugins": complete,
+        "engines_built": engines,
+        "kernels_match_oracle": matches,
+    }
+    print(json.dumps(result))
+    return 0 if matches and graphs == complete and engines == graphs * len(CAPABILITIES) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,183 @@
+"""Builds a TensorRT plan from one ONNX graph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import EngineError
+from .flavours import Capability, Flavour
+
+Size = tuple[int, int]
+Shape = tuple[int, ...]
+Port = Mapping[str, Any]
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Padded picture sizes, (height, width) in multiples of 128, that a plan takes; it is fastest at `optimal`."""
+
+    smallest: Size = (128, 128)
+    optimal: Size = (512, 768)
+    largest: Size = (2176, 3840)
+
+    def __post_init__(self) -> None:
+        for name, size in vars(self).items():
+            if any(side < 128 or side % 128 for side in size):
+                raise EngineError(f"{name} size of the profile is {size}, expected multiples of 128, as of pictures")
+        for axis in (0, 1):
+            if not self.smallest[axis] <= self.optimal[axis] <= self.largest[axis]:
+                raise EngineError(f"sizes of the profile are {self}, expected smallest <= optimal <= largest")
+
+    def shapes(self, port: Port) -> tuple[Shape, Shape, Shape]:
+        """Smallest, optimal and largest shape of a graph's input."""
+        smallest, optimal, largest = (shape_at(port["shape"], *size) for size in vars(self).values())
+        return smallest, optimal, largest
+
+    def as_dict(self) -> dict[str, Size]:
+        return dict(vars(self))
+
+
+def shape_at(shape: Sequence[int | str], height: int, width: int) -> Shape:
+    """A manifest's shape, in which "H/16" is a sixteenth of the height, for a padded picture of this size."""
+    sides = {"H": height, "W": width}
+
+    def dimension(d: int | str) -> int:
+        if isinstance(d, int):
+            return d
+        side, _, divisor = d.partition("/")
+        return sides[side] // int(divisor or 1)
+
+    return tuple(map(dimension, shape))
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """How plans are built.
+
+    Attributes:
+        profile: picture sizes.
+        capability: compute capability to build for, where no GPU is (TensorRT-RTX only); None: this machine's.
+        workspace: most bytes of scratch memory on the GPU; None: all.
+        timing_cache: file that remembers measurements of kernels; None: none.
+    """
+
+    profile: Profile = Profile()
+    capability: Capability | None = None
+    workspace: int | None = None
+    timing_cache: Path | None = None
+
+
+def build_plan(
+    flavour: Flavour,
+    graph: Path,
+    inputs: Sequence[Port],
+    plugins: int,
+    options: BuildOptions,
+    progress: Progress | None = None,
+) -> bytes:
+    """The serialized plan of an ONNX graph.
+
+    Args:
+        flavour: what `load` gave.
+        graph: the ONNX file, external weights beside it.
+        inputs: the manifest's entries of its inputs.
+        plugins: how many of its nodes must become plugin layers.
+        options: see there.
+        progress: gets a line for each of TensorRT's phases.
+
+    Raises EngineError when TensorRT refuses the graph, or took a plugin's function body for it, or does not build.
+    """
+    api = flavour.api
+    builder = api.Builder(flavour.logger)
+    network = builder.create_network(_network_flags(api))
+    parser = api.OnnxParser(network, flavour.logger)
+    if not parser.parse_from_file(str(graph)):
+        errors = "; ".join(str(parser.get_error(i)).strip() for i in range(parser.num_errors))
+        raise EngineError(
+            f"TensorRT {flavour.version} cannot parse {graph}: {errors}; what the ops' plugins found wrong is on the "
+            "standard error stream; export the bundle again, or use another TensorRT"
+        )
+    layers = (network.get_layer(i).type for i in range(network.num_layers))
+    found = sum(kind == api.LayerType.PLUGIN_V3 for kind in layers)
+    if found != plugins:
+        raise EngineError(
+            f"TensorRT {flavour.version} made {found} plugin layers of {graph}, expected {plugins}: it would run the "
+            "ops' slow function bodies instead; build the plugin library for it: "
+            "make gpu-libraries"
+        )
+    config = builder.create_builder_config()
+    config.clear_flag(api.BuilderFlag.TF32)  # the entropy path's integers must stay exact
+    if options.workspace is not None:
+        config.set_memory_pool_limit(api.MemoryPoolType.WORKSPACE, options.workspace)
+    if options.capability is not None:
+        _build_for(api, config, options.capability)
+    profile = builder.create_optimization_profile()
+    for port in inputs:
+        profile.set_shape(port["name"], *options.profile.shapes(port))
+    config.add_optimization_profile(profile)
+    cache = _open_cache(config, options.timing_cache)
+    if progress is not None:
+        config.progress_monitor = _monitor(api, progress)
+    plan = builder.build_serialized_network(network, config)
+    if plan is None:
+        raise EngineError(
+            f"TensorRT {flavour.version} cannot build {graph}: see its messages on the standard error stream; if the "
+            "GPU's memory is short, lower --max-size or --workspace"
+        )
+    if cache is not None and options.timing_cache is not None:
+        options.timing_cache.write_bytes(bytes(config.get_timing_cache().serialize()))
+    return bytes(plan)
+
+
+def _network_flags(api: Any) -> int:
+    """TensorRT 10 types strongly when asked; later ones always do."""
+    flag = getattr(api.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
+    major = int(api.__version__.split(".")[0])
+    return 1 << int(flag) if flag is not None and api.__name__ == "tensorrt" and major == 10 else 0
+
+
+def _build_for(api: Any, config: Any, capability: Capability) -> None:
+    if not hasattr(config, "set_compute_capability"):
+        raise EngineError(
+            f"TensorRT {api.__version__} builds only for the GPU of the machine that it runs on; leave the compute "
+            "capability away there, or build ahead of time with TensorRT-RTX: pip install tensorrt-rtx"
+        )
+    name = f"SM{capability[0]}{capability[1]}"
+    target = getattr(api.ComputeCapability, name, None)
+    if target is None:
+        raise EngineError(f"TensorRT-RTX {api.__version__} does not build for {name}; this GPU needs TensorRT")
+    config.num_compute_capabilities = 1
+    config.set_compute_capability(target, 0)
+
+
+def _open_cache(config: Any, path: Path | None) -> Any:
+    if path is None:
+        return None
+    cache = config.create_timing_cache(path.read_bytes() if path.exists() else b"")
+    config.set_timing_cache(cache, ignore_mismatch=False)
+    return cache
+
+
+def _monitor(api: Any, progress: Progress) -> Any:
+    """TensorRT's progress monitor, which it calls from threads of its own."""
+
+    class Monitor(api.IProgressMonitor):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.steps: dict[str, int] = {}
+
+        def phase_start(self, phase: str, parent: str | None, steps: int) -> None:
+            self.steps[phase] = steps
+
+        def step_complete(self, phase: str, step: int) -> bool:
+            progress(f"{phase}: {step + 1} of {self.steps.get(phase, 0)}")
+            return True
+
+        def phase_finish(self, phase: str) -> None:
+            self.steps.pop(phase, None)
+
+    return Monitor()

@@ -1,0 +1,205 @@
+"""TensorRT-RTX for real, without a GPU: the plugin library loads, graphs parse with it, plans are built."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from export.ops.translation import DOMAIN, PLUGIN
+from export.precision import in_half_precision
+from export.tensorrt_bundle import TRANSFORMS, add_plans
+from export.to_trt import main
+from glic_deploy import EngineError, PluginError
+from glic_deploy.bundle import TENSORRT, Bundle
+from glic_deploy.native import library_path
+from glic_deploy.tensorrt import BuildOptions, Flavour, Profile, build_plan, choose, load
+
+pytestmark = pytest.mark.tensorrt
+
+
+@pytest.fixture(scope="module")
+def rtx() -> Flavour:
+    pytest.importorskip("tensorrt_rtx", reason="needs TensorRT-RTX: pip install tensorrt-rtx")
+    try:
+        return load("rtx")
+    except PluginError as error:
+        pytest.skip(f"needs the plugin library: {error}")
+
+
+def graph_of(op: str, changed: dict[str, object] | None = None, **types: int) -> onnx.ModelProto:
+    """One node of an op on a 32×48 map of 16 channels and 2 heads, its attributes and types changed as asked."""
+    shapes = {
+        "DynamicKnn": {"x": (1, 32, 48, 16), "complexity": (1, 32, 48)},
+        "ScatterAggregate": {
+            "q": (1, 32, 48, 16),
+            "kv": (1, 32, 48, 32),
+            "graph": (1, 24, 64, 8),
+            "bias": (2, 64, 256),
+            "scale": (2,),
+        },
+    }[op]
+    kinds = {name: TensorProto.INT32 if name == "graph" else TensorProto.FLOAT for name in shapes} | types
+    inputs = [helper.make_tensor_value_info(name, kinds[name], shape) for name, shape in shapes.items()]
+    attributes = {"sampling": 0, "window": 8, "sample": 16} | PLUGIN | (changed or {})
+    node = helper.make_node(op, list(shapes), ["out"], domain=DOMAIN, **attributes)
+    kind = TensorProto.INT32 if op == "DynamicKnn" else kinds["q"]
+    output = helper.make_tensor_value_info("out", kind, None)
+    opsets = [helper.make_opsetid("", 20), helper.make_opsetid(DOMAIN, 1)]
+    return helper.make_model(helper.make_graph([node], op, inputs, [output]), opset_imports=opsets, ir_version=10)
+
+
+def build(flavour: Flavour, model: onnx.ModelProto, path: Path, plugins: int = 1) -> bytes:
+    onnx.save(model, path)
+    return build_plan(flavour, path, [], plugins, BuildOptions(capability=(8, 9)))
+
+
+def test_the_library_exports_two_symbols_and_needs_no_tensorrt() -> None:
+    try:
+        library = library_path("glic_tensorrt")
+    except PluginError as error:
+        pytest.skip(f"needs the plugin library: {error}")
+    if shutil.which("nm") is None:
+        pytest.skip("needs nm, of binutils")
+    listed = subprocess.run(["nm", "-D", library], capture_output=True, text=True, check=True).stdout.splitlines()
+    defined = {line.split()[-1] for line in listed if " T " in line}
+    assert defined == {"getCreators", "setLoggerFinder"}
+    assert not [line for line in listed if " U " in line and ("nvinfer" in line or "cuda" in line.lower())]
+
+
+@pytest.mark.parametrize("op", ["DynamicKnn", "ScatterAggregate"])
+@pytest.mark.parametrize("kind", [TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16])
+def test_a_node_becomes_a_plan(rtx: Flavour, tmp_path: Path, op: str, kind: int) -> None:
+    types = {"x": kind} if op == "DynamicKnn" else {"q": kind, "kv": kind}
+    assert build(rtx, graph_of(op, **types), tmp_path / "node.onnx")
+
+
+@pytest.mark.parametrize("op", ["DynamicKnn", "ScatterAggregate"])
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"sampling": 2}, "attribute sampling is 2, expected 0 (local) or 1 (global)"),
+        ({"window": 4}, "attributes window, sample are 4, 16, expected 8, 16"),
+        ({"sampling": "local"}, "attribute sampling"),
+    ],
+)
+def test_wrong_attributes_are_refused(
+    rtx: Flavour, tmp_path: Path, capfd: pytest.CaptureFixture[str], op: str, changed: dict[str, object], message: str
+) -> None:
+    with pytest.raises(EngineError, match="cannot parse"):
+        build(rtx, graph_of(op, changed), tmp_path / "node.onnx")
+    assert f"glic::{op}: {message}" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("op", "types", "message"),
+    [
+        ("DynamicKnn", {"x": TensorProto.INT32}, "x is int32, expected float32, float16 or bfloat16"),
+        ("DynamicKnn", {"complexity": TensorProto.FLOAT16}, "complexity is float16, expected float32"),
+        ("ScatterAggregate", {"kv": TensorProto.FLOAT16}, "kv is float16, expected float32"),
+        ("ScatterAggregate", {"graph": TensorProto.FLOAT}, "graph is float32, expected int32"),
+        ("ScatterAggregate", {"bias": TensorProto.FLOAT16}, "bias is float16, expected float32"),
+    ],
+)
+def test_wrong_types_are_refused(
+    rtx: Flavour, tmp_path: Path, capfd: pytest.CaptureFixture[str], op: str, types: dict[str, int], message: str
+) -> None:
+    with pytest.raises(EngineError, match="cannot"):
+        build(rtx, graph_of(op, **types), tmp_path / "node.onnx")
+    assert f"glic::{op}: {message}" in capfd.readouterr().err
+
+
+def test_wrong_shapes_are_refused(rtx: Flavour, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    model = graph_of("ScatterAggregate")
+    model.graph.input[1].type.tensor_type.shape.dim[3].dim_value = 16
+    with pytest.raises(EngineError, match="cannot"):
+        build(rtx, model, tmp_path / "node.onnx")
+    assert "glic::ScatterAggregate: kv has shape [1, 32, 48, 16], expected [1, 32, 48, 32]" in capfd.readouterr().err
+
+
+def test_a_function_body_in_place_of_a_plugin_is_refused(rtx: Flavour, tmp_path: Path) -> None:
+    with pytest.raises(EngineError, match=r"made 1 plugin layers of .*, expected 2: it would run the ops' slow"):
+        build(rtx, graph_of("DynamicKnn"), tmp_path / "node.onnx", plugins=2)
+
+
+def test_graphs_of_the_sample_network_become_plans(rtx: Flavour, gpu_engine: Path, tmp_path: Path) -> None:
+    """The transforms in half precision, and one graph of the entropy path; all others in `make tensorrt-check`."""
+    bundle = Bundle.open(gpu_engine)
+    lines: list[str] = []
+    for name in (*TRANSFORMS, "slice1_anchors"):
+        variant = bundle.variant(name, TENSORRT)
+        assert (variant["plugins"] > 0) == (name in ("analysis", "synthesis"))
+        options = BuildOptions(Profile(), (8, 9), 1 << 34)
+        inputs, _ = bundle.ports(name)
+        path = bundle.graph(name, [TENSORRT])
+        assert build_plan(rtx, path, inputs, variant["plugins"], options, lines.append)
+    assert lines  # of TensorRT's progress
+
+
+def test_plans_are_listed_and_checked(
+    rtx: Flavour,
+    gpu_engine: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    engine = tmp_path / "engine"
+    shutil.copytree(gpu_engine, engine)
+    monkeypatch.setattr("export.tensorrt_bundle.build_plan", lambda *arguments: b"a plan")
+    add_plans(engine, rtx, (8, 9), BuildOptions(), lambda line: None)
+    add_plans(engine, rtx, (12, 0), BuildOptions(), lambda line: None)
+    bundle = Bundle.open(engine)
+    assert len(bundle.plans()) == 2 * len(bundle.graphs())
+    plan = bundle.plans()[0]
+    assert plan["flavour"] == "rtx"
+    assert plan["capability"] == [8, 9]
+    assert plan["precision"] == "fp16"
+    (engine / plan["file"]).write_bytes(b"another")
+    with pytest.raises(EngineError, match=r"SHA-256|bytes"):
+        Bundle.open(engine).file(plan["file"])
+
+
+def test_the_command_refuses_what_it_cannot_build_for(
+    rtx: Flavour,
+    gpu_engine: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    engine = tmp_path / "engine"
+    shutil.copytree(gpu_engine, engine)
+    assert main(["--engine", str(engine), "--compute-capability", "9.0", "--flavour", "rtx"]) == 1
+    assert "TensorRT-RTX does not serve compute capability 9.0" in capsys.readouterr().err
+    Bundle.open(engine).graph("analysis", [TENSORRT])  # the bundle stays valid
+
+
+def test_without_any_tensorrt_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("glic_deploy.tensorrt.flavours.installed", list)
+    with pytest.raises(EngineError, match="no TensorRT is installed: pip install tensorrt or pip install tensorrt-rtx"):
+        choose(None)
+    with pytest.raises(EngineError, match="flavour rtx is not installed: pip install tensorrt-rtx"):
+        choose((8, 9), "rtx")
+
+
+@pytest.mark.parametrize("sizes", [((128, 128), (100, 128), (512, 512)), ((256, 128), (128, 128), (512, 512))])
+def test_profiles_that_cannot_be_are_refused(sizes: tuple[tuple[int, int], ...]) -> None:
+    with pytest.raises(EngineError, match=r"expected (multiples of 128|smallest)"):
+        Profile(*sizes)
+
+
+def test_half_precision_keeps_the_complexity_map_and_norms_in_float32(gpu_engine: Path) -> None:
+    model = onnx.load(gpu_engine / "graphs" / "analysis.base.onnx")
+    half = in_half_precision(model, "fp16")
+    kinds = {
+        value.name: value.type.tensor_type.elem_type
+        for value in onnx.shape_inference.infer_shapes(half).graph.value_info
+    }
+    kinds |= {tensor.name: tensor.data_type for tensor in half.graph.initializer}
+    for node in half.graph.node:
+        if node.op_type in ("LayerNormalization", "Sqrt", "Pow", "ReduceMean"):
+            assert all(kinds[name] in (TensorProto.FLOAT, TensorProto.INT64) for name in node.input)
+        if node.op_type == "MatMul":
+            assert all(kinds[name] == TensorProto.FLOAT16 for name in node.input)
+    assert [(v.name, v.type) for v in half.graph.output] == [(v.name, v.type) for v in model.graph.output]
