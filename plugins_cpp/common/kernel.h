@@ -38,7 +38,7 @@ typedef struct {
 
 /* Which instructions the kernels use: "avx512", "avx2" or "portable". The best that the processor has, unless
    the environment variable GLIC_ISA or this call says otherwise. Returns GLIC_INVALID, and changes nothing,
-   where the name is unknown or the processor or the build lacks it. */
+   where the name is unknown or the processor or the build lacks it; such a GLIC_ISA is ignored. */
 GLIC_API int glic_select_isa(const char* name);
 
 /* The name of the selected instructions. */
