@@ -24,9 +24,16 @@ def _tensorrt(bundle: Bundle, threads: int | None) -> Backend:
     return TensorRTBackend(bundle)
 
 
+def _onnxruntime_cuda(bundle: Bundle, threads: int | None) -> Backend:
+    from .onnxruntime_cuda import OnnxRuntimeCudaBackend
+
+    return OnnxRuntimeCudaBackend(bundle)
+
+
 # Name: the module it needs, what to type where that is missing, and how to make one; the best backend first.
 _BACKENDS: dict[str, tuple[str, str, Callable[[Bundle, int | None], Backend]]] = {
     "onnxruntime": ("onnxruntime", "pip install 'glic-deploy[cpu]'", _onnxruntime),
+    "onnxruntime-cuda": ("onnxruntime", "pip install 'glic-deploy[cuda]' on a machine with a GPU", _onnxruntime_cuda),
     "tensorrt": ("cuda.bindings", "pip install 'glic-deploy[tensorrt]' on a machine with an NVIDIA GPU", _tensorrt),
 }
 

@@ -95,10 +95,15 @@ class OnnxRuntimeBackend(Backend):
             if graph not in self._sessions:
                 path = self._bundle.graph(graph, self._variants)
                 try:
-                    self._sessions[graph] = open_session(path, self._threads, optimize=self._optimize)
+                    self._sessions[graph] = self._open(path)
+                except EngineError:
+                    raise
                 except Exception as error:
                     raise EngineError(f"onnxruntime {ort.__version__} cannot open {path}: {error}") from error
             return self._sessions[graph]
+
+    def _open(self, path: Path) -> ort.InferenceSession:
+        return open_session(path, self._threads, optimize=self._optimize)
 
     def describe(self) -> dict[str, Any]:
         return {

@@ -7,6 +7,7 @@
 #include <initializer_list>
 #include <string>
 #include <thread>
+#include <type_traits>
 #include <vector>
 
 #include "../common/kernel.h"
@@ -22,6 +23,7 @@ inline const OrtApi*& api() {
 }
 
 inline ONNXTensorElementDataType onnx_type(int32_t element) {
+    if (element == GLIC_BFLOAT16) return ONNX_TENSOR_ELEMENT_DATA_TYPE_BFLOAT16;
     return element == GLIC_FLOAT16 ? ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16
                                    : ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT;
 }
@@ -106,15 +108,37 @@ class RuntimeThreads {
     glic_parallel parallel_;
 };
 
+// The provider's stream, on which a GPU's kernels belong.
+inline OrtStatus* gpu_stream(const OrtKernelContext* context, void** stream) {
+    return api()->KernelContext_GetGPUComputeStream(context, stream);
+}
+
+inline OrtStatus* gpu_status_of(int result, const char* op) {
+    if (result == 0) return nullptr;
+    return error(ORT_FAIL, (std::string(op) + ": CUDA error " + std::to_string(result) +
+                            " when launching the kernel: see \"On a GPU\" in the documentation")
+                               .c_str());
+}
+
 inline OrtStatus* status_of(int result, const char* op) {
     if (result == GLIC_OK) return nullptr;
     return error(ORT_FAIL,
                  (std::string(op) + ": out of memory for scratch: lower the number of threads").c_str());
 }
 
+// Which execution provider a kernel class is for: its kProvider, or the CPU's where it has none.
+template <typename Kernel, typename = void>
+struct ProviderOf {
+    static constexpr const char* kName = nullptr;
+};
+template <typename Kernel>
+struct ProviderOf<Kernel, std::void_t<decltype(Kernel::kProvider)>> {
+    static constexpr const char* kName = Kernel::kProvider;
+};
+
 // Fills the table of callbacks for a kernel class that has
 //   kName, kInputs, static input_type(index, element), static output_type(element),
-//   a constructor from (Attributes, element), and compute(context).
+//   a constructor from (Attributes, element), and compute(context); kProvider where that is not the CPU's.
 template <typename Kernel>
 struct CustomOp : OrtCustomOp {
     int32_t element;
@@ -122,7 +146,7 @@ struct CustomOp : OrtCustomOp {
     explicit CustomOp(int32_t element_type) : OrtCustomOp{}, element(element_type) {
         version = kApiVersion;
         GetName = [](const OrtCustomOp*) { return Kernel::kName; };
-        GetExecutionProviderType = [](const OrtCustomOp*) -> const char* { return nullptr; };
+        GetExecutionProviderType = [](const OrtCustomOp*) { return ProviderOf<Kernel>::kName; };
         GetInputTypeCount = [](const OrtCustomOp*) { return Kernel::kInputs; };
         GetInputType = [](const OrtCustomOp* op, size_t index) {
             return Kernel::input_type(index, of(op)->element);
@@ -154,6 +178,10 @@ struct CustomOp : OrtCustomOp {
 // The op for each element type, in library.cpp's order.
 const OrtCustomOp* dynamic_knn_op(int32_t element);
 const OrtCustomOp* scatter_aggregate_op(int32_t element);
+
+// The same on a GPU; in libraries that are built with GLIC_CUDA.
+const OrtCustomOp* dynamic_knn_cuda_op(int32_t element);
+const OrtCustomOp* scatter_aggregate_cuda_op(int32_t element);
 
 // Ops of the exact entropy path, which have one type each.
 const OrtCustomOp* integer_linear_op();

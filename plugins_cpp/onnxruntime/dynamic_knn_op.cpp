@@ -1,10 +1,14 @@
 #include "../common/groups.h"
 #include "../dynamic_knn/dynamic_knn.h"
+#if defined(GLIC_CUDA)
+#include "../dynamic_knn/dynamic_knn_cuda.h"
+#endif
 #include "custom_op.h"
 
 namespace glic {
 namespace {
 
+template <typename Processor>
 struct DynamicKnn {
     static constexpr const char* kName = "DynamicKnn";
     static constexpr size_t kInputs = 2;
@@ -34,18 +38,50 @@ struct DynamicKnn {
         if (OrtStatus* status = allocate_output(context, {size.images, groups, kQueries, kWords}, &graph)) {
             return status;
         }
+        return Processor::run(context, size, element, x.data<void>(), complexity.data<float>(),
+                              static_cast<int32_t*>(graph));
+    }
+};
+
+struct Cpu {
+    static OrtStatus* run(OrtKernelContext* context, const glic_dynamic_knn_size& size, int32_t element,
+                          const void* x, const float* complexity, int32_t* graph) {
         const RuntimeThreads threads(context);
-        return status_of(glic_dynamic_knn_cpu(&size, element, x.data<void>(), complexity.data<float>(),
-                                              static_cast<int32_t*>(graph), threads.get()),
+        return status_of(glic_dynamic_knn_cpu(&size, element, x, complexity, graph, threads.get()),
                          "glic::DynamicKnn");
     }
 };
 
+#if defined(GLIC_CUDA)
+struct Cuda {
+    static OrtStatus* run(OrtKernelContext* context, const glic_dynamic_knn_size& size, int32_t element,
+                          const void* x, const float* complexity, int32_t* graph) {
+        void* stream = nullptr;
+        if (OrtStatus* status = gpu_stream(context, &stream)) return status;
+        return gpu_status_of(glic_dynamic_knn_cuda(&size, element, x, complexity, graph, stream),
+                             "glic::DynamicKnn");
+    }
+};
+
+struct DynamicKnnOnGpu : DynamicKnn<Cuda> {
+    static constexpr const char* kProvider = "CUDAExecutionProvider";
+};
+#endif
+
 }  // namespace
 
 const OrtCustomOp* dynamic_knn_op(int32_t element) {
-    static const CustomOp<DynamicKnn> single(GLIC_FLOAT32), half(GLIC_FLOAT16);
+    static const CustomOp<DynamicKnn<Cpu>> single(GLIC_FLOAT32), half(GLIC_FLOAT16);
     return element == GLIC_FLOAT16 ? &half : &single;
 }
+
+#if defined(GLIC_CUDA)
+const OrtCustomOp* dynamic_knn_cuda_op(int32_t element) {
+    static const CustomOp<DynamicKnnOnGpu> ops[] = {CustomOp<DynamicKnnOnGpu>(GLIC_FLOAT32),
+                                                    CustomOp<DynamicKnnOnGpu>(GLIC_FLOAT16),
+                                                    CustomOp<DynamicKnnOnGpu>(GLIC_BFLOAT16)};
+    return &ops[element];
+}
+#endif
 
 }  // namespace glic

@@ -15,6 +15,13 @@ OrtStatus* make_domain(OrtCustomOpDomain** domain) {
     for (const auto op : {glic::integer_linear_op, glic::integer_gated_ffn_op}) {
         if (OrtStatus* status = glic::api()->CustomOpDomain_Add(*domain, op())) return status;
     }
+#if defined(GLIC_CUDA)
+    for (const auto op : {glic::dynamic_knn_cuda_op, glic::scatter_aggregate_cuda_op}) {
+        for (const int32_t element : {GLIC_FLOAT32, GLIC_FLOAT16, GLIC_BFLOAT16}) {
+            if (OrtStatus* status = glic::api()->CustomOpDomain_Add(*domain, op(element))) return status;
+        }
+    }
+#endif
     return nullptr;
 }
 

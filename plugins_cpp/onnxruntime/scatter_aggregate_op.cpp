@@ -1,9 +1,13 @@
 #include "../scatter_aggregate/scatter_aggregate.h"
+#if defined(GLIC_CUDA)
+#include "../scatter_aggregate/scatter_aggregate_cuda.h"
+#endif
 #include "custom_op.h"
 
 namespace glic {
 namespace {
 
+template <typename Processor>
 struct ScatterAggregate {
     static constexpr const char* kName = "ScatterAggregate";
     static constexpr size_t kInputs = 5;
@@ -51,19 +55,54 @@ struct ScatterAggregate {
                 allocate_output(context, {size.images, size.height, size.width, size.channels}, &out)) {
             return status;
         }
+        return Processor::run(context, size, element, q.data<void>(), kv.data<void>(), graph.data<int32_t>(),
+                              bias.data<float>(), scale.data<float>(), out);
+    }
+};
+
+struct Cpu {
+    static OrtStatus* run(OrtKernelContext* context, const glic_scatter_aggregate_size& size, int32_t element,
+                          const void* q, const void* kv, const int32_t* graph, const float* bias,
+                          const float* scale, void* out) {
         const RuntimeThreads threads(context);
         return status_of(
-            glic_scatter_aggregate_cpu(&size, element, q.data<void>(), kv.data<void>(), graph.data<int32_t>(),
-                                       bias.data<float>(), scale.data<float>(), out, threads.get()),
+            glic_scatter_aggregate_cpu(&size, element, q, kv, graph, bias, scale, out, threads.get()),
             "glic::ScatterAggregate");
     }
 };
 
+#if defined(GLIC_CUDA)
+struct Cuda {
+    static OrtStatus* run(OrtKernelContext* context, const glic_scatter_aggregate_size& size, int32_t element,
+                          const void* q, const void* kv, const int32_t* graph, const float* bias,
+                          const float* scale, void* out) {
+        void* stream = nullptr;
+        if (OrtStatus* status = gpu_stream(context, &stream)) return status;
+        return gpu_status_of(
+            glic_scatter_aggregate_cuda(&size, element, q, kv, graph, bias, scale, out, stream),
+            "glic::ScatterAggregate");
+    }
+};
+
+struct ScatterAggregateOnGpu : ScatterAggregate<Cuda> {
+    static constexpr const char* kProvider = "CUDAExecutionProvider";
+};
+#endif
+
 }  // namespace
 
 const OrtCustomOp* scatter_aggregate_op(int32_t element) {
-    static const CustomOp<ScatterAggregate> single(GLIC_FLOAT32), half(GLIC_FLOAT16);
+    static const CustomOp<ScatterAggregate<Cpu>> single(GLIC_FLOAT32), half(GLIC_FLOAT16);
     return element == GLIC_FLOAT16 ? &half : &single;
 }
+
+#if defined(GLIC_CUDA)
+const OrtCustomOp* scatter_aggregate_cuda_op(int32_t element) {
+    static const CustomOp<ScatterAggregateOnGpu> ops[] = {CustomOp<ScatterAggregateOnGpu>(GLIC_FLOAT32),
+                                                          CustomOp<ScatterAggregateOnGpu>(GLIC_FLOAT16),
+                                                          CustomOp<ScatterAggregateOnGpu>(GLIC_BFLOAT16)};
+    return &ops[element];
+}
+#endif
 
 }  // namespace glic
