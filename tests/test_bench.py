@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+from contextlib import contextmanager
 
 import jsonschema
 import numpy as np
 import pytest
 
-from glic_deploy import errors, machine
+from glic_deploy import Codec, errors, machine, stages
+from glic_deploy.backends.onnxruntime import OnnxRuntimeBackend
 from glic_deploy.bench import compare, latency, sweep, tables
 from glic_deploy.bench.contender import Contender, engine_command, torch_command
 from glic_deploy.bench.latency import Plan
 from glic_deploy.bench.pictures import made_up, prepare
 from glic_deploy.bench.run import SCHEMA_FILE, Settings, run
 from glic_deploy.bench.statistics import Change, PowerLaw, Summary, paired_ratios
+from glic_deploy.bundle import Bundle
 from glic_deploy.cli import exits, main
 from glic_deploy.limits import Limits
 
@@ -142,6 +145,37 @@ class TestPictures:
         assert large.pixels == 90000
         with pytest.raises(errors.LimitError):
             prepare(tmp_path, [photo], [], Limits(max_pixels=100))
+
+
+class TestStages:
+    def test_ranges_for_profilers(self, monkeypatch):
+        opened = []
+
+        @contextmanager
+        def annotate(name):
+            opened.append(name)
+            yield
+
+        monkeypatch.setattr(stages, "_ranges", stages._ranges)
+        stages.mark_ranges(annotate)
+        seconds: dict[str, float] = {}
+        with stages.stage(seconds, "analysis"), stages.stage(None, "nobody asked"):
+            pass
+        assert opened == list(seconds) == ["analysis"]
+
+    def test_what_graphs_take_of_a_device(self, engine):
+        use = stages.DeviceUse(copy_in=0.1, compute=0.2, copy_out=0.3, peak_bytes=4)
+
+        class OnDevice(OnnxRuntimeBackend):
+            def device_use(self):
+                return use
+
+        taken = stages.Stages()
+        with Codec(engine, backend=OnDevice(Bundle.open(engine), 1)) as codec:
+            codec.encode(made_up(64, 48), stages=taken)
+        assert taken.device["analysis"] is use
+        assert taken.device["analysis"].seconds == pytest.approx(0.6)
+        assert set(taken.device) < set(taken)
 
 
 class TestContender:

@@ -14,9 +14,9 @@ from typing import Any
 from .. import __version__, machine
 from ..bundle import Bundle
 from ..limits import DEFAULT_LIMITS
-from .contender import Contender, engine_command, torch_command
-from .latency import Plan, Say, compare_pairs, peaks, summarise, take_turns
-from .pictures import MADE_UP, Size, prepare
+from .contender import Answer, Contender, engine_command, torch_command
+from .latency import DIRECTIONS, Plan, Say, compare_pairs, peaks, summarise, take_turns
+from .pictures import MADE_UP, Size, Workload, prepare
 from .sweep import sweep
 
 SCHEMA = "glic-bench/1"
@@ -63,30 +63,14 @@ def run(settings: Settings, say: Say) -> dict[str, Any]:
     starts = _starts(settings)
     with tempfile.TemporaryDirectory(prefix="glic-bench-") as directory, ExitStack() as stack:
         workloads = prepare(Path(directory), settings.pictures, settings.sizes, DEFAULT_LIMITS)
-        contenders = []
-        for start in starts:
-            contenders.append(stack.enter_context(start()))
-            say(f"{contenders[-1].name}: open after {contenders[-1].start_s + contenders[-1].open_s:.2f} s")
-        latency, ratios = [], []
-        measured: list[list[dict[str, Any]]] = [[] for _ in contenders]
-        for workload in workloads:
-            what = {"picture": workload.source, "size": list(workload.size)}
-            say(f"{workload.source} at {workload.size[0]}x{workload.size[1]}")
-            runs = take_turns(contenders, workload, settings.plan)
-            for contender, own, all_own in zip(contenders, runs, measured, strict=True):
-                latency.append({"contender": contender.name, **what, "bytes": own[0]["bytes"], **summarise(own)})
-                all_own += own
-            ratios += [{**what, **pair} for pair in compare_pairs(contenders, runs)]
-        throughput = []
-        if settings.batch:
-            for contender in contenders:
-                say(f"{contender.name}: throughput of {settings.batch} pictures")
-                paths = [workloads[number % len(workloads)].path for number in range(settings.batch)]
-                in_flight = 1 if contender.name == TORCH else settings.in_flight  # its own threads would collide
-                throughput.append({"contender": contender.name, **_throughput(contender, paths, in_flight)})
+        contenders = [stack.enter_context(start()) for start in starts]
+        for contender in contenders:
+            say(f"{contender.name}: open after {contender.start_s + contender.open_s:.2f} s")
+        latency, ratios, measured = _latency(contenders, workloads, settings.plan, say)
+        throughput = _throughput(contenders, workloads, settings, say) if settings.batch else []
         described: list[dict[str, Any]] = [
-            {"name": contender.name, "codec": contender.codec, **peaks(own), "cold_start": [_cold_start(contender)]}
-            for contender, own in zip(contenders, measured, strict=True)
+            {"name": contender.name, "codec": contender.codec, **peaks(runs), "cold_start": [_cold_start(contender)]}
+            for contender, runs in zip(contenders, measured, strict=True)
         ]
         for start, entry in zip(starts, described, strict=True):
             for _ in range(settings.cold):
@@ -137,17 +121,48 @@ def _starts(settings: Settings) -> list[Callable[[], Contender]]:
     return starts
 
 
-def _throughput(contender: Contender, paths: Sequence[Path], in_flight: int) -> dict[str, Any]:
-    answer = contender.batch(paths, in_flight)
-    rates: dict[str, Any] = {"pictures": len(paths), "pixels": answer["pixels"], "in_flight": in_flight}
-    for direction in ("encode", "decode"):
-        seconds = answer[f"{direction}_s"]
-        rates[direction] = {
-            "seconds": seconds,
-            "pictures_per_s": len(paths) / seconds,
-            "megapixels_per_s": answer["pixels"] / seconds / 1e6,
+def _latency(
+    contenders: Sequence[Contender], workloads: Sequence[Workload], plan: Plan, say: Say
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[list[Answer]]]:
+    """Entries of every contender and workload, ratios, and all runs of each contender."""
+    latency: list[dict[str, Any]] = []
+    ratios: list[dict[str, Any]] = []
+    measured: list[list[Answer]] = [[] for _ in contenders]
+    for workload in workloads:
+        what = {"picture": workload.source, "size": list(workload.size)}
+        say(f"{workload.source} at {workload.size[0]}x{workload.size[1]}")
+        turns = take_turns(contenders, workload, plan)
+        for contender, runs, all_runs in zip(contenders, turns, measured, strict=True):
+            latency.append({"contender": contender.name, **what, "bytes": runs[0]["bytes"], **summarise(runs)})
+            all_runs += runs
+        ratios += [{**what, **pair} for pair in compare_pairs(contenders, turns)]
+    return latency, ratios, measured
+
+
+def _throughput(
+    contenders: Sequence[Contender], workloads: Sequence[Workload], settings: Settings, say: Say
+) -> list[dict[str, Any]]:
+    paths = [workloads[number % len(workloads)].path for number in range(settings.batch)]
+    entries = []
+    for contender in contenders:
+        say(f"{contender.name}: throughput of {settings.batch} pictures")
+        in_flight = 1 if contender.name == TORCH else settings.in_flight  # its own threads would collide
+        answer = contender.batch(paths, in_flight)
+        entry = {
+            "contender": contender.name,
+            "pictures": len(paths),
+            "pixels": answer["pixels"],
+            "in_flight": in_flight,
         }
-    return rates
+        for direction in DIRECTIONS:
+            seconds = answer[f"{direction}_s"]
+            entry[direction] = {
+                "seconds": seconds,
+                "pictures_per_s": len(paths) / seconds,
+                "megapixels_per_s": answer["pixels"] / seconds / 1e6,
+            }
+        entries.append(entry)
+    return entries
 
 
 def _cold_start(contender: Contender) -> dict[str, float | None]:

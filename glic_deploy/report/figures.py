@@ -131,6 +131,7 @@ def latency(results: Sequence[Mapping[str, Any]], titles: Sequence[str]) -> Figu
         axes.annotate(total, (end, row), (5, 0), textcoords="offset points", va="center", fontsize=9)
     axes.set(xlabel="milliseconds, median", yticks=range(len(bars)), yticklabels=[label for label, _ in bars])
     axes.margins(x=0.1)
+    axes.set_xlim(left=0)
     _finish_bars(figure, axes)
     return figure
 
