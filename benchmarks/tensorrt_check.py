@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import subprocess
 import sys
@@ -32,7 +33,7 @@ LEAN = {"10": "tensorrt-lean-cu12", "11": "tensorrt-lean-cu13"}
 """Runtimes of TensorRT that a package registry carries whole; they load plugins and parse nothing."""
 
 _LOAD = """
-import sys, tensorrt_lean as trt
+import sys, tensorrt_lean_bindings as trt
 registry = trt.get_plugin_registry()
 registry.load_library(sys.argv[1])
 ops = {creator.name for creator in registry.all_creators if creator.plugin_namespace == "glic"}
@@ -81,7 +82,10 @@ def runtimes() -> Iterator[str]:
                 say(f"the lean runtime of TensorRT {major} does not install here: {package}")
                 continue
             run = subprocess.run(
-                [sys.executable, "-c", _LOAD, library], capture_output=True, text=True, env={"PYTHONPATH": folder}
+                [sys.executable, "-c", _LOAD, library],
+                capture_output=True,
+                text=True,
+                env=os.environ | {"PYTHONPATH": folder},
             )
             version = run.stdout.strip()
             say(f"TensorRT {major}: {version or run.stderr.strip()[-300:] or 'does not take the library'}")

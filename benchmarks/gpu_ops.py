@@ -1,0 +1,170 @@
+"""Times the ops' CUDA kernels on a GPU: `python -m benchmarks.gpu_ops [--json PATH]`.
+
+Medians by CUDA events over rotating inputs, so that nothing stays in the cache from call to call, against the eager
+PyTorch formulation, for the aggregation against scaled_dot_product_attention with a dense mask too, and against the
+floor: the larger of the bytes that must move at the memory's rate and the products at the tensor cores' rate.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from export.ops import GLOBAL, LOCAL, complexity_map
+from export.ops.dynamic_knn import dynamic_knn as _op  # noqa: F401  (registers the ops)
+from export.ops.groups import candidate_groups, query_groups, scatter_groups
+
+from . import cuda_ops
+
+CHANNELS, HEADS = 192, 8
+PICTURES = {"768x512": (512, 768), "1920x1152": (1152, 1920)}
+INPUTS, REPEATS = 8, 50
+# Of an H200, measured and as specified for dense bfloat16; another GPU's by --bandwidth and --flops.
+BANDWIDTH, FLOPS = 4.3e12, 790e12
+
+
+def floor_seconds(op: str, nodes: int, element_bytes: int, bandwidth: float, flops: float) -> float:
+    """The least that an op on this many nodes can take."""
+    graph = nodes * 32
+    if op == "DynamicKnn":
+        moved = nodes * (CHANNELS * element_bytes + 4) + graph
+        products = 2 * nodes * 256 * CHANNELS
+    else:
+        moved = nodes * 4 * CHANNELS * element_bytes + graph + HEADS * 64 * 256 * 4
+        products = 4 * nodes * 256 * CHANNELS
+    return max(moved / bandwidth, products / flops)
+
+
+def median_seconds(calls: list[Callable[[], object]], repeats: int = REPEATS) -> float:
+    """Median time of one call, each of the calls in turn."""
+    for call in calls:
+        call()
+    times = []
+    for i in range(repeats):
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start.record()
+        calls[i % len(calls)]()
+        end.record()
+        end.synchronize()
+        times.append(start.elapsed_time(end) / 1e3)
+    return statistics.median(times)
+
+
+def attention_inputs(q: Tensor, kv: Tensor, graph: Tensor, bias: Tensor, sampling: int) -> tuple[Tensor, ...]:
+    """Unfolded queries, keys, values and a dense mask, G×heads×…, as scaled_dot_product_attention takes them."""
+
+    def heads(x: Tensor) -> Tensor:
+        return x.flatten(0, 1).unflatten(-1, (HEADS, -1)).transpose(1, 2)
+
+    keys, values = candidate_groups(kv, sampling).chunk(2, -1)
+    bits = unpack_edges_on(graph).flatten(0, 1).unsqueeze(1)
+    mask = torch.where(bits, bias.unsqueeze(0), torch.tensor(-1e4, device=q.device)).to(q.dtype)
+    unit = torch.nn.functional.normalize
+    return unit(heads(query_groups(q, sampling)), dim=-1), unit(heads(keys), dim=-1), heads(values), mask
+
+
+def unpack_edges_on(graph: Tensor) -> Tensor:
+    bits = graph.unsqueeze(-1) >> torch.arange(32, dtype=torch.int32, device=graph.device)
+    return (bits & 1).bool().flatten(-2)
+
+
+def dense_attention(q: Tensor, kv: Tensor, graph: Tensor, bias: Tensor, sampling: int) -> Tensor:
+    """The aggregation by PyTorch's fused attention: gather, attend under a dense mask, put back."""
+    query, key, value, mask = attention_inputs(q, kv, graph, bias, sampling)
+    out = torch.nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=10.0)
+    n, h, w, _ = q.shape
+    return scatter_groups(out.transpose(1, 2).flatten(-2).unflatten(0, (n, -1)), h, w, sampling)
+
+
+def eager_knn(x: Tensor, complexity: Tensor, sampling: int) -> Tensor:
+    unit = torch.nn.functional.normalize(x.float(), dim=-1, eps=1e-12)
+    similarity = query_groups(unit, sampling) @ candidate_groups(unit, sampling).transpose(-1, -2)
+    d = query_groups(complexity.unsqueeze(-1), sampling).squeeze(-1)
+    budget = (d / d.sum(-1, keepdim=True) * 4096).clamp(1, 256)
+    low, high, threshold = similarity.amin(-1), torch.ones_like(budget), similarity.mean(-1)
+    for _ in range(5):
+        many = (similarity > threshold.unsqueeze(-1)).sum(-1) > budget
+        low, high = torch.where(many, threshold, low), torch.where(many, high, threshold)
+        threshold = (low + high) / 2
+    return similarity > threshold.unsqueeze(-1)
+
+
+def eager_aggregate(q: Tensor, kv: Tensor, graph: Tensor, bias: Tensor, scale: Tensor, sampling: int) -> Tensor:
+    query, key, value, _ = attention_inputs(q.float(), kv.float(), graph, bias, sampling)
+    penalty = torch.where(unpack_edges_on(graph), 0.0, -100.0).flatten(0, 1).unsqueeze(1)
+    logits = (query @ key.transpose(-1, -2) + penalty) * scale.reshape(-1, 1, 1) + bias
+    out = logits.softmax(-1) @ value
+    n, h, w, _ = q.shape
+    return scatter_groups(out.transpose(1, 2).flatten(-2).unflatten(0, (n, -1)), h, w, sampling).to(q.dtype)
+
+
+def measure(size: tuple[int, int], divisor: int, dtype: torch.dtype, sampling: int, rates: tuple[float, float]) -> list:
+    h, w = (side // divisor for side in size)
+    maps = [torch.randn(1, h, w, CHANNELS, device="cuda").to(dtype) for _ in range(INPUTS)]
+    complexities = [complexity_map(x.float().permute(0, 3, 1, 2).cpu()).cuda().contiguous() for x in maps]
+    kvs = [torch.randn(1, h, w, 2 * CHANNELS, device="cuda").to(dtype) for _ in range(INPUTS)]
+    bias = 16 * torch.rand(HEADS, 64, 256, device="cuda")
+    scale = torch.full((HEADS,), 10.0, device="cuda")
+    graphs = [cuda_ops.dynamic_knn(x, d, sampling) for x, d in zip(maps, complexities, strict=True)]
+    knn = list(zip(maps, complexities, strict=True))
+    aggregation = list(zip(maps, kvs, graphs, strict=True))
+    kind = "local" if sampling == LOCAL else "global"
+    rows = []
+    for op, kernel, eager, dense in (
+        (
+            "DynamicKnn",
+            [lambda a=a: cuda_ops.dynamic_knn(*a, sampling) for a in knn],
+            [lambda a=a: eager_knn(*a, sampling) for a in knn],
+            [],
+        ),
+        (
+            "ScatterAggregate",
+            [lambda a=a: cuda_ops.scatter_aggregate(*a, bias, scale, sampling) for a in aggregation],
+            [lambda a=a: eager_aggregate(*a, bias, scale, sampling) for a in aggregation],
+            [lambda a=a: dense_attention(*a, bias, sampling) for a in aggregation],
+        ),
+    ):
+        seconds = median_seconds(kernel)
+        least = floor_seconds(op, h * w, maps[0].element_size(), *rates)
+        row = {
+            "op": op, "map": f"{w}x{h}", "type": str(dtype).removeprefix("torch."), "sampling": kind,
+            "us": round(seconds * 1e6, 1), "floor_us": round(least * 1e6, 1), "times_floor": round(seconds / least, 2),
+            "eager_us": round(median_seconds(eager) * 1e6, 1),
+        }  # fmt: skip
+        if dense:
+            row["dense_attention_us"] = round(median_seconds(dense) * 1e6, 1)
+        print(row, flush=True)
+        rows.append(row)
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu_ops", description=__doc__)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--bandwidth", type=float, default=BANDWIDTH, help="of the memory, bytes a second")
+    parser.add_argument("--flops", type=float, default=FLOPS, help="dense, in 16 bits")
+    args = parser.parse_args()
+    if not torch.cuda.is_available():
+        raise SystemExit("needs an NVIDIA GPU and a PyTorch built for CUDA; nothing was measured")
+    rates = args.bandwidth, args.flops
+    rows = [
+        row
+        for size in PICTURES.values()
+        for divisor in (4, 8)
+        for dtype in (torch.float16, torch.bfloat16, torch.float32)
+        for sampling in (LOCAL, GLOBAL)
+        for row in measure(size, divisor, dtype, sampling, rates)
+    ]
+    if args.json:
+        found = {"gpu": torch.cuda.get_device_name(), "torch": torch.__version__, "repeats": REPEATS, "rows": rows}
+        args.json.write_text(json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

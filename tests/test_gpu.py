@@ -1,0 +1,137 @@
+"""The CUDA kernels on a GPU against the NumPy oracles; whole pictures on the backends that are there."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks import cuda_ops
+from glic_deploy import Codec, EngineError, PluginError, native
+from glic_deploy.image import load_image
+
+from .conftest import PHOTOS
+from .oracles import dynamic_knn as knn_oracle
+from .oracles import scatter_aggregate as aggregate_oracle
+from .oracles.grouping import LOCAL, query_nodes, unpack
+from .test_ops import MAPS, SAMPLINGS, Array, assert_same_graph, complexity_of, random_bias, random_map
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU and a PyTorch built for CUDA"),
+]
+
+TYPES = pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)
+PRECISION = {torch.float32: 0.0, torch.float16: 2.0**-10, torch.bfloat16: 2.0**-7}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _library() -> None:
+    try:
+        native.library_path("glic_cuda")
+    except PluginError as error:
+        pytest.skip(f"needs the CUDA kernels: {error}; make gpu-libraries")
+
+
+def on_gpu(values: Array, dtype: torch.dtype) -> tuple[torch.Tensor, Array]:
+    """The tensor, and its exact values as float32."""
+    tensor = torch.from_numpy(np.ascontiguousarray(values)).to(dtype)
+    return tensor.cuda(), tensor.float().numpy()
+
+
+# Every kind of input, both scales of a 768×512 picture, and the largest that is measured (1920×1152).
+KNN_MAPS = {
+    **MAPS,
+    "1/8 of 768x512": lambda rng: random_map(rng, 1, 64, 96, 192),
+    "1/4 of 768x512": lambda rng: random_map(rng, 1, 128, 192, 192),
+    "1/4 of 1920x1152": lambda rng: random_map(rng, 1, 288, 480, 32),
+}
+
+
+@SAMPLINGS
+@TYPES
+@pytest.mark.parametrize("kind", KNN_MAPS)
+def test_dynamic_knn_agrees(sampling: int, dtype: torch.dtype, kind: str) -> None:
+    x, values = on_gpu(KNN_MAPS[kind](np.random.default_rng(1)), dtype)
+    complexity = complexity_of(values)
+    got = cuda_ops.dynamic_knn(x, torch.from_numpy(complexity).cuda(), sampling).cpu().numpy()
+    want = knn_oracle.dynamic_knn(values, complexity, sampling)
+    assert_same_graph(got, want, knn_oracle.similarities(values, sampling))
+
+
+@SAMPLINGS
+@TYPES
+@pytest.mark.parametrize(
+    ("shape", "heads", "width"),
+    [
+        ((2, 32, 48), 4, 8),
+        ((1, 64, 96), 8, 24),
+        ((1, 32, 32), 3, 7),
+        ((1, 32, 32), 1, 64),
+        ((1, 32, 32), 2, 51),
+        ((1, 128, 192), 8, 24),
+        ((1, 288, 480), 1, 24),
+    ],
+)
+@pytest.mark.parametrize("scale", [0.1, 10.0])
+def test_scatter_aggregate_agrees(
+    sampling: int, dtype: torch.dtype, shape: tuple[int, int, int], heads: int, width: int, scale: float
+) -> None:
+    rng = np.random.default_rng(4)
+    c = heads * width
+    q, q_values = on_gpu(random_map(rng, *shape, c), dtype)
+    kv, kv_values = on_gpu(random_map(rng, *shape, 2 * c), dtype)
+    features = random_map(rng, *shape, 8)
+    graph = knn_oracle.dynamic_knn(features, complexity_of(features), sampling)
+    graph[:, :: max(2, graph.shape[1] // 3), 5:9] = 0
+    bias, scales = random_bias(rng, heads), (scale * rng.uniform(0.5, 1, heads)).astype(np.float32)
+    tensors = (kv, *(torch.from_numpy(array).cuda() for array in (graph, bias, scales)))
+    got = cuda_ops.scatter_aggregate(q, *tensors, sampling)
+    # Twice the same to the bit, and when the result takes the queries' memory.
+    torch.testing.assert_close(cuda_ops.scatter_aggregate(q, *tensors, sampling, out=q), got, rtol=0, atol=0)
+
+    want = aggregate_oracle.scatter_aggregate(q_values, kv_values, graph, bias, scales, sampling)
+    n, h, w = shape
+    empty = np.zeros((n, h * w), bool)
+    empty[:, query_nodes(h, w, sampling)] = unpack(graph).sum(-1) == 0
+    highest = float(np.abs(kv_values[..., c:]).max())
+    tolerance = highest * np.where(empty, 4e-5 * scales.max() + 1e-5, 2e-6 * scales.max() + 1e-5)
+    error = np.abs(got.float().cpu().numpy().astype(np.float64) - want).reshape(n, h * w, c).max(-1)
+    assert np.all(error <= tolerance + highest * PRECISION[dtype]), f"{error.max()} of {highest}"
+
+
+@TYPES
+def test_a_launch_can_be_captured(dtype: torch.dtype) -> None:
+    x, values = on_gpu(random_map(np.random.default_rng(5), 1, 32, 48, 24), dtype)
+    complexity = torch.from_numpy(complexity_of(values)).cuda()
+    want = cuda_ops.dynamic_knn(x, complexity, LOCAL)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        got = cuda_ops.dynamic_knn(x, complexity, LOCAL)
+    graph.replay()
+    torch.cuda.synchronize()
+    assert torch.equal(got, want)
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime-cuda", "tensorrt"])
+def test_files_decode_across_backends(backend: str, gpu_engine) -> None:  # type: ignore[no-untyped-def]
+    """What the GPU writes the CPU reads, and the other way round: symbols are the same to the bit, pictures close."""
+    if (
+        backend == "tensorrt"
+        and not importlib.util.find_spec("tensorrt")
+        and not importlib.util.find_spec("tensorrt_rtx")
+    ):
+        pytest.skip("needs TensorRT: pip install tensorrt")
+    try:
+        gpu = Codec(gpu_engine, backend=backend)
+    except EngineError as error:
+        if "does not compute the entropy path exactly" in str(error):
+            raise
+        pytest.skip(f"needs backend {backend}: {error}")
+    picture = load_image(PHOTOS / "kodim23.png")[100:300, 200:450]
+    with gpu, Codec(gpu_engine, backend="onnxruntime") as cpu:
+        for data in gpu.encode(picture), cpu.encode(picture):
+            difference = gpu.decode(data).astype(int) - cpu.decode(data)
+            assert np.square(difference).mean() < 0.5
