@@ -157,6 +157,12 @@ class TestCurves:
         falling = Curve.of("falling", [Point(point.bpp, -point.psnr) for point in kodak.points])
         assert bd_rate(falling, kodak) is None
 
+    def test_left_out_where_its_package_is_missing(self, evaluated, monkeypatch):
+        monkeypatch.setattr("glic_deploy.evaluation.run.bd_rate_installed", lambda: False)
+        said: list[str] = []
+        assert Evaluation(evaluated["settings"], said.append).run()["bd_rates"] == []
+        assert any("pip install" in line for line in said)
+
     def test_psnr_at_a_rate(self):
         curve = Curve.of("c", [Point(0.4, 34.0), Point(0.1, 30.0)])
         assert psnr_at(curve, 0.2) == pytest.approx(32)

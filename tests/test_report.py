@@ -202,6 +202,12 @@ class TestCommand:
         assert len(list((tmp_path / "maps").glob("*.png"))) == 5
         assert (tmp_path / "figures" / "tables.md").exists()
 
+    def test_what_is_missing_is_told_before_the_work(self, tmp_path, capsys, monkeypatch):
+        monkeypatch.setattr("glic_deploy.report.figures.importlib.util.find_spec", lambda name: None)
+        code = main(["eval", str(PHOTOS), "--engine", str(tmp_path), "--report", str(tmp_path / "r.html")])
+        assert code == exits.BAD_ENGINE
+        assert "matplotlib" in capsys.readouterr().err
+
     @pytest.mark.slow
     def test_short_bench_of_its_own(self, engine, tmp_path, capsys):
         photo = sorted(PHOTOS.glob("*.png"))[0]

@@ -53,9 +53,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from ..bench import compare
     from ..evaluation import results, tables
     from ..evaluation.run import Evaluation, Settings
     from ..files import atomic_write
+    from ..report import figures
 
     settings = Settings(
         engines=args.engine,
@@ -69,10 +71,14 @@ def run(args: argparse.Namespace) -> int:
         published=args.published,
         keep=args.keep,
     )
+    drawn = args.maps or args.report or args.figures
+    benches = [compare.load(path) for path in args.bench or ()]
+    if drawn:
+        figures.check_installed()
     evaluation = Evaluation(settings, (lambda line: None) if args.quiet else _say)
     document = evaluation.run()
-    if args.maps or args.report or args.figures:
-        _look(evaluation, document, args)
+    if drawn:
+        _look(evaluation, document, benches, args)
     if args.csv:
         atomic_write(args.csv, results.as_csv(document).encode())
     if args.json != paths.STDIO:
@@ -82,8 +88,9 @@ def run(args: argparse.Namespace) -> int:
     return exits.code_of_all(evaluation.errors)
 
 
-def _look(evaluation: Evaluation, document: dict[str, Any], args: argparse.Namespace) -> None:
-    from ..bench import compare
+def _look(
+    evaluation: Evaluation, document: dict[str, Any], benches: list[dict[str, Any]], args: argparse.Namespace
+) -> None:
     from ..report.build import Report, short_bench
 
     say = (lambda line: None) if args.quiet else _say
@@ -92,7 +99,7 @@ def _look(evaluation: Evaluation, document: dict[str, Any], args: argparse.Names
     if args.maps:
         report.write_maps(Path(args.maps))
     if args.report or args.figures:
-        report.benches = [compare.load(path) for path in args.bench or ()] or [short_bench(evaluation, say)]
+        report.benches = benches or [short_bench(evaluation, say)]
     if args.report:
         report.write_page(args.report)
     if args.figures:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import importlib.util
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from ..errors import EngineError
-
 FEWEST_POINTS = 4
+BD_RATE_REMEDY = "pip install 'glic-deploy[bench]'"
 
 
 @dataclass(frozen=True)
@@ -54,15 +54,18 @@ PUBLISHED = {
 # fmt: on
 
 
+def bd_rate_installed() -> bool:
+    """Whether `bd_rate` can be used here."""
+    return importlib.util.find_spec("bjontegaard") is not None
+
+
 def bd_rate(test: Curve, anchor: Curve) -> float | None:
     """Bjøntegaard delta rate in percent by PSNR, Akima interpolation: negative where `test` needs fewer bits.
 
     None where a curve has fewer than FEWEST_POINTS or does not rise, or they share no range of PSNR.
     """
-    try:
-        import bjontegaard
-    except ImportError as error:
-        raise EngineError("BD-rate needs the package bjontegaard: pip install 'glic-deploy[bench]'") from error
+    import bjontegaard
+
     if min(len(test.points), len(anchor.points)) < FEWEST_POINTS:
         return None
     (test_rates, test_psnr), (anchor_rates, anchor_psnr) = (

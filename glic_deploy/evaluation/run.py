@@ -19,7 +19,7 @@ from ..errors import GlicError
 from ..image import Background, load_image
 from ..limits import DEFAULT_LIMITS, Limits
 from .codecs import PillowCodec, choose
-from .curves import PUBLISHED, Curve, Point, bd_rate, psnr_at
+from .curves import BD_RATE_REMEDY, PUBLISHED, Curve, Point, bd_rate, bd_rate_installed, psnr_at
 from .measure import Picture, Row, Similarity, measure_engine, measure_other
 from .quality import MS_SSIM_REMEDY, MsSsim, ms_ssim_installed
 from .results import Store, key_of, mean
@@ -80,6 +80,8 @@ class Evaluation:
             similarity = stack.enter_context(MsSsim()) if ms_ssim_installed() else None
             if similarity is None:
                 self._say(f"MS-SSIM is left out: {MS_SSIM_REMEDY}")
+            if not bd_rate_installed():
+                self._say(f"BD-rates are left out: {BD_RATE_REMEDY}")
             engines = [self._engine(engine, folder, store, similarity) for engine in self.settings.engines]
             codecs = [self._other(codec, store, similarity) for codec in others]
         for entry in [*engines, *(point for codec in codecs for point in codec["points"])]:
@@ -221,7 +223,7 @@ def _compare(
             {"of": test.title, "to": other.title, "percent": bd_rate(test, other)}
             for test in tested
             for other in others
-            if test is not other
+            if test is not other and bd_rate_installed()
         ],
         "at_equal_rate": [
             {

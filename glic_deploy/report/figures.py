@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -44,12 +45,16 @@ _PARTS = (
 )
 
 
+def check_installed() -> None:
+    """Raise EngineError where plots cannot be drawn."""
+    if importlib.util.find_spec("matplotlib") is None:
+        raise EngineError("plots and maps need matplotlib: pip install 'glic-deploy[bench]'")
+
+
 def _figure(width: float, height: float) -> Figure:
-    try:
-        import matplotlib
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise EngineError("plots need matplotlib: pip install 'glic-deploy[bench]'") from error
+    import matplotlib
+    from matplotlib.figure import Figure
+
     matplotlib.rcParams.update(
         {
             "svg.fonttype": "none",
