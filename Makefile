@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 EXTRAS := cpu,export,dev,bench
 
-.PHONY: demo test test-all lint gpu-libraries tensorrt-check gpu-check
+.PHONY: demo test test-all lint gpu-libraries tensorrt-check gpu-check compare
 .PHONY: bench-coder fuzz-coder bench-cpu exactness report clean
 
 $(VENV)/.installed: pyproject.toml CMakeLists.txt $(shell find plugins_cpp -name '*.cpp' -o -name '*.h' -o -name CMakeLists.txt)
@@ -46,6 +46,12 @@ tensorrt-check: gpu-libraries
 # On a machine with an NVIDIA GPU: kernels against the oracle, memory and race checks, times beside PyTorch's.
 gpu-check: gpu-libraries
 	$(BIN)/python -m benchmarks.gpu_check
+
+# Every graph of a bundle on a GPU backend beside the CPU's.
+ENGINE ?= out/gpu_check/engine
+BACKEND ?= tensorrt
+compare: gpu-libraries
+	$(BIN)/python -m benchmarks.compare --engine $(ENGINE) --backend $(BACKEND) $(firstword $(wildcard samples/photos/*.png))
 
 test-all: lint
 	$(BIN)/python -m pytest -m "slow or not slow"

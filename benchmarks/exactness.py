@@ -35,6 +35,7 @@ from glic_deploy.backends.onnxruntime import OnnxRuntimeBackend, custom_ops_libr
 from glic_deploy.bundle import TABLES, Bundle
 from glic_deploy.entropy.passes import Pass, pack, quantize, walk
 from glic_deploy.entropy.rans import CdfTables, Encoder
+from glic_deploy.errors import EngineError
 from glic_deploy.image import load_image, pad
 
 Array = NDArray[Any]
@@ -83,6 +84,18 @@ def bundle(checkpoint: Checkpoint, directory: Path, network: integer.IntegerNetw
     return Bundle.open(directory)
 
 
+def on_gpu(exact: Bundle) -> list[Configuration]:
+    """The same on a GPU, where there is one."""
+    from glic_deploy.backends.onnxruntime_cuda import OnnxRuntimeCudaBackend
+
+    try:
+        backend = OnnxRuntimeCudaBackend(exact)
+        backend.run("hyper_synthesis", {"z_symbols": np.zeros((1, exact.hyper, 2, 2), np.int16)})
+    except EngineError:
+        return []
+    return [Configuration("onnxruntime on a GPU", backend)]
+
+
 def configurations(network: integer.IntegerNetwork, exact: Bundle) -> list[Configuration]:
     """The rows and columns of the matrix."""
     found = [
@@ -98,6 +111,7 @@ def configurations(network: integer.IntegerNetwork, exact: Bundle) -> list[Confi
     transforms = OnnxRuntimeBackend(exact, 1)
     return [
         *found,
+        *on_gpu(exact),
         Configuration("PyTorch, integers in float32", torch_backend(network, transforms)),
         Configuration("NumPy oracle", oracle_backend(network, transforms)),
     ]

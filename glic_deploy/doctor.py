@@ -32,6 +32,8 @@ _REQUIRED_PACKAGES = ("numpy", "Pillow", "google-crc32c")
 _NATIVE_LIBRARIES = (
     ("rans", "range coder", True),
     ("glic_onnxruntime", "CPU kernels of the custom ops for onnxruntime", False),
+    ("glic_onnxruntime_cuda", "their CUDA kernels for onnxruntime on a GPU (make gpu-libraries)", False),
+    ("glic_tensorrt", "the custom ops as TensorRT plugins (make gpu-libraries)", False),
 )
 
 # Module of glic_deploy.backends, package that it needs, distributions of that (the first is what to install), what it

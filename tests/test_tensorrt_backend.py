@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import glic_deploy.backends.tensorrt as backend_module
+from benchmarks.compare import compare
 from glic_deploy import Codec, EngineError
 from glic_deploy.backends import open_backend
 from glic_deploy.backends.tensorrt import TensorRTBackend
@@ -55,6 +56,15 @@ def test_files_decode_on_either_backend(codec: Codec, gpu_engine: Path, crop: np
             difference = codec.decode(data).astype(int) - cpu.decode(data)
             assert np.square(difference).mean() < 0.1
     assert abs(len(on_gpu) - len(on_cpu)) < 0.03 * len(on_cpu)
+
+
+def test_every_graph_can_be_compared_with_the_cpu(
+    backend: TensorRTBackend, simulation: SimulatedTensorRT, crop: np.ndarray, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert compare(simulation.bundle, backend, crop)
+    lines = capsys.readouterr().out.splitlines()
+    assert len({line.split()[0] for line in lines}) == len(simulation.bundle.graphs())
+    assert sum(line.endswith("exact") for line in lines) == 1 + 5 * 3 + 5 * 2
 
 
 def test_a_second_picture_of_a_size_allocates_nothing_and_launches_captured_graphs(
