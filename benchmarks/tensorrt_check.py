@@ -29,7 +29,7 @@ from glic_deploy.tensorrt import BuildOptions, Profile, build_plan, load
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build" / "gpu"
 CAPABILITIES = ((8, 0), (8, 9), (12, 0))
-LEAN = {"10": "tensorrt-lean-cu12", "11": "tensorrt-lean-cu13"}
+LEAN = {"10": ("tensorrt-lean-cu12", "<11"), "11": ("tensorrt-lean-cu13", ">=11,<12")}
 """Runtimes of TensorRT that a package registry carries whole; they load plugins and parse nothing."""
 
 _LOAD = """
@@ -74,10 +74,10 @@ def runtimes() -> Iterator[str]:
     """Flavours and versions that take the plugin library."""
     yield f"TensorRT-RTX {load('rtx').version}"
     library = library_path("glic_tensorrt")
-    for major, package in LEAN.items():
+    for major, (package, versions) in LEAN.items():
         with tempfile.TemporaryDirectory() as folder:
             pip = [sys.executable, "-m", "pip", "install", "-q", "--target", folder]
-            pip += [f"{package}-libs", f"{package}-bindings"]
+            pip += [f"{package}-{part}{versions}" for part in ("libs", "bindings")]
             if subprocess.run(pip, capture_output=True).returncode:
                 say(f"the lean runtime of TensorRT {major} does not install here: {package}")
                 continue

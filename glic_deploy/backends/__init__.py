@@ -32,9 +32,9 @@ def _onnxruntime_cuda(bundle: Bundle, threads: int | None) -> Backend:
 
 # Name: the module it needs, what to type where that is missing, and how to make one; the best backend first.
 _BACKENDS: dict[str, tuple[str, str, Callable[[Bundle, int | None], Backend]]] = {
-    "onnxruntime": ("onnxruntime", "pip install 'glic-deploy[cpu]'", _onnxruntime),
-    "onnxruntime-cuda": ("onnxruntime", "pip install 'glic-deploy[cuda]' on a machine with a GPU", _onnxruntime_cuda),
     "tensorrt": ("cuda.bindings", "pip install 'glic-deploy[tensorrt]' on a machine with an NVIDIA GPU", _tensorrt),
+    "onnxruntime-cuda": ("onnxruntime", "pip install 'glic-deploy[cuda]' on a machine with a GPU", _onnxruntime_cuda),
+    "onnxruntime": ("onnxruntime", "pip install 'glic-deploy[cpu]'", _onnxruntime),
 }
 
 
@@ -51,15 +51,25 @@ def _is_there(module: str) -> bool:
 
 
 def open_backend(bundle: Bundle, name: str | None = None, threads: int | None = None) -> Backend:
-    """The backend of that name, or the best one installed. Raises EngineError when there is none."""
-    if name is not None and name not in _BACKENDS:
+    """The backend of that name, or the best one that works here. Raises EngineError when there is none."""
+    if name is None:
+        return _open_best(bundle, threads)
+    if name not in _BACKENDS:
         raise EngineError(f"no backend is called {name!r}; there are: {', '.join(_BACKENDS)}")
-    available = installed()
-    if name is None and not available:
-        advice = "; or ".join(f"{remedy} for {key}" for key, (_, remedy, _) in _BACKENDS.items())
-        raise EngineError(f"no backend is installed to run the engine with: {advice}")
-    chosen = name or available[0]
-    _, remedy, make = _BACKENDS[chosen]
-    if chosen not in available:
-        raise EngineError(f"backend {chosen} is not installed: {remedy}")
+    _, remedy, make = _BACKENDS[name]
+    if name not in installed():
+        raise EngineError(f"backend {name} is not installed: {remedy}")
     return make(bundle, threads)
+
+
+def _open_best(bundle: Bundle, threads: int | None) -> Backend:
+    # TensorRT is not taken unasked where it would have to build plans first.
+    candidates = [name for name in installed() if name != "tensorrt" or bundle.plans()]
+    for name in candidates:
+        try:
+            return _BACKENDS[name][2](bundle, threads)
+        except EngineError:
+            if name == candidates[-1]:
+                raise
+    advice = "; or ".join(f"{remedy} for {key}" for key, (_, remedy, _) in _BACKENDS.items())
+    raise EngineError(f"no backend is installed to run the engine with: {advice}")

@@ -6,27 +6,21 @@ import threading
 import weakref
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
 from ..bundle import Bundle
 from ..errors import EngineError
 from ..native import library_path
+from .cuda import CudaDevice
 from .onnxruntime import OnnxRuntimeBackend
 
 CUSTOM_OPS = "glic_onnxruntime_cuda"
 PROVIDER = "CUDAExecutionProvider"
 INSTALL = "pip uninstall -y onnxruntime; pip install 'glic-deploy[cuda]'"
-
-# The entropy path's integers are held in float32: no rounding to TF32, and no convolution by a transform. Memory grows
-# by what is asked for, and copies do not wait for the default stream.
-_PROVIDER_OPTIONS = {
-    "use_tf32": "0",
-    "cudnn_conv_algo_search": "HEURISTIC",
-    "arena_extend_strategy": "kSameAsRequested",
-}
 
 
 class OnnxRuntimeCudaBackend(OnnxRuntimeBackend):
@@ -37,20 +31,27 @@ class OnnxRuntimeCudaBackend(OnnxRuntimeBackend):
     """
 
     name = "onnxruntime-cuda"
+    _provider, _device = PROVIDER, "cuda"
+    # The entropy path's integers are held in float32, which TF32 would round. Memory grows by what is asked for.
+    _options: ClassVar[dict[str, str]] = {"use_tf32": "0", "arena_extend_strategy": "kSameAsRequested"}
 
     def __init__(self, bundle: Bundle) -> None:
         super().__init__(bundle, variants=("fp16", "bf16", "base"))
-        if PROVIDER not in ort.get_available_providers():
+        if self._provider not in ort.get_available_providers():
             raise EngineError(
                 f"onnxruntime {ort.__version__} here has no CUDA provider; on a machine with an NVIDIA GPU: {INSTALL}; "
                 "elsewhere: Codec(engine, backend='onnxruntime')"
             )
+        self._require_gpu()
         self._library = library_path(CUSTOM_OPS, "build it: make gpu-libraries")
         preload = getattr(ort, "preload_dlls", None)  # CUDA's libraries from NVIDIA's wheels, since 1.21
         if preload is not None:
             preload()
         self._resident: dict[int, tuple[weakref.ref[Any], Any]] = {}
         self._one_at_a_time = threading.Lock()
+
+    def _require_gpu(self) -> None:
+        CudaDevice()
 
     def run(self, graph: str, inputs: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
         session = self._session(graph)
@@ -63,7 +64,7 @@ class OnnxRuntimeCudaBackend(OnnxRuntimeBackend):
                 else:
                     binding.bind_cpu_input(name, array)
             for output in session.get_outputs():
-                binding.bind_output(output.name, "cuda" if output.type == "tensor(float)" else "cpu")
+                binding.bind_output(output.name, self._device if output.type == "tensor(float)" else "cpu")
             try:
                 session.run_with_iobinding(binding)
                 return [self._hand_out(value) for value in binding.get_outputs()]
@@ -80,7 +81,7 @@ class OnnxRuntimeCudaBackend(OnnxRuntimeBackend):
 
     def _hand_out(self, value: Any) -> NDArray[Any]:
         array: NDArray[Any] = value.numpy()
-        if value.device_name() == "cuda":
+        if array.dtype == np.float32:
             array.flags.writeable = False  # or what is on the GPU would not be what it says
             key = id(array)
             self._resident[key] = weakref.ref(array, lambda _: self._resident.pop(key, None)), value
@@ -90,8 +91,8 @@ class OnnxRuntimeCudaBackend(OnnxRuntimeBackend):
         options = ort.SessionOptions()
         options.log_severity_level = 4
         options.register_custom_ops_library(str(self._library))
-        session = ort.InferenceSession(str(path), options, providers=[(PROVIDER, _PROVIDER_OPTIONS)])
-        if session.get_providers()[0] != PROVIDER:
+        session = ort.InferenceSession(str(path), options, providers=[(self._provider, self._options)])
+        if session.get_providers()[0] != self._provider:
             raise EngineError(
                 f"onnxruntime {ort.__version__} cannot start its CUDA provider: no NVIDIA GPU or driver, or CUDA's "
                 f"libraries are missing: {INSTALL}; or use Codec(engine, backend='onnxruntime')"
