@@ -48,7 +48,7 @@ gpu-check: gpu-libraries
 	$(BIN)/python -m benchmarks.gpu_check
 
 # Every graph of a bundle on a GPU backend beside the CPU's.
-ENGINE ?= out/gpu_check/engine
+ENGINE ?= out/gpu_check/sample
 BACKEND ?= tensorrt
 compare: gpu-libraries
 	$(BIN)/python -m benchmarks.compare --engine $(ENGINE) --backend $(BACKEND) $(firstword $(wildcard samples/photos/*.png))

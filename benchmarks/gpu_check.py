@@ -1,7 +1,7 @@
 """Everything that needs a GPU, in one command: `make gpu-check`.
 
 The kernels against the oracle and pictures across backends (pytest), memory and races by compute-sanitizer where it is
-installed, the kernels' times (`benchmarks.gpu_ops`), and whole pictures on each GPU backend that works here.
+installed, the kernels' times (`benchmarks.gpu_ops`), and whole pictures on each GPU backend beside the eager network.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from export.checkpoint import load_checkpoint
@@ -27,6 +28,15 @@ def run(*command: str | Path) -> bool:
     return subprocess.run(list(map(str, command)), cwd=ROOT).returncode == 0
 
 
+def checkpoints() -> Iterator[tuple[str, Path]]:
+    """The sample network and one of the released size."""
+    yield "sample", ROOT / "samples" / "glic_tiny.pth"
+    full_size = OUT / "full_size.pth"
+    if not full_size.exists():
+        run(sys.executable, "-m", "benchmarks.full_size_checkpoint", full_size)
+    yield "full_size", full_size
+
+
 def main() -> int:
     import torch
 
@@ -42,14 +52,15 @@ def main() -> int:
     if not sanitizer:
         print("compute-sanitizer is not installed: memory and races were not checked")
     passed["times"] = run(sys.executable, "-m", "benchmarks.gpu_ops", "--json", OUT / "ops.json")
-    engine = OUT / "engine"
-    if not engine.exists():
-        export_bundle(load_checkpoint(ROOT / "samples" / "glic_tiny.pth"), engine)
-        add_graphs(engine, "fp16")
     picture = sorted((ROOT / "samples" / "photos").glob("*.png"))[0]
-    for backend in ("onnxruntime-cuda", "tensorrt"):
-        command = (sys.executable, "-m", "glic_deploy", "bench", picture, "--engine", engine, "--backend", backend)
-        passed[backend] = run(*command, "--json", OUT / f"{backend}.json")
+    for name, checkpoint in checkpoints():
+        engine = OUT / name
+        if not engine.exists():
+            export_bundle(load_checkpoint(checkpoint), engine)
+            add_graphs(engine, "fp16")
+        for backend in ("onnxruntime-cuda", "tensorrt"):
+            options = ("--engine", engine, "--checkpoint", checkpoint, "--backend", backend, picture)
+            passed[f"{name} on {backend}"] = run(sys.executable, "-m", "benchmarks.gpu_pictures", *options)
     print(json.dumps(passed))
     return 0 if all(passed.values()) else 1
 

@@ -33,7 +33,8 @@ class EagerBackend(Backend):
 
     name = "eager"
 
-    def __init__(self, checkpoint: Checkpoint) -> None:
+    def __init__(self, checkpoint: Checkpoint, device: str = "cpu") -> None:
+        self._device = torch.device(device)
         self._specs: dict[str, GraphSpec] = {
             spec.name: spec for spec in [*transform_graphs(checkpoint), *entropy_graphs(checkpoint)]
         }
@@ -41,13 +42,13 @@ class EagerBackend(Backend):
 
     def run(self, graph: str, inputs: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
         if graph not in self._modules:
-            self._modules[graph] = self._specs[graph].build().eval()
+            self._modules[graph] = self._specs[graph].build().eval().to(self._device)
         # Strides and alignment decide how products are summed, and in floating point a decoder must not differ from its
         # encoder by an ulp: so everything comes in and goes out as a fresh, contiguous copy.
         tensors = [torch.tensor(np.ascontiguousarray(inputs[port.name])) for port in self._specs[graph].inputs]
-        with torch.inference_mode():
-            outputs = self._modules[graph](*tensors)
-        return [output.contiguous().numpy() for output in (outputs if isinstance(outputs, tuple) else (outputs,))]
+        with torch.inference_mode(), self._device:
+            outputs = self._modules[graph](*(tensor.to(self._device) for tensor in tensors))
+        return [output.contiguous().cpu().numpy() for output in (outputs if isinstance(outputs, tuple) else (outputs,))]
 
     def describe(self) -> dict[str, Any]:
         return {"name": self.name, "version": torch.__version__, "threads": torch.get_num_threads()}
@@ -56,12 +57,12 @@ class EagerBackend(Backend):
         self._modules.clear()
 
 
-def eager_codec(checkpoint: Checkpoint) -> Codec:
+def eager_codec(checkpoint: Checkpoint, device: str = "cpu") -> Codec:
     """A codec on the eager network, with floating-point entropy parameters."""
     with tempfile.TemporaryDirectory() as directory, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # its files are decoded by itself, at once
         write_parameters(BundleWriter(Path(directory)), checkpoint)
-        return Codec(directory, backend=EagerBackend(checkpoint))
+        return Codec(directory, backend=EagerBackend(checkpoint, device))
 
 
 def main() -> None:

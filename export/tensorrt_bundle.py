@@ -54,10 +54,16 @@ def add_graphs(directory: Path, precision: str) -> None:
 
 
 def add_plans(
-    directory: Path, flavour: Flavour, capability: tuple[int, int], options: BuildOptions, progress: Progress
+    directory: Path,
+    flavour: Flavour,
+    capability: tuple[int, int],
+    options: BuildOptions,
+    progress: Progress,
+    phases: Progress | None = None,
 ) -> None:
     """Build the plan of every graph's `tensorrt` variant for GPUs of `capability` and list them in the manifest.
 
+    `progress` gets a line for each plan, `phases` one for each step of TensorRT's.
     Raises EngineError where TensorRT refuses a graph; the bundle then stays as it was.
     """
     bundle = Bundle.open(directory)
@@ -68,7 +74,7 @@ def add_plans(
         if variant is None:
             raise EngineError(f"{directory} has no graph {name} for TensorRT; add it: python -m export.to_trt")
         start = time.perf_counter()
-        plan = build_plan(flavour, bundle.graph(name, [TENSORRT]), entry["inputs"], variant["plugins"], options, None)
+        plan = build_plan(flavour, bundle.graph(name, [TENSORRT]), entry["inputs"], variant["plugins"], options, phases)
         seconds = time.perf_counter() - start
         file = f"{PLANS}/{name}.{flavour.name}-{flavour.version}.sm{capability[0]}{capability[1]}.plan"
         with atomic_writer(directory / file) as stream:

@@ -53,13 +53,18 @@ def build_plans(
         )
     loaded = tensorrt.load(chosen)
     progress(f"TensorRT flavour {chosen} {loaded.version}, compute capability {target[0]}.{target[1]}")
-    add_plans(directory, loaded, target, options, progress)
+    add_plans(directory, loaded, target, options, progress, _bar if sys.stderr.isatty() else None)
     if found != target:
         progress("the plans were not run: no GPU of that compute capability here; check them there: glic doctor")
         return
     from .check_plans import check_plans
 
     check_plans(directory, progress)
+
+
+def _bar(phase: str) -> None:
+    """What TensorRT is doing, on one line of the terminal that the next one overwrites."""
+    print(f"\r\033[K{phase[:79]}\r", end="", file=sys.stderr, flush=True)
 
 
 def main(argv: list[str] | None = None) -> int:
