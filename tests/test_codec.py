@@ -125,7 +125,7 @@ class Recorder(Encoder):
 @pytest.mark.slow
 def test_kodak(codec: Codec, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every file decodes to its encoder's symbols (its checksum says so) and is hardly longer than they must be."""
-    monkeypatch.setattr("glic_deploy.codec.Encoder", Recorder)
+    monkeypatch.setattr("glic_deploy.engine.Encoder", Recorder)
     rates, qualities = [], []
     for path in sorted(large_data("data/kodak").glob("*.png")):
         Recorder.passes = []
@@ -143,7 +143,7 @@ def test_kodak(codec: Codec, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_file_is_hardly_longer_than_its_symbols_must_be(
     codec: Codec, crop: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("glic_deploy.codec.Encoder", Recorder)
+    monkeypatch.setattr("glic_deploy.engine.Encoder", Recorder)
     Recorder.passes = []
     data = codec.encode(crop)
     ideal = sum(tables.ideal_bits(symbols, indexes) for tables, symbols, indexes in Recorder.passes) / 8

@@ -1,0 +1,180 @@
+"""An engine: one bundle on one backend, between padded pictures and range-coded payloads."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import conformance
+from .backends import Backend, open_backend
+from .bundle import Bundle
+from .checksum import symbol_checksum
+from .container import Header
+from .entropy.passes import CodedPass, Pass, RunGraph, Symbols, pack, quantize, walk
+from .entropy.rans import CdfTables, Decoder, Encoder
+from .errors import BitstreamError, EngineError, ModelMismatchError
+from .limits import CODED_MULTIPLE
+from .stages import Stages, stage
+
+
+class Engine:
+    """Codes padded pictures with one bundle. Safe to use from several threads at once.
+
+    Args:
+        directory: the engine bundle.
+        backend: name of the backend that runs the graphs, or one made already; None takes the best one installed.
+        threads: threads of the backend; None takes all cores.
+
+    Raises EngineError when the bundle cannot be opened, no backend can run it, or the one that does computes the
+    entropy path wrongly on this machine (see `glic_deploy.conformance`).
+    """
+
+    def __init__(
+        self, directory: str | Path, *, backend: str | Backend | None = None, threads: int | None = None
+    ) -> None:
+        self.bundle = Bundle.open(directory)
+        tables = self.bundle.tables()
+        self._y_tables, self._z_tables = (
+            CdfTables(tables[f"{latent}_cdfs"], tables[f"{latent}_lengths"], tables[f"{latent}_offsets"])
+            for latent in "yz"
+        )
+        self._backend = backend if isinstance(backend, Backend) else open_backend(self.bundle, backend, threads)
+        self._open = True
+        if self.bundle.exact:
+            conformance.ensure(self.bundle, self._backend)
+        else:
+            warnings.warn(
+                f"{self.bundle.path} has floating-point entropy parameters: its files decode only on the machine, "
+                "with the backend and number of threads that wrote them; export without --entropy float to keep files",
+                stacklevel=3,
+            )
+
+    def close(self) -> None:
+        """Free the backend. The engine cannot be used afterwards."""
+        if self._open:
+            self._open = False
+            self._backend.close()
+
+    def describe(self) -> dict[str, Any]:
+        """Backend, bundle and fingerprints, for people and for JSON."""
+        return {"backend": self._backend.describe(), "engine": self.bundle.describe()}
+
+    def check_arithmetic(self) -> str:
+        """Run the bundle's conformance vectors again, whatever is cached. Raises EngineError on one wrong bit."""
+        if not self.bundle.exact:
+            return "floating point: files decode only where they were written"
+        compared = conformance.check(self.bundle, self._backend)
+        return f"exact: {compared:,} conformance values reproduced bit for bit"
+
+    def encode(self, padded: NDArray[np.uint8], stages: dict[str, float] | None = None) -> tuple[bytes, int]:
+        """Payload and symbol checksum of a picture (H, W, 3), H and W multiples of `CODED_MULTIPLE`."""
+        run = self._runner(stages)
+        y = run("analysis", image=padded)[0]
+        z_symbols = run("hyper_analysis", y=y)[0]
+        coded: list[tuple[CdfTables, Symbols, NDArray[np.uint8]]] = [(self._z_tables, z_symbols, _channels(z_symbols))]
+
+        def step(part: Pass, indexes: NDArray[np.uint8], means: NDArray[np.float32]) -> Symbols:
+            symbols = quantize(pack(y[:, part.start : part.stop], part.parity), means)
+            coded.append((self._y_tables, symbols, indexes))
+            return symbols
+
+        walk(self.bundle.groups, run, z_symbols, step)
+        with stage(stages, "range coder"):
+            encoder = Encoder()
+            for tables, symbols, indexes in coded:
+                encoder.push(tables, symbols, indexes)
+            return encoder.finish(), symbol_checksum(symbols for _, symbols, _ in coded)
+
+    def decode(
+        self,
+        payload: bytes | memoryview,
+        checksum: int,
+        height: int,
+        width: int,
+        stages: dict[str, float] | None = None,
+        passes: list[CodedPass] | None = None,
+    ) -> NDArray[np.uint8]:
+        """The picture (height, width, 3) that `encode` made a payload of, both before padding.
+
+        checksum: of the symbols, as `encode` returned it. `stages` is filled with the seconds that each stage took,
+        `passes` with what was coded, if given. Raises BitstreamError, EngineError.
+        """
+        y_hat = self._decode_latents(payload, checksum, height, width, stages, passes)
+        padded = self._runner(stages)("synthesis", y_hat=y_hat)[0]
+        with stage(stages, "crop"):
+            return np.ascontiguousarray(padded[:height, :width])
+
+    def _decode_latents(
+        self,
+        payload: bytes | memoryview,
+        checksum: int,
+        height: int,
+        width: int,
+        stages: dict[str, float] | None,
+        passes: list[CodedPass] | None,
+    ) -> NDArray[np.float32]:
+        run = self._runner(stages)
+        rows, columns = (-(-side // CODED_MULTIPLE) for side in (height, width))
+        decoded: list[CodedPass] = []
+
+        def take(part: Pass | None, indexes: NDArray[np.uint8]) -> Symbols:
+            with stage(stages, "range coder"):
+                symbols = decoder.decode(self._y_tables if part else self._z_tables, indexes)
+            decoded.append(CodedPass(part, symbols, indexes))
+            return symbols
+
+        decoder = Decoder(payload)
+        z_shape = (1, self.bundle.hyper, 2 * rows, 2 * columns)
+        z_symbols = take(None, _channels(np.empty(z_shape, np.int16)))
+        y_hat = walk(self.bundle.groups, run, z_symbols, lambda part, indexes, means: take(part, indexes))
+        decoder.finish()
+        if symbol_checksum(coded.symbols for coded in decoded) != checksum:
+            raise BitstreamError(
+                "the decoded symbols are not those that were encoded (their checksum differs); "
+                + (
+                    "this machine computes wrongly, please report it with the output of: glic doctor --engine DIR"
+                    if self.bundle.exact
+                    else "files of floating-point entropy parameters decode only in the configuration that wrote them"
+                )
+            )
+        if passes is not None:
+            passes.extend(decoded)
+        return y_hat
+
+    def check_fits(self, header: Header) -> None:
+        """Raises ModelMismatchError unless this engine decodes files with such a header."""
+        bundle = self.bundle
+        for what, needed, found in (
+            ("model", header.model_fingerprint, bundle.model_fingerprint),
+            ("entropy arithmetic", header.arithmetic_fingerprint, bundle.arithmetic_fingerprint),
+        ):
+            if needed != found:
+                raise ModelMismatchError(
+                    f"the file was written with {what} {needed.hex()}, this engine ({bundle.path}) has {found.hex()}; "
+                    "decode it with the bundle of the checkpoint that wrote it"
+                )
+        if header.exact != bundle.exact:
+            raise ModelMismatchError("the file and this engine disagree about the arithmetic profile; use its bundle")
+
+    def _runner(self, stages: dict[str, float] | None) -> RunGraph:
+        if not self._open:
+            raise EngineError("the codec is closed; open another: Codec(engine)")
+
+        def run(graph: str, **inputs: NDArray[Any]) -> list[NDArray[Any]]:
+            with stage(stages, graph):
+                outputs = self._backend.run(graph, inputs)
+            if isinstance(stages, Stages) and (use := self._backend.device_use()):
+                stages.device[graph] = use
+            return outputs
+
+        return run
+
+
+def _channels(z: NDArray[Any]) -> NDArray[np.uint8]:
+    """Table index of every element of z: its channel."""
+    indexes = np.arange(z.shape[1], dtype=np.uint8)
+    return np.ascontiguousarray(np.broadcast_to(indexes[:, None, None], z.shape))
