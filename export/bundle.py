@@ -7,9 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -22,7 +19,7 @@ from onnx import GraphProto, ModelProto, TensorProto, numpy_helper
 import glic_deploy
 from glic_deploy.bundle import FORMAT, MANIFEST, sha256
 from glic_deploy.errors import GlicError
-from glic_deploy.files import atomic_writer
+from glic_deploy.files import atomic_directory, atomic_writer
 
 from .graphs import Port
 
@@ -112,20 +109,8 @@ def bundle_directory(output: str | Path) -> Iterator[Path]:
     output = Path(output).resolve()
     if output.exists() and not (output / MANIFEST).is_file() and (not output.is_dir() or any(output.iterdir())):
         raise GlicError(f"{output} exists and is no engine bundle; name another --output, or remove it")
-    output.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
-    try:
+    with atomic_directory(output) as temporary:
         yield temporary
-        temporary.chmod(0o755)
-        if output.exists():
-            replaced = temporary.with_name(f"{temporary.name}.old")
-            os.rename(output, replaced)
-            os.rename(temporary, output)
-            shutil.rmtree(replaced)
-        else:
-            os.rename(temporary, output)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _digest(path: Path) -> dict[str, Any]:

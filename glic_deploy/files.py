@@ -1,10 +1,12 @@
-"""Writing files so that nobody ever sees half of one."""
+"""Writing files and directories so that nobody ever sees half of one."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import secrets
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -43,3 +45,26 @@ def atomic_write(path: str | os.PathLike[str], data: bytes | bytearray | memoryv
     """Write `data` to `path` as `atomic_writer` does."""
     with atomic_writer(path) as stream:
         stream.write(data)
+
+
+@contextlib.contextmanager
+def atomic_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """A temporary directory that takes the place of `path` when the block succeeds and vanishes when it does not.
+
+    What is there already is replaced, so the caller checks first that it may be. Raises OSError.
+    """
+    target = Path(path).resolve()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    try:
+        yield temporary
+        temporary.chmod(0o755)
+        if target.exists():
+            replaced = temporary.with_name(f"{temporary.name}.old")
+            os.rename(target, replaced)
+            os.rename(temporary, target)
+            shutil.rmtree(replaced)
+        else:
+            os.rename(temporary, target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
