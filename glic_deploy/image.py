@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import IO, TYPE_CHECKING, Any, BinaryIO
 
@@ -73,6 +74,15 @@ def load_image(
     name = os.fspath(source) if isinstance(source, (str, os.PathLike)) else getattr(source, "name", "the file")
     with _pillow_errors(str(name)), Image.open(source) as image:
         return _from_pillow(image, colour, limits)
+
+
+def lift_pillow_limit(max_pixels: int) -> None:
+    """For a program whose `Limits` decide: Pillow's own limit would overrule a larger `max_pixels`, and warn below it.
+
+    This changes Pillow for the whole process.
+    """
+    Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS or 0, max_pixels)
+    warnings.simplefilter("ignore", Image.DecompressionBombWarning)
 
 
 def pad(image: NDArray[np.uint8], multiple: int = CODED_MULTIPLE) -> NDArray[np.uint8]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import sys
-import warnings
 from typing import TYPE_CHECKING
 
 from . import options, output, paths
@@ -37,7 +36,9 @@ def run(args: argparse.Namespace) -> int:
     jobs = paths.plan(args.inputs, args.output, reads=paths.PICTURE_SUFFIXES, writes=paths.GLIC_SUFFIX)
     output.check_stdout(jobs, args.json)
     with options.open_codec(args) as codec:
-        _leave_limits_to_us(args.max_pixels)
+        from ..image import lift_pillow_limit
+
+        lift_pillow_limit(args.max_pixels)
         batch = output.Batch("encode", args, codec.describe())
         return batch.run(jobs, lambda job: _encode(codec, job, args))
 
@@ -52,11 +53,3 @@ def _encode(codec: Codec, job: paths.Job, args: argparse.Namespace) -> output.Ro
         stream.write(data)
     header = parse_header(data, options.limits(args))
     return {"width": header.width, "height": header.height, "bytes": len(data), "stages": stages}
-
-
-def _leave_limits_to_us(max_pixels: int) -> None:
-    """Pillow has a limit of its own, which would overrule a larger --max-pixels."""
-    from PIL import Image
-
-    Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS or 0, max_pixels)
-    warnings.simplefilter("ignore", Image.DecompressionBombWarning)
