@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from . import container
+from . import container, many
 from .backends import Backend
 from .container import Header
 from .engine import Engine
 from .entropy.passes import CodedPass
 from .errors import BitstreamError, EngineError
+from .files import read_bounded
 from .image import Background, Source, load_image, pad
 from .limits import DEFAULT_LIMITS, Limits
 from .stages import stage
+
+CodedFile = bytes | bytearray | memoryview | str | os.PathLike[str]
 
 
 class Codec:
@@ -116,3 +121,73 @@ class Codec:
                 "the file is coded in tiles, which this glic-deploy does not read; install a newer one"
             )
         return self._engine.decode(file.payload, file.symbol_checksum, header.height, header.width, stages, passes)
+
+    @overload
+    def encode_many(
+        self, sources: Iterable[Source], *, workers: int = ..., on_error: Literal["raise"] = ..., **options: Any
+    ) -> Iterator[bytes]: ...
+
+    @overload
+    def encode_many(
+        self, sources: Iterable[Source], *, workers: int = ..., on_error: many.OnError, **options: Any
+    ) -> Iterator[bytes | Exception]: ...
+
+    def encode_many(
+        self,
+        sources: Iterable[Source],
+        *,
+        background: Background | None = None,
+        workers: int = many.WORKERS,
+        on_error: many.OnError = "raise",
+        **options: Any,
+    ) -> Iterator[bytes | Exception]:
+        """Compress many pictures: what `encode` returns for each source, in order, while the next are worked on.
+
+        Reading runs ahead of coding in threads of its own, and `workers` pictures are coded at a time, so that the
+        range coder of one runs beside the network of another. What the caller does with a result runs beside all that.
+        At most two pictures a thread are held at once, however many there are.
+
+        Args:
+            sources: drawn from in the caller's thread, a few ahead.
+            on_error: "raise" ends at the first picture that fails; "yield" gives its exception in its place.
+            options: of `encode`, for all pictures.
+        """
+
+        def read(source: Source) -> NDArray[np.uint8]:
+            return load_image(source, background=background, limits=self._limits)
+
+        def code(picture: NDArray[np.uint8]) -> bytes:
+            return self.encode(picture, **options)
+
+        return many.results(many.overlap(sources, (read, many.IO_THREADS), (code, workers)), on_error)
+
+    @overload
+    def decode_many(
+        self, files: Iterable[CodedFile], *, workers: int = ..., on_error: Literal["raise"] = ..., **options: Any
+    ) -> Iterator[NDArray[np.uint8]]: ...
+
+    @overload
+    def decode_many(
+        self, files: Iterable[CodedFile], *, workers: int = ..., on_error: many.OnError, **options: Any
+    ) -> Iterator[NDArray[np.uint8] | Exception]: ...
+
+    def decode_many(
+        self,
+        files: Iterable[CodedFile],
+        *,
+        workers: int = many.WORKERS,
+        on_error: many.OnError = "raise",
+        **options: Any,
+    ) -> Iterator[NDArray[np.uint8] | Exception]:
+        """Decompress many `.glic` files, given as bytes or paths: `encode_many`'s opposite, with its arguments."""
+
+        def read(file: CodedFile) -> bytes | bytearray | memoryview:
+            if not isinstance(file, (str, os.PathLike)):
+                return file
+            with open(file, "rb") as stream:
+                return read_bounded(stream, self._limits.max_file_bytes, os.fspath(file))
+
+        def code(data: bytes | bytearray | memoryview) -> NDArray[np.uint8]:
+            return self.decode(data, **options)
+
+        return many.results(many.overlap(files, (read, many.IO_THREADS), (code, workers)), on_error)

@@ -9,7 +9,9 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO
+
+from .errors import LimitError
 
 
 @contextlib.contextmanager
@@ -68,3 +70,22 @@ def atomic_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
             os.rename(temporary, target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def read_bounded(stream: IO[bytes], max_bytes: int, name: str) -> bytes:
+    """All of a `.glic` file or pipe; LimitError, before it is in memory, when it has more than `max_bytes`."""
+    data = stream.read(max_bytes + 1) if _size(stream) <= max_bytes else None
+    if data is None or len(data) > max_bytes:
+        raise LimitError(
+            f"{name}: more than {max_bytes:,} bytes, which no .glic file within the limits has; "
+            "raise --max-pixels, Limits(max_pixels=...), if it really is one"
+        )
+    return data
+
+
+def _size(stream: IO[bytes]) -> int:
+    """Bytes that the file is known to have; 0 for a pipe."""
+    try:
+        return os.fstat(stream.fileno()).st_size
+    except OSError:  # io.UnsupportedOperation too: no file of the system
+        return 0

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import os
 import sys
 import time
 import traceback
@@ -14,8 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from .. import __version__
-from ..errors import LimitError
-from ..files import atomic_write, atomic_writer
+from ..files import atomic_write, atomic_writer, read_bounded
 from . import exits
 from .paths import STDIO, Job
 
@@ -150,11 +148,4 @@ def _slowest(stages: Mapping[str, float], least_share: float = 0.05) -> str:
 def read_input(source: str, max_bytes: int) -> bytes:
     """A whole file or stdin; LimitError, before it is in memory, when it has more than `max_bytes`."""
     with contextlib.nullcontext(sys.stdin.buffer) if source == STDIO else open(source, "rb") as stream:
-        size = os.fstat(stream.fileno()).st_size if source != STDIO else 0
-        data = stream.read(max_bytes + 1) if size <= max_bytes else b""
-    if max(size, len(data)) > max_bytes:
-        raise LimitError(
-            f"{source}: more than {max_bytes:,} bytes, which no .glic file within the limits has; "
-            "raise --max-pixels if it really is one"
-        )
-    return data
+        return read_bounded(stream, max_bytes, source)

@@ -1,0 +1,74 @@
+"""Many items through several steps of work: the steps overlap, results keep their order, memory stays bounded."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, closing
+from typing import Any, Literal
+
+Step = tuple[Callable[[Any], Any], int]
+"""Work for one item, and how many items may be in it at a time; 0 does the work in the caller's thread."""
+
+OnError = Literal["raise", "yield"]
+
+WORKERS = 2
+"""Pictures coded at a time unless the caller says otherwise."""
+
+IO_THREADS = 2
+"""Threads that read, and that write: enough to hide a disk's or a network's latency behind coding."""
+
+
+def overlap(items: Iterable[Any], *steps: Step) -> Iterator[Any]:
+    """Take every item through all steps, each of which has threads of its own, and yield the results in order.
+
+    An item that a step fails on leaves that step as its exception, and passes the later ones by. `items` is drawn from
+    in the caller's thread, at most twice a step's threads ahead for each step, so that one slow item does not idle the
+    others and no more than that many are held in memory. Closing the iterator cancels what has not begun.
+    """
+    with ExitStack() as stack:
+        for work, threads in steps:
+            items = stack.enter_context(closing(_ordered(items, work, threads)))
+        yield from items
+
+
+def results(outcomes: Iterator[Any], on_error: OnError) -> Iterator[Any]:
+    """What `overlap` yields, the first exception raised ("raise") or each left in its item's place ("yield")."""
+    if on_error not in ("raise", "yield"):
+        raise ValueError(f"on_error is {on_error!r}, expected 'raise' or 'yield'")
+    return _raising(outcomes) if on_error == "raise" else outcomes
+
+
+def _raising(outcomes: Iterator[Any]) -> Iterator[Any]:
+    for outcome in outcomes:
+        if isinstance(outcome, Exception):
+            raise outcome
+        yield outcome
+
+
+def _ordered(items: Iterable[Any], work: Callable[[Any], Any], threads: int) -> Iterator[Any]:
+    if not threads:
+        for item in items:
+            yield _attempt(work, item)
+        return
+    pending: deque[Future[Any]] = deque()
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="glic")
+    try:
+        for item in items:
+            pending.append(pool.submit(_attempt, work, item))
+            while len(pending) >= 2 * threads or (pending and pending[0].done()):
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _attempt(work: Callable[[Any], Any], item: Any) -> Any:
+    if isinstance(item, Exception):
+        return item
+    try:
+        return work(item)
+    except Exception as error:
+        return error
