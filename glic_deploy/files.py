@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import secrets
 import shutil
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import IO, BinaryIO
 
 from .errors import LimitError
+
+_LARGE_FILE = 64 << 20
 
 
 @contextlib.contextmanager
@@ -70,6 +73,23 @@ def atomic_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
             os.rename(temporary, target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+class _InMemory(io.BytesIO):
+    """A file's bytes, which still know where they come from."""
+
+    def __init__(self, data: bytes, name: str) -> None:
+        super().__init__(data)
+        self.name = name
+
+
+def open_ahead(path: str) -> BinaryIO:
+    """A file to read, already in memory unless it is large: so that who reads it later does not wait for the disk."""
+    stream = open(path, "rb")  # noqa: SIM115  closed by who reads it
+    if _size(stream) > _LARGE_FILE:
+        return stream
+    with stream:
+        return _InMemory(stream.read(), path)
 
 
 def read_bounded(stream: IO[bytes], max_bytes: int, name: str) -> bytes:

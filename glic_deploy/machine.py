@@ -78,6 +78,11 @@ def summary(machine: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def cpu() -> dict[str, Any]:
     """Model, cores that may be used, vector instructions, clock in MHz and frequency governor as found."""
     fields: dict[str, str] = {}
@@ -88,10 +93,9 @@ def cpu() -> dict[str, Any]:
         if key == "cpu MHz":
             clocks.append(float(value))
     flags = set(fields.get("flags", fields.get("Features", "")).split())
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
         "model": fields.get("model name") or platform.processor() or platform.machine(),
-        "cores": cores,
+        "cores": cores(),
         "instructions": [name for name in _INSTRUCTIONS if name in flags],
         "clock_mhz": sum(clocks) / len(clocks) if clocks else None,
         "governor": _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor") or None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from typing import Any, Literal
@@ -20,7 +20,7 @@ IO_THREADS = 2
 """Threads that read, and that write: enough to hide a disk's or a network's latency behind coding."""
 
 
-def overlap(items: Iterable[Any], *steps: Step) -> Iterator[Any]:
+def overlap(items: Iterable[Any], *steps: Step) -> Generator[Any, None, None]:
     """Take every item through all steps, each of which has threads of its own, and yield the results in order.
 
     An item that a step fails on leaves that step as its exception, and passes the later ones by. `items` is drawn from
@@ -47,7 +47,7 @@ def _raising(outcomes: Iterator[Any]) -> Iterator[Any]:
         yield outcome
 
 
-def _ordered(items: Iterable[Any], work: Callable[[Any], Any], threads: int) -> Iterator[Any]:
+def _ordered(items: Iterable[Any], work: Callable[[Any], Any], threads: int) -> Generator[Any, None, None]:
     if not threads:
         for item in items:
             yield _attempt(work, item)

@@ -17,8 +17,9 @@ from PIL import Image
 
 import glic_deploy
 from glic_deploy import EngineError, Limits, ModelMismatchError, container, doctor
-from glic_deploy.cli import COMMANDS, exits, main, output
+from glic_deploy.cli import COMMANDS, batch, exits, main
 from glic_deploy.image import load_image
+from glic_deploy.manifest import Manifest
 
 from .conftest import DATA, ROOT
 
@@ -27,6 +28,7 @@ class StoringCodec:
     """Codec's interface with the pixels themselves, deflated, as the payload."""
 
     fingerprint = b"ABCD"
+    fingerprints = ("ABCD",)
 
     def __init__(self, engine, *, backend=None, threads=None, limits=None):
         if backend == "absent":
@@ -112,7 +114,7 @@ class TestFiles:
 
     def test_short_stages_are_summed(self):
         row = {"bytes": 9, "bpp": 1.0, "seconds": 3.0, "stages": {"long": 2.0, "short": 0.06, "tiny": 0.04}}
-        assert output._numbers(row).endswith("3.00 s (long 2.00, other 0.10)")
+        assert batch.numbers(row).endswith("3.00 s (long 2.00, other 0.10)")
 
     def test_folder_keeps_its_shape(self, pictures, folder):
         assert glic("encode", "in", "out") == exits.OK
@@ -293,6 +295,68 @@ class TestErrors:
         monkeypatch.setattr(StoringCodec, "encode", interrupt)
         assert glic("encode", "in", "out") == exits.INTERRUPTED
         assert "interrupted" in capsys.readouterr().err
+
+
+class TestWorkers:
+    def rows(self, *arguments: str) -> list[dict]:
+        assert glic(*arguments, "--workers", "3", "--json", "report.json") in (exits.OK, exits.BAD_INPUT)
+        return json.loads(Path("report.json").read_text())["files"]
+
+    @pytest.fixture
+    def coded(self, monkeypatch) -> list[bool]:
+        """Grows by one with each picture that is encoded."""
+        calls: list[bool] = []
+        encode = StoringCodec.encode
+        monkeypatch.setattr(StoringCodec, "encode", lambda *a, **b: (calls.append(True), encode(*a, **b))[1])
+        return calls
+
+    def test_the_same_files_as_one_by_one(self, pictures, folder):
+        assert glic("encode", "in", "one") == exits.OK
+        assert glic("encode", "in", "many", "--workers", "3") == exits.OK
+        assert tree(folder / "many") == [*tree(folder / "one"), "manifest.jsonl"]
+        for name in tree(folder / "one"):
+            assert (folder / "one" / name).read_bytes() == (folder / "many" / name).read_bytes()
+        assert glic("decode", "many", "back", "--workers", "2") == exits.OK
+        assert tree(folder / "back") == ["a.png", "b.png", "deep/c.png", "manifest.jsonl"]
+
+    def test_a_run_goes_on_where_the_last_one_ended(self, pictures, folder, coded, capsys):
+        (pictures / "bad.png").write_bytes(b"no picture")
+        assert [row["ok"] for row in self.rows("encode", "in", "out")] == [True, True, False, True]
+        assert len(coded) == 4
+        capsys.readouterr()
+        rows = self.rows("encode", "in", "out")
+        assert [row.get("skipped") for row in rows] == [True, True, None, True]
+        assert rows[0]["bytes"] == os.path.getsize("out/a.glic")
+        assert "3 of 4 files done (3 of them before)" in capsys.readouterr().err
+        assert len(coded) == 5
+
+    def test_what_changed_is_done_again(self, pictures, folder, coded):
+        self.rows("encode", "in", "out")
+        coded.clear()
+        (folder / "out" / "a.glic").write_bytes(b"cut")
+        (folder / "out" / "deep" / "c.glic").unlink()
+        assert [row.get("skipped") for row in self.rows("encode", "in", "out")] == [None, True, None]
+        Image.new("RGB", (5, 5)).save("in/b.bmp")
+        assert [row.get("skipped") for row in self.rows("encode", "in", "out")] == [True, None, True]
+        rows = self.rows("encode", "in", "out", "--background", "white")
+        assert [row.get("skipped") for row in rows] == [None] * 3
+        assert len(coded) == 2 + 1 + 3
+
+    def test_an_interrupted_line_is_passed_over(self, pictures, folder):
+        self.rows("encode", "in", "out")
+        manifest = folder / "out" / "manifest.jsonl"
+        manifest.write_bytes(manifest.read_bytes()[:-20])
+        assert [row.get("skipped") for row in self.rows("encode", "in", "out")].count(True) == 2
+        assert [row.get("skipped") for row in self.rows("encode", "in", "out")].count(True) == 3
+
+    def test_two_runs_do_not_share_a_folder(self, pictures, folder, capsys):
+        with Manifest(folder / "out", {}):
+            assert glic("encode", "in", "out", "--workers", "1") == exits.FILE_SYSTEM
+        assert "another glic process" in capsys.readouterr().err
+
+    def test_a_folder_is_needed(self, pictures, capsys):
+        assert glic("encode", "in/a.png", "a.glic", "--workers", "1") == exits.USAGE
+        assert "name a folder" in capsys.readouterr().err
 
 
 class TestOptions:

@@ -2,6 +2,7 @@
 
 glic decode photo.glic photo.png --engine DIR
 glic decode coded/ pictures/ --format tiff --engine DIR
+glic decode coded/ pictures/ --engine DIR --workers 4     several at a time; again: finishes what is missing
 glic decode - - --engine DIR < photo.glic > photo.png
 """
 
@@ -11,8 +12,12 @@ import argparse
 from typing import TYPE_CHECKING
 
 from . import options, output, paths
+from .batch import Batch, Row, Work
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from .. import Codec
 
 _FORMATS = {"png": "PNG", "tiff": "TIFF", "webp": "WEBP", "bmp": "BMP", "ppm": "PPM", "jpg": "JPEG"}
@@ -25,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--format", choices=_FORMATS, help="of the pictures (default: by OUT's suffix; png in folders and on stdout)"
     )
+    options.add_workers(parser)
     options.add_limits(parser)
     options.add_reports(parser)
 
@@ -33,20 +39,36 @@ def run(args: argparse.Namespace) -> int:
     writes = f".{args.format or 'png'}"
     jobs = paths.plan(args.inputs, args.output, reads=frozenset({paths.GLIC_SUFFIX}), writes=writes)
     output.check_stdout(jobs, args.json)
-    with options.open_codec(args) as codec:
-        batch = output.Batch("decode", args, codec.describe())
-        return batch.run(jobs, lambda job: _decode(codec, job, args))
+    with options.open_codec(args) as codec, options.open_manifest("decode", args, jobs, codec) as manifest:
+        return Batch("decode", args, codec.describe(), manifest).run(jobs, Decoding(codec, args))
 
 
-def _decode(codec: Codec, job: paths.Job, args: argparse.Namespace) -> output.Row:
-    from ..image import format_of, save_image
+class Decoding(Work):
+    """A `.glic` file to a picture file."""
 
-    to_file = job.target != paths.STDIO
-    format = _FORMATS[args.format] if args.format else format_of(job.target) if to_file else "PNG"
-    data = output.read_input(job.source, options.limits(args).max_file_bytes)
-    stages: dict[str, float] = {}
-    image = codec.decode(data, stages=stages)
-    with output.open_output(job.target) as stream:
-        save_image(image, stream, format=format)
-    height, width = image.shape[:2]
-    return {"width": width, "height": height, "bytes": len(data), "stages": stages}
+    def __init__(self, codec: Codec, args: argparse.Namespace) -> None:
+        self._codec = codec
+        self._max_bytes = options.limits(args).max_file_bytes
+        self._format: str | None = _FORMATS[args.format] if args.format else None
+
+    def read(self, job: paths.Job) -> bytes:
+        self._format_of(job)  # an unknown one is told before the work is done
+        return output.read_input(job.source, self._max_bytes)
+
+    def code(self, data: bytes, row: Row) -> NDArray[np.uint8]:
+        stages: dict[str, float] = {}
+        image = self._codec.decode(data, stages=stages)
+        height, width = image.shape[:2]
+        row |= {"width": width, "height": height, "bytes": len(data), "stages": stages}
+        return image
+
+    def write(self, job: paths.Job, coded: NDArray[np.uint8]) -> None:
+        from ..image import save_image
+
+        with output.open_output(job.target) as stream:
+            save_image(coded, stream, format=self._format_of(job))
+
+    def _format_of(self, job: paths.Job) -> str:
+        from ..image import format_of
+
+        return self._format or ("PNG" if job.target == paths.STDIO else format_of(job.target))

@@ -2,6 +2,7 @@
 
 glic encode photo.png photo.glic --engine DIR
 glic encode photos/ '*.jpg' coded/ --engine DIR
+glic encode photos/ coded/ --engine DIR --workers 4     several at a time; again: finishes what is missing
 cat photo.png | glic encode - - --engine DIR > photo.glic
 """
 
@@ -10,9 +11,11 @@ from __future__ import annotations
 import argparse
 import contextlib
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
+from .. import files
 from . import options, output, paths
+from .batch import Batch, Row, Work
 
 if TYPE_CHECKING:
     from .. import Codec
@@ -28,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=options.colour,
         help="what shows through transparent pixels, such as white",
     )
+    options.add_workers(parser)
     options.add_limits(parser)
     options.add_reports(parser)
 
@@ -35,21 +39,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     jobs = paths.plan(args.inputs, args.output, reads=paths.PICTURE_SUFFIXES, writes=paths.GLIC_SUFFIX)
     output.check_stdout(jobs, args.json)
-    with options.open_codec(args) as codec:
+    with options.open_codec(args) as codec, options.open_manifest("encode", args, jobs, codec) as manifest:
         from ..image import lift_pillow_limit
 
         lift_pillow_limit(args.max_pixels)
-        batch = output.Batch("encode", args, codec.describe())
-        return batch.run(jobs, lambda job: _encode(codec, job, args))
+        return Batch("encode", args, codec.describe(), manifest).run(jobs, Encoding(codec, args))
 
 
-def _encode(codec: Codec, job: paths.Job, args: argparse.Namespace) -> output.Row:
-    from ..container import parse_header
+class Encoding(Work):
+    """A picture file to a `.glic` file."""
 
-    stages: dict[str, float] = {}
-    with contextlib.nullcontext(sys.stdin.buffer) if job.source == paths.STDIO else open(job.source, "rb") as source:
-        data = codec.encode(source, background=args.background, stages=stages)
-    with output.open_output(job.target) as stream:
-        stream.write(data)
-    header = parse_header(data, options.limits(args))
-    return {"width": header.width, "height": header.height, "bytes": len(data), "stages": stages}
+    def __init__(self, codec: Codec, args: argparse.Namespace) -> None:
+        self._codec = codec
+        self._limits = options.limits(args)
+        self._options = {"background": args.background}
+
+    def read(self, job: paths.Job) -> BinaryIO:
+        return sys.stdin.buffer if job.source == paths.STDIO else files.open_ahead(job.source)
+
+    def code(self, data: BinaryIO, row: Row) -> bytes:
+        from ..container import parse_header
+
+        stages: dict[str, float] = {}
+        with contextlib.nullcontext() if data is sys.stdin.buffer else data:
+            coded: bytes = self._codec.encode(data, stages=stages, **self._options)
+        header = parse_header(coded, self._limits)
+        row |= {"width": header.width, "height": header.height, "bytes": len(coded), "stages": stages}
+        return coded
+
+    def write(self, job: paths.Job, coded: bytes) -> None:
+        with output.open_output(job.target) as stream:
+            stream.write(coded)

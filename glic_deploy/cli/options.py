@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from ..limits import DEFAULT_LIMITS, Limits
+from ..machine import cores
+from .exits import UsageError
+from .paths import STDIO, Job
 
 if TYPE_CHECKING:
     from .. import Codec
+    from ..manifest import Manifest
 
 
 def add_engine(parser: argparse.ArgumentParser, *, required: bool = True, several: bool = False) -> None:
@@ -48,6 +54,16 @@ def add_reports(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-q", "--quiet", action="store_true", help="say nothing but errors")
 
 
+def add_workers(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--workers",
+        metavar="N",
+        type=positive,
+        help="work on so many files at a time, and keep a manifest in the folder OUT: what it has done and is whole is "
+        "skipped when the command is run again (default: one after another, existing files are replaced)",
+    )
+
+
 def limits(args: argparse.Namespace) -> Limits:
     return Limits(max_pixels=args.max_pixels, max_side=args.max_side)
 
@@ -55,7 +71,33 @@ def limits(args: argparse.Namespace) -> Limits:
 def open_codec(args: argparse.Namespace) -> Codec:
     from .. import Codec
 
-    return Codec(args.engine, backend=args.backend, threads=args.threads, limits=limits(args))
+    threads = args.threads
+    if threads is None and args.workers:
+        threads = max(1, cores() // args.workers)
+    return Codec(args.engine, backend=args.backend, threads=threads, limits=limits(args))
+
+
+_NO_SETTINGS = {
+    "inputs", "output", "engine", "backend", "threads", "workers", "max_pixels", "max_side", "json", "quiet", "debug",
+}  # fmt: skip
+
+
+@contextlib.contextmanager
+def open_manifest(
+    command: str, args: argparse.Namespace, jobs: Sequence[Job], codec: Codec
+) -> Iterator[Manifest | None]:
+    """What is done already in the folder OUT; None without --workers."""
+    if not args.workers:
+        yield None
+        return
+    if any(job.target in (STDIO, args.output) for job in jobs):
+        raise UsageError("--workers is for many files; name a folder as the output (ending in / if it is new)")
+    from ..manifest import Manifest
+
+    settings = {name: value for name, value in vars(args).items() if name not in _NO_SETTINGS}
+    engines = codec.fingerprints if command == "encode" else ()
+    with Manifest(args.output, {"command": command, "engines": engines, **settings}) as manifest:
+        yield manifest
 
 
 def positive(text: str) -> int:

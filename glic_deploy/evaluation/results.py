@@ -5,11 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..jsonlines import JsonLines
 from .measure import Row
 
 AVERAGED = ("bpp", "psnr", "ms_ssim", "encode_s", "decode_s", "estimated_bpp")
@@ -20,31 +20,15 @@ class Store:
     """Rows by what they are of, in a file of JSON lines; each is on disk once it is put, so that a run can resume."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._rows: dict[str, Row] = {}
-        if path.exists():
-            for line in path.read_text().splitlines():
-                try:
-                    entry = json.loads(line)
-                    self._rows[entry["key"]] = entry["row"]
-                except (ValueError, KeyError, TypeError):
-                    continue  # the line that an interrupted run was writing
+        self._lines = JsonLines(path)
+        self._rows: dict[str, Row] = {line["key"]: line["row"] for line in self._lines if {"key", "row"} <= line.keys()}
 
     def get(self, key: str) -> Row | None:
         return self._rows.get(key)
 
     def put(self, key: str, row: Row) -> None:
         self._rows[key] = row
-        with open(self._path, "a") as stream:
-            stream.write("\n" * self._torn() + json.dumps({"key": key, "row": row}) + "\n")
-
-    def _torn(self) -> bool:
-        """Whether the file ends within a line."""
-        if not self._path.exists() or not self._path.stat().st_size:
-            return False
-        with open(self._path, "rb") as stream:
-            stream.seek(-1, os.SEEK_END)
-            return stream.read() != b"\n"
+        self._lines.append({"key": key, "row": row})
 
 
 def key_of(image: str, measured_with: Mapping[str, Any]) -> str:

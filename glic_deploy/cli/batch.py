@@ -1,0 +1,187 @@
+"""Runs encode and decode over their files: one line a file and progress to stderr, a summary, and JSON for machines."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sys
+import time
+import traceback
+from abc import ABC, abstractmethod
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from .. import __version__, many
+from ..manifest import Manifest, identity
+from . import exits
+from .output import write_json
+from .paths import Job
+
+Row = dict[str, Any]
+
+
+class Work(ABC):
+    """What a command does with one file, in steps that overlap those of other files when several are worked on."""
+
+    @abstractmethod
+    def read(self, job: Job) -> Any:
+        """What `code` takes."""
+
+    @abstractmethod
+    def code(self, data: Any, row: Row) -> Any:
+        """What `write` takes. `row` gets what there is to say, at least width, height and bytes (of the `.glic`)."""
+
+    @abstractmethod
+    def write(self, job: Job, coded: Any) -> None:
+        """Make the job's target."""
+
+
+@dataclass
+class _Task:
+    job: Job
+    row: Row = field(default_factory=dict)
+    begin: float = 0.0
+    source: dict[str, int] = field(default_factory=dict)
+    data: Any = None
+
+
+class Batch:
+    """Runs a command's work over its files: one bad file does not stop the rest, and the summary tells all.
+
+    With a manifest, files whose output it knows to be done and whole are skipped, and what happens is recorded.
+    """
+
+    def __init__(
+        self, command: str, args: argparse.Namespace, codec: Mapping[str, Any], manifest: Manifest | None = None
+    ) -> None:
+        self._command = command
+        self._json_target: str | None = args.json
+        self._quiet: bool = args.quiet
+        self._debug: bool = args.debug
+        self._workers: int = args.workers or 0
+        self._codec = dict(codec)
+        self._manifest = manifest
+
+    def run(self, jobs: Sequence[Job], work: Work) -> int:
+        """Exit code: OK, or what all failures have in common."""
+        rows: list[Row] = []
+        errors: list[BaseException] = []
+        start = time.perf_counter()
+        with contextlib.closing(self._outcomes(jobs, work)) as outcomes:
+            for number, job in enumerate(jobs, 1):
+                place = f"[{number}/{len(jobs)}] " if len(jobs) > 1 else ""
+                row: Row = {"input": job.source, "output": job.target}
+                with self._in_progress(f"{place}{job.source}"):
+                    outcome = next(outcomes)
+                if isinstance(outcome, exits.EXPECTED):
+                    errors.append(outcome)
+                    row |= {"ok": False, **exits.as_json(outcome)}
+                    self._complain(place, job, outcome)
+                elif isinstance(outcome, Exception):
+                    raise outcome
+                else:
+                    row |= {"ok": True, **outcome.row}
+                    row["bpp"] = bits_per_pixel(row)
+                    if not row.get("skipped"):
+                        self._say(f"{place}{job.source} -> {job.target}: {numbers(row)}")
+                if self._manifest is not None and not row.get("skipped"):
+                    source = outcome.source if isinstance(outcome, _Task) else {}
+                    self._manifest.record(job.source, job.target, row, source)
+                rows.append(row)
+        summary = _summary(rows, time.perf_counter() - start)
+        if len(jobs) > 1:
+            before = f" ({summary['skipped']} of them before)" if summary["skipped"] else ""
+            done = summary["files"] - summary["failed"]
+            self._say(f"{done} of {summary['files']} files done{before}: {numbers(summary)}")
+        if self._json_target:
+            document = {"command": self._command, "version": __version__, "codec": self._codec}
+            write_json(self._json_target, document | {"files": rows, "summary": summary})
+        return exits.code_of_all(errors)
+
+    def _outcomes(self, jobs: Sequence[Job], work: Work) -> Generator[Any, None, None]:
+        """Every job's finished task, or its exception; without workers one after another in this thread."""
+
+        def read(task: _Task) -> _Task:
+            task.begin = time.perf_counter()
+            if self._manifest is not None:
+                task.source = identity(task.job.source)
+                if done := self._manifest.find(task.job.target, task.source):
+                    task.row = {**done, "skipped": True}
+                    return task
+            task.data = work.read(task.job)
+            return task
+
+        def code(task: _Task) -> _Task:
+            if "skipped" not in task.row:
+                task.data = work.code(task.data, task.row)
+            return task
+
+        def write(task: _Task) -> _Task:
+            if "skipped" not in task.row:
+                work.write(task.job, task.data)
+                task.data = None
+                task.row["seconds"] = time.perf_counter() - task.begin
+            return task
+
+        io_threads = many.IO_THREADS if self._workers else 0
+        tasks = (_Task(job) for job in jobs)
+        return many.overlap(tasks, (read, io_threads), (code, self._workers), (write, io_threads))
+
+    def _complain(self, place: str, job: Job, error: BaseException) -> None:
+        message = exits.describe(error)
+        name = "" if message.startswith(f"{job.source}:") else f"{job.source}: "
+        print(f"glic {self._command}: error: {place}{name}{message}", file=sys.stderr)
+        if self._debug:
+            traceback.print_exception(error)
+
+    def _say(self, line: str) -> None:
+        if not self._quiet:
+            print(line, file=sys.stderr)
+
+    @contextlib.contextmanager
+    def _in_progress(self, text: str) -> Iterator[None]:
+        """On a terminal, a line that is there while the file is being worked on."""
+        if self._quiet or not sys.stderr.isatty():
+            yield
+            return
+        print(f"{text} ...", end="", file=sys.stderr, flush=True)
+        try:
+            yield
+        finally:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+
+def bits_per_pixel(row: Mapping[str, Any]) -> float:
+    return float(8 * row["bytes"] / (row["width"] * row["height"]))
+
+
+def _summary(rows: Sequence[Row], seconds: float) -> Row:
+    done = [row for row in rows if row["ok"]]
+    size = sum(row["bytes"] for row in done)
+    pixels = sum(row["width"] * row["height"] for row in done)
+    return {
+        "files": len(rows),
+        "failed": len(rows) - len(done),
+        "skipped": sum(row.get("skipped", False) for row in rows),
+        "bytes": size,
+        "pixels": pixels,
+        "bpp": 8 * size / pixels if pixels else None,
+        "seconds": seconds,
+    }
+
+
+def numbers(row: Row) -> str:
+    """What a row or a summary measured, in one line."""
+    size = f"{row['width']} x {row['height']}, " if "width" in row else ""
+    rate = f", {row['bpp']:.4f} bpp" if row["bpp"] is not None else ""
+    return f"{size}{row['bytes']:,} bytes{rate}, {row['seconds']:.2f} s{_slowest(row.get('stages', {}))}"
+
+
+def _slowest(stages: Mapping[str, float], least_share: float = 0.05) -> str:
+    """The stages that took at least that share of the time, in their order, and all others as one."""
+    total = sum(stages.values())
+    slow = {name: seconds for name, seconds in stages.items() if seconds >= least_share * total}
+    if len(slow) < len(stages):
+        slow["other"] = total - sum(slow.values())
+    return f" ({', '.join(f'{name} {seconds:.2f}' for name, seconds in slow.items())})" if stages else ""
