@@ -37,9 +37,10 @@ def session_options(threads: int, *, optimize: bool = True) -> ort.SessionOption
     options.log_severity_level = _FATAL_ONLY
     if not optimize:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    # An arena would keep what a graph used once for ever, and each graph has its own; the maps are large enough to be
-    # worth returning to the system, for some three percent of the time.
+    # An arena would keep what a graph used once for ever, and each graph has its own: the native library's memory for
+    # maps serves all of them.
     options.enable_cpu_mem_arena = False
+    options.add_session_config_entry("session.use_env_allocators", "1")
     # Each session has its own threads; those of an idle one must not spin beside the next one's.
     options.add_session_config_entry("session.force_spinning_stop", "1")
     library = custom_ops_library()

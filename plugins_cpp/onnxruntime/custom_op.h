@@ -183,6 +183,9 @@ const OrtCustomOp* scatter_aggregate_op(int32_t element);
 const OrtCustomOp* dynamic_knn_cuda_op(int32_t element);
 const OrtCustomOp* scatter_aggregate_cuda_op(int32_t element);
 
+// Offers the runtime our memory for maps; where that fails its own serves, with some loss of speed.
+void register_map_memory();
+
 // Ops of the exact entropy path, which have one type each.
 const OrtCustomOp* integer_linear_op();
 const OrtCustomOp* integer_gated_ffn_op();

@@ -6,6 +6,7 @@
 namespace {
 
 OrtStatus* make_domain(OrtCustomOpDomain** domain) {
+    glic::register_map_memory();
     if (OrtStatus* status = glic::api()->CreateCustomOpDomain("glic", domain)) return status;
     for (const auto op : {glic::dynamic_knn_op, glic::scatter_aggregate_op}) {
         for (const int32_t element : {GLIC_FLOAT32, GLIC_FLOAT16}) {
