@@ -23,6 +23,7 @@ COMMANDS = {
     "eval": "how well an engine compresses pictures: rate, quality, what the bits are for",
     "bench": "how fast an engine is on this machine, stage by stage",
     "doctor": "what works here, what is missing, and what to type",
+    "serve": "an engine over HTTP and gRPC, with Triton Inference Server",
 }
 
 

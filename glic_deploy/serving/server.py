@@ -1,0 +1,141 @@
+"""Triton Inference Server as a child process: the one that the wheel of pytriton carries, on a model repository."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import IO, NoReturn
+
+from ..errors import EngineError
+
+_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl(2)
+_PROTECTED = "shared-memory,model-repository,trace,logging"
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where the server listens. It asks nobody who they are: other hosts than this one belong behind a proxy."""
+
+    host: str = "127.0.0.1"
+    http: int = 8000
+    grpc: int = 8001
+    metrics: int = 8002
+
+
+class Server:
+    """A running server; `ready` says when it can be asked. Stopped at the end of its `with` block, or with its parent.
+
+    Raises EngineError when the wheel is missing.
+    """
+
+    def __init__(self, repository: str | Path, address: Address, log: IO[bytes] | int | None = None) -> None:
+        self._address = address
+        self._directory = tempfile.TemporaryDirectory(prefix="glic-serve-")
+        program, libraries = _distribution(Path(self._directory.name))
+        environment = {
+            **os.environ,
+            "LD_LIBRARY_PATH": _prepend(str(libraries), "LD_LIBRARY_PATH"),
+            # The models' processes take the environment of the first Python in the path.
+            "PATH": _prepend(str(Path(sys.prefix, "bin")), "PATH"),
+            # ... and this package from where it is now, which need not be installed.
+            "PYTHONPATH": _prepend(str(Path(__file__).resolve().parents[2]), "PYTHONPATH"),
+        }
+        command = [str(program), *_arguments(Path(repository).resolve(), Path(self._directory.name), address)]
+        self._process = subprocess.Popen(
+            command, env=environment, stdout=log, stderr=log, start_new_session=True, preexec_fn=_die_with_parent
+        )
+
+    def __enter__(self) -> Server:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def ready(self, timeout: float | None = None) -> None:
+        """Wait until both models have coded their first picture.
+
+        Raises EngineError when the server ends before, or is not ready within `timeout` seconds.
+        """
+        end = None if timeout is None else time.monotonic() + timeout
+        url = f"http://{self._address.host}:{self._address.http}/v2/health/ready"
+        while True:
+            if self._process.poll() is not None:
+                self.wait()
+            with contextlib.suppress(urllib.error.URLError, OSError), urllib.request.urlopen(url, timeout=5):
+                return
+            if end is not None and time.monotonic() > end:
+                raise EngineError(f"the server is not ready after {timeout:.0f} s; its log says what it is doing")
+            time.sleep(0.1)
+
+    def wait(self) -> NoReturn:
+        """Return never: raise EngineError when the server has ended by itself."""
+        raise EngineError(f"the server ended with exit code {self._process.wait()}; its log says why")
+
+    def stop(self) -> None:
+        """End the server, with what it is coding done, and remove what was made for it."""
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+            self._process.wait()
+        self._directory.cleanup()
+
+
+def _distribution(directory: Path) -> tuple[Path, Path]:
+    """The server's program and the directory of its libraries; its backends are linked together in `directory`."""
+    try:
+        from pytriton.utils.distribution import get_libs_path, get_root_module_path, get_stub_path
+    except ImportError as error:
+        raise EngineError(
+            "Triton Inference Server is not installed here; it needs an environment of its own: make triton-env, or "
+            "pip install 'glic-deploy[cpu,serve]' in a new one"
+        ) from error
+    python = f"{sys.version_info.major}.{sys.version_info.minor}"
+    stub: Path = get_stub_path(python)
+    if not stub.exists():
+        there = ", ".join(sorted(path.name for path in stub.parent.parent.iterdir()))
+        raise EngineError(f"this is Python {python}, pytriton's server runs models of Python {there}; use one of them")
+    root: Path = get_root_module_path() / "tritonserver"
+    backend = directory / "backends" / "python"
+    backend.mkdir(parents=True)
+    for path in (stub, *(root / "backends" / "python").glob("*triton_python*")):
+        (backend / path.name).symlink_to(path)
+    return root / "bin" / "tritonserver", get_libs_path()
+
+
+def _arguments(repository: Path, directory: Path, address: Address) -> list[str]:
+    # Triton lets any client change its log file, map shared memory and load models: only with a key, which nobody has.
+    key = f"glic={secrets.token_urlsafe(32)}"
+    values = {
+        "model-repository": repository,
+        "backend-directory": directory / "backends",
+        "http-address": address.host,
+        "grpc-address": address.host,
+        "metrics-address": address.host,
+        "http-port": address.http,
+        "grpc-port": address.grpc,
+        "metrics-port": address.metrics,
+        "http-restricted-api": f"{_PROTECTED}:{key}",
+        "grpc-restricted-protocol": f"{_PROTECTED}:{key}",
+    }
+    return ["--disable-auto-complete-config", *(f"--{name}={value}" for name, value in values.items())]
+
+
+def _prepend(directory: str, variable: str) -> str:
+    return os.pathsep.join(filter(None, (directory, os.environ.get(variable))))
+
+
+def _die_with_parent() -> None:
+    ctypes.CDLL(None).prctl(_DEATH_SIGNAL, signal.SIGTERM)

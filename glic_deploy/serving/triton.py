@@ -1,0 +1,130 @@
+"""The encode and decode models on Triton's Python backend: requests' tensors to `Codec` and back.
+
+Triton runs each model instance in a process of its own, one request at a time; each owns a codec. Importable only in
+such a process, where the server provides `triton_python_backend_utils`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import os
+import traceback
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import triton_python_backend_utils as pb_utils
+from numpy.typing import NDArray
+
+from ..codec import Codec
+from ..errors import BitstreamError, GlicError, ImageError, LimitError, ModelMismatchError
+from ..image import Source, lift_pillow_limit
+from ..limits import Limits
+
+_CALLERS_FAULT = (BitstreamError, ImageError, LimitError, ModelMismatchError)
+
+
+class CodecModel:
+    """What both models share: opening the codec, and one answer to each request, whatever it holds."""
+
+    output: str
+
+    def initialize(self, args: Mapping[str, str]) -> None:
+        """Open the codec that the model's configuration asks for. Raises EngineError, which Triton shows and logs."""
+        config = json.loads(args["model_config"])
+        parameters = {name: value["string_value"] for name, value in config["parameters"].items()}
+        limits = Limits(**{field.name: int(parameters[field.name]) for field in dataclasses.fields(Limits)})
+        if args["model_instance_kind"] == "GPU":
+            _use_gpu(int(args["model_instance_device_id"]))
+        lift_pillow_limit(limits.max_pixels)
+        self._codec = Codec(
+            Path(args["model_repository"], args["model_version"], parameters["engine"]),
+            backend=parameters["backend"] or None,
+            threads=int(parameters["threads"]) or share_of_cores(config["instance_group"]),
+            limits=limits,
+        )
+        pb_utils.Logger.log_info(f"{args['model_instance_name']}: {self._codec.describe()['backend']}")
+
+    def execute(self, requests: Sequence[Any]) -> list[Any]:
+        """One response for each request, in their order."""
+        return [self._respond(request) for request in requests]
+
+    def finalize(self) -> None:
+        self._codec.close()
+
+    def _respond(self, request: Any) -> Any:
+        if request.is_cancelled():
+            return _refusal("the client cancelled the request", "CANCELLED")
+        try:
+            result = self.work(request)
+        except _CALLERS_FAULT as error:
+            return _refusal(f"{type(error).__name__}: {error}", "INVALID_ARG")
+        except MemoryError:
+            return _refusal("out of memory; send smaller pictures or fewer at once", "UNAVAILABLE")
+        except GlicError as error:
+            return _refusal(f"{type(error).__name__}: {error}", "INTERNAL")
+        except Exception as error:
+            pb_utils.Logger.log_error(traceback.format_exc())
+            return _refusal(f"unexpected {type(error).__name__}, see the server's log", "INTERNAL")
+        return pb_utils.InferenceResponse(output_tensors=[pb_utils.Tensor(self.output, result)])
+
+    def work(self, request: Any) -> NDArray[np.uint8]:
+        """The output tensor for one request. Raises GlicError."""
+        raise NotImplementedError
+
+
+class EncodeModel(CodecModel):
+    """`image` uint8 (H, W, C) or `file`, a picture file's bytes, and perhaps `background` uint8 (3,) to `glic`."""
+
+    output = "glic"
+
+    def work(self, request: Any) -> NDArray[np.uint8]:
+        image, file, background = (_input(request, name) for name in ("image", "file", "background"))
+        source: Source
+        if file is None and image is not None:
+            source = image
+        elif image is None and file is not None:
+            source = io.BytesIO(file.data)
+        else:
+            raise ImageError(
+                f"got {'neither' if image is None else 'both'} of the inputs image (pixels) and file (a picture file's "
+                "bytes), expected one of them"
+            )
+        data = self._codec.encode(source, background=None if background is None else background.tolist())
+        return np.frombuffer(data, np.uint8)
+
+
+class DecodeModel(CodecModel):
+    """`glic`, the bytes of a `.glic` file as uint8 (N,), to `image` uint8 (H, W, 3)."""
+
+    output = "image"
+
+    def work(self, request: Any) -> NDArray[np.uint8]:
+        data = _input(request, "glic")
+        assert data is not None  # the input is not optional: Triton refuses requests without it
+        return self._codec.decode(data.data)
+
+
+def share_of_cores(instance_group: Sequence[Mapping[str, Any]]) -> int:
+    """Threads for one of a model's instances when they divide this process's cores."""
+    instances: int = sum(group.get("count", 1) * max(1, len(group.get("gpus", ()))) for group in instance_group)
+    return max(1, len(os.sched_getaffinity(0)) // instances)
+
+
+def _use_gpu(number: int) -> None:
+    """Show this process only that of the GPUs which the server sees; CUDA has not been started in it yet."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    os.environ["CUDA_VISIBLE_DEVICES"] = visible.split(",")[number] if visible else str(number)
+
+
+def _input(request: Any, name: str) -> NDArray[np.uint8] | None:
+    tensor = pb_utils.get_input_tensor_by_name(request, name)
+    return None if tensor is None else tensor.as_numpy()
+
+
+def _refusal(message: str, code: str) -> Any:
+    error = pb_utils.TritonError(message, getattr(pb_utils.TritonError, code))
+    return pb_utils.InferenceResponse(output_tensors=[], error=error)
