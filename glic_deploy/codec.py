@@ -11,12 +11,12 @@ from typing import Any, Literal, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from . import container, many
+from . import container, many, tiles
 from .backends import Backend
 from .container import Header
 from .engine import Engine
 from .entropy.passes import CodedPass
-from .errors import BitstreamError, EngineError
+from .errors import EngineError
 from .files import read_bounded
 from .image import Background, Source, load_image, pad
 from .limits import DEFAULT_LIMITS, Limits
@@ -67,17 +67,32 @@ class Codec:
         """Backend, bundle and fingerprints, for people and for JSON."""
         return self._engine.describe()
 
+    @property
+    def fingerprints(self) -> tuple[str, ...]:
+        """What files of this codec say of their model and arithmetic, as hexadecimal digits."""
+        bundle = self._engine.bundle
+        return ((bundle.model_fingerprint + bundle.arithmetic_fingerprint).hex(),)
+
     def check_arithmetic(self) -> str:
         """Run the bundle's conformance vectors again, whatever is cached. Raises EngineError on one wrong bit."""
         return self._engine.check_arithmetic()
 
     def encode(
-        self, img: Source, *, background: Background | None = None, stages: dict[str, float] | None = None
+        self,
+        img: Source,
+        *,
+        tile: int | None = None,
+        background: Background | None = None,
+        stages: dict[str, float] | None = None,
+        progress: tiles.Progress | None = None,
     ) -> bytes:
         """Compress a picture to the bytes of a `.glic` file.
 
         Args:
             img: uint8 array (H, W, 3) or (H, W), a PIL image, or a path; `glic_deploy.image.load_image` says what else.
+            tile: code the picture in tiles of at most so many pixels on a side, overlap included: a multiple of 128; 0:
+                whole. None: whole, unless that takes more memory than the limits allow.
+            progress: called with the number of tiles that are done, and of all, while a picture is coded in tiles.
             background: RGB triple on which transparent pictures are composited; None refuses them.
             stages: filled with the seconds that each stage took, if given.
 
@@ -86,41 +101,75 @@ class Codec:
         with stage(stages, "read"):
             picture = load_image(img, background=background, limits=self._limits)
         height, width = picture.shape[:2]
-        with stage(stages, "pad"):
-            padded = pad(picture)
-        payload, checksum = self._engine.encode(padded, stages)
+        grid = tiles.choose_grid(width, height, tile, self._limits)
         bundle = self._engine.bundle
         header = Header(
             width=width,
             height=height,
             exact=bundle.exact,
-            tiled=False,
+            tiled=grid is not None,
             model_fingerprint=bundle.model_fingerprint,
             arithmetic_fingerprint=bundle.arithmetic_fingerprint,
         )
-        return container.pack(header, payload, checksum)
+        if grid:
+            return tiles.encode(self._engine, header, picture, grid, self._limits, stages, progress)
+        with stage(stages, "pad"):
+            padded = pad(picture)
+        return container.pack(header, *self._engine.encode(padded, stages))
 
     def decode(
         self,
         data: bytes | bytearray | memoryview,
         *,
+        region: tuple[int, int, int, int] | None = None,
+        on_error: tiles.OnError = "raise",
+        damaged: list[tiles.Box] | None = None,
         stages: dict[str, float] | None = None,
         passes: list[CodedPass] | None = None,
+        progress: tiles.Progress | None = None,
     ) -> NDArray[np.uint8]:
         """Decompress the bytes of a `.glic` file to a uint8 array (H, W, 3).
 
-        `stages` is filled with the seconds that each stage took, `passes` with what was coded, if given. Raises
-        BitstreamError for a damaged file, ModelMismatchError for one of another model or arithmetic, LimitError for one
-        too large, EngineError.
+        Args:
+            data: the file. Of one in tiles, those that a region needs may be all there is behind the table.
+            region: (x, y, width, height) of the part that is wanted, exactly as a crop of the whole would give it; of a
+                picture in tiles, only those are decoded that it needs.
+            on_error: "raise" ends at a damaged tile; "fill" makes it grey and goes on. Damage to the header, to the
+                table of tiles, or to a picture that is not in tiles, is raised all the same.
+            damaged: filled with the boxes (x, y, width, height) of tiles made grey. None: a DamagedTilesWarning tells.
+            stages: filled with the seconds that each stage took, if given.
+            passes: filled with what was coded, if given.
+            progress: called with the number of tiles that are done, and of all that are needed.
+
+        Raises BitstreamError for a damaged file, ModelMismatchError for one of another model or arithmetic, LimitError
+        for one too large, ImageError for a region that is not in the picture, EngineError.
         """
+        if container.is_tiled(data):
+            return self.decode_strips(
+                data, region=region, on_error=on_error, damaged=damaged, stages=stages, passes=passes, progress=progress
+            ).gather()
         file = container.parse(data, self._limits)
         header = file.header
         self._engine.check_fits(header)
-        if header.tiled:
-            raise BitstreamError(
-                "the file is coded in tiles, which this glic-deploy does not read; install a newer one"
-            )
-        return self._engine.decode(file.payload, file.symbol_checksum, header.height, header.width, stages, passes)
+        self._limits.check_memory(header.width, header.height)
+        box = tiles.check_region(region, header.width, header.height)
+        picture = self._engine.decode(file.payload, file.symbol_checksum, header.height, header.width, stages, passes)
+        return picture if region is None else np.ascontiguousarray(picture[box.slices])
+
+    def decode_strips(
+        self, data: bytes | bytearray | memoryview, *, region: tuple[int, int, int, int] | None = None, **options: Any
+    ) -> tiles.Strips:
+        """What `decode` returns, with its arguments, in parts: arrays of some rows each, from top to bottom.
+
+        Of a picture in tiles no more is held than a row of them. What is wrong with the header or the table is raised
+        at once, what is wrong with a tile when its row's turn comes.
+        """
+        if not container.is_tiled(data):
+            return tiles.Strips.of(self.decode(data, region=region, **options))
+        whole = region is None and options.get("on_error", "raise") == "raise"
+        file = tiles.parse(data, self._limits, partial=not whole)
+        self._engine.check_fits(file.header)
+        return tiles.decode(self._engine, file, region, self._limits, **options)
 
     @overload
     def encode_many(

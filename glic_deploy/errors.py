@@ -1,5 +1,9 @@
 """The exceptions of glic_deploy. Each message says what was got, what was expected and what to do next."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+
 
 class GlicError(Exception):
     """Base of every error that glic_deploy and its exporter raise on purpose."""
@@ -31,3 +35,19 @@ class ImageError(GlicError, ValueError):
 
 class CheckpointError(GlicError, ValueError):
     """A checkpoint file is not one of GLIC's, or is damaged."""
+
+
+class DamagedTilesWarning(UserWarning):
+    """Tiles of a picture that was decoded with on_error="fill" are damaged and were made grey.
+
+    Attributes:
+        boxes: (x, y, width, height) of each, in the picture.
+    """
+
+    def __init__(self, boxes: Sequence[tuple[int, int, int, int]], tiles: int) -> None:
+        super().__init__(
+            f"{len(boxes)} of {tiles} tiles are damaged and grey in the picture: "
+            + ", ".join(f"{width} x {height} pixels at {x}, {y}" for x, y, width, height in boxes)
+            + "; get an unaltered copy"
+        )
+        self.boxes = list(boxes)

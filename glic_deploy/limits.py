@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from .errors import LimitError
@@ -15,19 +16,30 @@ def coded_pixels(width: int, height: int) -> int:
     return (-width % CODED_MULTIPLE + width) * (-height % CODED_MULTIPLE + height)
 
 
+def network_memory(width: int, height: int) -> int:
+    """Bytes that coding a picture of this size at once takes, estimated from above.
+
+    Measured with the full-size network, the largest there is, on the CPU: `python -m benchmarks.large memory`.
+    """
+    return (600 << 20) + 1600 * coded_pixels(width, height)
+
+
 @dataclass(frozen=True)
 class Limits:
     """Largest pictures and payloads that a codec accepts, when it encodes and when it decodes.
 
     Attributes:
-        max_pixels: width times height, before padding. The full-size network takes some 1.5 KiB a pixel on the CPU, so
-            the default, two frames of 4K, is what fits a machine of 32 GiB.
+        max_pixels: width times height, before padding. The default, 16384 squared, is 0.8 GB as an array.
+        max_memory: bytes that coding may take, as `network_memory` estimates it. The encoder cuts pictures that would
+            take more into tiles; the decoder refuses files that are not so cut. By default frames of 1920 x 1080 pixels
+            are still coded whole. A GPU takes less: raise it there.
         max_side: width and height each; EXIF orientation makes no difference to it.
         max_payload_bpp: payload bits per coded pixel. No stream of the range coder reaches the default: it spends at
             most 37 bits (16 for the escape, 21 after it) on each of 1.297 symbols per pixel.
     """
 
-    max_pixels: int = 1 << 24
+    max_pixels: int = 1 << 28
+    max_memory: int = 4 << 30
     max_side: int = 1 << 15
     max_payload_bpp: int = 64
 
@@ -44,6 +56,21 @@ class Limits:
             raise LimitError(
                 f"picture has {width:,} x {height:,} = {pixels:,} pixels, at most {self.max_pixels:,} allowed; "
                 f"to allow it pass Limits(max_pixels={pixels}), on the command line --max-pixels {pixels}"
+            )
+
+    def fits_memory(self, width: int, height: int, times: int = 1) -> bool:
+        """Whether so many pictures of this size may be coded at the same time."""
+        one, none = network_memory(width, height), network_memory(0, 0)
+        return none + times * (one - none) <= self.max_memory
+
+    def check_memory(self, width: int, height: int) -> None:
+        """Raise LimitError unless so many pixels, a whole picture or a tile of one, may be coded at once."""
+        if not self.fits_memory(width, height):
+            needed = network_memory(width, height) / (1 << 30)
+            raise LimitError(
+                f"coding {width:,} x {height:,} pixels at once takes up to {needed:.1f} GiB of memory, at most "
+                f"{self.max_memory / (1 << 30):.1f} GiB allowed; encode in tiles, or allow more: "
+                f"Limits(max_memory={math.ceil(needed)} << 30), on the command line --max-memory {math.ceil(needed)}G"
             )
 
     def check_payload(self, length: int, width: int, height: int) -> None:

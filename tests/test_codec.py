@@ -217,6 +217,14 @@ def test_limits_hold_both_ways(engine: Path, crop: np.ndarray, crop_file: bytes)
             strict.decode(crop_file)
 
 
+def test_memory_limits_what_is_decoded_at_once(engine: Path, crop_file: bytes) -> None:
+    with (
+        Codec(engine, limits=Limits(max_memory=700 << 20)) as strict,
+        pytest.raises(LimitError, match=r"takes up to 0\.7 GiB .* --max-memory 1G"),
+    ):
+        strict.decode(crop_file)
+
+
 def test_files_of_another_model_or_arithmetic_are_refused(codec: Codec, crop_file: bytes) -> None:
     file = container.parse(crop_file)
     for field in ("model_fingerprint", "arithmetic_fingerprint"):
@@ -226,12 +234,6 @@ def test_files_of_another_model_or_arithmetic_are_refused(codec: Codec, crop_fil
     other_profile = dataclasses.replace(file.header, exact=not file.header.exact)
     with pytest.raises(ModelMismatchError):
         codec.decode(container.pack(other_profile, file.payload, file.symbol_checksum))
-
-
-def test_tiled_files_are_refused(codec: Codec, crop_file: bytes) -> None:
-    file = container.parse(crop_file)
-    with pytest.raises(BitstreamError, match="tiles"):
-        codec.decode(container.pack(dataclasses.replace(file.header, tiled=True), file.payload, file.symbol_checksum))
 
 
 def test_wrong_symbols_are_found_out(codec: Codec, crop_file: bytes) -> None:

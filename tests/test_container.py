@@ -154,7 +154,7 @@ def test_hand_made_file_is_right_when_nothing_is_made_wrong():
     [
         (2**31, 2**31, 3, "width is 2,147,483,648 pixels, at most 32,768 allowed"),
         (1, 2**31, 3, "height is 2,147,483,648 pixels"),
-        (2**15, 2**15, 3, "1,073,741,824 pixels, at most 16,777,216 allowed"),
+        (2**15, 2**15, 3, "1,073,741,824 pixels, at most 268,435,456 allowed"),
         (1, 1, 128 * 128 * 8 + 1, "payload has 131,073 bytes, at most 131,072 allowed"),
     ],
 )

@@ -1,0 +1,217 @@
+"""Large pictures: coded and decoded tile by tile on an engine, several at once where cores and memory allow."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Literal, TypeVar
+
+import numpy as np
+
+from .. import many
+from ..container import Header
+from ..engine import Engine
+from ..entropy.passes import CodedPass
+from ..errors import BitstreamError, DamagedTilesWarning, ImageError, LimitError
+from ..image import pad
+from ..limits import CODED_MULTIPLE, Limits, network_memory
+from ..machine import cores
+from . import table
+from .geometry import Box, Grid
+from .seams import Picture, strips
+from .table import TiledFile
+
+_Outcome = TypeVar("_Outcome")
+
+Progress = Callable[[int, int], None]
+"""Called with the tiles that are done and all there are, before the first and after each."""
+
+OnError = Literal["raise", "fill"]
+
+SIDE = 1024
+OVERLAP = 32
+FILL = 128
+_CORES_A_TILE = 4  # a tile's own parallelism uses about as many well
+
+
+def choose_grid(width: int, height: int, tile: int | None, limits: Limits) -> Grid | None:
+    """The tiles in which to code a picture; None: whole.
+
+    tile: most pixels of a tile's side that are coded, overlap included, a multiple of CODED_MULTIPLE; 0: whole. None:
+    whole when `limits` allow the memory, else SIDE or the most below it that they allow.
+
+    Raises ImageError for another `tile`, LimitError when what it asks for takes too much memory.
+    """
+    if tile is None:
+        if limits.fits_memory(width, height):
+            return None
+        tile = _largest_side(width * height, limits)
+    if tile and (tile < 2 * CODED_MULTIPLE or tile % CODED_MULTIPLE):
+        raise ImageError(
+            f"tile is {tile} pixels, expected a multiple of {CODED_MULTIPLE} from {2 * CODED_MULTIPLE}, such as "
+            f"{SIDE}, or 0 to code the picture whole"
+        )
+    if not tile or max(width, height) <= tile:
+        limits.check_memory(width, height)
+        return None
+    grid = Grid.divided(width, height, tile, OVERLAP)
+    limits.check_memory(grid.columns.extent, grid.rows.extent)
+    return grid
+
+
+def _largest_side(pixels: int, limits: Limits) -> int:
+    for side in range(SIDE, CODED_MULTIPLE, -CODED_MULTIPLE):
+        if network_memory(side, side) + 3 * pixels <= limits.max_memory:
+            return side
+    raise LimitError(
+        f"{limits.max_memory / (1 << 20):.0f} MiB of memory are allowed, coding {pixels:,} pixels in the smallest "
+        f"tiles takes {(network_memory(2 * CODED_MULTIPLE, 2 * CODED_MULTIPLE) + 3 * pixels) / (1 << 20):.0f} MiB; "
+        "allow more: Limits(max_memory=...), on the command line --max-memory"
+    )
+
+
+def encode(
+    engine: Engine,
+    header: Header,
+    picture: Picture,
+    grid: Grid,
+    limits: Limits,
+    stages: dict[str, float] | None = None,
+    progress: Progress | None = None,
+) -> bytes:
+    """The bytes of a tiled file of `picture` (H, W, 3). `stages` is filled with the sums over all tiles."""
+
+    def work(index: int) -> tuple[bytes, int, dict[str, float]]:
+        spent: dict[str, float] = {}
+        return *engine.encode(pad(picture[grid.box(index).slices]), spent), spent
+
+    coded: list[tuple[bytes, int]] = []
+    indexes = range(len(grid))
+    for payload, checksum, spent in _in_order(indexes, work, _at_once(grid, limits), progress):
+        coded.append((payload, checksum))
+        _add(stages, spent)
+    return table.pack(header, grid, coded)
+
+
+@dataclass(frozen=True)
+class Strips:
+    """A picture in parts: arrays (rows, width, 3) from top to bottom, to be taken once.
+
+    Attributes:
+        width, height: of the whole.
+        parts: the arrays, each as soon as it is decoded.
+    """
+
+    width: int
+    height: int
+    parts: Iterator[Picture]
+
+    @classmethod
+    def of(cls, picture: Picture) -> Strips:
+        """A picture that is there already, in one part."""
+        return cls(picture.shape[1], picture.shape[0], iter([picture]))
+
+    def __iter__(self) -> Iterator[Picture]:
+        return self.parts
+
+    def gather(self) -> Picture:
+        """The whole, (height, width, 3)."""
+        picture = np.empty((self.height, self.width, 3), np.uint8)
+        done = 0
+        for part in self.parts:
+            picture[done : done + len(part)] = part
+            done += len(part)
+        return picture
+
+
+def decode(
+    engine: Engine,
+    file: TiledFile,
+    region: tuple[int, int, int, int] | None,
+    limits: Limits,
+    *,
+    on_error: OnError = "raise",
+    damaged: list[Box] | None = None,
+    stages: dict[str, float] | None = None,
+    passes: list[CodedPass] | None = None,
+    progress: Progress | None = None,
+) -> Strips:
+    """A region of a tiled picture, each part as soon as its tiles are decoded; arguments as of `Codec.decode`."""
+    if on_error not in ("raise", "fill"):
+        raise ValueError(f"on_error is {on_error!r}, expected 'raise' or 'fill'")
+    grid = file.grid
+    box = check_region(region, *grid.picture[2:])
+    indexes = [index for row in grid.touching(box) for index in row]
+
+    def work(index: int) -> tuple[Picture | None, dict[str, float], list[CodedPass]]:
+        tile, spent, coded = grid.box(index), dict[str, float](), list[CodedPass]()
+        try:
+            payload, checksum = file.payload(index), file.symbol_checksum(index)
+            picture = engine.decode(payload, checksum, tile.height, tile.width, spent, coded)
+        except BitstreamError as error:
+            if on_error == "raise":
+                raise BitstreamError(f"{file.place(index)}: {error}") from error
+            return None, spent, []
+        return picture, spent, coded if passes is not None else []
+
+    def pictures(lost: list[Box]) -> Iterator[Picture]:
+        for index, (picture, spent, coded) in zip(
+            indexes, _in_order(indexes, work, _at_once(grid, limits), progress), strict=True
+        ):
+            _add(stages, spent)
+            if passes is not None:
+                passes.extend(coded)
+            if picture is None:
+                lost.append(grid.box(index))
+                picture = np.full((lost[-1].height, lost[-1].width, 3), FILL, np.uint8)
+            yield picture
+
+    def parts() -> Iterator[Picture]:
+        lost: list[Box] = []
+        yield from strips(grid, box, pictures(lost))
+        if damaged is not None:
+            damaged.extend(lost)
+        elif lost:
+            warnings.warn(DamagedTilesWarning(lost, len(indexes)), stacklevel=2)
+
+    return Strips(box.width, box.height, parts())
+
+
+def check_region(region: tuple[int, int, int, int] | None, width: int, height: int) -> Box:
+    """The region as a box, None being the whole picture. Raises ImageError unless it lies inside the picture."""
+    if region is None:
+        return Box(0, 0, width, height)
+    box = Box(*region)
+    if min(box.x, box.y) < 0 or min(box.width, box.height) < 1 or box.right > width or box.bottom > height:
+        raise ImageError(
+            f"region is {box.width} x {box.height} pixels at {box.x}, {box.y}, expected a part (x, y, width, height) "
+            f"of the picture's {width} x {height} pixels"
+        )
+    return box
+
+
+def _in_order(
+    indexes: Sequence[int], work: Callable[[int], _Outcome], at_once: int, progress: Progress | None
+) -> Iterator[_Outcome]:
+    """`work` of each tile, some at a time, in order; the first error is raised."""
+    report = progress or (lambda done, total: None)
+    report(0, len(indexes))
+    with closing(many.overlap(indexes, (work, at_once))) as outcomes:
+        for done, outcome in enumerate(many.results(outcomes, "raise"), 1):
+            report(done, len(indexes))
+            yield outcome
+
+
+def _at_once(grid: Grid, limits: Limits) -> int:
+    """Tiles to work on at a time: what the cores are good for, less where memory does not allow it."""
+    most = max(1, cores() // _CORES_A_TILE)
+    size = grid.columns.extent, grid.rows.extent
+    return next((times for times in range(most, 1, -1) if limits.fits_memory(*size, times)), 1)
+
+
+def _add(stages: dict[str, float] | None, spent: dict[str, float]) -> None:
+    if stages is not None:
+        for name, seconds in spent.items():
+            stages[name] = stages.get(name, 0.0) + seconds
