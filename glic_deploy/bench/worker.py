@@ -18,7 +18,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -95,12 +94,11 @@ def _timed(total: float, stages: Stages) -> Answer:
 
 def _batch(codec: Codec, pictures: list[str], in_flight: int) -> Answer:
     """Code pictures that many at a time: the range coder of one runs beside the network of the next."""
-    with ThreadPoolExecutor(in_flight) as pool:
-        start = time.perf_counter()
-        coded = list(pool.map(codec.encode, pictures))
-        encoded = time.perf_counter()
-        pixels = sum(pool.map(lambda data: codec.decode(data)[..., 0].size, coded))
-        done = time.perf_counter()
+    start = time.perf_counter()
+    coded = list(codec.encode_many(pictures, workers=in_flight))
+    encoded = time.perf_counter()
+    pixels = sum(picture[..., 0].size for picture in codec.decode_many(coded, workers=in_flight))
+    done = time.perf_counter()
     return {
         "encode_s": encoded - start,
         "decode_s": done - encoded,

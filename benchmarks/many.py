@@ -1,0 +1,103 @@
+"""`python -m benchmarks.many`: a folder of pictures, file to file, in a plain loop and with workers.
+
+Every way gets the same PNG files, writes `.glic` files and then pictures (PPM) from those; its codec is open and has
+its graphs loaded. The ways take turns; ratios are taken turn by turn. The last line is a JSON object: {"pictures", "ways":
+[{"workers", "threads", "encode_s", "decode_s", "encode_ratio", "decode_ratio"}]}; the first way is the loop, ratios are
+its time over the others'.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from glic_deploy import Codec, machine
+from glic_deploy.files import atomic_write
+from glic_deploy.image import save_image
+
+PHOTOS = Path(__file__).resolve().parent.parent / "samples" / "photos"
+
+
+@dataclass(frozen=True)
+class Way:
+    """So many pictures at a time on so many threads each; no workers: a plain loop."""
+
+    workers: int
+    threads: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.workers} workers, {self.threads} threads each" if self.workers else "plain loop"
+
+
+def ways(cores: int) -> Iterator[Way]:
+    yield Way(0, cores)
+    yield Way(1, cores)
+    yield Way(2, cores)
+    yield Way(cores, 1)
+
+
+def run(codec: Codec, way: Way, pictures: list[Path], folder: Path) -> tuple[float, float]:
+    """Seconds to encode all pictures and to decode all files."""
+    files = [folder / f"{number}.glic" for number in range(len(pictures))]
+    start = time.perf_counter()
+    coded = codec.encode_many(pictures, workers=way.workers) if way.workers else map(codec.encode, pictures)
+    for file, data in zip(files, coded, strict=True):
+        atomic_write(file, data)
+    encoded = time.perf_counter()
+    if way.workers:
+        decoded = codec.decode_many(files, workers=way.workers)
+    else:
+        decoded = (codec.decode(file.read_bytes()) for file in files)
+    for file, picture in zip(files, decoded, strict=True):
+        save_image(picture, file.with_suffix(".ppm"))
+    return encoded - start, time.perf_counter() - encoded
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--engine", required=True)
+    parser.add_argument("--backend")
+    parser.add_argument("--pictures", default=str(PHOTOS), help="a folder of PNG files (default: the samples)")
+    parser.add_argument("--turns", type=int, default=3)
+    args = parser.parse_args()
+    pictures = sorted(Path(args.pictures).glob("*.png"))
+    plans = list(dict.fromkeys(ways(machine.cores())))
+    codecs = {way: Codec(args.engine, backend=args.backend, threads=way.threads) for way in plans}
+    times: dict[Way, list[tuple[float, float]]] = {way: [] for way in plans}
+    with tempfile.TemporaryDirectory(prefix="glic-many-") as folder:
+        for codec in codecs.values():
+            codec.decode(codec.encode(pictures[0]))  # loads the graphs
+        for _ in range(args.turns):
+            for way in plans:
+                times[way].append(run(codecs[way], way, pictures, Path(folder)))
+    print(machine.summary(machine.describe()))
+    print(f"{len(pictures)} pictures, median of {args.turns} turns; x: times as fast as the loop\n")
+    report = []
+    for way in plans:
+        encode_s, decode_s = (median(column) for column in zip(*times[way], strict=True))
+        pairs = list(zip(times[plans[0]], times[way], strict=True))
+        encode_ratio, decode_ratio = (median(loop[side] / own[side] for loop, own in pairs) for side in (0, 1))
+        numbers = f"encode {encode_s:6.2f} s {encode_ratio:5.2f}x   decode {decode_s:6.2f} s {decode_ratio:5.2f}x"
+        print(f"{way.name:28} {numbers}")
+        report.append(
+            {
+                "workers": way.workers,
+                "threads": way.threads,
+                "encode_s": encode_s,
+                "decode_s": decode_s,
+                "encode_ratio": encode_ratio,
+                "decode_ratio": decode_ratio,
+            }
+        )
+    print(json.dumps({"pictures": len(pictures), "ways": report}))
+
+
+if __name__ == "__main__":
+    main()
