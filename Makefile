@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 EXTRAS := cpu,export,dev,bench
 
 .PHONY: demo test test-all lint gpu-libraries tensorrt-check gpu-check compare
-.PHONY: bench-coder fuzz-coder bench-cpu exactness report clean
+.PHONY: bench-coder fuzz-coder bench-cpu exactness report clean triton-env bench-serving
 
 $(VENV)/.installed: pyproject.toml CMakeLists.txt $(shell find plugins_cpp -name '*.cpp' -o -name '*.h' -o -name CMakeLists.txt)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -68,6 +68,18 @@ fuzz-coder:
 bench-cpu: $(VENV)/.installed
 	$(BIN)/python -m benchmarks.cpu
 
+# Triton Inference Server, in an environment of its own: pytriton, whose wheel carries it, needs numpy < 2.
+TRITON := .venv-triton
+triton-env: $(TRITON)/.installed
+
+$(TRITON)/.installed: $(VENV)/.installed
+	test -x $(TRITON)/bin/python || $(PYTHON) -m venv $(TRITON)
+	$(TRITON)/bin/pip install -q -e ".[cpu,serve]" -C build-dir=build/triton
+	touch $@
+
+bench-serving: triton-env out/sample/manifest.json
+	$(BIN)/python -m benchmarks.serving --engine out/sample --python $(TRITON)/bin/python
+
 exactness: $(VENV)/.installed
 	$(BIN)/python -m benchmarks.exactness
 
@@ -98,4 +110,4 @@ report: out/bench_sample.json $(if $(FULL),out/bench_full.json)
 		--report out/report.html --figures out/figures --maps out/maps --json out/eval.json
 
 clean:
-	rm -rf $(VENV) build out
+	rm -rf $(VENV) $(TRITON) build out
