@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import container, many, tiles
-from .backends import Backend
+from .arrays import DlpackArray, writable
+from .backends import Backend, Precision
 from .container import Header
 from .engine import Engine
 from .entropy.passes import CodedPass
@@ -31,6 +32,7 @@ class Codec:
     Args:
         engine: directory of an engine bundle, as `python -m export.to_onnx` writes it.
         backend: name of the backend that runs the graphs, or one made already; None takes the best one installed.
+        precision: of the transforms: "fp32", "bf16" or "fp16", as far as the backend has it; None takes its own.
         threads: threads of the backend; None takes all cores.
         limits: what to refuse; None takes `Limits()`.
 
@@ -43,13 +45,14 @@ class Codec:
         engine: str | Path,
         *,
         backend: str | Backend | None = None,
+        precision: Precision | None = None,
         threads: int | None = None,
         limits: Limits | None = None,
     ) -> None:
         if threads is not None and threads < 1:
             raise EngineError(f"threads is {threads}, expected at least 1, or None for all cores")
         self._limits = limits or DEFAULT_LIMITS
-        self._engine = Engine(engine, backend=backend, threads=threads)
+        self._engine = Engine(engine, backend=backend, threads=threads, precision=precision)
 
     def __enter__(self) -> Codec:
         return self
@@ -66,6 +69,11 @@ class Codec:
     def describe(self) -> dict[str, Any]:
         """Backend, bundle and fingerprints, for people and for JSON."""
         return self._engine.describe()
+
+    @property
+    def limits(self) -> Limits:
+        """What is refused."""
+        return self._limits
 
     @property
     def fingerprints(self) -> tuple[str, ...]:
@@ -121,6 +129,7 @@ class Codec:
         self,
         data: bytes | bytearray | memoryview,
         *,
+        out: DlpackArray | memoryview | None = None,
         region: tuple[int, int, int, int] | None = None,
         on_error: tiles.OnError = "raise",
         damaged: list[tiles.Box] | None = None,
@@ -132,6 +141,8 @@ class Codec:
 
         Args:
             data: the file. Of one in tiles, those that a region needs may be all there is behind the table.
+            out: an array that takes the picture, uint8 (H, W, 3), contiguous, in the host's memory: of numpy, torch or
+                any library with DLPack. It is written to without a further copy; numpy's view of it is returned.
             region: (x, y, width, height) of the part that is wanted, exactly as a crop of the whole would give it; of a
                 picture in tiles, only those are decoded that it needs.
             on_error: "raise" ends at a damaged tile; "fill" makes it grey and goes on. Damage to the header, to the
@@ -142,19 +153,28 @@ class Codec:
             progress: called with the number of tiles that are done, and of all that are needed.
 
         Raises BitstreamError for a damaged file, ModelMismatchError for one of another model or arithmetic, LimitError
-        for one too large, ImageError for a region that is not in the picture, EngineError.
+        for one too large, ImageError for a region that is not in the picture or an `out` that does not take it,
+        EngineError.
         """
         if container.is_tiled(data):
-            return self.decode_strips(
+            strips = self.decode_strips(
                 data, region=region, on_error=on_error, damaged=damaged, stages=stages, passes=passes, progress=progress
-            ).gather()
+            )
+            return strips.gather(None if out is None else writable(out, strips.height, strips.width))
         file = container.parse(data, self._limits)
         header = file.header
         self._engine.check_fits(header)
         self._limits.check_memory(header.width, header.height)
         box = tiles.check_region(region, header.width, header.height)
-        picture = self._engine.decode(file.payload, file.symbol_checksum, header.height, header.width, stages, passes)
-        return picture if region is None else np.ascontiguousarray(picture[box.slices])
+        view = None if out is None else writable(out, box.height, box.width)
+        coded = (file.payload, file.symbol_checksum, header.height, header.width, stages, passes)
+        if region is None:
+            return self._engine.decode(*coded, out=view)
+        part = self._engine.decode(*coded)[box.slices]
+        if view is None:
+            return np.ascontiguousarray(part)
+        np.copyto(view, part)
+        return view
 
     def decode_strips(
         self, data: bytes | bytearray | memoryview, *, region: tuple[int, int, int, int] | None = None, **options: Any

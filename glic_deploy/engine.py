@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import conformance
-from .backends import Backend, open_backend
+from .backends import Backend, Precision, open_backend, require_precision
 from .bundle import Bundle
 from .checksum import symbol_checksum
 from .container import Header
@@ -28,13 +28,19 @@ class Engine:
         directory: the engine bundle.
         backend: name of the backend that runs the graphs, or one made already; None takes the best one installed.
         threads: threads of the backend; None takes all cores.
+        precision: of the transforms; None takes the backend's own.
 
     Raises EngineError when the bundle cannot be opened, no backend can run it, or the one that does computes the
     entropy path wrongly on this machine (see `glic_deploy.conformance`).
     """
 
     def __init__(
-        self, directory: str | Path, *, backend: str | Backend | None = None, threads: int | None = None
+        self,
+        directory: str | Path,
+        *,
+        backend: str | Backend | None = None,
+        threads: int | None = None,
+        precision: Precision | None = None,
     ) -> None:
         self.bundle = Bundle.open(directory)
         tables = self.bundle.tables()
@@ -42,7 +48,10 @@ class Engine:
             CdfTables(tables[f"{latent}_cdfs"], tables[f"{latent}_lengths"], tables[f"{latent}_offsets"])
             for latent in "yz"
         )
-        self._backend = backend if isinstance(backend, Backend) else open_backend(self.bundle, backend, threads)
+        if not isinstance(backend, Backend):
+            backend = open_backend(self.bundle, backend, threads, precision)
+        require_precision(backend, precision)
+        self._backend = backend
         self._open = True
         if self.bundle.exact:
             conformance.ensure(self.bundle, self._backend)
@@ -97,16 +106,20 @@ class Engine:
         width: int,
         stages: dict[str, float] | None = None,
         passes: list[CodedPass] | None = None,
+        out: NDArray[np.uint8] | None = None,
     ) -> NDArray[np.uint8]:
         """The picture (height, width, 3) that `encode` made a payload of, both before padding.
 
         checksum: of the symbols, as `encode` returned it. `stages` is filled with the seconds that each stage took,
-        `passes` with what was coded, if given. Raises BitstreamError, EngineError.
+        `passes` with what was coded, `out` with the picture, if given. Raises BitstreamError, EngineError.
         """
         y_hat = self._decode_latents(payload, checksum, height, width, stages, passes)
         padded = self._runner(stages)("synthesis", y_hat=y_hat)[0]
         with stage(stages, "crop"):
-            return np.ascontiguousarray(padded[:height, :width])
+            if out is None:
+                return np.ascontiguousarray(padded[:height, :width])
+            np.copyto(out, padded[:height, :width])
+            return out
 
     def _decode_latents(
         self,

@@ -11,13 +11,14 @@ import io
 import os
 import warnings
 from collections.abc import Iterator, Sequence
-from typing import IO, TYPE_CHECKING, Any, BinaryIO
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL import __version__ as pillow_version
 
+from .arrays import DlpackArray, to_numpy
 from .errors import ImageError, LimitError
 from .files import atomic_writer
 from .limits import CODED_MULTIPLE, DEFAULT_LIMITS, Limits
@@ -25,7 +26,7 @@ from .limits import CODED_MULTIPLE, DEFAULT_LIMITS, Limits
 if TYPE_CHECKING:
     from PIL.ImageCms import ImageCmsProfile
 
-Source = NDArray[Any] | Image.Image | str | os.PathLike[str] | IO[bytes]
+Source = NDArray[Any] | DlpackArray | memoryview | Image.Image | str | os.PathLike[str] | IO[bytes]
 Background = Sequence[int]
 
 # Drawing programs rather than pictures: Pillow renders them with Ghostscript or the operating system.
@@ -48,7 +49,8 @@ def load_image(
 
     Args:
         source: an array, uint8 or uint16 (rounded to 8 bits), of shape (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) with
-            alpha last, any strides; or a PIL image, the path of a picture file, or a binary file that can seek.
+            alpha last, any strides, of numpy or of a library with DLPack such as torch; or a PIL image, the path of a
+            picture file, or a binary file that can seek.
             Pictures of PIL and of files are turned upright (EXIF), and converted to sRGB when they have an ICC profile.
         background: (r, g, b), each 0 to 255, on which transparent pixels are composited, in sRGB as browsers do it.
             None: a picture that has any is refused.
@@ -57,12 +59,13 @@ def load_image(
     Raises ImageError for what cannot be read or needs a decision of the caller's, LimitError for too large a picture.
     """
     colour = None if background is None else _check_background(background)
-    if isinstance(source, np.ndarray):
-        return _from_array(source, colour, limits)
     if isinstance(source, Image.Image):
         with _pillow_errors("the PIL image"):
             return _from_pillow(source, colour, limits)
     if not isinstance(source, (str, os.PathLike)) and not hasattr(source, "read"):
+        array = to_numpy(source)
+        if array is not None:
+            return _from_array(array, colour, limits)
         raise ImageError(
             f"got a {type(source).__name__}, expected a numpy array, a PIL image, a path or a binary file; "
             + (
@@ -72,7 +75,7 @@ def load_image(
             )
         )
     name = os.fspath(source) if isinstance(source, (str, os.PathLike)) else getattr(source, "name", "the file")
-    with _pillow_errors(str(name)), Image.open(source) as image:
+    with _pillow_errors(str(name)), Image.open(cast(str | IO[bytes], source)) as image:
         return _from_pillow(image, colour, limits)
 
 

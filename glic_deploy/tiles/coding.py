@@ -116,9 +116,9 @@ class Strips:
     def __iter__(self) -> Iterator[Picture]:
         return self.parts
 
-    def gather(self) -> Picture:
-        """The whole, (height, width, 3)."""
-        picture = np.empty((self.height, self.width, 3), np.uint8)
+    def gather(self, out: Picture | None = None) -> Picture:
+        """The whole, (height, width, 3), in `out` if given."""
+        picture = np.empty((self.height, self.width, 3), np.uint8) if out is None else out
         done = 0
         for part in self.parts:
             picture[done : done + len(part)] = part

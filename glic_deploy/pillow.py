@@ -1,0 +1,147 @@
+"""Makes Pillow open and save `.glic` files: `glic_deploy.pillow.register(engine)`."""
+
+from __future__ import annotations
+
+import io
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from PIL import Image, ImageFile
+
+from . import container
+from .bundle import Bundle
+from .codec import Codec
+from .errors import BitstreamError, GlicError, LimitError
+from .files import read_bounded
+from .limits import Limits
+
+FORMAT = "GLIC"
+MIME_TYPE = "image/x-glic"
+SUFFIX = ".glic"
+
+_HEADER_BYTES = 64
+# The size is looked at without allocating by it, and held against Pillow's limit by Image.open.
+_UNLIMITED = Limits(max_pixels=1 << 64, max_side=1 << 32, max_payload_bpp=1 << 32)
+
+
+def register(engine: str | Path | Codec, **options: Any) -> None:
+    """From now on `Image.open` reads `.glic` files with this engine, and `Image.save` writes them.
+
+    Args:
+        engine: a bundle's directory, or an open codec. A directory is opened by each process when it first needs it:
+            processes that are forked before that, such as a data loader's workers, have a codec of their own. (After
+            that, start them with "spawn" or "forkserver": a backend's threads do not survive a fork.)
+        options: of `Codec`, for a directory.
+
+    Registering again replaces the engine. Raises EngineError for a directory that is no bundle.
+    """
+    global _engine
+    if not isinstance(engine, Codec):
+        Bundle.open(engine)
+    _engine = _Engine(engine, options)
+    Image.register_open(FORMAT, GlicImageFile, _accept)
+    Image.register_save(FORMAT, _save)
+    Image.register_extension(FORMAT, SUFFIX)
+    Image.register_mime(FORMAT, MIME_TYPE)
+
+
+class GlicImageFile(ImageFile.ImageFile):
+    """A `.glic` file: its header is parsed when it is opened, its picture is decoded when it is loaded."""
+
+    format = FORMAT
+    format_description = "GLIC learned image compression"
+
+    def _open(self) -> None:
+        try:
+            header = container.parse_header(_stream(self).read(_HEADER_BYTES), _UNLIMITED)
+        except BitstreamError as error:
+            raise SyntaxError(str(error)) from error  # what Pillow takes for "not this format"
+        self._size = header.width, header.height
+        self._mode = "RGB"
+        self._coded = True
+
+    def load(self) -> Any:
+        if self._coded and self._im is None:
+            picture = self._decode()
+            self._coded = False
+            if self._exclusive_fp:
+                _stream(self).close()
+            self.fp = io.BytesIO(picture)
+            self.tile = [ImageFile._Tile("raw", (0, 0, *self.size), 0, self.mode)]
+        return super().load()
+
+    def _decode(self) -> memoryview:
+        codec = _opened()
+        stream = _stream(self)
+        stream.seek(0)
+        with _pillow_errors():
+            data = read_bounded(stream, codec.limits.max_file_bytes, str(self.filename or "the file"))
+            return codec.decode(data).data
+
+    def verify(self) -> None:
+        """Check the whole file's checksum, without decoding it. Raises OSError."""
+        stream = _stream(self)
+        stream.seek(0)
+        with _pillow_errors():
+            container.parse(stream.read(), _UNLIMITED)
+        super().verify()
+
+
+class _Engine:
+    """One codec a process, opened when it is first used."""
+
+    def __init__(self, engine: str | Path | Codec, options: dict[str, Any]) -> None:
+        self._engine = engine
+        self._options = options
+        self._codec: Codec | None = None
+        self._process = 0
+        self._lock = threading.Lock()
+
+    def codec(self) -> Codec:
+        if isinstance(self._engine, Codec):
+            return self._engine
+        with self._lock:
+            if self._codec is None or self._process != os.getpid():
+                self._codec, self._process = Codec(self._engine, **self._options), os.getpid()
+            return self._codec
+
+
+_engine: _Engine | None = None
+
+
+def _opened() -> Codec:
+    if _engine is None:
+        raise OSError("no engine is registered for .glic files; call glic_deploy.pillow.register(engine)")
+    with _pillow_errors():
+        return _engine.codec()
+
+
+@contextmanager
+def _pillow_errors() -> Iterator[None]:
+    """Pillow's callers expect OSError for what is bad, and a DecompressionBombError for too large pictures."""
+    try:
+        yield
+    except LimitError as error:
+        raise Image.DecompressionBombError(str(error)) from error
+    except GlicError as error:
+        raise OSError(str(error)) from error
+
+
+def _accept(prefix: bytes) -> bool:
+    return prefix.startswith(container.MAGIC)
+
+
+def _stream(image: ImageFile.ImageFile) -> IO[bytes]:
+    assert image.fp is not None  # open until it is loaded or closed
+    return image.fp
+
+
+def _save(image: Image.Image, stream: IO[bytes], filename: str | bytes) -> None:
+    """Options of `Codec.encode` are taken as keywords of `Image.save`."""
+    codec = _opened()
+    with _pillow_errors():
+        stream.write(codec.encode(image, **image.encoderinfo))
