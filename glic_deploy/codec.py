@@ -21,6 +21,7 @@ from .errors import EngineError
 from .files import read_bounded
 from .image import Background, Source, load_image, pad
 from .limits import DEFAULT_LIMITS, Limits
+from .qualities import Engines, Goal
 from .stages import stage
 
 CodedFile = bytes | bytearray | memoryview | str | os.PathLike[str]
@@ -30,11 +31,13 @@ class Codec:
     """Encodes and decodes pictures with an engine bundle. Safe to use from several threads at once.
 
     Args:
-        engine: directory of an engine bundle, as `python -m export.to_onnx` writes it.
+        engine: directory of an engine bundle, as `python -m export.to_onnx` writes it, or a folder of several: decoding
+            takes the one that wrote the file, encoding the one that is asked for (`glic_deploy.qualities`).
         backend: name of the backend that runs the graphs, or one made already; None takes the best one installed.
         precision: of the transforms: "fp32", "bf16" or "fp16", as far as the backend has it; None takes its own.
         threads: threads of the backend; None takes all cores.
         limits: what to refuse; None takes `Limits()`.
+        keep: of several bundles, how many engines stay open between uses.
 
     Raises EngineError when the bundle cannot be opened, no backend can run it, or the one that does computes the
     entropy path wrongly on this machine (see `glic_deploy.conformance`).
@@ -48,11 +51,12 @@ class Codec:
         precision: Precision | None = None,
         threads: int | None = None,
         limits: Limits | None = None,
+        keep: int = 2,
     ) -> None:
         if threads is not None and threads < 1:
             raise EngineError(f"threads is {threads}, expected at least 1, or None for all cores")
         self._limits = limits or DEFAULT_LIMITS
-        self._engine = Engine(engine, backend=backend, threads=threads, precision=precision)
+        self._engines = Engines(engine, backend=backend, threads=threads, precision=precision, keep=keep)
 
     def __enter__(self) -> Codec:
         return self
@@ -64,11 +68,11 @@ class Codec:
 
     def close(self) -> None:
         """Free the backend. The codec cannot be used afterwards."""
-        self._engine.close()
+        self._engines.close()
 
     def describe(self) -> dict[str, Any]:
         """Backend, bundle and fingerprints, for people and for JSON."""
-        return self._engine.describe()
+        return self._engines.describe()
 
     @property
     def limits(self) -> Limits:
@@ -78,17 +82,20 @@ class Codec:
     @property
     def fingerprints(self) -> tuple[str, ...]:
         """What files of this codec say of their model and arithmetic, as hexadecimal digits."""
-        bundle = self._engine.bundle
-        return ((bundle.model_fingerprint + bundle.arithmetic_fingerprint).hex(),)
+        return tuple(bundle.fingerprints for bundle in self._engines.bundles)
 
     def check_arithmetic(self) -> str:
         """Run the bundle's conformance vectors again, whatever is cached. Raises EngineError on one wrong bit."""
-        return self._engine.check_arithmetic()
+        said = [self._engines.of(quality).check_arithmetic() for quality in range(1, len(self._engines) + 1)]
+        return "; ".join(dict.fromkeys(said))
 
     def encode(
         self,
         img: Source,
         *,
+        quality: int | None = None,
+        target_bpp: float | None = None,
+        target_psnr: float | None = None,
         tile: int | None = None,
         background: Background | None = None,
         stages: dict[str, float] | None = None,
@@ -98,6 +105,10 @@ class Codec:
 
         Args:
             img: uint8 array (H, W, 3) or (H, W), a PIL image, or a path; `glic_deploy.image.load_image` says what else.
+            quality: of an engine of several bundles, 1 for the smallest files; None: the highest.
+            target_bpp: instead, the highest quality whose file has at most so many bits per pixel, or the lowest.
+            target_psnr: instead, the lowest quality that decodes to at least so many dB here, or the highest. Either
+                target takes some three encodings of six qualities, PSNR as many decodings.
             tile: code the picture in tiles of at most so many pixels on a side, overlap included: a multiple of 128; 0:
                 whole. None: whole, unless that takes more memory than the limits allow.
             progress: called with the number of tiles that are done, and of all, while a picture is coded in tiles.
@@ -108,9 +119,24 @@ class Codec:
         """
         with stage(stages, "read"):
             picture = load_image(img, background=background, limits=self._limits)
+
+        def code(quality: int) -> bytes:
+            return self._encode(self._engines.of(quality), picture, tile, stages, progress)
+
+        goal = Goal(quality, target_bpp, target_psnr)
+        return goal.reach(picture, len(self._engines), code, self.decode)
+
+    def _encode(
+        self,
+        engine: Engine,
+        picture: NDArray[np.uint8],
+        tile: int | None,
+        stages: dict[str, float] | None,
+        progress: tiles.Progress | None,
+    ) -> bytes:
         height, width = picture.shape[:2]
         grid = tiles.choose_grid(width, height, tile, self._limits)
-        bundle = self._engine.bundle
+        bundle = engine.bundle
         header = Header(
             width=width,
             height=height,
@@ -120,10 +146,10 @@ class Codec:
             arithmetic_fingerprint=bundle.arithmetic_fingerprint,
         )
         if grid:
-            return tiles.encode(self._engine, header, picture, grid, self._limits, stages, progress)
+            return tiles.encode(engine, header, picture, grid, self._limits, stages, progress)
         with stage(stages, "pad"):
             padded = pad(picture)
-        return container.pack(header, *self._engine.encode(padded, stages))
+        return container.pack(header, *engine.encode(padded, stages))
 
     def decode(
         self,
@@ -163,14 +189,14 @@ class Codec:
             return strips.gather(None if out is None else writable(out, strips.height, strips.width))
         file = container.parse(data, self._limits)
         header = file.header
-        self._engine.check_fits(header)
+        engine = self._engines.for_file(header)
         self._limits.check_memory(header.width, header.height)
         box = tiles.check_region(region, header.width, header.height)
         view = None if out is None else writable(out, box.height, box.width)
         coded = (file.payload, file.symbol_checksum, header.height, header.width, stages, passes)
         if region is None:
-            return self._engine.decode(*coded, out=view)
-        part = self._engine.decode(*coded)[box.slices]
+            return engine.decode(*coded, out=view)
+        part = engine.decode(*coded)[box.slices]
         if view is None:
             return np.ascontiguousarray(part)
         np.copyto(view, part)
@@ -188,8 +214,7 @@ class Codec:
             return tiles.Strips.of(self.decode(data, region=region, **options))
         whole = region is None and options.get("on_error", "raise") == "raise"
         file = tiles.parse(data, self._limits, partial=not whole)
-        self._engine.check_fits(file.header)
-        return tiles.decode(self._engine, file, region, self._limits, **options)
+        return tiles.decode(self._engines.for_file(file.header), file, region, self._limits, **options)
 
     @overload
     def encode_many(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import platform
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from . import cache
 from .backends.base import Backend
 from .bundle import Bundle
 from .entropy.passes import Pass, Symbols, walk
@@ -61,7 +61,7 @@ def check(bundle: Bundle, backend: Backend) -> int:
 
 def ensure(bundle: Bundle, backend: Backend) -> None:
     """`check`, unless this bundle has passed it before with this backend on this machine. Raises EngineError."""
-    passed = _cache_directory() / "conformance" / _key(bundle, backend)
+    passed = cache.directory() / "conformance" / _key(bundle, backend)
     if passed.exists():
         return
     check(bundle, backend)
@@ -90,11 +90,6 @@ def _processor() -> str:
     except OSError:
         return platform.processor()
     return "\n".join(line for line in first.splitlines() if line.startswith(("model name", "flags", "Features", "CPU")))
-
-
-def _cache_directory() -> Path:
-    base = os.environ.get("GLIC_CACHE") or os.environ.get("XDG_CACHE_HOME")
-    return Path(base) / "glic-deploy" if base else Path.home() / ".cache" / "glic-deploy"
 
 
 def _summary(backend: Backend) -> str:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from .backends import Precision
+
 Status = Literal["ok", "missing", "broken"]
 
 _REQUIRED_PACKAGES = ("numpy", "Pillow", "google-crc32c")
@@ -105,13 +107,14 @@ def round_trip(
     *,
     backend: str | None = None,
     threads: int | None = None,
+    precision: Precision | None = None,
 ) -> list[Finding]:
     """Open `engine`, encode a small made-up picture and decode it. Raises nothing that a bad engine causes."""
     from . import Codec
     from .evaluation.quality import psnr
 
     try:
-        with Codec(engine, backend=backend, threads=threads) as codec:
+        with Codec(engine, backend=backend, precision=precision, threads=threads) as codec:
             backend_says = ", ".join(f"{key} {value}" for key, value in codec.describe()["backend"].items())
             arithmetic = codec.check_arithmetic()
             image = _test_picture()

@@ -59,7 +59,7 @@ class Engine:
             warnings.warn(
                 f"{self.bundle.path} has floating-point entropy parameters: its files decode only on the machine, "
                 "with the backend and number of threads that wrote them; export without --entropy float to keep files",
-                stacklevel=3,
+                stacklevel=5,
             )
 
     def close(self) -> None:
@@ -67,6 +67,10 @@ class Engine:
         if self._open:
             self._open = False
             self._backend.close()
+
+    def __del__(self) -> None:
+        if hasattr(self, "_backend"):
+            self.close()
 
     def describe(self) -> dict[str, Any]:
         """Backend, bundle and fingerprints, for people and for JSON."""

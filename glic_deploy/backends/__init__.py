@@ -7,33 +7,43 @@ from collections.abc import Callable
 
 from ..bundle import Bundle
 from ..errors import EngineError
-from .base import Backend
+from .base import Backend, Precision
 
-__all__ = ["Backend", "installed", "open_backend"]
+__all__ = ["Backend", "Precision", "installed", "open_backend", "require_precision"]
 
 
-def _onnxruntime(bundle: Bundle, threads: int | None) -> Backend:
+_Make = Callable[[Bundle, int | None, Precision | None], Backend]
+
+
+def _onnxruntime(bundle: Bundle, threads: int | None, precision: Precision | None) -> Backend:
     from .onnxruntime import OnnxRuntimeBackend
 
     return OnnxRuntimeBackend(bundle, threads)
 
 
-def _tensorrt(bundle: Bundle, threads: int | None) -> Backend:
+def _openvino(bundle: Bundle, threads: int | None, precision: Precision | None) -> Backend:
+    from .openvino import OpenVinoBackend
+
+    return OpenVinoBackend(bundle, threads, precision=precision)
+
+
+def _tensorrt(bundle: Bundle, threads: int | None, precision: Precision | None) -> Backend:
     from .tensorrt import TensorRTBackend
 
     return TensorRTBackend(bundle)
 
 
-def _onnxruntime_cuda(bundle: Bundle, threads: int | None) -> Backend:
+def _onnxruntime_cuda(bundle: Bundle, threads: int | None, precision: Precision | None) -> Backend:
     from .onnxruntime_cuda import OnnxRuntimeCudaBackend
 
     return OnnxRuntimeCudaBackend(bundle)
 
 
 # Name: the module it needs, what to type where that is missing, and how to make one; the best backend first.
-_BACKENDS: dict[str, tuple[str, str, Callable[[Bundle, int | None], Backend]]] = {
+_BACKENDS: dict[str, tuple[str, str, _Make]] = {
     "tensorrt": ("cuda.bindings", "pip install 'glic-deploy[tensorrt]' on a machine with an NVIDIA GPU", _tensorrt),
     "onnxruntime-cuda": ("onnxruntime", "pip install 'glic-deploy[cuda]' on a machine with a GPU", _onnxruntime_cuda),
+    "openvino": ("openvino", "pip install 'glic-deploy[openvino]', then build the library", _openvino),
     "onnxruntime": ("onnxruntime", "pip install 'glic-deploy[cpu]'", _onnxruntime),
 }
 
@@ -50,24 +60,47 @@ def _is_there(module: str) -> bool:
         return False
 
 
-def open_backend(bundle: Bundle, name: str | None = None, threads: int | None = None) -> Backend:
-    """The backend of that name, or the best one that works here. Raises EngineError when there is none."""
+def open_backend(
+    bundle: Bundle, name: str | None = None, threads: int | None = None, precision: Precision | None = None
+) -> Backend:
+    """The backend of that name, or the best one that works here; None as precision takes the backend's own.
+
+    Raises EngineError when there is none, or none that runs the transforms in that precision.
+    """
     if name is None:
-        return _open_best(bundle, threads)
+        return _open_best(bundle, threads, precision)
     if name not in _BACKENDS:
         raise EngineError(f"no backend is called {name!r}; there are: {', '.join(_BACKENDS)}")
-    _, remedy, make = _BACKENDS[name]
     if name not in installed():
-        raise EngineError(f"backend {name} is not installed: {remedy}")
-    return make(bundle, threads)
+        raise EngineError(f"backend {name} is not installed: {_BACKENDS[name][1]}")
+    return _open(bundle, name, threads, precision)
 
 
-def _open_best(bundle: Bundle, threads: int | None) -> Backend:
+def require_precision(backend: Backend, precision: Precision | None) -> None:
+    """Raises EngineError unless the backend runs its transforms in that precision; None is any."""
+    if precision not in (None, backend.precision):
+        raise EngineError(
+            f"backend {backend.name} runs this engine's transforms in {backend.precision}, precision {precision} was "
+            f"asked for; take precision {backend.precision}, or another backend"
+        )
+
+
+def _open(bundle: Bundle, name: str, threads: int | None, precision: Precision | None) -> Backend:
+    backend = _BACKENDS[name][2](bundle, threads, precision)
+    try:
+        require_precision(backend, precision)
+    except EngineError:
+        backend.close()
+        raise
+    return backend
+
+
+def _open_best(bundle: Bundle, threads: int | None, precision: Precision | None) -> Backend:
     # TensorRT is not taken unasked where it would have to build plans first.
     candidates = [name for name in installed() if name != "tensorrt" or bundle.plans()]
     for name in candidates:
         try:
-            return _BACKENDS[name][2](bundle, threads)
+            return _open(bundle, name, threads, precision)
         except EngineError:
             if name == candidates[-1]:
                 raise

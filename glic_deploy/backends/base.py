@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from numpy.typing import NDArray
 
 from ..stages import DeviceUse
 
+Precision = Literal["fp32", "bf16", "fp16"]
+
 
 class Backend(ABC):
-    """Runs the graphs of one bundle. Safe to use from several threads at once."""
+    """Runs the graphs of one bundle. Safe to use from several threads at once.
+
+    precision: of the transforms; the entropy path is exact whatever this says.
+    """
 
     name: str
+    precision: Precision = "fp32"
 
     @abstractmethod
     def run(self, graph: str, inputs: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:

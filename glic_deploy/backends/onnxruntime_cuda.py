@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ..bundle import Bundle
 from ..errors import EngineError
 from ..native import library_path
+from .base import Precision
 from .cuda import CudaDevice
 from .onnxruntime import OnnxRuntimeBackend
 
@@ -37,6 +38,9 @@ class OnnxRuntimeCudaBackend(OnnxRuntimeBackend):
 
     def __init__(self, bundle: Bundle) -> None:
         super().__init__(bundle, variants=("fp16", "bf16", "base"))
+        halves: tuple[Precision, ...] = ("fp16", "bf16")
+        available = bundle.describe()["graphs"]["analysis"]
+        self.precision = next((precision for precision in halves if precision in available), "fp32")
         if self._provider not in ort.get_available_providers():
             raise EngineError(
                 f"onnxruntime {ort.__version__} here has no CUDA provider; on a machine with an NVIDIA GPU: {INSTALL}; "

@@ -77,6 +77,7 @@ class TensorRTBackend(Backend):
         self._lock = threading.Lock()
         for name in bundle.graphs():
             bundle.variant(name, TENSORRT)
+        self.precision = bundle.variant("analysis", TENSORRT).get("precision", "fp32")
 
     def run(self, graph: str, inputs: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
         with self._lock:
@@ -227,7 +228,7 @@ class TensorRTBackend(Backend):
             "version": f"{self._flavour.name} {self._flavour.version}",
             "device": self._device.name,
             "capability": "{}.{}".format(*self._device.capability),
-            "precision": self._bundle.variant("analysis", TENSORRT).get("precision"),
+            "precision": self.precision,
         }
 
     def close(self) -> None:

@@ -21,7 +21,7 @@ def run(args: argparse.Namespace) -> int:
 
     report = doctor.examine()
     if args.engine:
-        report += doctor.round_trip(args.engine, backend=args.backend, threads=args.threads)
+        report += doctor.round_trip(args.engine, backend=args.backend, threads=args.threads, precision=args.precision)
     healthy = doctor.can_code(report)
     if args.json:
         document = {"command": "doctor", "version": __version__, "healthy": healthy}

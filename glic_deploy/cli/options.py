@@ -74,7 +74,7 @@ def open_codec(args: argparse.Namespace) -> Codec:
     threads = args.threads
     if threads is None and args.workers:
         threads = max(1, cores() // args.workers)
-    return Codec(args.engine, backend=args.backend, threads=threads, limits=limits(args))
+    return Codec(args.engine, backend=args.backend, precision=args.precision, threads=threads, limits=limits(args))
 
 
 _NO_SETTINGS = {

@@ -1,0 +1,231 @@
+"""OpenVINO on the CPU: at the speed of the matrix units where the processor has them, in bfloat16 where asked."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import openvino as ov
+from numpy.typing import NDArray
+
+from .. import cache, machine
+from ..bundle import Bundle
+from ..errors import EngineError
+from ..native import library_path
+from .base import Backend, Precision
+
+EXTENSION = "glic_openvino"
+_BUILD = "pip install openvino, then build against it: pip install --force-reinstall --no-deps --no-build-isolation ."
+_INSTEAD = "or use another backend: Codec(engine, backend='onnxruntime')"
+
+_VERSION = ov.__version__.partition("-")[0]
+_TRANSFORMS = ("analysis", "synthesis")  # what may run in less than float32
+_VARIANTS = ("native", "base")
+_HINTS = {"fp32": "f32", "bf16": "bf16"}
+
+_COMPILED_LIMIT = 1 << 30  # bytes of weights in the models that stay compiled
+_DISK_LIMIT = 4 << 30
+
+_Arrays = Mapping[str, NDArray[Any]]
+_Key = tuple[str, tuple[tuple[str, tuple[int, ...]], ...]]
+
+
+def extension_path() -> str:
+    """Path of the ops' library. Raises PluginError, which says how to build it, where there is none."""
+    return str(library_path(EXTENSION, f"{_BUILD}; {_INSTEAD}"))
+
+
+class OpenVinoBackend(Backend):
+    """Graphs of one bundle, each compiled for every size of picture when that first comes, and kept.
+
+    threads: None takes OpenVINO's choice, all physical cores. precision: of the transforms; None takes fp32.
+    streams: pictures that run side by side, on their shares of the threads; as many threads have to call.
+    emulate: takes bf16 on a processor that has none, slowly, to measure its noise.
+    Raises EngineError where the processor, the ops' library or the precision is not to be had.
+    """
+
+    name = "openvino"
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        threads: int | None = None,
+        *,
+        precision: Precision | None = None,
+        streams: int = 1,
+        emulate: bool = False,
+    ) -> None:
+        _require_processor()
+        self._bundle = bundle
+        self._threads = threads
+        self._streams = streams
+        self._library = extension_path()
+        self._core = _open_core(self._library)
+        self.precision = precision or "fp32"
+        if self.precision not in _HINTS:
+            raise EngineError(f"OpenVINO runs the transforms in {' or '.join(_HINTS)}, not in {precision}; {_INSTEAD}")
+        if self.precision == "bf16" and not emulate:
+            self._require_bf16()
+        self._models: dict[str, ov.Model] = {}
+        self._compiled: OrderedDict[_Key, _Compiled] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def _require_bf16(self) -> None:
+        if "BF16" not in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+            raise EngineError(
+                "this processor has no bfloat16 (AVX-512 BF16 or AMX), with which alone precision bf16 gains time; "
+                "take precision fp32"
+            )
+
+    def run(self, graph: str, inputs: _Arrays) -> list[NDArray[Any]]:
+        arrays = {name: np.require(array, requirements="CW") for name, array in inputs.items()}
+        try:
+            compiled = self._take(graph, arrays)
+            try:
+                return compiled.run(arrays)
+            finally:
+                self._give_back(compiled)
+        except EngineError:
+            raise
+        except Exception as error:  # OpenVINO raises RuntimeErrors; what our ops throw comes through it
+            shapes = ", ".join(f"{name} {value.dtype}{list(value.shape)}" for name, value in arrays.items())
+            raise EngineError(
+                f"OpenVINO {_VERSION} cannot run {graph} on {shapes}: {error}; "
+                f"free memory or take a smaller picture if it ran out of it, {_INSTEAD}"
+            ) from error
+
+    def _take(self, graph: str, arrays: _Arrays) -> _Compiled:
+        """The model for these inputs, compiled now if need be; nobody frees its memory before `_give_back`."""
+        key = graph, tuple((name, array.shape) for name, array in arrays.items())
+        with self._lock:
+            compiled = self._compiled.get(key)
+            if compiled is None:
+                compiled = self._compiled[key] = self._compile(graph, arrays)
+                self._forget_oldest()
+            self._compiled.move_to_end(key)
+            compiled.users += 1
+            if compiled.large:
+                for other in self._compiled.values():
+                    if other.large and other is not compiled:
+                        other.release_memory()
+            return compiled
+
+    def _give_back(self, compiled: _Compiled) -> None:
+        with self._lock:
+            compiled.users -= 1
+
+    def _forget_oldest(self) -> None:
+        total = sum(compiled.weight_bytes for compiled in self._compiled.values())
+        for key, compiled in list(self._compiled.items())[:-1]:
+            if total <= _COMPILED_LIMIT:
+                return
+            if not compiled.users:
+                del self._compiled[key]
+                total -= compiled.weight_bytes
+
+    def _compile(self, graph: str, arrays: _Arrays) -> _Compiled:
+        if graph not in self._models:
+            path = self._bundle.graph(graph, _VARIANTS)
+            self._models[graph] = self._core.read_model(path)
+        model = self._models[graph].clone()
+        model.reshape({name: list(array.shape) for name, array in arrays.items()})
+        transform = graph in _TRANSFORMS
+        return _Compiled(
+            self._core.compile_model(model, "CPU", self._options(self.precision if transform else "fp32")),
+            weight_bytes=sum(op.get_byte_size() for op in model.get_ops() if op.get_type_name() == "Constant"),
+            large=transform,
+        )
+
+    def _options(self, precision: Precision) -> dict[str, Any]:
+        options: dict[str, Any] = {
+            # Both default to what is fastest, which is bfloat16 on some processors: never for the entropy path.
+            "INFERENCE_PRECISION_HINT": _HINTS[precision],
+            "EXECUTION_MODE_HINT": "ACCURACY" if precision == "fp32" else "PERFORMANCE",
+            "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0,
+            "NUM_STREAMS": self._streams,
+            "ENABLE_CPU_PINNING": False,  # two processes would pin themselves to the same cores
+        }
+        if self._threads:
+            options["INFERENCE_NUM_THREADS"] = self._threads
+        return options
+
+    def describe(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "version": _VERSION,
+            "threads": self._threads or "all cores",
+            "precision": self.precision,
+            "streams": self._streams,
+            "custom_ops": self._library,
+            "graphs": ", ".join(_VARIANTS),
+        }
+
+    def close(self) -> None:
+        with self._lock:
+            self._compiled.clear()
+            self._models.clear()
+
+
+class _Compiled:
+    """A model compiled for one shape of each input, and its requests, as many as ever ran at a time.
+
+    weight_bytes: of its constants. large: whether what it computes between input and output is worth giving back.
+    """
+
+    def __init__(self, model: ov.CompiledModel, weight_bytes: int, large: bool) -> None:
+        self._model = model
+        self.weight_bytes = weight_bytes
+        self.large = large
+        self.users = 0
+        self._idle: list[ov.InferRequest] = []
+
+    def run(self, arrays: _Arrays) -> list[NDArray[Any]]:
+        """The outputs of one inference, which reads the inputs and writes the outputs where they are."""
+        try:
+            request = self._idle.pop()
+        except IndexError:
+            request = self._model.create_infer_request()
+        for name, array in arrays.items():
+            request.set_tensor(name, ov.Tensor(array, shared_memory=True))
+        outputs: list[NDArray[Any]] = []
+        for number, port in enumerate(self._model.outputs):
+            array = np.empty(list(port.shape), port.element_type.to_dtype())
+            request.set_output_tensor(number, ov.Tensor(array, shared_memory=True))
+            outputs.append(array)
+        request.infer()
+        self._idle.append(request)
+        return outputs
+
+    def release_memory(self) -> None:
+        """Give the maps' memory back to the system, unless they are in use; the next run takes it again."""
+        if not self.users:
+            self._model.release_memory()
+
+
+def _require_processor() -> None:
+    """Raises EngineError on a processor whose OpenVINO kernels would be slower than any other backend's."""
+    found = machine.cpu()["instructions"]
+    if "avx2" not in found and "asimd" not in found:
+        raise EngineError(
+            f"the OpenVINO backend needs a processor with AVX2, this one has {' '.join(found) or 'nothing'}; {_INSTEAD}"
+        )
+
+
+def _open_core(library: str) -> ov.Core:
+    """OpenVINO with the ops, and with a cache of compiled models on disk where that can be written."""
+    core = ov.Core()
+    try:
+        core.add_extension(library)
+    except RuntimeError as error:
+        raise EngineError(f"{library} does not fit OpenVINO {_VERSION}: {error}; {_BUILD}; {_INSTEAD}") from error
+    models = cache.directory() / "openvino"
+    try:
+        models.mkdir(parents=True, exist_ok=True)
+        cache.prune(models, _DISK_LIMIT)
+        core.set_property({"CACHE_DIR": str(models)})
+    except OSError:
+        pass  # a read-only home costs seconds of compiling at every start, nothing else
+    return core
