@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import re
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -37,12 +38,14 @@ def export_bundle(
     *,
     entropy: str = "exact",
     calibration: str | Path | None = None,
+    lmbda: float | None = None,
 ) -> None:
     """Write the engine bundle of a checkpoint to the directory `output`, whole or not at all.
 
     Each graph is checked by onnx and compared with PyTorch on a pseudo-random input; `progress` gets a line for each.
     entropy: "exact" makes the entropy path integer arithmetic, calibrated on the pictures in the directory
     `calibration` or on some that the package has; "float" leaves it as it is, for research.
+    lmbda: the weight of distortion that the checkpoint was trained with, recorded to put several bundles in order.
     Raises GlicError when `output` holds something else than a bundle, or exactness cannot be proven.
     """
     with bundle_directory(output) as directory:
@@ -56,18 +59,25 @@ def export_bundle(
         else:
             progress("warning: files of floating-point entropy parameters decode only where they were written")
             _add_graphs(writer, entropy_graphs(checkpoint), progress)
-        write_parameters(writer, checkpoint, network)
+        write_parameters(writer, checkpoint, network, lmbda)
 
 
 def write_parameters(
-    writer: BundleWriter, checkpoint: Checkpoint, network: integer.IntegerNetwork | None = None
+    writer: BundleWriter,
+    checkpoint: Checkpoint,
+    network: integer.IntegerNetwork | None = None,
+    lmbda: float | None = None,
 ) -> None:
     """Add the entropy tables and finish the bundle; without an integer network its profile is "float"."""
     tables = entropy_tables(checkpoint)
     writer.add_arrays(TABLES, tables)
     arithmetic = tables | (network.parameters() if network else {})
     writer.finish(
-        model={"fingerprint": model_fingerprint(checkpoint), "config": checkpoint.config.as_dict()},
+        model={
+            "fingerprint": model_fingerprint(checkpoint),
+            "config": checkpoint.config.as_dict(),
+            **({} if lmbda is None else {"lambda": lmbda}),
+        },
         arithmetic={"profile": "exact" if network else "float", "fingerprint": fingerprint(arithmetic)},
     )
 
@@ -88,6 +98,12 @@ def entropy_tables(checkpoint: Checkpoint) -> dict[str, np.ndarray]:
 def model_fingerprint(checkpoint: Checkpoint) -> str:
     """Hash of the network's tensors, the same for every layout of the same checkpoint."""
     return fingerprint({name: value.numpy() for name, value in checkpoint.state.items() if not name.endswith(_DERIVED)})
+
+
+def lambda_in(checkpoint: str | Path) -> float | None:
+    """The lambda at the beginning of a released checkpoint's name, such as 0.0130checkpoint_best.pth.tar."""
+    number = re.match(r"0?\.\d+", Path(checkpoint).name)
+    return float(number[0]) if number else None
 
 
 def _add_graphs(writer: BundleWriter, specs: Iterable[GraphSpec], progress: Progress) -> None:
@@ -123,6 +139,12 @@ def main(argv: list[str] | None = None) -> int:
         default="exact",
         help="exact (default): integers, files decode everywhere; float: for research, files bound to one machine",
     )
+    parser.add_argument(
+        "--lambda",
+        dest="lmbda",
+        type=float,
+        help="what the checkpoint was trained with (default: the number its name begins with, as in released ones)",
+    )
     parser.add_argument("--calibration", help="directory of a few photographs to calibrate the integers with")
     args = parser.parse_args(argv)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
@@ -133,6 +155,7 @@ def main(argv: list[str] | None = None) -> int:
             lambda line: print(line, file=sys.stderr),
             entropy=args.entropy,
             calibration=args.calibration,
+            lmbda=args.lmbda or lambda_in(args.checkpoint),
         )
     except GlicError as error:
         print(f"error: {error}", file=sys.stderr)

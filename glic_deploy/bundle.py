@@ -43,6 +43,7 @@ class Bundle:
         groups: channels of each slice of y.
         latent, hyper: channels of y and of z.
         exact: whether the entropy path is integer arithmetic, so that files decode on any machine.
+        lmbda: the weight of distortion that the network was trained with, the larger the larger files; None: unknown.
     """
 
     def __init__(self, path: Path, manifest: dict[str, Any]) -> None:
@@ -57,6 +58,7 @@ class Bundle:
             self.exact = manifest["arithmetic"]["profile"] == "exact"
             self.model_fingerprint = bytes.fromhex(manifest["model"]["fingerprint"])[:FINGERPRINT_BYTES]
             self.arithmetic_fingerprint = bytes.fromhex(manifest["arithmetic"]["fingerprint"])[:FINGERPRINT_BYTES]
+            self.lmbda = None if manifest["model"].get("lambda") is None else float(manifest["model"]["lambda"])
             self._files: dict[str, dict[str, Any]] = manifest["files"]
             self._graphs: dict[str, dict[str, Any]] = manifest["graphs"]
         except (KeyError, TypeError, ValueError) as error:
@@ -82,6 +84,11 @@ class Bundle:
                 f"{path} is of bundle format {version}, this glic-deploy reads format {FORMAT}; {_REMEDY}"
             )
         return cls(path, manifest)
+
+    @property
+    def fingerprints(self) -> str:
+        """What files say of their model and arithmetic, as hexadecimal digits."""
+        return (self.model_fingerprint + self.arithmetic_fingerprint).hex()
 
     def file(self, name: str) -> Path:
         """Path of one of the bundle's files, its bytes checked. Raises EngineError when they are not as built."""

@@ -14,6 +14,7 @@ from typing import Any
 from .. import __version__, machine
 from ..bundle import Bundle
 from ..limits import DEFAULT_LIMITS
+from ..qualities import bundles_in
 from .contender import Answer, Contender, engine_command, torch_command
 from .latency import DIRECTIONS, Plan, Say, compare_pairs, peaks, summarise, take_turns
 from .pictures import MADE_UP, Size, Workload, prepare
@@ -30,7 +31,7 @@ class Settings:
     """What to measure; the fields are the options of `glic bench`.
 
     Attributes:
-        engine: the bundle.
+        engine: the bundle; of a folder of them, the highest quality is measured.
         backends: names, each a contender; None is the best that works here.
         checkpoint: where given, the eager network of it is a contender too.
         pictures, sizes: every picture in every size; without pictures a made-up one, without sizes their own.
@@ -58,7 +59,7 @@ def run(settings: Settings, say: Say) -> dict[str, Any]:
 
     Raises GlicError or MemoryError where a contender cannot do its part.
     """
-    bundle = Bundle.open(settings.engine)
+    bundle = bundles_in(settings.engine)[-1]
     found = machine.describe()
     starts = _starts(settings)
     with tempfile.TemporaryDirectory(prefix="glic-bench-") as directory, ExitStack() as stack:

@@ -31,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=options.colour,
         help="what shows through transparent pixels, such as white",
     )
+    options.add_quality(parser)
     options.add_workers(parser)
     options.add_limits(parser)
     options.add_reports(parser)
@@ -52,7 +53,7 @@ class Encoding(Work):
     def __init__(self, codec: Codec, args: argparse.Namespace) -> None:
         self._codec = codec
         self._limits = options.limits(args)
-        self._options = {"background": args.background}
+        self._options = {"background": args.background, **options.quality(args)}
 
     def read(self, job: paths.Job) -> BinaryIO:
         return sys.stdin.buffer if job.source == paths.STDIO else files.open_ahead(job.source)

@@ -57,10 +57,11 @@ def run(args: argparse.Namespace) -> int:
     from ..evaluation import results, tables
     from ..evaluation.run import Evaluation, Settings
     from ..files import atomic_write
+    from ..qualities import bundles_in
     from ..report import figures
 
     settings = Settings(
-        engines=args.engine,
+        engines=[str(bundle.path) for engine in args.engine for bundle in bundles_in(engine)],
         images=paths.sources(args.images, paths.PICTURE_SUFFIXES),
         backend=args.backend,
         precision=args.precision,

@@ -1,12 +1,13 @@
 """Show what .glic files and engine bundles say about themselves, without decoding.
 
 glic info photo.glic
-glic info DIR          an engine bundle, or a folder of .glic files
+glic info DIR          an engine bundle, a folder of several, or of .glic files
 """
 
 from __future__ import annotations
 
 import argparse
+import glob
 import os
 import sys
 from collections.abc import Mapping
@@ -48,11 +49,15 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _expand(given: str) -> list[str]:
-    """A folder that is no bundle stands for its .glic files."""
+    """A folder that is no bundle stands for the bundles in it, or its .glic files."""
     if os.path.isdir(given) and not os.path.exists(os.path.join(given, "manifest.json")):
+        if glob.glob(os.path.join(glob.escape(given), "*", "manifest.json")):
+            from ..qualities import bundles_in
+
+            return [str(bundle.path) for bundle in bundles_in(given)]
         files = paths.files_in(given, frozenset({paths.GLIC_SUFFIX}))
         if not files:
-            raise exits.UsageError(f"{given} is no engine bundle (no manifest.json) and holds no .glic file")
+            raise exits.UsageError(f"{given} is no engine bundle (no manifest.json) and holds no bundle or .glic file")
         return files
     return [given]
 

@@ -23,13 +23,29 @@ def add_engine(parser: argparse.ArgumentParser, *, required: bool = True, severa
         metavar="DIR",
         required=required,
         action="append" if several else "store",
-        help="the engine bundle, made by export" + ("; may be given several times" if several else ""),
+        help="the engine bundle, made by export, or a folder of several"
+        + ("; may be given several times" if several else ""),
     )
     parser.add_argument("--backend", metavar="NAME", help="what runs its graphs (default: the best that works here)")
     parser.add_argument(
         "--precision", choices=("fp32", "fp16", "bf16"), help="of the transforms (default: the backend's)"
     )
     parser.add_argument("--threads", metavar="N", type=positive, help="CPU threads (default: all that may be used)")
+
+
+def add_quality(parser: argparse.ArgumentParser) -> None:
+    goal = parser.add_mutually_exclusive_group()
+    goal.add_argument(
+        "--quality", metavar="N", type=positive, help="of a folder of bundles, 1: smallest files (default: the highest)"
+    )
+    goal.add_argument("--target-bpp", metavar="X", type=float, help="the highest quality within X bits per pixel")
+    goal.add_argument("--target-psnr", metavar="X", type=float, help="the lowest quality that reaches X dB")
+
+
+def quality(args: argparse.Namespace) -> dict[str, float]:
+    """The options of `Codec.encode` that `add_quality`'s arguments ask for."""
+    goal = {name: getattr(args, name) for name in ("quality", "target_bpp", "target_psnr")}
+    return {name: value for name, value in goal.items() if value is not None}
 
 
 def add_limits(parser: argparse.ArgumentParser) -> None:

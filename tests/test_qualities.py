@@ -1,0 +1,221 @@
+"""A folder of bundles: their order, which one decodes, and how encoding finds a quality for a target."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from glic_deploy import Codec, EngineError, ModelMismatchError, container
+from glic_deploy.bundle import MANIFEST
+from glic_deploy.cli import exits, main
+from glic_deploy.image import load_image, save_image
+from glic_deploy.qualities import Engines, Goal, bundles_in
+
+from .conftest import PHOTOS
+
+
+def add_bundle(source: Path, target: Path, number: int, lmbda: float | None = None) -> Path:
+    """A bundle of the same network that says to be another."""
+    shutil.copytree(source, target, copy_function=lambda a, b: Path(b).hardlink_to(a))
+    manifest = json.loads((target / MANIFEST).read_text())
+    manifest["model"]["fingerprint"] = f"{number:02x}" * 32
+    if lmbda is not None:
+        manifest["model"]["lambda"] = lmbda
+    (target / MANIFEST).unlink()
+    (target / MANIFEST).write_text(json.dumps(manifest))
+    return target
+
+
+@pytest.fixture(scope="module")
+def folder(engine: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three bundles, by name in the order of their fingerprints 01, 02, 03."""
+    path = engine.parent / "qualities"  # on the same file system as the bundle
+    for number, name in enumerate(("0.0018", "0.0130", "0.0483"), 1):
+        add_bundle(engine, path / name, number)
+    return path
+
+
+@pytest.fixture(scope="module")
+def codec(folder: Path) -> Iterator[Codec]:
+    with Codec(folder, threads=1, backend="onnxruntime") as codec:
+        yield codec
+
+
+@pytest.fixture(scope="module")
+def picture() -> np.ndarray:
+    return load_image(PHOTOS / "kodim23.png")[100:164, 200:264]
+
+
+def model(data: bytes) -> str:
+    return container.parse(data).header.model_fingerprint.hex()[:2]
+
+
+class TestOrder:
+    def names(self, folder: Path) -> list[str]:
+        return [bundle.path.name for bundle in bundles_in(folder)]
+
+    def test_names_count_as_numbers(self, engine: Path, folder: Path) -> None:
+        assert self.names(folder) == ["0.0018", "0.0130", "0.0483"]
+        assert [bundle.path for bundle in bundles_in(engine)] == [engine]
+
+    def test_names_with_numbers_inside(self, engine: Path) -> None:
+        root = engine.parent / "named"
+        for number, name in enumerate(("q10", "q2", "q1")):
+            add_bundle(engine, root / name, number)
+        assert self.names(root) == ["q1", "q2", "q10"]
+
+    def test_recorded_lambdas_come_first(self, engine: Path) -> None:
+        root = engine.parent / "recorded"
+        for number, (name, lmbda) in enumerate({"a": 0.05, "b": 0.0018, "c": 0.013}.items()):
+            add_bundle(engine, root / name, number, lmbda)
+        assert self.names(root) == ["b", "c", "a"]
+
+    def test_a_folder_without_bundles(self, tmp_path: Path) -> None:
+        with pytest.raises(EngineError, match="no engine bundle"):
+            bundles_in(tmp_path)
+
+    def test_export_takes_lambda_from_the_checkpoint_s_name(self) -> None:
+        to_onnx = pytest.importorskip("export.to_onnx", reason="needs the export extra")
+        assert to_onnx.lambda_in("models/0.0130checkpoint_best.pth.tar") == 0.0130
+        assert to_onnx.lambda_in("glic_tiny.pth") is None
+
+
+class Ladder:
+    """Files of 100 bytes a quality that decode to (20 + 2 quality) dB of a grey picture."""
+
+    picture = np.full((10, 80, 3), 100, np.uint8)
+
+    def __init__(self) -> None:
+        self.encoded: list[int] = []
+
+    def encode(self, quality: int) -> bytes:
+        self.encoded.append(quality)
+        return bytes([quality]) * (100 * quality)
+
+    def decode(self, data: bytes) -> np.ndarray:
+        error = 255 / 10 ** ((20 + 2 * data[0]) / 20)
+        whole = np.zeros(self.picture.size)
+        whole[: round(whole.size * error**2 / 40**2)] = 40  # mean square: error squared
+        return (self.picture + whole.reshape(self.picture.shape)).astype(np.uint8)
+
+
+class TestGoal:
+    @pytest.mark.parametrize(
+        ("goal", "quality"),
+        [
+            (Goal(), 6),
+            (Goal(quality=2), 2),
+            (Goal(bpp=3.0), 3),
+            (Goal(bpp=3.99), 3),
+            (Goal(bpp=0.5), 1),
+            (Goal(bpp=100.0), 6),
+            (Goal(psnr=25.5), 3),
+            (Goal(psnr=1.0), 1),
+            (Goal(psnr=99.0), 6),
+            (Goal(psnr=math.inf), 6),
+        ],
+    )
+    def test_reached_with_few_encodings(self, goal: Goal, quality: int) -> None:
+        ladder = Ladder()
+        assert goal.reach(ladder.picture, 6, ladder.encode, ladder.decode)[0] == quality
+        assert len(ladder.encoded) <= 3
+        assert len(set(ladder.encoded)) == len(ladder.encoded)
+
+    def test_what_makes_no_sense(self) -> None:
+        with pytest.raises(EngineError, match="quality and target_psnr"):
+            Goal(quality=1, psnr=30.0)
+        for value in (0.0, -1.0, math.nan):
+            with pytest.raises(EngineError, match="more than 0"):
+                Goal(bpp=value)
+
+
+class TestCodec:
+    def test_encoding_takes_the_quality_and_decoding_the_file_s(self, codec: Codec, picture: np.ndarray) -> None:
+        files = [codec.encode(picture, quality=quality) for quality in (1, 2, 3)]
+        assert [model(data) for data in files] == ["01", "02", "03"]
+        assert model(codec.encode(picture)) == "03"
+        for data in files:
+            assert codec.decode(data).shape == picture.shape
+        with pytest.raises(EngineError, match="qualities 1 to 3"):
+            codec.encode(picture, quality=4)
+
+    def test_targets(self, codec: Codec, picture: np.ndarray) -> None:
+        assert model(codec.encode(picture, target_bpp=1e-3)) == "01"
+        assert model(codec.encode(picture, target_bpp=100)) == "03"
+        assert model(codec.encode(picture, target_psnr=1)) == "01"
+        assert model(codec.encode(picture, target_psnr=90)) == "03"
+        files = list(codec.encode_many([picture] * 2, target_bpp=100))
+        assert [model(data) for data in files] == ["03", "03"]
+
+    def test_files_of_none_of_them_are_refused(self, codec: Codec, picture: np.ndarray, engine: Path) -> None:
+        with (
+            Codec(engine, threads=1, backend="onnxruntime") as other,
+            pytest.raises(ModelMismatchError, match=r"0\.0130"),
+        ):
+            codec.decode(other.encode(picture))
+
+    def test_descriptions(self, codec: Codec) -> None:
+        assert [entry["name"] for entry in codec.describe()["qualities"]] == ["0.0018", "0.0130", "0.0483"]
+        assert [fingerprint[:2] for fingerprint in codec.fingerprints] == ["01", "02", "03"]
+        assert codec.check_arithmetic().startswith("exact")
+
+    def test_threads_share_what_is_open(self, codec: Codec, picture: np.ndarray) -> None:
+        files = {quality: codec.encode(picture, quality=quality) for quality in (1, 2, 3)}
+        wrong = []
+
+        def work(quality: int) -> None:
+            for turn in range(3):
+                data = codec.encode(picture, quality=1 + (quality + turn) % 3)
+                if data != files[1 + (quality + turn) % 3]:
+                    wrong.append(quality)
+
+        threads = [threading.Thread(target=work, args=[quality]) for quality in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert not wrong
+
+
+class TestEngines:
+    def test_few_stay_open(self, folder: Path) -> None:
+        engines = Engines(folder, keep=2, threads=1, backend="onnxruntime")
+        first = engines.of(1)
+        assert engines.of(1) is first
+        best = engines.best()
+        assert engines.of(3) is best
+        engines.of(2)  # drops 1, the longest unused
+        assert engines.of(3) is best
+        assert engines.of(1) is not first
+        assert first.check_arithmetic()  # who still has it can use it
+        engines.close()
+        with pytest.raises(EngineError, match="closed"):
+            engines.of(1)
+        with pytest.raises(EngineError, match="keep is 0"):
+            Engines(folder, keep=0)
+
+
+class TestCommands:
+    def test_encode_decode_info(self, folder: Path, picture: np.ndarray, tmp_path: Path, capsys) -> None:
+        save_image(picture, tmp_path / "a.png")
+        source, target = str(tmp_path / "a.png"), str(tmp_path / "a.glic")
+        engine = ["--engine", str(folder), "--backend", "onnxruntime"]
+        assert main(["encode", source, target, *engine, "--quality", "2"]) == exits.OK
+        assert model(Path(target).read_bytes()) == "02"
+        assert main(["encode", source, target, *engine, "--target-bpp", "0.001"]) == exits.OK
+        assert model(Path(target).read_bytes()) == "01"
+        assert main(["decode", target, str(tmp_path / "b.png"), *engine]) == exits.OK
+        assert main(["encode", source, target, *engine, "--quality", "9"]) == exits.BAD_ENGINE
+        with pytest.raises(SystemExit):
+            main(["encode", source, target, *engine, "--quality", "1", "--target-psnr", "30"])
+        capsys.readouterr()
+        assert main(["info", str(folder)]) == exits.OK
+        said = capsys.readouterr().out
+        assert said.index("0.0018") < said.index("0.0130") < said.index("0.0483")
