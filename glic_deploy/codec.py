@@ -21,6 +21,7 @@ from .errors import EngineError
 from .files import read_bounded
 from .image import Background, Source, load_image, pad
 from .limits import DEFAULT_LIMITS, Limits
+from .machine import cores
 from .qualities import Engines, Goal
 from .stages import stage
 
@@ -56,6 +57,7 @@ class Codec:
         if threads is not None and threads < 1:
             raise EngineError(f"threads is {threads}, expected at least 1, or None for all cores")
         self._limits = limits or DEFAULT_LIMITS
+        self._workers = max(many.LEAST_WORKERS, cores() // (threads or cores()))
         self._engines = Engines(engine, backend=backend, threads=threads, precision=precision, keep=keep)
 
     def __enter__(self) -> Codec:
@@ -218,12 +220,12 @@ class Codec:
 
     @overload
     def encode_many(
-        self, sources: Iterable[Source], *, workers: int = ..., on_error: Literal["raise"] = ..., **options: Any
+        self, sources: Iterable[Source], *, workers: int | None = ..., on_error: Literal["raise"] = ..., **options: Any
     ) -> Iterator[bytes]: ...
 
     @overload
     def encode_many(
-        self, sources: Iterable[Source], *, workers: int = ..., on_error: many.OnError, **options: Any
+        self, sources: Iterable[Source], *, workers: int | None = ..., on_error: many.OnError, **options: Any
     ) -> Iterator[bytes | Exception]: ...
 
     def encode_many(
@@ -231,7 +233,7 @@ class Codec:
         sources: Iterable[Source],
         *,
         background: Background | None = None,
-        workers: int = many.WORKERS,
+        workers: int | None = None,
         on_error: many.OnError = "raise",
         **options: Any,
     ) -> Iterator[bytes | Exception]:
@@ -243,6 +245,8 @@ class Codec:
 
         Args:
             sources: drawn from in the caller's thread, a few ahead.
+            workers: None: the cores over the codec's `threads`, at least 2. Pictures side by side use cores better than
+                the threads of one do: for many small ones, open the codec with threads=1.
             on_error: "raise" ends at the first picture that fails; "yield" gives its exception in its place.
             options: of `encode`, for all pictures.
         """
@@ -253,23 +257,23 @@ class Codec:
         def code(picture: NDArray[np.uint8]) -> bytes:
             return self.encode(picture, **options)
 
-        return many.results(many.overlap(sources, (read, many.IO_THREADS), (code, workers)), on_error)
+        return many.results(many.overlap(sources, (read, many.IO_THREADS), (code, workers or self._workers)), on_error)
 
     @overload
     def decode_many(
-        self, files: Iterable[CodedFile], *, workers: int = ..., on_error: Literal["raise"] = ..., **options: Any
+        self, files: Iterable[CodedFile], *, workers: int | None = ..., on_error: Literal["raise"] = ..., **options: Any
     ) -> Iterator[NDArray[np.uint8]]: ...
 
     @overload
     def decode_many(
-        self, files: Iterable[CodedFile], *, workers: int = ..., on_error: many.OnError, **options: Any
+        self, files: Iterable[CodedFile], *, workers: int | None = ..., on_error: many.OnError, **options: Any
     ) -> Iterator[NDArray[np.uint8] | Exception]: ...
 
     def decode_many(
         self,
         files: Iterable[CodedFile],
         *,
-        workers: int = many.WORKERS,
+        workers: int | None = None,
         on_error: many.OnError = "raise",
         **options: Any,
     ) -> Iterator[NDArray[np.uint8] | Exception]:
@@ -284,4 +288,4 @@ class Codec:
         def code(data: bytes | bytearray | memoryview) -> NDArray[np.uint8]:
             return self.decode(data, **options)
 
-        return many.results(many.overlap(files, (read, many.IO_THREADS), (code, workers)), on_error)
+        return many.results(many.overlap(files, (read, many.IO_THREADS), (code, workers or self._workers)), on_error)

@@ -13,8 +13,8 @@ Step = tuple[Callable[[Any], Any], int]
 
 OnError = Literal["raise", "yield"]
 
-WORKERS = 2
-"""Pictures coded at a time unless the caller says otherwise."""
+LEAST_WORKERS = 2
+"""Pictures to code at a time so that the range coder of one runs beside the network of another."""
 
 IO_THREADS = 2
 """Threads that read, and that write: enough to hide a disk's or a network's latency behind coding."""

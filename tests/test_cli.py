@@ -30,7 +30,7 @@ class StoringCodec:
     fingerprint = b"ABCD"
     fingerprints = ("ABCD",)
 
-    def __init__(self, engine, *, backend=None, threads=None, limits=None):
+    def __init__(self, engine, *, backend=None, precision=None, threads=None, limits=None):
         if backend == "absent":
             raise EngineError("backend absent is not installed: pip install absent")
         self.limits = limits or Limits()
