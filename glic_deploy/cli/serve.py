@@ -32,18 +32,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from ..serving.repository import write_repository
-    from ..serving.server import Address, Server
+    from ..serving.server import Address, Distribution, Server
 
     wanted = settings.Settings.of(args)
     if args.repository and wanted != settings.Settings():
         raise exits.UsageError("a repository has its own settings; change them in its config.pbtxt files")
+    distribution = Distribution.installed()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     address = Address(args.host, args.http_port, args.grpc_port, args.metrics_port)
     with tempfile.TemporaryDirectory(prefix="glic-serve-") as directory, contextlib.suppress(KeyboardInterrupt):
         repository = args.repository or Path(directory, "models")
         if args.engine:
             write_repository(args.engine, repository, wanted, reference=True)
-        with Server(repository, address, log=sys.stderr.fileno()) as server:
+        with Server(distribution, repository, address, log=sys.stderr.fileno()) as server:
             server.ready()
             print(
                 f"glic serve: ready at http://{address.host}:{address.http}, grpc://{address.host}:{address.grpc}; "

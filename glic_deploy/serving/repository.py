@@ -41,7 +41,7 @@ def write_repository(
             f"{output} exists and is not a repository of {ENCODE} and {DECODE} alone; name another --output, then move "
             "these two directories to your other models"
         )
-    with Codec(engine, backend=settings.backend, limits=settings.limits) as codec:
+    with Codec(engine, limits=settings.limits) as codec:
         warm_up = codec.encode(np.full((CODED_MULTIPLE, CODED_MULTIPLE, 3), 128, np.uint8))
     with atomic_directory(output) as directory:
         inside = directory / ENCODE / _VERSION / _ENGINE
@@ -96,8 +96,8 @@ model_warmup [
   {{ name: "picture" batch_size: 1 inputs {{ key: "{input}" value {{ data_type: TYPE_UINT8 {warm_up} }} }} }}
 ]
 
-# engine: the bundle, relative to the version's directory; backend: "" is the best that works; threads: of an instance,
-# 0 shares the machine's cores among them; max_...: the limits above which a picture or a file is refused.
+# engine: the bundle, relative to the version's directory; backend and precision: "" is the best that works; threads: of
+# an instance, 0 shares the machine's cores among them; max_...: the limits above which a picture or a file is refused.
 parameters [
 {parameters}
 ]
@@ -129,6 +129,7 @@ def _config(name: str, settings: Settings, engine: str, warm_up_bytes: int) -> s
     parameters = {
         "engine": engine,
         "backend": settings.backend or "",
+        "precision": settings.precision or "",
         "threads": settings.threads or 0,
         **dataclasses.asdict(settings.limits),
     }

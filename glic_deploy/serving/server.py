@@ -34,25 +34,58 @@ class Address:
     metrics: int = 8002
 
 
+@dataclass(frozen=True)
+class Distribution:
+    """Where pytriton's wheel has the server: its program, its libraries, and its Python backend's files for us."""
+
+    program: Path
+    libraries: Path
+    backend: tuple[Path, ...]
+
+    @classmethod
+    def installed(cls) -> Distribution:
+        """Raises EngineError where there is none, or none for this Python."""
+        try:
+            from pytriton.utils.distribution import get_libs_path, get_root_module_path, get_stub_path
+        except ImportError as error:
+            raise EngineError(
+                "Triton Inference Server is not installed here; it needs an environment of its own: make triton-env, "
+                "or in a new one pip install 'glic-deploy[cpu,serve]'"
+            ) from error
+        python = f"{sys.version_info.major}.{sys.version_info.minor}"
+        stub: Path = get_stub_path(python)
+        if not stub.exists():
+            there = ", ".join(sorted(path.name for path in stub.parents[1].iterdir()))
+            raise EngineError(
+                f"this is Python {python}, pytriton's server runs models of Python {there}; use one of them"
+            )
+        root: Path = get_root_module_path() / "tritonserver"
+        backend = (stub, *(root / "backends" / "python").glob("*triton_python*"))
+        return cls(root / "bin" / "tritonserver", get_libs_path(), backend)
+
+
 class Server:
-    """A running server; `ready` says when it can be asked. Stopped at the end of its `with` block, or with its parent.
+    """A running server, stopped at the end of its `with` block or when its parent dies."""
 
-    Raises EngineError when the wheel is missing.
-    """
-
-    def __init__(self, repository: str | Path, address: Address, log: IO[bytes] | int | None = None) -> None:
+    def __init__(
+        self, distribution: Distribution, repository: str | Path, address: Address, log: IO[bytes] | int | None = None
+    ) -> None:
         self._address = address
+        # Triton looks for a backend's parts in one directory; the wheel has them in two.
         self._directory = tempfile.TemporaryDirectory(prefix="glic-serve-")
-        program, libraries = _distribution(Path(self._directory.name))
+        backend = Path(self._directory.name, "python")
+        backend.mkdir()
+        for path in distribution.backend:
+            (backend / path.name).symlink_to(path)
         environment = {
             **os.environ,
-            "LD_LIBRARY_PATH": _prepend(str(libraries), "LD_LIBRARY_PATH"),
+            "LD_LIBRARY_PATH": _prepend(str(distribution.libraries), "LD_LIBRARY_PATH"),
             # The models' processes take the environment of the first Python in the path.
             "PATH": _prepend(str(Path(sys.prefix, "bin")), "PATH"),
             # ... and this package from where it is now, which need not be installed.
             "PYTHONPATH": _prepend(str(Path(__file__).resolve().parents[2]), "PYTHONPATH"),
         }
-        command = [str(program), *_arguments(Path(repository).resolve(), Path(self._directory.name), address)]
+        command = [str(distribution.program), *_arguments(Path(repository).resolve(), backend.parent, address)]
         self._process = subprocess.Popen(
             command, env=environment, stdout=log, stderr=log, start_new_session=True, preexec_fn=_die_with_parent
         )
@@ -93,34 +126,12 @@ class Server:
         self._directory.cleanup()
 
 
-def _distribution(directory: Path) -> tuple[Path, Path]:
-    """The server's program and the directory of its libraries; its backends are linked together in `directory`."""
-    try:
-        from pytriton.utils.distribution import get_libs_path, get_root_module_path, get_stub_path
-    except ImportError as error:
-        raise EngineError(
-            "Triton Inference Server is not installed here; it needs an environment of its own: make triton-env, or "
-            "pip install 'glic-deploy[cpu,serve]' in a new one"
-        ) from error
-    python = f"{sys.version_info.major}.{sys.version_info.minor}"
-    stub: Path = get_stub_path(python)
-    if not stub.exists():
-        there = ", ".join(sorted(path.name for path in stub.parent.parent.iterdir()))
-        raise EngineError(f"this is Python {python}, pytriton's server runs models of Python {there}; use one of them")
-    root: Path = get_root_module_path() / "tritonserver"
-    backend = directory / "backends" / "python"
-    backend.mkdir(parents=True)
-    for path in (stub, *(root / "backends" / "python").glob("*triton_python*")):
-        (backend / path.name).symlink_to(path)
-    return root / "bin" / "tritonserver", get_libs_path()
-
-
-def _arguments(repository: Path, directory: Path, address: Address) -> list[str]:
+def _arguments(repository: Path, backends: Path, address: Address) -> list[str]:
     # Triton lets any client change its log file, map shared memory and load models: only with a key, which nobody has.
     key = f"glic={secrets.token_urlsafe(32)}"
     values = {
         "model-repository": repository,
-        "backend-directory": directory / "backends",
+        "backend-directory": backends,
         "http-address": address.host,
         "grpc-address": address.host,
         "metrics-address": address.host,

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+from typing import TYPE_CHECKING
 
 from ..cli import options
 from ..limits import Limits
+
+if TYPE_CHECKING:
+    from ..backends.base import Precision
 
 SERVED_LIMITS = Limits(max_pixels=1 << 24)
 """Smaller pictures than elsewhere: a request holds its pixels several times over, in the server and in the queue."""
@@ -18,9 +22,10 @@ class Settings:
 
     Attributes:
         instances: processes of each model (on each of `gpus`), one picture at a time in each.
-        threads: CPU threads of an instance; None shares the cores of the machine that serves among a model's instances.
+        threads: CPU threads of an instance; None shares the cores of the machine that serves among all instances.
         gpus: the instances' GPUs; none: no instance is bound to one.
         backend: name of the backend; None takes the best one that works on the machine that serves.
+        precision: of the transforms; None takes the backend's own.
         limits: pictures and files that are refused.
         queue: requests that wait for an instance of a model; one more is refused at once.
     """
@@ -29,6 +34,7 @@ class Settings:
     threads: int | None = None
     gpus: tuple[int, ...] = ()
     backend: str | None = None
+    precision: Precision | None = None
     limits: Limits = SERVED_LIMITS
     queue: int = 32
 
@@ -36,11 +42,14 @@ class Settings:
     def of(cls, args: argparse.Namespace) -> Settings:
         """The settings that the arguments of `add_arguments` ask for."""
         limits = dataclasses.replace(SERVED_LIMITS, max_pixels=args.max_pixels, max_side=args.max_side)
-        return cls(args.instances, args.threads, args.gpus, args.backend, limits, args.queue)
+        return cls(args.instances, args.threads, args.gpus, args.backend, args.precision, limits, args.queue)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--backend", metavar="NAME", help="what runs the graphs (default: the best that works there)")
+    parser.add_argument(
+        "--precision", choices=("fp32", "fp16", "bf16"), help="of the transforms (default: the backend's)"
+    )
     parser.add_argument(
         "--threads", metavar="N", type=options.positive, help="of each instance (default: cores / instances)"
     )

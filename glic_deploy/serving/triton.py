@@ -43,6 +43,7 @@ class CodecModel:
         self._codec = Codec(
             Path(args["model_repository"], args["model_version"], parameters["engine"]),
             backend=parameters["backend"] or None,
+            precision=parameters["precision"] or None,
             threads=int(parameters["threads"]) or share_of_cores(config["instance_group"]),
             limits=limits,
         )
@@ -109,9 +110,12 @@ class DecodeModel(CodecModel):
 
 
 def share_of_cores(instance_group: Sequence[Mapping[str, Any]]) -> int:
-    """Threads for one of a model's instances when they divide this process's cores."""
+    """Threads of one instance when all, of this model and as many of the other, divide this process's cores.
+
+    More threads than cores cost much, because those of onnxruntime wait for each other by spinning.
+    """
     instances: int = sum(group.get("count", 1) * max(1, len(group.get("gpus", ()))) for group in instance_group)
-    return max(1, len(os.sched_getaffinity(0)) // instances)
+    return max(1, len(os.sched_getaffinity(0)) // (2 * instances))
 
 
 def _use_gpu(number: int) -> None:
