@@ -20,8 +20,8 @@ import torch
 from export.checkpoint import load_checkpoint
 from export.eager import eager_codec
 from glic_deploy import Codec
-from glic_deploy.stages import Stages
 from glic_deploy.image import load_image
+from glic_deploy.stages import Stages
 
 REPEATS, WARM_UP = 10, 3
 
