@@ -1,0 +1,366 @@
+"""Many pictures on many machines with Ray: paths or bytes to `.glic` files and back, under a Parquet manifest.
+
+Each batch of pictures first writes its outputs, each of them atomically, then one part of the manifest, named by what
+is in the batch: a batch that Ray runs again, because a worker or a node died, writes the same names again. A run begins
+by leaving out what the manifest says is done, so that another run finishes what is missing and tries again what failed.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import io
+import json
+import os
+import platform
+import secrets
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from . import container, many
+from .codec import Codec
+from .errors import EngineError, GlicError, ImageError
+from .evaluation.quality import psnr as psnr_of
+from .files import atomic_write
+from .image import lift_pillow_limit, load_image, save_image
+from .limits import DEFAULT_LIMITS, Limits
+from .qualities import bundles_in
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+    import ray.data
+
+try:
+    import pyarrow as pa
+    import pyarrow.fs
+    import pyarrow.parquet
+    import ray.data
+except ImportError as error:
+    raise EngineError(f"glic_deploy.distributed needs Ray ({error}): pip install 'glic-deploy[ray]'") from None
+
+MANIFEST = "_manifest"
+SCHEMA = pa.schema(
+    [
+        ("source", pa.string()),
+        ("output", pa.string()),
+        ("width", pa.int64()),
+        ("height", pa.int64()),
+        ("bytes", pa.int64()),  # of the .glic file
+        ("bpp", pa.float64()),
+        ("psnr", pa.float64()),  # null: not asked for, or equal
+        ("fingerprint", pa.string()),  # of model and arithmetic
+        ("error", pa.string()),  # null: done
+        ("error_type", pa.string()),
+        ("settings", pa.string()),  # digest of what the output was made with
+        ("worker", pa.string()),  # host:process
+        ("finished", pa.float64()),  # seconds since 1970
+    ]
+)
+
+Sources: TypeAlias = "Sequence[str] | ray.data.Dataset"
+Direction = Literal["encode", "decode"]
+
+_EXPECTED = (GlicError, OSError, MemoryError)
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What Ray gives to each actor, which holds one codec, and how many there are.
+
+    Attributes:
+        actors: number of them; None: as many as the cluster has room for.
+        cpus, gpus: of each. The codec's threads are its cpus.
+        batch: pictures that an actor takes at a time: what is lost with it, and a part of the manifest.
+    """
+
+    actors: int | None = None
+    cpus: int = 1
+    gpus: float = 0
+    batch: int = 64
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a run did.
+
+    Attributes:
+        before: sources that the manifest said to be done already; done and failed: by this run.
+        bytes: of the `.glic` files of this run; seconds: of the whole run.
+    """
+
+    before: int
+    done: int
+    failed: int
+    bytes: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class _Job:
+    direction: Direction
+    engine: str
+    output: str
+    root: str | None
+    format: str
+    psnr: bool
+    codec: dict[str, Any]
+    options: dict[str, Any]
+    threads: int
+    run: str = field(default_factory=lambda: secrets.token_hex(4))
+
+    @functools.cached_property
+    def settings(self) -> str:
+        """Digest of what could change an output."""
+        what = {"direction": self.direction, "options": self.options, "format": self.format, "psnr": self.psnr}
+        precision = {name: self.codec[name] for name in ("precision",) if name in self.codec}
+        text = json.dumps({**what, **precision}, sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def output_of(self, source: str) -> str:
+        """Where a source's output belongs below the output folder: its place below `root`, and a suffix."""
+        name = source.partition("://")[2] or source
+        if self.root is not None:
+            name = os.path.relpath(name, self.root.partition("://")[2] or self.root)
+        place = PurePosixPath(os.path.normpath(name.lstrip("/")))
+        if ".." in place.parts:
+            raise ImageError(f"{source} is not below {self.root}; name a root that holds all sources")
+        if self.direction == "encode":
+            return f"{place}.glic"
+        return f"{str(place).removesuffix('.glic')}.{self.format.lower()}"
+
+
+def encode(
+    sources: Sources,
+    output: str,
+    *,
+    engine: str | Path,
+    root: str | None = None,
+    psnr: bool = False,
+    resources: Resources = Resources(),
+    codec: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> Summary:
+    """Encode pictures to `.glic` files in the folder `output`, each named as its source with `.glic` behind.
+
+    Args:
+        sources: paths or URIs of picture files, or a dataset with a column `path`; where it has `bytes` too, those are
+            the picture file's and `path` only names it, as `ray.data.read_binary_files(..., include_paths=True)` gives.
+        output: folder, a path that all nodes share or a URI of pyarrow's file systems such as s3://bucket/folder.
+        engine: a bundle, or a folder of them, that is there on all nodes.
+        root: folder of the sources, below which their places are kept; None keeps their whole paths.
+        psnr: decode every file too, and record its PSNR.
+        codec: options of `Codec`: backend, precision, limits.
+        options: of `Codec.encode`: background, quality, target_bpp, tile, ...
+
+    A picture that fails is recorded with its error and stops nothing. Raises EngineError for what is no engine, OSError
+    when the output cannot be written to, Ray's errors when the cluster cannot run it.
+    """
+    job = _Job("encode", os.fspath(engine), output, root, "", psnr, dict(codec or {}), options, threads=resources.cpus)
+    return _run(job, sources, resources)
+
+
+def decode(
+    sources: Sources,
+    output: str,
+    *,
+    engine: str | Path,
+    root: str | None = None,
+    format: str = "PNG",
+    resources: Resources = Resources(),
+    codec: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> Summary:
+    """Decode `.glic` files to pictures in the folder `output`; arguments as `encode`'s, `options` of `Codec.decode`."""
+    job = _Job(
+        "decode", os.fspath(engine), output, root, format, False, dict(codec or {}), options, threads=resources.cpus
+    )
+    return _run(job, sources, resources)
+
+
+def read_manifest(output: str) -> pa.Table:
+    """The manifest of an output folder, one row a source: the last that was written of it."""
+    folder = _Folder(output)
+    parts = [pa.parquet.read_table(io.BytesIO(folder.read(name))) for name in folder.parts()]
+    table = pa.concat_tables(parts) if parts else SCHEMA.empty_table()
+    table = table.sort_by([("finished", "ascending")])
+    last = {source: row for row, source in enumerate(table.column("source").to_pylist())}
+    return table.take(pa.array(sorted(last.values()), pa.int64()))
+
+
+def _run(job: _Job, sources: Sources, resources: Resources) -> Summary:
+    start = time.monotonic()
+    bundles_in(job.engine)
+    folder = _Folder(job.output)
+    folder.write(f"{MANIFEST}/.probe", b"")  # an output that cannot be written to is told before any work
+    manifest = read_manifest(job.output)
+    rows = zip(*(manifest.column(name).to_pylist() for name in ("source", "settings", "error")), strict=True)
+    done = {source for source, settings, error in rows if settings == job.settings and error is None}
+    counts = {"done": 0, "failed": 0, "bytes": 0}
+    pending = _pending(sources, done, resources.batch)
+    if pending is not None:
+        room = ray.data.ActorPoolStrategy(size=resources.actors) if resources.actors else _as_many_as_fit(resources)
+        reports = pending.map_batches(
+            _Worker,
+            fn_constructor_args=(job,),
+            batch_size=resources.batch,
+            compute=room,
+            num_cpus=resources.cpus,
+            num_gpus=resources.gpus,
+        )
+        for batch in reports.iter_batches(batch_format="numpy"):
+            for name in counts:
+                counts[name] += int(batch[name].sum())
+    return Summary(before=len(done), **counts, seconds=time.monotonic() - start)
+
+
+def _pending(sources: Sources, done: set[str], batch: int) -> ray.data.Dataset | None:
+    """What is not done; None for nothing."""
+    if not isinstance(sources, ray.data.Dataset):
+        paths = [path for path in sources if path not in done]
+        blocks = -(-len(paths) // batch)
+        items = [{"path": path} for path in paths]
+        return ray.data.from_items(items, override_num_blocks=blocks) if paths else None
+    if not done:
+        return sources
+    shared = ray.put(done)
+
+    def is_pending(table: pa.Table) -> pa.Table:
+        known = ray.get(shared)
+        return table.filter(pa.array([path not in known for path in table.column("path").to_pylist()], pa.bool_()))
+
+    return sources.map_batches(is_pending, batch_format="pyarrow", batch_size=None)
+
+
+def _as_many_as_fit(resources: Resources) -> ray.data.ActorPoolStrategy:
+    cluster = ray.cluster_resources()
+    room = int(cluster.get("CPU", 1) // resources.cpus)
+    if resources.gpus:
+        room = min(room, int(cluster.get("GPU", 0) / resources.gpus))
+    return ray.data.ActorPoolStrategy(min_size=1, max_size=max(1, room))
+
+
+class _Worker:
+    """An actor: one codec, which takes batches of sources to outputs and a part of the manifest."""
+
+    def __init__(self, job: _Job) -> None:
+        self._job = job
+        self._limits: Limits = job.codec.get("limits") or DEFAULT_LIMITS
+        self._codec = Codec(job.engine, threads=job.threads, **job.codec)
+        self._folder = _Folder(job.output)
+        self._name = f"{platform.node()}:{os.getpid()}"
+        lift_pillow_limit(self._limits.max_pixels)
+
+    def __call__(self, batch: dict[str, np.ndarray[Any, Any]]) -> dict[str, list[int]]:
+        """How many of the batch are done and failed, and the bytes of their `.glic` files."""
+        paths = [str(path) for path in batch["path"]]
+        contents = batch.get("bytes", [None] * len(paths))
+        digest = hashlib.sha256("\n".join(paths).encode()).hexdigest()[:24]
+        part = f"{MANIFEST}/{self._job.run}-{digest}.parquet"
+        table = self._folder.table(part)
+        if table is None:  # else Ray runs again what was done, having lost the answer
+            table = pa.Table.from_pylist(self._rows(paths, contents), SCHEMA)
+            stream = io.BytesIO()
+            pa.parquet.write_table(table, stream)
+            self._folder.write(part, stream.getvalue())
+        failed = sum(error is not None for error in table.column("error").to_pylist())
+        size = sum(size or 0 for size in table.column("bytes").to_pylist())
+        return {"done": [len(paths) - failed], "failed": [failed], "bytes": [size]}
+
+    def _rows(self, paths: list[str], contents: Iterable[bytes | None]) -> list[dict[str, Any]]:
+        outcomes = many.overlap(
+            zip(paths, contents, strict=True),
+            (self._read, many.IO_THREADS),
+            (self._code, many.LEAST_WORKERS),
+            (self._write, many.IO_THREADS),
+        )
+        rows = []
+        for path, outcome in zip(paths, outcomes, strict=True):
+            row = {"source": path, "settings": self._job.settings, "worker": self._name, "finished": time.time()}
+            if isinstance(outcome, _EXPECTED):
+                row |= {"error": str(outcome) or type(outcome).__name__, "error_type": type(outcome).__name__}
+            elif isinstance(outcome, Exception):
+                raise outcome
+            else:
+                row |= outcome
+            rows.append(row)
+        return rows
+
+    def _read(self, item: tuple[str, bytes | None]) -> tuple[str, bytes]:
+        path, content = item
+        return path, _read(path) if content is None else content
+
+    def _code(self, item: tuple[str, bytes]) -> tuple[dict[str, Any], bytes]:
+        path, content = item
+        job = self._job
+        row: dict[str, Any] = {"output": job.output_of(path)}
+        if job.direction == "encode":
+            picture = load_image(io.BytesIO(content), background=job.options.get("background"), limits=self._limits)
+            coded = result = self._codec.encode(picture, **job.options)
+            if job.psnr:
+                row["psnr"] = psnr_of(picture, self._codec.decode(coded))
+        else:
+            coded, stream = content, io.BytesIO()
+            save_image(self._codec.decode(coded, **job.options), stream, format=job.format)
+            result = stream.getvalue()
+        header = container.parse_header(coded, self._limits)
+        pixels = header.width * header.height
+        row |= {"width": header.width, "height": header.height, "bytes": len(coded), "bpp": 8 * len(coded) / pixels}
+        row["fingerprint"] = (header.model_fingerprint + header.arithmetic_fingerprint).hex()
+        return row, result
+
+    def _write(self, item: tuple[dict[str, Any], bytes]) -> dict[str, Any]:
+        row, result = item
+        self._folder.write(row["output"], result)
+        return row
+
+
+class _Folder:
+    """The output: a local or shared folder, or a URI of pyarrow's file systems."""
+
+    def __init__(self, uri: str) -> None:
+        if "://" in uri:
+            self._system, self._base = pa.fs.FileSystem.from_uri(uri)
+        else:
+            self._system, self._base = pa.fs.LocalFileSystem(), os.path.abspath(uri)
+        self._local = isinstance(self._system, pa.fs.LocalFileSystem)
+
+    def write(self, name: str, data: bytes) -> None:
+        """A file that appears whole or not at all, as object stores do by themselves."""
+        path = f"{self._base}/{name}"
+        if self._local:
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            atomic_write(path, data)
+            return
+        self._system.create_dir(os.path.dirname(path), recursive=True)
+        with self._system.open_output_stream(path) as stream:
+            stream.write(data)
+
+    def read(self, name: str) -> bytes:
+        with self._system.open_input_file(f"{self._base}/{name}") as stream:
+            content: bytes = stream.read()
+            return content
+
+    def parts(self) -> list[str]:
+        """Names of the manifest's parts."""
+        selector = pa.fs.FileSelector(f"{self._base}/{MANIFEST}", allow_not_found=True)
+        infos = self._system.get_file_info(selector)
+        return sorted(f"{MANIFEST}/{info.base_name}" for info in infos if info.base_name.endswith(".parquet"))
+
+    def table(self, name: str) -> pa.Table | None:
+        info = self._system.get_file_info(f"{self._base}/{name}")
+        if info.type == pa.fs.FileType.NotFound:
+            return None
+        return pa.parquet.read_table(io.BytesIO(self.read(name)))
+
+
+def _read(uri: str) -> bytes:
+    if "://" not in uri:
+        return Path(uri).read_bytes()
+    system, path = pa.fs.FileSystem.from_uri(uri)
+    with system.open_input_file(path) as stream:
+        content: bytes = stream.read()
+        return content

@@ -1,0 +1,219 @@
+"""Many pictures on a real Ray cluster of two nodes on this machine: nothing is lost, nothing is done twice."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from glic_deploy import Codec
+from glic_deploy.image import load_image, save_image
+
+from .conftest import PHOTOS, ROOT
+
+pytestmark = pytest.mark.slow
+
+RAY = "needs Ray: pip install 'glic-deploy[ray]'"
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[None]:
+    ray = pytest.importorskip("ray", reason=RAY)
+    pytest.importorskip("pyarrow", reason=RAY)
+    from ray.cluster_utils import Cluster
+
+    os.environ["RAY_DATA_DISABLE_PROGRESS_BARS"] = "1"
+    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "object_store_memory": 100 << 20})
+    nodes.add_node(num_cpus=2, object_store_memory=100 << 20)
+    ray.init(address=nodes.address, runtime_env={"env_vars": {"PYTHONPATH": str(ROOT)}}, log_to_driver=False)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+        nodes.shutdown()
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pictures")
+    photo = load_image(PHOTOS / "kodim23.png")
+    (folder / "deep").mkdir()
+    for number in range(12):
+        name = f"deep/{number:02}.png" if number % 3 == 0 else f"{number:02}.png"
+        save_image(photo[20 * number :][:150, 30 * number :][:, :200], folder / name)
+    return folder
+
+
+@pytest.fixture
+def sources(pictures: Path, tmp_path: Path) -> list[str]:
+    shutil.copytree(pictures, tmp_path / "in")
+    return sorted(map(str, (tmp_path / "in").rglob("*.png")))
+
+
+@pytest.fixture
+def arguments(cluster: None, engine: Path, tmp_path: Path) -> dict:
+    from glic_deploy.distributed import Resources
+
+    return {
+        "engine": engine,
+        "root": str(tmp_path / "in"),
+        "codec": {"backend": "onnxruntime"},
+        "resources": Resources(actors=2, batch=2),
+    }
+
+
+def rows(output: Path) -> dict[str, dict]:
+    """The manifest by source, having checked that it has each once, and every file it says is done."""
+    from glic_deploy.distributed import read_manifest
+
+    table = read_manifest(str(output)).to_pylist()
+    found = {Path(row["source"]).name: row for row in table}
+    assert len(found) == len(table)
+    for row in table:
+        if row["error"] is None:
+            assert (output / row["output"]).stat().st_size > 0
+    return found
+
+
+def test_there_and_back(sources: list[str], arguments: dict, engine: Path, tmp_path: Path) -> None:
+    from glic_deploy import distributed
+
+    output = tmp_path / "coded"
+    summary = distributed.encode(sources, str(output), psnr=True, **arguments)
+    assert (summary.before, summary.done, summary.failed) == (0, 12, 0)
+    found = rows(output)
+    assert len(found) == 12
+    with Codec(engine, threads=1, backend="onnxruntime") as codec:
+        assert (output / "deep" / "00.png.glic").read_bytes() == codec.encode(sources[-4])
+        row = found["00.png"]
+        assert row["fingerprint"] == codec.fingerprints[0]
+    assert row["bpp"] == 8 * row["bytes"] / (row["width"] * row["height"])
+    assert row["psnr"] > 25
+    assert summary.bytes == sum(row["bytes"] for row in found.values())
+    again = distributed.encode(sources, str(output), psnr=True, **arguments)
+    assert (again.before, again.done, again.failed) == (12, 0, 0)
+
+    files = sorted(str(path) for path in output.rglob("*.glic"))
+    back = distributed.decode(files, str(tmp_path / "back"), **{**arguments, "root": str(output)})
+    assert back.done == 12
+    assert load_image(tmp_path / "back" / "deep" / "00.png.png").shape == (150, 200, 3)
+
+
+def test_a_dataset_of_bytes_and_a_corrupt_picture(sources: list[str], arguments: dict, tmp_path: Path) -> None:
+    import ray
+
+    from glic_deploy import distributed
+
+    Path(sources[3]).write_bytes(b"no picture")
+    output = tmp_path / "coded"
+    dataset = ray.data.read_binary_files(str(tmp_path / "in"), include_paths=True)
+    summary = distributed.encode(dataset, str(output), **arguments)
+    assert (summary.done, summary.failed) == (11, 1)
+    failed = rows(output)[Path(sources[3]).name]
+    assert failed["error_type"] == "ImageError"
+    assert "not a picture" in failed["error"]
+    assert len(list(output.rglob("*.glic"))) == 11
+
+    shutil.copyfile(sources[4], sources[3])
+    dataset = ray.data.read_binary_files(str(tmp_path / "in"), include_paths=True)
+    summary = distributed.encode(dataset, str(output), **arguments)
+    assert (summary.before, summary.done, summary.failed) == (11, 1, 0)
+    assert all(row["error"] is None for row in rows(output).values())
+
+
+def test_a_killed_worker_loses_nothing(sources: list[str], arguments: dict, tmp_path: Path) -> None:
+    from glic_deploy import distributed
+
+    output = tmp_path / "coded"
+    killed: list[int] = []
+
+    def kill_one() -> None:
+        """The process that wrote the first part of the manifest, when it is at its next batch."""
+        while not killed:
+            for row in distributed.read_manifest(str(output)).to_pylist() if output.exists() else []:
+                killed.append(int(row["worker"].rpartition(":")[2]))
+                os.kill(killed[0], signal.SIGKILL)
+                return
+            time.sleep(0.02)
+
+    killer = threading.Thread(target=kill_one, daemon=True)
+    killer.start()
+    summary = distributed.encode(sources, str(output), **arguments)
+    killer.join(10)
+    assert killed
+    assert (summary.done, summary.failed) == (12, 0)
+    found = rows(output)
+    assert sorted(found) == sorted(Path(source).name for source in sources)
+    assert len({row["worker"] for row in found.values()}) > 1
+    assert len(list(output.rglob("*.glic"))) == 12
+    assert not list(output.rglob("*.part"))
+
+
+def test_unreachable_outputs(sources: list[str], arguments: dict, tmp_path: Path) -> None:
+    from glic_deploy import distributed
+
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(OSError, match="file"):
+        distributed.encode(sources, str(tmp_path / "file" / "coded"), **arguments)
+    output = tmp_path / "coded"
+    output.mkdir()
+    (output / "deep").write_bytes(b"")  # where a folder has to be
+    summary = distributed.encode(sources, str(output), **arguments)
+    assert (summary.done, summary.failed) == (8, 4)
+    assert {row["error_type"] for row in rows(output).values()} <= {None, "FileExistsError", "NotADirectoryError"}
+    (output / "deep").unlink()
+    summary = distributed.encode(sources, str(output), **arguments)
+    assert (summary.before, summary.done, summary.failed) == (8, 4, 0)
+    assert len(rows(output)) == 12
+
+
+def test_an_engine_that_does_not_open_ends_the_run(sources: list[str], arguments: dict, tmp_path: Path) -> None:
+    from glic_deploy import EngineError, distributed
+
+    with pytest.raises(EngineError, match="no engine bundle"):
+        distributed.encode(sources, str(tmp_path / "coded"), **{**arguments, "engine": tmp_path})
+
+
+def test_another_setting_is_done_again(sources: list[str], arguments: dict, tmp_path: Path) -> None:
+    from glic_deploy import distributed
+
+    for background in ((0, 0, 0), (255, 255, 255)):
+        summary = distributed.encode(sources[:2], str(tmp_path / "coded"), background=background, **arguments)
+        assert (summary.done, summary.before) == (2, 0)
+    assert len(rows(tmp_path / "coded")) == 2
+
+
+def test_without_ray_the_message_says_what_to_install() -> None:
+    script = (
+        "import sys; sys.modules['ray'] = None\n"
+        "from glic_deploy import EngineError, many\n"
+        "try: import glic_deploy.distributed\n"
+        "except EngineError as error: print(error)\n"
+    )
+    said = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True, cwd=ROOT).stdout
+    assert "pip install 'glic-deploy[ray]'" in said
+
+
+def test_names_below_a_root() -> None:
+    pytest.importorskip("ray", reason=RAY)
+    from glic_deploy import ImageError
+    from glic_deploy.distributed import _Job
+
+    def job(direction, root):
+        return _Job(direction, "E", "out", root, "PNG", False, {}, {}, 1)
+
+    assert job("encode", "/data").output_of("/data/a/b.png") == "a/b.png.glic"
+    assert job("encode", None).output_of("/data/a/b.png") == "data/a/b.png.glic"
+    assert job("encode", None).output_of("s3://bucket/a.png") == "bucket/a.png.glic"
+    assert job("encode", "s3://bucket").output_of("s3://bucket/a.png") == "a.png.glic"
+    assert job("decode", "/data").output_of("/data/a/b.png.glic") == "a/b.png.png"
+    with pytest.raises(ImageError, match="not below"):
+        job("encode", "/data/a").output_of("/data/b.png")
