@@ -11,7 +11,7 @@ import onnx
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 STRIP = 256  # positions; divides those of a map at 1/2, 1/4 or 1/8 scale of a picture of whole blocks
-_CHAIN = ("MatMul", "Split", "Gelu", "Mul", "MatMul")
+_CHAINS = (("MatMul", "Gate", "MatMul"), ("MatMul", "Split", "Gelu", "Mul", "MatMul"))
 
 
 def run_in_strips(model: ModelProto) -> ModelProto | None:
@@ -31,19 +31,16 @@ def run_in_strips(model: ModelProto) -> ModelProto | None:
 
 def _chain_from(node: NodeProto, graph: GraphProto) -> list[NodeProto] | None:
     """The nodes of x → W₂·(GELU(a)·b), where a and b are the halves of W₁·x, if `node` is the first of them."""
-    if node.op_type != "MatMul":
-        return None
-    chain = [node]
-    while len(chain) < len(_CHAIN):
+    return next((chain for kinds in _CHAINS if (chain := _follow(node, kinds, graph))), None)
+
+
+def _follow(node: NodeProto, kinds: tuple[str, ...], graph: GraphProto) -> list[NodeProto] | None:
+    chain = [node] if node.op_type == kinds[0] else []
+    while chain and len(chain) < len(kinds):
         users = [n for n in graph.node if set(chain[-1].output) & set(n.input)]
-        wanted = _CHAIN[len(chain)]
-        following = next((n for n in users if n.op_type == wanted), None)
-        if following is None:
-            return None
-        chain.append(following)
-    split, gelu, gate = chain[1:4]
-    matched = gelu.input[0] == split.output[0] and set(gate.input) == {gelu.output[0], split.output[1]}
-    return chain if matched else None
+        following = next((n for n in users if n.op_type == kinds[len(chain)]), None)
+        chain = [*chain, following] if following else []
+    return chain or None
 
 
 def _rewrite(graph: GraphProto, chain: list[NodeProto], name: str) -> None:

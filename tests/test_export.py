@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ import torch
 from export.bundle import bundle_directory
 from export.checkpoint import Checkpoint, from_state
 from export.graphs import transform_graphs
+from export.native import for_kernels
 from export.strips import run_in_strips
 from export.to_onnx import export_bundle, main, model_fingerprint
 from export.tracing import trace
@@ -76,21 +78,37 @@ def test_exporting_again_gives_the_same_fingerprints(engine: Path, checkpoint: C
     assert model_fingerprint(from_state(changed, "changed")) != model_fingerprint(again)
 
 
-def test_strips_compute_the_same(checkpoint: Checkpoint, tmp_path: Path) -> None:
-    spec = next(spec for spec in transform_graphs(checkpoint) if spec.name == "analysis")
+@pytest.mark.parametrize("name", ["analysis", "synthesis"])
+def test_derived_variants_compute_the_same(name: str, checkpoint: Checkpoint, tmp_path: Path) -> None:
+    spec = next(spec for spec in transform_graphs(checkpoint) if spec.name == name)
     whole = trace(spec, spec.build())
-    strips = run_in_strips(whole)
-    assert strips is not None
-    assert sum(node.op_type == "Scan" for node in strips.graph.node) == 3
-    picture = spec.examples(2, 1)[0].numpy()
-    results = []
-    for name, model in (("whole", whole), ("strips", strips)):
-        path = tmp_path / f"{name}.onnx"
+    models = {"whole": whole, "strips": run_in_strips(whole), "native": for_kernels(whole)}
+    example = spec.examples(2, 1)[0].numpy()
+    results = {}
+    for kind, model in models.items():
+        assert model is not None
+        path = tmp_path / f"{kind}.onnx"
         onnx.save(model, path)
-        results.append(open_session(path, threads=1).run(None, {"image": picture})[0])
-    # A last-place difference before a graph is built may flip an edge of it; nothing else may differ.
-    differing = np.abs(results[0] - results[1]) > 1e-4 * np.abs(results[0]).max()
-    assert differing.mean() < 0.01
+        results[kind] = open_session(path, threads=1).run(None, {spec.inputs[0].name: example})[0].astype(np.float32)
+    for kind in ("strips", "native"):
+        # A last-place difference before a graph is built may flip an edge of it; nothing else may differ.
+        differing = np.abs(results[kind] - results["whole"]) > 1e-4 * np.abs(results["whole"]).max()
+        assert differing.mean() < 0.01
+
+
+def test_derived_variants_replace_what_they_are_for(checkpoint: Checkpoint) -> None:
+    for spec in transform_graphs(checkpoint):
+        whole = trace(spec, spec.build())
+        strips, native = run_in_strips(whole), for_kernels(whole)
+        if spec.name == "hyper_analysis":
+            assert strips is native is None
+            continue
+        assert strips is not None
+        assert native is not None
+        kinds = Counter(node.op_type for node in native.graph.node)
+        assert kinds["Scan"] == Counter(node.op_type for node in strips.graph.node)["Scan"] == 3
+        assert kinds["DepthwiseGate"] == kinds["ScatterAggregate"] > 0
+        assert not {"Gelu", "Split", "DepthToSpace"} & set(kinds)
 
 
 def test_interrupted_export_leaves_nothing(tmp_path: Path) -> None:

@@ -1,14 +1,17 @@
-"""Function bodies of the two ops in standard ONNX, so that a runtime without our kernels still runs the graphs.
+"""Function bodies of our ops in standard ONNX, so that a runtime without our kernels still runs the graphs.
 
 `attach_functions` goes last: the PyTorch exporter and onnx's inliner would replace a node whose function is there.
-A runtime with a kernel or plugin of the op takes that instead. The bodies materialise every group's candidates and
-attention maps, so they are slow and large; window and sample have the values 8 and 16 that version 1 defines.
+A runtime with a kernel or plugin of the op takes that instead. Those of the graph ops materialise every group's
+candidates and attention maps, so they are slow and large; window and sample have the values 8 and 16 that version 1
+defines.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import onnx
-from onnx import FunctionProto, ModelProto
+from onnx import GraphProto, ModelProto, NodeProto
 
 from .dynamic_knn import BISECTIONS
 from .translation import DOMAIN, VERSION
@@ -232,23 +235,75 @@ ScatterAggregate <sampling, window, sample, plugin_namespace, plugin_version> (q
 """
 
 
-def function_bodies(opset: int) -> list[FunctionProto]:
-    """The functions `glic::DynamicKnn` and `glic::ScatterAggregate` of standard ONNX ops, for one version of those."""
+def _gate(x: str, out: str) -> str:
+    """GELU(a)·b of the halves a and b of x's last axis; GELU is an operator only since opset 20."""
+    return f"""
+    {out}_a, {out}_b = Split <axis = -1, num_outputs = 2> ({x})
+    {out}_root = Constant <value = float {{0.70710678118654752}}> ()
+    {out}_half = Constant <value = float {{0.5}}> ()
+    {out}_scaled = Mul ({out}_a, {out}_root)
+    {out}_erf = Erf ({out}_scaled)
+    {out}_part = Mul ({out}_erf, {out}_half)
+    {out}_phi = Add ({out}_part, {out}_half)
+    {out}_gelu = Mul ({out}_a, {out}_phi)
+    {out} = Mul ({out}_gelu, {out}_b)
+"""
+
+
+_GATE = f"""
+Gate (x) => (out)
+{{
+    {_gate("x", "out")}
+}}
+"""
+
+_DEPTHWISE_GATE = f"""
+DepthwiseGate <channels> (x, filter) => (out)
+{{
+    first = Transpose <perm = [0, 3, 1, 2]> (x)
+    convolved = Conv <group: int = @channels, auto_pad = "SAME_UPPER"> (first, filter)
+    last = Transpose <perm = [0, 2, 3, 1]> (convolved)
+    {_gate("last", "out")}
+}}
+"""
+
+_PIXEL_SHUFFLE = """
+PixelShuffle (x) => (out)
+{
+    out = DepthToSpace <blocksize = 2, mode = "CRD"> (x)
+}
+"""
+
+_BODIES = {
+    "DynamicKnn": _DYNAMIC_KNN,
+    "ScatterAggregate": _SCATTER_AGGREGATE,
+    "Gate": _GATE,
+    "DepthwiseGate": _DEPTHWISE_GATE,
+    "PixelShuffle": _PIXEL_SHUFFLE,
+}
+
+
+def attach_functions(model: ModelProto) -> None:
+    """Add the bodies of the ops that a model uses, in place, replacing earlier ones. The last step of an export."""
+    versions = {opset.domain: opset.version for opset in model.opset_import}
+    opset = versions.get("", LOWEST_OPSET)
     if opset < LOWEST_OPSET:
         raise ValueError(
             f"function bodies of the glic ops: opset {opset}, expected {LOWEST_OPSET} or later: export again"
         )
     header = f'<opset_import: ["" : {opset}], domain: "{DOMAIN}">'
-    return [onnx.parser.parse_function(header + text) for text in (_DYNAMIC_KNN, _SCATTER_AGGREGATE)]
-
-
-def attach_functions(model: ModelProto) -> None:
-    """Add the function bodies of the ops to a model, in place, replacing earlier ones. The last step of an export."""
-    versions = {opset.domain: opset.version for opset in model.opset_import}
-    bodies = function_bodies(versions.get("", LOWEST_OPSET))
-    names = {body.name for body in bodies}
-    kept = [f for f in model.functions if f.domain != DOMAIN or f.name not in names]
+    used = {node.op_type for node in _nodes(model.graph) if node.domain == DOMAIN}
+    bodies = [onnx.parser.parse_function(header + text) for name, text in _BODIES.items() if name in used]
+    kept = [f for f in model.functions if f.domain != DOMAIN or f.name not in _BODIES]
     del model.functions[:]
     model.functions.extend([*kept, *bodies])
     if DOMAIN not in versions:
         model.opset_import.append(onnx.helper.make_opsetid(DOMAIN, VERSION))
+
+
+def _nodes(graph: GraphProto) -> Iterator[NodeProto]:
+    """The nodes of a graph and of the graphs inside them."""
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            yield from _nodes(attribute.g)

@@ -51,6 +51,10 @@ struct Attributes {
     }
 };
 
+struct NoAttributes {
+    OrtStatus* read(const OrtKernelInfo*) { return nullptr; }
+};
+
 // An input of the node that is being computed.
 class Input {
   public:
@@ -83,12 +87,14 @@ class Input {
 };
 
 // Memory of output 0.
+inline OrtStatus* allocate_output(OrtKernelContext* context, const int64_t* dims, size_t rank, void** data) {
+    OrtValue* value = nullptr;
+    if (OrtStatus* status = api()->KernelContext_GetOutput(context, 0, dims, rank, &value)) return status;
+    return api()->GetTensorMutableData(value, data);
+}
 inline OrtStatus* allocate_output(OrtKernelContext* context, std::initializer_list<int64_t> dims,
                                   void** data) {
-    OrtValue* value = nullptr;
-    if (OrtStatus* status = api()->KernelContext_GetOutput(context, 0, dims.begin(), dims.size(), &value))
-        return status;
-    return api()->GetTensorMutableData(value, data);
+    return allocate_output(context, dims.begin(), dims.size(), data);
 }
 
 // onnxruntime's own intra-op threads.
@@ -138,7 +144,8 @@ struct ProviderOf<Kernel, std::void_t<decltype(Kernel::kProvider)>> {
 
 // Fills the table of callbacks for a kernel class that has
 //   kName, kInputs, static input_type(index, element), static output_type(element),
-//   a constructor from (Attributes, element), and compute(context); kProvider where that is not the CPU's.
+//   members attributes (what is read from the node) and element, and compute(context); kProvider where that
+//   is not the CPU's.
 template <typename Kernel>
 struct CustomOp : OrtCustomOp {
     int32_t element;
@@ -159,7 +166,7 @@ struct CustomOp : OrtCustomOp {
         GetStartVersion = [](const OrtCustomOp*) { return 1; };
         GetEndVersion = [](const OrtCustomOp*) { return 1; };
         CreateKernelV2 = [](const OrtCustomOp* op, const OrtApi*, const OrtKernelInfo* info, void** kernel) {
-            Attributes attributes;
+            decltype(Kernel::attributes) attributes;
             OrtStatus* status = attributes.read(info);
             if (!status) *kernel = new Kernel{attributes, of(op)->element};
             return status;
@@ -179,7 +186,12 @@ struct CustomOp : OrtCustomOp {
 const OrtCustomOp* dynamic_knn_op(int32_t element);
 const OrtCustomOp* scatter_aggregate_op(int32_t element);
 
-// The same on a GPU; in libraries that are built with GLIC_CUDA.
+// Ops that the CPU's form of the transforms has; float32 alone.
+const OrtCustomOp* gate_op();
+const OrtCustomOp* depthwise_gate_op();
+const OrtCustomOp* pixel_shuffle_op();
+
+// The graph ops on a GPU; in libraries that are built with GLIC_CUDA.
 const OrtCustomOp* dynamic_knn_cuda_op(int32_t element);
 const OrtCustomOp* scatter_aggregate_cuda_op(int32_t element);
 

@@ -13,7 +13,8 @@ OrtStatus* make_domain(OrtCustomOpDomain** domain) {
             if (OrtStatus* status = glic::api()->CustomOpDomain_Add(*domain, op(element))) return status;
         }
     }
-    for (const auto op : {glic::integer_linear_op, glic::integer_gated_ffn_op}) {
+    for (const auto op : {glic::gate_op, glic::depthwise_gate_op, glic::pixel_shuffle_op,
+                          glic::integer_linear_op, glic::integer_gated_ffn_op}) {
         if (OrtStatus* status = glic::api()->CustomOpDomain_Add(*domain, op())) return status;
     }
 #if defined(GLIC_CUDA)

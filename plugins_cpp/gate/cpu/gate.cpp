@@ -1,0 +1,81 @@
+#include "../gate.h"
+
+#include <memory>
+#include <new>
+
+#include "../../common/check.h"
+#include "../../common/isa.h"
+#include "../../common/tasks.h"
+#include "kernel.h"
+
+namespace glic {
+namespace {
+
+size_t tasks_of(int64_t count, int64_t each) { return static_cast<size_t>((count + each - 1) / each); }
+
+Task selected(Task portable, [[maybe_unused]] Task avx2, [[maybe_unused]] Task avx512) {
+#if defined(GLIC_X86_KERNELS)
+    if (selected_isa() == Isa::kAvx512) return avx512;
+    if (selected_isa() == Isa::kAvx2) return avx2;
+#endif
+    return portable;
+}
+
+}  // namespace
+}  // namespace glic
+
+int glic_gate_check(glic_shape x, glic_gate_size* size, char* message) {
+    glic::Checker check("glic::Gate", message);
+    const int64_t channels = x.rank > 0 ? x.dims[x.rank - 1] : 0;
+    check.that(channels > 0 && channels % 2 == 0,
+               "x has %lld channels, expected an even number: the halves a and b",
+               static_cast<long long>(channels));
+    if (!check.ok()) return check.result();
+    *size = {1, channels / 2};
+    for (size_t axis = 0; axis + 1 < x.rank; ++axis) size->positions *= x.dims[axis];
+    return GLIC_OK;
+}
+
+int glic_depthwise_gate_check(glic_shape x, glic_shape filter, glic_depthwise_gate_size* size,
+                              char* message) {
+    glic::Checker check("glic::DepthwiseGate", message);
+    const int64_t channels = x.rank == 4 ? x.dims[3] : 0, kernel = filter.rank == 4 ? filter.dims[3] : 0;
+    check.that(x.rank == 4, "x has %zu dimensions, expected N, H, W, 2C", x.rank)
+        .that(channels > 0 && channels % 2 == 0,
+              "x has %lld channels, expected an even number: the halves a and b",
+              static_cast<long long>(channels))
+        .that(kernel % 2 == 1 && kernel <= glic::kLargestGateKernel,
+              "filter has side %lld, expected an odd number up to %lld in its dimensions 2C, 1, K, K",
+              static_cast<long long>(kernel), static_cast<long long>(glic::kLargestGateKernel))
+        .shape("filter", filter, {channels, 1, kernel, kernel});
+    if (!check.ok()) return check.result();
+    *size = {x.dims[0], x.dims[1], x.dims[2], channels / 2, kernel};
+    return GLIC_OK;
+}
+
+int glic_gate_cpu(const glic_gate_size* size, const float* x, float* out, const glic_parallel* parallel) {
+    const glic::GateProblem problem{*size, x, out};
+    const glic::Task task =
+        glic::selected(glic::portable::gate_task, glic::avx2::gate_task, glic::avx512::gate_task);
+    return glic::run_tasks(parallel, glic::tasks_of(size->positions, glic::kGatePositions), 0, task,
+                           &problem);
+}
+
+int glic_depthwise_gate_cpu(const glic_depthwise_gate_size* size, const float* x, const float* filter,
+                            float* out, const glic_parallel* parallel) {
+    const int64_t channels = 2 * size->channels, taps = size->kernel * size->kernel;
+    const std::unique_ptr<float[]> channels_last(
+        new (std::nothrow) float[static_cast<size_t>(channels * taps)]);
+    if (!channels_last) return GLIC_NO_MEMORY;
+    for (int64_t channel = 0; channel < channels; ++channel) {
+        for (int64_t tap = 0; tap < taps; ++tap) {
+            channels_last[static_cast<size_t>(tap * channels + channel)] = filter[channel * taps + tap];
+        }
+    }
+    const glic::DepthwiseGateProblem problem{*size, x, channels_last.get(), out};
+    const glic::Task task =
+        glic::selected(glic::portable::depthwise_gate_task, glic::avx2::depthwise_gate_task,
+                       glic::avx512::depthwise_gate_task);
+    const size_t count = glic::tasks_of(size->images * size->height, glic::kGateRows);
+    return glic::run_tasks(parallel, count, 0, task, &problem);
+}

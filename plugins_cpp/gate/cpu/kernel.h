@@ -1,0 +1,44 @@
+// One task of the gates' CPU kernels, as each instruction set builds it.
+#ifndef GLIC_GATE_CPU_KERNEL_H
+#define GLIC_GATE_CPU_KERNEL_H
+
+#include <cstddef>
+#include <cstdint>
+
+#include "../gate.h"
+
+namespace glic {
+
+struct GateProblem {
+    glic_gate_size size;
+    const float* x;
+    float* out;
+};
+
+struct DepthwiseGateProblem {
+    glic_depthwise_gate_size size;
+    const float* x;
+    const float* filter;  // kernel × kernel × 2·channels
+    float* out;
+};
+
+// The filter's largest side.
+constexpr int64_t kLargestGateKernel = 15;
+
+// What a task computes: positions of Gate, rows of DepthwiseGate.
+constexpr int64_t kGatePositions = 32;
+constexpr int64_t kGateRows = 8;
+
+#define GLIC_GATE_TASKS(isa)                                                    \
+    namespace isa {                                                             \
+    void gate_task(const void* problem, size_t index, void* scratch);           \
+    void depthwise_gate_task(const void* problem, size_t index, void* scratch); \
+    }
+GLIC_GATE_TASKS(portable)
+GLIC_GATE_TASKS(avx2)
+GLIC_GATE_TASKS(avx512)
+#undef GLIC_GATE_TASKS
+
+}  // namespace glic
+
+#endif
