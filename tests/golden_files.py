@@ -6,6 +6,7 @@ needs them to be made again breaks the files that people have: it is a new versi
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import tempfile
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 from export.bundle import BundleWriter, fingerprint
 from export.integer import LOWERINGS, IntegerNetwork, build, lower
 from export.integer.conformance import conformance_vectors
-from glic_deploy import Codec
+from glic_deploy import Codec, container, tiles
 from glic_deploy.backends.onnxruntime import OnnxRuntimeBackend
 from glic_deploy.bundle import CONFORMANCE, TABLES, Bundle
 
@@ -68,9 +69,21 @@ def write_bundle(directory: Path) -> Bundle:
 
 
 def latents() -> dict[str, str]:
-    """Name of each golden file, and the digest of the latents that it holds."""
+    """Name of each golden file, or tile of one as `file:number`, and the digest of the latents that it holds."""
     files: dict[str, str] = json.loads((DIRECTORY / _LATENTS).read_text())["files"]
     return files
+
+
+def read(name: str) -> bytes:
+    """A golden file, or the file of a picture that is coded as a tile is."""
+    file_name, _, tile = name.partition(":")
+    data = (DIRECTORY / file_name).read_bytes()
+    if not tile:
+        return data
+    file, index = tiles.parse(data), int(tile)
+    box = file.grid.box(index)
+    header = dataclasses.replace(file.header, width=box.width, height=box.height, tiled=False)
+    return container.pack(header, file.payload(index), file.symbol_checksum(index))
 
 
 def _smallest(values: NDArray[np.int64]) -> NDArray[Any]:
@@ -100,11 +113,12 @@ def _make() -> None:
         with Codec(engine) as codec:
             for name, picture in pictures.items():
                 (DIRECTORY / name).write_bytes(codec.encode(picture))
+            (DIRECTORY / "tiled.glic").write_bytes(codec.encode(photo[200:380, 100:500], tile=256))
         document: dict[str, Any] = {"model": model, "files": {}}
         backend = LatentsOnly(Bundle.open(engine))
         with Codec(engine, backend=backend) as codec:
-            for name in pictures:
-                codec.decode((DIRECTORY / name).read_bytes())
+            for name in (*pictures, "tiled.glic:0", "tiled.glic:1"):
+                codec.decode(read(name))
                 document["files"][name] = digest(backend.y_hat)
     (DIRECTORY / _LATENTS).write_text(json.dumps(document, indent=1) + "\n")
 

@@ -392,8 +392,13 @@ class TestInfo:
 
     def test_folder_as_json(self, capsys):
         assert glic("info", str(DATA / "format"), "--json", "-") == exits.OK
-        entries = json.loads(capsys.readouterr().out)["entries"]
-        assert [entry["arithmetic"] for entry in entries] == ["exact", "float"]
+        plain, floating, tiled = json.loads(capsys.readouterr().out)["entries"]
+        assert [entry["arithmetic"] for entry in (plain, floating, tiled)] == ["exact", "float", "exact"]
+        assert "tiles" not in plain
+        assert tiled["tiles"] == {
+            "columns": 2, "rows": 2, "tile_width": 256, "tile_height": 256, "overlap": 16,
+            "smallest_bytes": 0, "largest_bytes": 8,
+        }  # fmt: skip
 
     def test_sizes_above_every_limit_are_shown(self, folder, capsys):
         header = container.Header(2**31, 2**31, True, False, bytes(4), bytes(4))

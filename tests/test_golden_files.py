@@ -15,7 +15,7 @@ from glic_deploy import Codec, ModelMismatchError
 from glic_deploy.backends.onnxruntime import custom_ops_library
 from glic_deploy.bundle import MANIFEST, Bundle
 
-from .golden_files import DIRECTORY, LatentsOnly, digest, latents, write_bundle
+from .golden_files import DIRECTORY, LatentsOnly, digest, latents, read, write_bundle
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def test_golden_files_decode_to_their_latents(bundle: Bundle, variant: str, name
         pytest.skip("needs the native kernels (libglic_onnxruntime): build the package")
     backend = LatentsOnly(bundle, 1, variants=(variant,))
     with Codec(bundle.path, backend=backend) as codec:
-        codec.decode((DIRECTORY / name).read_bytes())
+        codec.decode(read(name))
     assert digest(backend.y_hat) == latents()[name]
 
 

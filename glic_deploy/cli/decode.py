@@ -9,9 +9,9 @@ glic decode - - --engine DIR < photo.glic > photo.png
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from . import options, output, paths
+from . import options, output, paths, progress
 from .batch import Batch, Row, Work
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from .. import Codec
+    from ..tiles import Box
 
 _FORMATS = {"png": "PNG", "tiff": "TIFF", "webp": "WEBP", "bmp": "BMP", "ppm": "PPM", "jpg": "JPEG"}
 
@@ -29,6 +30,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_engine(parser)
     parser.add_argument(
         "--format", choices=_FORMATS, help="of the pictures (default: by OUT's suffix; png in folders and on stdout)"
+    )
+    parser.add_argument(
+        "--region", metavar="X,Y,W,H", type=options.region, help="only this part of the pictures, in pixels"
+    )
+    parser.add_argument(
+        "--on-error",
+        choices=("raise", "fill"),
+        default="raise",
+        help="what a damaged tile does to its picture: makes it fail, or is grey in it (default: raise)",
     )
     options.add_workers(parser)
     options.add_limits(parser)
@@ -48,18 +58,32 @@ class Decoding(Work):
 
     def __init__(self, codec: Codec, args: argparse.Namespace) -> None:
         self._codec = codec
-        self._max_bytes = options.limits(args).max_file_bytes
+        self._limits = options.limits(args)
         self._format: str | None = _FORMATS[args.format] if args.format else None
+        self._fill: bool = args.on_error == "fill"
+        self._options: dict[str, Any] = {"region": args.region} if args.region else {}
+        if bar := progress.tile_bar(args):
+            self._options["progress"] = bar
 
     def read(self, job: paths.Job) -> bytes:
         self._format_of(job)  # an unknown one is told before the work is done
-        return output.read_input(job.source, self._max_bytes)
+        return output.read_input(job.source, self._limits.max_file_bytes)
 
     def code(self, data: bytes, row: Row) -> NDArray[np.uint8]:
+        from ..container import parse_header
+
         stages: dict[str, float] = {}
-        image = self._codec.decode(data, stages=stages)
+        damaged: list[Box] = []
+        filling: dict[str, Any] = {"on_error": "fill", "damaged": damaged} if self._fill else {}
+        image = self._codec.decode(data, stages=stages, **filling, **self._options)
         height, width = image.shape[:2]
+        if "region" in self._options:
+            header = parse_header(data, self._limits)
+            width, height = header.width, header.height
+            row["region"] = list(self._options["region"])
         row |= {"width": width, "height": height, "bytes": len(data), "stages": stages}
+        if damaged:
+            row["damaged"] = [list(box) for box in damaged]
         return image
 
     def write(self, job: paths.Job, coded: NDArray[np.uint8]) -> None:

@@ -14,7 +14,7 @@ import sys
 from typing import TYPE_CHECKING, BinaryIO
 
 from .. import files
-from . import options, output, paths
+from . import options, output, paths, progress
 from .batch import Batch, Row, Work
 
 if TYPE_CHECKING:
@@ -32,6 +32,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what shows through transparent pixels, such as white",
     )
     options.add_quality(parser)
+    parser.add_argument(
+        "--tile",
+        metavar="N",
+        type=int,
+        help="code in tiles of at most N pixels on a side, a multiple of 128; 0: whole (default: whole, where "
+        "--max-memory allows it)",
+    )
     options.add_workers(parser)
     options.add_limits(parser)
     options.add_reports(parser)
@@ -54,6 +61,10 @@ class Encoding(Work):
         self._codec = codec
         self._limits = options.limits(args)
         self._options = {"background": args.background, **options.quality(args)}
+        if args.tile is not None:
+            self._options["tile"] = args.tile
+        if bar := progress.tile_bar(args):
+            self._options["progress"] = bar
 
     def read(self, job: paths.Job) -> BinaryIO:
         return sys.stdin.buffer if job.source == paths.STDIO else files.open_ahead(job.source)

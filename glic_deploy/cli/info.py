@@ -18,7 +18,7 @@ from ..limits import DEFAULT_LIMITS, Limits
 from . import exits, output, paths
 
 # Nothing here is allocated by what a header says, so that a file above every limit can still be looked at.
-_UNLIMITED = Limits(max_pixels=1 << 64, max_side=1 << 32, max_payload_bpp=1 << 32)
+_UNLIMITED = Limits(max_pixels=1 << 64, max_memory=1 << 90, max_side=1 << 32, max_payload_bpp=1 << 32)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -68,6 +68,7 @@ def _describe_file(name: str) -> dict[str, Any]:
     data = output.read_input(name, 8 * DEFAULT_LIMITS.max_file_bytes)
     file = parse(data, _UNLIMITED)
     header = file.header
+    tiles = {"tiles": _describe_tiles(data)} if header.tiled else {}
     return {
         "kind": "glic file",
         "format_version": VERSION,
@@ -81,6 +82,24 @@ def _describe_file(name: str) -> dict[str, Any]:
         "model_fingerprint": header.model_fingerprint.hex(),
         "arithmetic_fingerprint": header.arithmetic_fingerprint.hex(),
         "symbol_checksum": f"{file.symbol_checksum:08x}",
+        **tiles,
+    }
+
+
+def _describe_tiles(data: bytes) -> dict[str, Any]:
+    from .. import tiles
+
+    file = tiles.parse(data, _UNLIMITED)
+    grid = file.grid
+    lengths = [len(file.payload(index)) for index in range(len(grid))]
+    return {
+        "columns": grid.columns.count,
+        "rows": grid.rows.count,
+        "tile_width": grid.columns.extent,
+        "tile_height": grid.rows.extent,
+        "overlap": grid.overlap,
+        "smallest_bytes": min(lengths),
+        "largest_bytes": max(lengths),
     }
 
 

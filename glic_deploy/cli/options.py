@@ -63,6 +63,14 @@ def add_limits(parser: argparse.ArgumentParser) -> None:
         default=DEFAULT_LIMITS.max_side,
         help=f"refuse wider or taller pictures (default: {DEFAULT_LIMITS.max_side:,})",
     )
+    parser.add_argument(
+        "--max-memory",
+        metavar="SIZE",
+        type=memory,
+        default=DEFAULT_LIMITS.max_memory,
+        help="memory that coding may take, such as 3G: encode cuts larger pictures into tiles, decode refuses larger "
+        f"tiles (default: {DEFAULT_LIMITS.max_memory >> 30}G)",
+    )
 
 
 def add_reports(parser: argparse.ArgumentParser) -> None:
@@ -81,7 +89,7 @@ def add_workers(parser: argparse.ArgumentParser) -> None:
 
 
 def limits(args: argparse.Namespace) -> Limits:
-    return Limits(max_pixels=args.max_pixels, max_side=args.max_side)
+    return Limits(max_pixels=args.max_pixels, max_side=args.max_side, max_memory=args.max_memory)
 
 
 def open_codec(args: argparse.Namespace) -> Codec:
@@ -121,6 +129,22 @@ def positive(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"got {text}, expected at least 1")
     return value
+
+
+def memory(text: str) -> int:
+    """Bytes of `3G`, `1.5G`, `700M` or a plain number; the units are powers of 1024."""
+    units = {"K": 10, "M": 20, "G": 30, "T": 40}
+    unit = text[-1:].upper()
+    return positive(str(int(float(text[:-1]) * (1 << units[unit])))) if unit in units else positive(text)
+
+
+def region(text: str) -> tuple[int, int, int, int]:
+    """`x,y,width,height` in pixels."""
+    parts = text.split(",")
+    if len(parts) != 4:
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected X,Y,WIDTH,HEIGHT in pixels")
+    x, y, width, height = map(int, parts)
+    return x, y, width, height
 
 
 def colour(text: str) -> tuple[int, int, int]:

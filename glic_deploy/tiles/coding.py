@@ -31,7 +31,8 @@ Progress = Callable[[int, int], None]
 OnError = Literal["raise", "fill"]
 
 SIDE = 1024
-OVERLAP = 32
+OVERLAP = 16
+"""The fewest pixels over which a seam is no edge: `python -m benchmarks.seams`."""
 FILL = 128
 _CORES_A_TILE = 4  # a tile's own parallelism uses about as many well
 

@@ -1,0 +1,219 @@
+"""`python -m benchmarks.seams`: what tiles cost in bits, and whether one sees where they meet.
+
+Each picture is coded whole and in tiles of several sides and overlaps; the same decoded tiles are joined by cropping at
+the middle of their overlap and by fading over it. A line for each:
+
+  bits     bytes of the file beyond those of the whole picture's
+  psnr     of the picture, beyond the whole's
+  band     PSNR of the pixels within 8 of a seam's middle less that of all others, beyond the whole picture's there
+  step     mean error of the difference between the two pixels on either side of a seam's middle, over its mean at all
+           other pixels: 1 when the seam is no edge
+
+The last line is a JSON object: {"rows": [{"picture", "tile", "overlap", "join", "bits", "psnr", "band", "step"}]}.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from glic_deploy import machine
+from glic_deploy.engine import Engine
+from glic_deploy.image import load_image, pad
+from glic_deploy.tiles import Box, Grid
+from glic_deploy.tiles.coding import OVERLAP
+from glic_deploy.tiles.seams import Weights, fade, strips
+
+PHOTOS = Path(__file__).resolve().parent.parent / "samples" / "photos"
+NEAR = 8
+FRAME, TABLE, ENTRY = 29, 7, 12  # bytes of a file beside its payloads
+Picture = NDArray[np.uint8]
+
+
+def crop(pixels: int) -> NDArray[np.uint32]:
+    """The first picture up to the middle of the overlap, the second from there."""
+    return np.where(np.arange(pixels) < pixels // 2, 0, 2 * pixels).astype(np.uint32)
+
+
+JOINS: dict[str, Weights] = {"crop": crop, "fade": fade}
+
+
+@dataclass(frozen=True)
+class Row:
+    picture: str
+    tile: int
+    overlap: int
+    join: str
+    bits: float
+    psnr: float
+    band: float
+    step: float
+
+
+@dataclass(frozen=True)
+class Worst:
+    """The seam with the largest step of all: what it looks like, and where."""
+
+    step: float
+    original: Picture
+    decoded: Picture
+    title: str
+
+
+def middles(grid: Grid) -> tuple[list[int], list[int]]:
+    """The first pixel after the middle of each seam, from left to right and from top to bottom."""
+    across, down = (
+        [axis.start(index) + axis.overlap // 2 for index in range(1, axis.count)] for axis in (grid.columns, grid.rows)
+    )
+    return across, down
+
+
+def near_seams(grid: Grid) -> NDArray[np.bool_]:
+    box = grid.picture
+    near = np.zeros((box.height, box.width), bool)
+    across, down = middles(grid)
+    for x in across:
+        near[:, max(0, x - NEAR) : x + NEAR] = True
+    for y in down:
+        near[max(0, y - NEAR) : y + NEAR] = True
+    return near
+
+
+def psnr(squares: NDArray[np.float64]) -> float:
+    return float(10 * np.log10(255**2 / squares.mean()))
+
+
+def band(squares: NDArray[np.float64], near: NDArray[np.bool_]) -> float:
+    return psnr(squares[near]) - psnr(squares[~near])
+
+
+def steps(error: NDArray[np.float64], grid: Grid) -> dict[tuple[int, int], float]:
+    """Of each seam, (axis, middle): the mean jump of the error across it over the mean jump everywhere."""
+    found = {}
+    for axis, places in zip((1, 0), middles(grid), strict=True):
+        jumps = np.abs(np.diff(error, axis=axis)).mean(axis=(1 - axis, 2))
+        for place in places:
+            found[axis, place] = float(jumps[place - 1] / jumps.mean())
+    return found
+
+
+def measure(
+    engine: Engine, name: str, original: Picture, tiles: Iterable[int], overlaps: Iterable[int]
+) -> tuple[list[Row], Worst]:
+    """The rows of one picture, and its worst seam of those with the usual overlap and fade."""
+    height, width = original.shape[:2]
+    whole_payload, checksum = engine.encode(pad(original))
+    whole = squares(original, engine.decode(whole_payload, checksum, height, width))
+    rows, worst = [], Worst(0.0, original, original, "")
+    for side in tiles:
+        for overlap in overlaps:
+            if max(width, height) <= side or 4 * overlap > side:
+                continue
+            grid = Grid.divided(width, height, side, overlap)
+            boxes = [grid.box(index) for index in range(len(grid))]
+            coded = [engine.encode(pad(original[box.slices])) for box in boxes]
+            decoded = [engine.decode(*one, box.height, box.width) for one, box in zip(coded, boxes, strict=True)]
+            size = FRAME + TABLE + sum(ENTRY + len(payload) for payload, _ in coded)
+            near = near_seams(grid)
+            for join, weights in JOINS.items():
+                if not overlap and join == "fade":
+                    continue
+                picture = np.concatenate(list(strips(grid, grid.picture, decoded, weights)))
+                error = picture.astype(np.float64) - original
+                found = steps(error, grid)
+                ours = squares(original, picture)
+                row = Row(
+                    name, side, overlap, join,
+                    bits=size / (FRAME + len(whole_payload)) - 1,
+                    psnr=psnr(ours) - psnr(whole),
+                    band=band(ours, near) - band(whole, near),
+                    step=float(np.mean(list(found.values()))),
+                )  # fmt: skip
+                rows.append(row)
+                print(line(row), flush=True)
+                seam = max(found, key=lambda key: found[key])
+                if (join, overlap) == ("fade", OVERLAP) and found[seam] > worst.step:
+                    cut = around(seam, error, picture.shape).slices
+                    title = f"{name}, tile {side}, overlap {overlap}, {join}"
+                    worst = Worst(found[seam], original[cut], picture[cut], title)
+    return rows, worst
+
+
+def squares(original: Picture, decoded: Picture) -> NDArray[np.float64]:
+    """Squared error of each pixel, the mean of its channels."""
+    return ((original.astype(np.float64) - decoded) ** 2).mean(axis=2)
+
+
+def around(seam: tuple[int, int], error: NDArray[np.float64], shape: tuple[int, ...], size: int = 160) -> Box:
+    """A square of the picture with the seam's largest jumps in its middle."""
+    axis, place = seam
+    jumps = np.abs(np.diff(error, axis=axis)).mean(axis=2).take(place - 1, axis=axis)
+    along = int(np.convolve(jumps, np.ones(size), "same").argmax())
+    y, x = (place, along) if axis == 0 else (along, place)
+    x, y = (int(np.clip(v - size // 2, 0, n - size)) for v, n in ((x, shape[1]), (y, shape[0])))
+    return Box(x, y, size, size)
+
+
+def line(row: Row) -> str:
+    return (
+        f"{row.picture:18.18}{row.tile:6}{row.overlap:9}  {row.join:5}{100 * row.bits:+8.2f} %{row.psnr:+9.3f} dB"
+        f"{row.band:+9.3f} dB{row.step:8.3f}"
+    )
+
+
+def table(rows: list[Row]) -> None:
+    """Means over the pictures."""
+    print("\nmean of all pictures")
+    for key in sorted({(row.tile, row.overlap, row.join) for row in rows}):
+        same = [row for row in rows if (row.tile, row.overlap, row.join) == key]
+        values = {
+            name: float(np.mean([getattr(row, name) for row in same])) for name in ("bits", "psnr", "band", "step")
+        }
+        print(line(Row(f"{len(same)} pictures", *key, **values)))
+
+
+def save(worst: Worst, path: Path) -> None:
+    """Original and decoded side by side, three times enlarged."""
+    both = np.concatenate([worst.original, worst.decoded], axis=1)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(both.repeat(3, axis=0).repeat(3, axis=1)).save(path)
+    print(f"\nthe worst seam ({worst.title}: step {worst.step:.3f}), original and decoded: {path}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("pictures", nargs="*", type=Path, default=sorted(PHOTOS.glob("*.png")))
+    parser.add_argument("--engine", metavar="DIR", required=True, help="the engine bundle")
+    parser.add_argument("--tiles", type=numbers, default=[256, 384, 512], help="sides, such as 256,384,512")
+    parser.add_argument("--overlaps", type=numbers, default=[0, 16, 32, 64], help="such as 0,16,32,64")
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--worst", type=Path, default=Path("out/worst_seam.png"), help="picture of the worst seam")
+    args = parser.parse_args()
+    print(machine.summary(machine.describe()))
+    print(f"{'picture':18}{'tile':>6}{'overlap':>9}  {'join':5}{'bits':>10}{'psnr':>12}{'band':>12}{'step':>8}")
+    rows: list[Row] = []
+    worsts: list[Worst] = []
+    engine = Engine(args.engine, threads=args.threads)
+    for path in args.pictures:
+        found, worst = measure(engine, path.stem, load_image(path), args.tiles, args.overlaps)
+        rows += found
+        worsts.append(worst)
+    table(rows)
+    save(max(worsts, key=lambda one: one.step), args.worst)
+    print(json.dumps({"rows": [asdict(row) for row in rows]}))
+
+
+def numbers(text: str) -> list[int]:
+    return [int(part) for part in text.split(",")]
+
+
+if __name__ == "__main__":
+    main()

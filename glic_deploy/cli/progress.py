@@ -1,0 +1,31 @@
+"""A bar of the tiles that are done, on a terminal."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+
+_WIDTH = 30
+
+
+def tile_bar(args: argparse.Namespace) -> Callable[[int, int], None] | None:
+    """What `Codec.encode` and `.decode` call; None where nobody would see it, or several files would share the line."""
+    if args.quiet or args.workers or not sys.stderr.isatty():
+        return None
+    start = time.perf_counter()
+
+    def show(done: int, total: int) -> None:
+        nonlocal start
+        if not done:
+            start = time.perf_counter()
+        left = f", {(time.perf_counter() - start) / done * (total - done):.0f} s left" if done else ""
+        print(f"\r\x1b[K{bar(done, total)} {done}/{total} tiles{left}", end="", file=sys.stderr, flush=True)
+
+    return show
+
+
+def bar(done: int, total: int) -> str:
+    filled = _WIDTH * done // total
+    return f"[{'#' * filled}{'.' * (_WIDTH - filled)}]"
