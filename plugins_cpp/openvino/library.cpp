@@ -5,7 +5,8 @@ namespace {
 
 std::vector<ov::Extension::Ptr> extensions() {
     std::vector<ov::Extension::Ptr> all;
-    for (const auto add : {glic::add_dynamic_knn, glic::add_scatter_aggregate, glic::add_integer_ops})
+    for (const auto add :
+         {glic::add_dynamic_knn, glic::add_scatter_aggregate, glic::add_transform_ops, glic::add_integer_ops})
         add(&all);
     return all;
 }

@@ -79,6 +79,7 @@ struct Attributes {
 // An op as OpenVINO loads it, from ONNX and from its own cache.
 void add_dynamic_knn(std::vector<ov::Extension::Ptr>* extensions);
 void add_scatter_aggregate(std::vector<ov::Extension::Ptr>* extensions);
+void add_transform_ops(std::vector<ov::Extension::Ptr>* extensions);
 void add_integer_ops(std::vector<ov::Extension::Ptr>* extensions);
 
 }  // namespace glic
