@@ -27,7 +27,7 @@ class Engine:
     Args:
         directory: the engine bundle.
         backend: name of the backend that runs the graphs, or one made already; None takes the best one installed.
-        threads: threads of the backend; None takes all cores.
+        threads: threads of the backend; None takes all cores. Kept as `threads`.
         precision: of the transforms; None takes the backend's own.
 
     Raises EngineError when the bundle cannot be opened, no backend can run it, or the one that does computes the
@@ -43,6 +43,7 @@ class Engine:
         precision: Precision | None = None,
     ) -> None:
         self.bundle = Bundle.open(directory)
+        self.threads = threads
         tables = self.bundle.tables()
         self._y_tables, self._z_tables = (
             CdfTables(tables[f"{latent}_cdfs"], tables[f"{latent}_lengths"], tables[f"{latent}_offsets"])

@@ -34,7 +34,7 @@ SIDE = 1024
 OVERLAP = 16
 """The fewest pixels over which a seam is no edge: `python -m benchmarks.seams`."""
 FILL = 128
-_CORES_A_TILE = 4  # a tile's own parallelism uses about as many well
+"""The grey of tiles that cannot be decoded."""
 
 
 def choose_grid(width: int, height: int, tile: int | None, limits: Limits) -> Grid | None:
@@ -90,7 +90,7 @@ def encode(
 
     coded: list[tuple[bytes, int]] = []
     indexes = range(len(grid))
-    for payload, checksum, spent in _in_order(indexes, work, _at_once(grid, limits), progress):
+    for payload, checksum, spent in _in_order(indexes, work, _at_once(engine, grid, limits), progress):
         coded.append((payload, checksum))
         _add(stages, spent)
     return table.pack(header, grid, coded)
@@ -159,7 +159,7 @@ def decode(
 
     def pictures(lost: list[Box]) -> Iterator[Picture]:
         for index, (picture, spent, coded) in zip(
-            indexes, _in_order(indexes, work, _at_once(grid, limits), progress), strict=True
+            indexes, _in_order(indexes, work, _at_once(engine, grid, limits), progress), strict=True
         ):
             _add(stages, spent)
             if passes is not None:
@@ -205,9 +205,9 @@ def _in_order(
             yield outcome
 
 
-def _at_once(grid: Grid, limits: Limits) -> int:
-    """Tiles to work on at a time: what the cores are good for, less where memory does not allow it."""
-    most = max(1, cores() // _CORES_A_TILE)
+def _at_once(engine: Engine, grid: Grid, limits: Limits) -> int:
+    """Tiles to work on at a time: what the engine's threads leave of the cores, less where memory asks for it."""
+    most = cores() // engine.threads if engine.threads else 1
     size = grid.columns.extent, grid.rows.extent
     return next((times for times in range(most, 1, -1) if limits.fits_memory(*size, times)), 1)
 
