@@ -55,6 +55,7 @@ compare: gpu-libraries
 	$(BIN)/python -m benchmarks.compare --engine $(ENGINE) --backend $(BACKEND) $(firstword $(wildcard samples/photos/*.png))
 
 test-all: lint
+	-$(MAKE) triton-env
 	$(BIN)/python -m pytest -m "slow or not slow"
 
 bench-coder: $(VENV)/.installed

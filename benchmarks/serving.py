@@ -55,6 +55,12 @@ class Client:
         self._api = importlib.import_module(f"tritonclient.{protocol}")
         self.connection = self._api.InferenceServerClient(url)
 
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.connection.close()
+
     def infer(self, model: str, output: str, **inputs: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Raises tritonclient.utils.InferenceServerException."""
         tensors = []
@@ -83,7 +89,7 @@ class Client:
 @contextlib.contextmanager
 def serve(python: str | Path, *arguments: str, log: Path) -> Iterator[Served]:
     """`glic serve` of that interpreter, ready, on free ports; what it says goes to the file `log`."""
-    served = Served(*_free_ports(3))
+    served = Served(*free_ports(3))
     ports = (f"--{name}-port={port}" for name, port in vars(served).items())
     command = [str(python), "-m", "glic_deploy", "serve", *arguments, *ports]
     with open(log, "wb") as stream:
@@ -102,7 +108,8 @@ def serve(python: str | Path, *arguments: str, log: Path) -> Iterator[Served]:
         process.wait()
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
+    """Ports of this machine that nobody listens on now."""
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for one in sockets:
@@ -118,8 +125,12 @@ class Row:
     seconds: list[float] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
 
-    def drive(self, request: Callable[[], None], end: float, pause: float = 0) -> None:
+    def drive(self, client: Client, work: Callable[[Client], None], end: float, pause: float) -> None:
         """Send requests one after another until `end` of the monotonic clock."""
+        with client:
+            self._drive(partial(work, client), end, pause)
+
+    def _drive(self, request: Callable[[], None], end: float, pause: float) -> None:
         while time.monotonic() < end and len(self.seconds) + len(self.wrong) < MOST_REQUESTS:
             start = time.perf_counter()
             try:
@@ -133,7 +144,8 @@ class Row:
 
 def load(served: Served, picture: NDArray[np.uint8], clients: int, duration: float) -> list[Row]:
     """Keep the server busy for so many seconds, `clients` at a time of each kind of request."""
-    glic = served.client("http").encode(image=picture)
+    with served.client("http") as client:
+        glic = client.encode(image=picture)
     oversized = np.zeros((4097, 4097, 3), np.uint8)
 
     def encode(client: Client) -> None:
@@ -157,8 +169,8 @@ def load(served: Served, picture: NDArray[np.uint8], clients: int, duration: flo
     for work, protocol, pause, count in kinds:
         rows.append(Row(f"{work.__name__.replace('_', ' ')}, {protocol}"))
         for _ in range(count):
-            request = partial(work, served.client(protocol))
-            threads.append(threading.Thread(target=rows[-1].drive, args=(request, end, pause)))
+            arguments = (served.client(protocol), work, end, pause)
+            threads.append(threading.Thread(target=rows[-1].drive, args=arguments))
             threads[-1].start()
     for thread in threads:
         thread.join()

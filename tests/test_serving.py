@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from functools import partial
@@ -148,6 +149,16 @@ def test_pixels_and_files_become_the_codecs_bytes(encoder, picture, glic, tmp_pa
     np.testing.assert_array_equal(encoder.infer(file=png(picture, tmp_path / "a.png")), glic)
 
 
+def test_quality_chooses_among_bundles(engine, tmp_path, monkeypatch, picture, glic):
+    for name in ("q1", "q2"):
+        shutil.copytree(engine, tmp_path / "engines" / name)
+    settings = Settings(threads=1, backend="onnxruntime")
+    write_repository(tmp_path / "engines", tmp_path / "models", settings)
+    with simulation.load(tmp_path / "models" / ENCODE, monkeypatch) as encoder:
+        data = encoder.infer(image=picture, quality=np.array([1], np.uint8))
+    np.testing.assert_array_equal(data, glic)
+
+
 def test_files_become_pictures(decoder, engine, glic):
     with Codec(engine, backend="onnxruntime", threads=1) as codec:
         np.testing.assert_array_equal(decoder.infer(glic=glic), codec.decode(glic.tobytes()))
@@ -173,14 +184,15 @@ def refuses(instance: Instance, message: str, **inputs: np.ndarray) -> None:
 
 def test_bad_pictures_are_refused_and_the_next_is_coded(encoder, picture, glic, tmp_path):
     file = png(picture, tmp_path / "a.png")
-    refuses(encoder, "ImageError: got neither of the inputs")
-    refuses(encoder, "ImageError: got both of the inputs", image=picture, file=file)
+    refuses(encoder, "RequestError: got neither of the inputs")
+    refuses(encoder, "RequestError: got both of the inputs", image=picture, file=file)
     refuses(encoder, "ImageError: .* cannot be read", file=file[:2000])
     refuses(encoder, "ImageError: .* not a picture", file=glic)
     refuses(encoder, "ImageError: .* at least one pixel", image=picture[:0])
     refuses(encoder, r"ImageError: array has shape \(160, 220, 2\)", image=picture[..., :2])
     refuses(encoder, "LimitError: .* at most 50,000 allowed", image=np.zeros((251, 200, 3), np.uint8))
     refuses(encoder, "LimitError: .* width is 1,001", file=png(np.zeros((1, 1001), np.uint8), tmp_path / "wide.png"))
+    refuses(encoder, "RequestError: quality is 2, expected 1 to 1", image=picture, quality=np.array([2], np.uint8))
     np.testing.assert_array_equal(encoder.infer(image=picture), glic)
 
 

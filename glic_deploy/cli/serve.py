@@ -51,5 +51,5 @@ def run(args: argparse.Namespace) -> int:
                 f"metrics at http://{address.host}:{address.metrics}/metrics",
                 file=sys.stderr,
             )
-            server.wait()
+            server.supervise()
     return exits.OK

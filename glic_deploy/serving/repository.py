@@ -106,11 +106,13 @@ parameters [
 _TENSORS = {
     ENCODE: """
 # One of image (height, width, channels) and file (the bytes of a picture file: PNG, JPEG, ...); background is the
-# colour (red, green, blue) that shows through transparent pixels.
+# colour (red, green, blue) that shows through transparent pixels; quality, 1 for the smallest files, chooses among the
+# bundles where several are served.
 input [
   { name: "image" data_type: TYPE_UINT8 dims: [ -1, -1, -1 ] optional: true },
   { name: "file" data_type: TYPE_UINT8 dims: [ -1 ] optional: true },
-  { name: "background" data_type: TYPE_UINT8 dims: [ 3 ] optional: true }
+  { name: "background" data_type: TYPE_UINT8 dims: [ 3 ] optional: true },
+  { name: "quality" data_type: TYPE_UINT8 dims: [ 1 ] optional: true }
 ]
 output [ { name: "glic" data_type: TYPE_UINT8 dims: [ -1 ] } ]""",
     DECODE: """

@@ -11,7 +11,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,12 @@ from typing import IO, NoReturn
 from ..errors import EngineError
 
 _DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl(2)
+_SUPERVISION_PERIOD = 1.0
+_LOADING_TIMEOUT = 600.0
+# Triton lets any client change its log file, map shared memory and load models: here only with a key, which we keep.
 _PROTECTED = "shared-memory,model-repository,trace,logging"
+_KEY = "glic-key"
+_DIRECTLY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,7 @@ class Server:
         self, distribution: Distribution, repository: str | Path, address: Address, log: IO[bytes] | int | None = None
     ) -> None:
         self._address = address
+        self._key = secrets.token_urlsafe(32)
         # Triton looks for a backend's parts in one directory; the wheel has them in two.
         self._directory = tempfile.TemporaryDirectory(prefix="glic-serve-")
         backend = Path(self._directory.name, "python")
@@ -85,9 +90,14 @@ class Server:
             # ... and this package from where it is now, which need not be installed.
             "PYTHONPATH": _prepend(str(Path(__file__).resolve().parents[2]), "PYTHONPATH"),
         }
-        command = [str(distribution.program), *_arguments(Path(repository).resolve(), backend.parent, address)]
+        arguments = _arguments(Path(repository).resolve(), backend.parent, address, self._key)
         self._process = subprocess.Popen(
-            command, env=environment, stdout=log, stderr=log, start_new_session=True, preexec_fn=_die_with_parent
+            [distribution.program, *arguments],
+            env=environment,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            preexec_fn=_die_with_parent,
         )
 
     def __enter__(self) -> Server:
@@ -98,39 +108,70 @@ class Server:
     ) -> None:
         self.stop()
 
-    def ready(self, timeout: float | None = None) -> None:
-        """Wait until both models have coded their first picture.
-
-        Raises EngineError when the server ends before, or is not ready within `timeout` seconds.
-        """
-        end = None if timeout is None else time.monotonic() + timeout
-        url = f"http://{self._address.host}:{self._address.http}/v2/health/ready"
-        while True:
-            if self._process.poll() is not None:
-                self.wait()
-            with contextlib.suppress(urllib.error.URLError, OSError), urllib.request.urlopen(url, timeout=5):
+    def ready(self) -> None:
+        """Wait until both models have coded their first picture. Raises EngineError when the server ends before."""
+        while self._process.poll() is None:
+            with contextlib.suppress(OSError):
+                self._ask("health/ready", timeout=5)
                 return
-            if end is not None and time.monotonic() > end:
-                raise EngineError(f"the server is not ready after {timeout:.0f} s; its log says what it is doing")
             time.sleep(0.1)
+        raise self._ended()
 
-    def wait(self) -> NoReturn:
-        """Return never: raise EngineError when the server has ended by itself."""
-        raise EngineError(f"the server ended with exit code {self._process.wait()}; its log says why")
+    def supervise(self) -> NoReturn:
+        """Replace instances that were killed, which Triton leaves dead, until the server ends; then raise EngineError.
+
+        The model is loaded anew beside the one that is there, so that its other instances go on.
+        """
+        known = self._instances()
+        while self._process.poll() is None:
+            time.sleep(_SUPERVISION_PERIOD)
+            now = self._instances()
+            for model in {known[process] for process in known.keys() - now.keys()}:
+                self._load(model)
+            known = self._instances()
+        raise self._ended()
+
+    def _instances(self) -> dict[int, str]:
+        """Processes of the models' instances, with the name of the model."""
+        found = {}
+        for children in Path(f"/proc/{self._process.pid}/task").glob("*/children"):
+            with contextlib.suppress(OSError):  # a thread or a process that has just ended
+                for process in children.read_text().split():
+                    arguments = Path(f"/proc/{process}/cmdline").read_text().split("\0")
+                    if arguments[0].endswith("triton_python_backend_stub"):
+                        found[int(process)] = Path(arguments[1]).parents[1].name
+        return found
+
+    def _load(self, model: str) -> None:
+        print(f"an instance of {model} has died; loading the model anew", file=sys.stderr)
+        try:
+            self._ask(f"repository/models/{model}/load", timeout=_LOADING_TIMEOUT, method="POST")
+        except OSError as error:
+            if self._process.poll() is None:
+                raise EngineError(f"{model} cannot be loaded again: {error}; the server's log says why") from error
+
+    def _ask(self, path: str, timeout: float, method: str = "GET") -> None:
+        """Raises OSError unless the server answers that all is well."""
+        url = f"http://{self._address.host}:{self._address.http}/v2/{path}"
+        _DIRECTLY.open(urllib.request.Request(url, method=method, headers={_KEY: self._key}), timeout=timeout).close()
+
+    def _ended(self) -> EngineError:
+        return EngineError(f"the server ended with exit code {self._process.wait()}; its log says why")
 
     def stop(self) -> None:
-        """End the server, with what it is coding done, and remove what was made for it."""
+        """End the server, with what it is coding done if that takes at most 30 seconds."""
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
             self._process.wait()
         self._directory.cleanup()
 
 
-def _arguments(repository: Path, backends: Path, address: Address) -> list[str]:
-    # Triton lets any client change its log file, map shared memory and load models: only with a key, which nobody has.
-    key = f"glic={secrets.token_urlsafe(32)}"
+def _arguments(repository: Path, backends: Path, address: Address, key: str) -> list[str]:
+    protection = f"{_PROTECTED}:{_KEY}={key}"
     values = {
         "model-repository": repository,
+        "model-control-mode": "explicit",
+        "load-model": "*",
         "backend-directory": backends,
         "http-address": address.host,
         "grpc-address": address.host,
@@ -138,8 +179,8 @@ def _arguments(repository: Path, backends: Path, address: Address) -> list[str]:
         "http-port": address.http,
         "grpc-port": address.grpc,
         "metrics-port": address.metrics,
-        "http-restricted-api": f"{_PROTECTED}:{key}",
-        "grpc-restricted-protocol": f"{_PROTECTED}:{key}",
+        "http-restricted-api": protection,
+        "grpc-restricted-protocol": protection,
     }
     return ["--disable-auto-complete-config", *(f"--{name}={value}" for name, value in values.items())]
 

@@ -24,7 +24,12 @@ from ..errors import BitstreamError, GlicError, ImageError, LimitError, ModelMis
 from ..image import Source, lift_pillow_limit
 from ..limits import Limits
 
-_CALLERS_FAULT = (BitstreamError, ImageError, LimitError, ModelMismatchError)
+
+class RequestError(GlicError, ValueError):
+    """The inputs of a request do not go together, or one is out of its range."""
+
+
+_CALLERS_FAULT = (BitstreamError, ImageError, LimitError, ModelMismatchError, RequestError)
 
 
 class CodecModel:
@@ -78,24 +83,36 @@ class CodecModel:
 
 
 class EncodeModel(CodecModel):
-    """`image` uint8 (H, W, C) or `file`, a picture file's bytes, and perhaps `background` uint8 (3,) to `glic`."""
+    """`image` (H, W, C) or `file`, a picture file, perhaps `background` (3,), `quality` (1,), to `glic`; all uint8."""
 
     output = "glic"
 
     def work(self, request: Any) -> NDArray[np.uint8]:
-        image, file, background = (_input(request, name) for name in ("image", "file", "background"))
+        image, file, background, quality = (
+            _input(request, name) for name in ("image", "file", "background", "quality")
+        )
         source: Source
         if file is None and image is not None:
             source = image
         elif image is None and file is not None:
             source = io.BytesIO(file.data)
         else:
-            raise ImageError(
+            raise RequestError(
                 f"got {'neither' if image is None else 'both'} of the inputs image (pixels) and file (a picture file's "
                 "bytes), expected one of them"
             )
-        data = self._codec.encode(source, background=None if background is None else background.tolist())
+        data = self._codec.encode(
+            source,
+            background=None if background is None else background.tolist(),
+            quality=None if quality is None else self._checked(int(quality[0])),
+        )
         return np.frombuffer(data, np.uint8)
+
+    def _checked(self, quality: int) -> int:
+        qualities = len(self._codec.fingerprints)
+        if not 1 <= quality <= qualities:
+            raise RequestError(f"quality is {quality}, expected 1 to {qualities}, the bundles that are served")
+        return quality
 
 
 class DecodeModel(CodecModel):
