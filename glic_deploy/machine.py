@@ -102,6 +102,11 @@ def cpu() -> dict[str, Any]:
     }
 
 
+def has_bfloat16() -> bool:
+    """Whether the processor multiplies bfloat16 matrices at more than float32's speed."""
+    return not {"avx512_bf16", "amx_bf16"}.isdisjoint(cpu()["instructions"])
+
+
 def _gpus() -> list[dict[str, str]]:
     if shutil.which("nvidia-smi") is None:
         return []

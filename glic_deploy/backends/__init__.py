@@ -96,8 +96,9 @@ def _open(bundle: Bundle, name: str, threads: int | None, precision: Precision |
 
 
 def _open_best(bundle: Bundle, threads: int | None, precision: Precision | None) -> Backend:
-    # TensorRT is not taken unasked where it would have to build plans first.
-    candidates = [name for name in installed() if name != "tensorrt" or bundle.plans()]
+    # TensorRT is not taken unasked where it would have to build plans first, nor OpenVINO in float32: it gains nothing.
+    worthwhile = {"tensorrt": bool(bundle.plans()), "openvino": precision == "bf16"}
+    candidates = [name for name in installed() if worthwhile.get(name, True)]
     for name in candidates:
         try:
             return _open(bundle, name, threads, precision)

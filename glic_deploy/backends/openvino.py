@@ -16,6 +16,7 @@ from ..bundle import Bundle
 from ..errors import EngineError
 from ..native import library_path
 from .base import Backend, Precision
+from .openvino_mixed import KEPT_PRODUCTS, keep_float32, last_ops
 
 EXTENSION = "glic_openvino"
 _BUILD = "pip install openvino, then build against it: pip install --force-reinstall --no-deps --no-build-isolation ."
@@ -23,7 +24,9 @@ _INSTEAD = "or use another backend: Codec(engine, backend='onnxruntime')"
 
 _VERSION = ov.__version__.partition("-")[0]
 _TRANSFORMS = ("analysis", "synthesis")  # what may run in less than float32
-_VARIANTS = ("native", "base")
+# The transforms' native form runs strip by strip, each of whose steps would wait for all threads.
+_ENTROPY_VARIANTS = ("native", "base")
+_TRANSFORM_VARIANTS = ("base",)
 _HINTS = {"fp32": "f32", "bf16": "bf16"}
 
 _COMPILED_LIMIT = 1 << 30  # bytes of weights in the models that stay compiled
@@ -41,8 +44,9 @@ def extension_path() -> str:
 class OpenVinoBackend(Backend):
     """Graphs of one bundle, each compiled for every size of picture when that first comes, and kept.
 
-    threads: None takes OpenVINO's choice, all physical cores. precision: of the transforms; None takes fp32.
+    threads: None takes OpenVINO's choice, all physical cores. precision: of the transforms, fp32 unless said otherwise.
     streams: pictures that run side by side, on their shares of the threads; as many threads have to call.
+    kept_products: of a bf16 transform, how many of its last products are float32.
     emulate: takes bf16 on a processor that has none, slowly, to measure its noise.
     Raises EngineError where the processor, the ops' library or the precision is not to be had.
     """
@@ -56,32 +60,30 @@ class OpenVinoBackend(Backend):
         *,
         precision: Precision | None = None,
         streams: int = 1,
+        kept_products: int = KEPT_PRODUCTS,
         emulate: bool = False,
     ) -> None:
         _require_processor()
         self._bundle = bundle
         self._threads = threads
         self._streams = streams
+        self._kept_products = kept_products
         self._library = extension_path()
         self._core = _open_core(self._library)
         self.precision = precision or "fp32"
         if self.precision not in _HINTS:
             raise EngineError(f"OpenVINO runs the transforms in {' or '.join(_HINTS)}, not in {precision}; {_INSTEAD}")
-        if self.precision == "bf16" and not emulate:
-            self._require_bf16()
-        self._models: dict[str, ov.Model] = {}
-        self._compiled: OrderedDict[_Key, _Compiled] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def _require_bf16(self) -> None:
-        if "BF16" not in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        if self.precision == "bf16" and not (emulate or machine.has_bfloat16()):
             raise EngineError(
                 "this processor has no bfloat16 (AVX-512 BF16 or AMX), with which alone precision bf16 gains time; "
                 "take precision fp32"
             )
+        self._models: dict[str, ov.Model] = {}
+        self._compiled: OrderedDict[_Key, _Compiled] = OrderedDict()
+        self._lock = threading.Lock()
 
     def run(self, graph: str, inputs: _Arrays) -> list[NDArray[Any]]:
-        arrays = {name: np.require(array, requirements="CW") for name, array in inputs.items()}
+        arrays = {name: np.require(array, requirements=["C", "W"]) for name, array in inputs.items()}
         try:
             compiled = self._take(graph, arrays)
             try:
@@ -127,14 +129,18 @@ class OpenVinoBackend(Backend):
                 total -= compiled.weight_bytes
 
     def _compile(self, graph: str, arrays: _Arrays) -> _Compiled:
+        transform = graph in _TRANSFORMS
+        precision = self.precision if transform else "fp32"
         if graph not in self._models:
-            path = self._bundle.graph(graph, _VARIANTS)
-            self._models[graph] = self._core.read_model(path)
+            path = self._bundle.graph(graph, _TRANSFORM_VARIANTS if transform else _ENTROPY_VARIANTS)
+            model = self._core.read_model(path)
+            if precision == "bf16":
+                model = keep_float32(self._core, model, last_ops(model, self._kept_products))
+            self._models[graph] = model
         model = self._models[graph].clone()
         model.reshape({name: list(array.shape) for name, array in arrays.items()})
-        transform = graph in _TRANSFORMS
         return _Compiled(
-            self._core.compile_model(model, "CPU", self._options(self.precision if transform else "fp32")),
+            self._core.compile_model(model, "CPU", self._options(precision)),
             weight_bytes=sum(op.get_byte_size() for op in model.get_ops() if op.get_type_name() == "Constant"),
             large=transform,
         )
@@ -160,7 +166,8 @@ class OpenVinoBackend(Backend):
             "precision": self.precision,
             "streams": self._streams,
             "custom_ops": self._library,
-            "graphs": ", ".join(_VARIANTS),
+            "float32_products": self._kept_products if self.precision == "bf16" else "all",
+            "graphs": ", ".join(_ENTROPY_VARIANTS),
         }
 
     def close(self) -> None:
