@@ -1,8 +1,8 @@
 """`python -m benchmarks.large`: a picture of 100 megapixels, file to file on the command line, and the memory it takes.
 
 The picture is the shipped photographs side by side. `glic encode` and `glic decode` run in processes of their own,
-whose peak resident memory is read from the system. The last line is a JSON object: {"megapixels", "bytes", "bpp", "psnr",
-"encode": {"seconds", "peak_mib"}, "decode": {...}, "region": {...}}.
+whose peak resident memory is read from the system. The last line is a JSON object: {"megapixels", "bytes", "bpp",
+"psnr", "encode": {"seconds", "peak_mib"}, "decode": {...}, "region": {...}}.
 
     python -m benchmarks.large --engine DIR [--megapixels 100] [--tile 1024] [--max-memory 3G] [--threads N]
     python -m benchmarks.large --engine DIR --tiles 512,768,1024     peak memory of one tile of each side, instead
