@@ -44,6 +44,10 @@ class Served:
     grpc: int
     metrics: int
 
+    def arguments(self) -> list[str]:
+        """What to give to `glic serve` for these ports."""
+        return [f"--{name}-port={port}" for name, port in vars(self).items()]
+
     def client(self, protocol: str) -> Client:
         return Client(protocol, f"127.0.0.1:{getattr(self, protocol)}")
 
@@ -90,8 +94,7 @@ class Client:
 def serve(python: str | Path, *arguments: str, log: Path) -> Iterator[Served]:
     """`glic serve` of that interpreter, ready, on free ports; what it says goes to the file `log`."""
     served = Served(*free_ports(3))
-    ports = (f"--{name}-port={port}" for name, port in vars(served).items())
-    command = [str(python), "-m", "glic_deploy", "serve", *arguments, *ports]
+    command = [str(python), "-m", "glic_deploy", "serve", *arguments, *served.arguments()]
     with open(log, "wb") as stream:
         process = subprocess.Popen(command, stderr=stream)
     try:
