@@ -209,6 +209,7 @@ class TestCommands:
         engine = ["--engine", str(folder), "--backend", "onnxruntime"]
         assert main(["encode", source, target, *engine, "--quality", "2"]) == exits.OK
         assert model(Path(target).read_bytes()) == "02"
+        assert "bpp, quality 2, " in capsys.readouterr().err
         assert main(["encode", source, target, *engine, "--target-bpp", "0.001"]) == exits.OK
         assert model(Path(target).read_bytes()) == "01"
         assert main(["decode", target, str(tmp_path / "b.png"), *engine]) == exits.OK

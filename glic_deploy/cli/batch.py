@@ -175,7 +175,8 @@ def numbers(row: Row) -> str:
     """What a row or a summary measured, in one line."""
     size = f"{row['width']} x {row['height']}, " if "width" in row else ""
     rate = f", {row['bpp']:.4f} bpp" if row["bpp"] is not None else ""
-    damage = f", {len(row['damaged'])} DAMAGED TILES are grey" if "damaged" in row else ""
+    rate += f", quality {row['quality']}" if "quality" in row else ""
+    damage = f", {len(row['damaged'])} DAMAGED TILES are grey" if row.get("damaged") else ""
     return f"{size}{row['bytes']:,} bytes{rate}, {row['seconds']:.2f} s{_slowest(row.get('stages', {}))}{damage}"
 
 

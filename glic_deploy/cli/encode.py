@@ -61,6 +61,7 @@ class Encoding(Work):
         self._codec = codec
         self._limits = options.limits(args)
         self._options = {"background": args.background, **options.quality(args)}
+        self._qualities = {entry["fingerprint"]: entry["quality"] for entry in codec.describe().get("qualities", ())}
         if args.tile is not None:
             self._options["tile"] = args.tile
         if bar := progress.tile_bar(args):
@@ -77,6 +78,8 @@ class Encoding(Work):
             coded: bytes = self._codec.encode(data, stages=stages, **self._options)
         header = parse_header(coded, self._limits)
         row |= {"width": header.width, "height": header.height, "bytes": len(coded), "stages": stages}
+        if self._qualities:
+            row["quality"] = self._qualities[(header.model_fingerprint + header.arithmetic_fingerprint).hex()]
         return coded
 
     def write(self, job: paths.Job, coded: bytes) -> None:
