@@ -15,7 +15,7 @@ def directory() -> Path:
 
 def size(path: Path) -> int:
     """Bytes of the files under a directory; 0 where there is none."""
-    return sum(_size(file) for file in path.rglob("*"))
+    return sum(_size(file) for file in path.rglob("*") if file.is_file())
 
 
 def clear() -> int:

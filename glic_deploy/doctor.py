@@ -16,7 +16,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from . import __version__, machine
+from . import __version__, cache, machine
 from .errors import GlicError
 from .native import load
 
@@ -34,6 +34,11 @@ _REQUIRED_PACKAGES = ("numpy", "Pillow", "google-crc32c")
 _NATIVE_LIBRARIES = (
     ("rans", "range coder", True),
     ("glic_onnxruntime", "CPU kernels of the custom ops for onnxruntime", False),
+    (
+        "glic_openvino",
+        "the same for OpenVINO (pip install openvino, then build: pip install --force-reinstall --no-deps .)",
+        False,
+    ),
     ("glic_onnxruntime_cuda", "their CUDA kernels for onnxruntime on a GPU (make gpu-libraries)", False),
     ("glic_tensorrt", "the custom ops as TensorRT plugins (make gpu-libraries)", False),
 )
@@ -42,7 +47,7 @@ _NATIVE_LIBRARIES = (
 # gives. Backends that this version does not have are left out of the report.
 _BACKENDS = (
     ("onnxruntime", "onnxruntime", ("onnxruntime", "onnxruntime-gpu"), "CPU, with onnxruntime-gpu also CUDA"),
-    ("openvino", "openvino", ("openvino",), "Intel CPUs and GPUs"),
+    ("openvino", "openvino", ("openvino",), "CPUs, in bfloat16 where they have it"),
     ("tensorrt", "tensorrt", ("tensorrt", "tensorrt-cu13", "tensorrt-cu12"), "NVIDIA GPUs"),
     ("tensorrt", "tensorrt_rtx", ("tensorrt-rtx",), "NVIDIA RTX GPUs"),
 )
@@ -160,6 +165,9 @@ def _system() -> Iterator[Finding]:
     memory = machine.memory_bytes()
     if memory is not None:
         yield Finding("system", "memory", "ok", f"{memory / 2**30:.1f} GiB")
+    kept = cache.directory()
+    detail = f"{kept}, {cache.size(kept) / 2**20:,.0f} MiB (glic doctor --clear-cache deletes it)"
+    yield Finding("system", "cache", "ok", detail)
     yield _gpu()
 
 

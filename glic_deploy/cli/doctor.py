@@ -6,6 +6,7 @@ With --engine, also encode and decode a small picture. Exit code 0: glic can cod
 from __future__ import annotations
 
 import argparse
+import sys
 
 from .. import __version__
 from . import exits, options, output
@@ -14,11 +15,19 @@ from . import exits, options, output
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_engine(parser, required=False)
     parser.add_argument("--json", metavar="PATH", help="write it as JSON instead; -: to stdout")
+    parser.add_argument(
+        "--clear-cache",
+        action="store_true",
+        help="first delete what is kept in the cache: compiled models, passed checks",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
-    from .. import doctor
+    from .. import cache, doctor
 
+    if args.clear_cache:
+        freed = cache.clear()
+        print(f"deleted {freed:,} bytes of {cache.directory()}", file=sys.stderr)
     report = doctor.examine()
     if args.engine:
         report += doctor.round_trip(args.engine, backend=args.backend, threads=args.threads, precision=args.precision)

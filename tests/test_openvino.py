@@ -1,0 +1,213 @@
+"""The OpenVINO backend: exact where it must be, near onnxruntime elsewhere; threads, precision, cache, errors."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from glic_deploy import Codec, EngineError, PluginError, cache, conformance, machine, native
+from glic_deploy.backends import open_backend
+from glic_deploy.bundle import Bundle
+from glic_deploy.image import load_image
+
+from .conftest import PHOTOS
+
+pytest.importorskip("openvino", reason="needs OpenVINO: pip install 'glic-deploy[openvino]'")
+
+from glic_deploy.backends import openvino as module
+from glic_deploy.backends.openvino import EXTENSION, OpenVinoBackend
+from glic_deploy.backends.openvino_mixed import last_ops
+
+try:
+    native.library_path(EXTENSION)
+except PluginError as error:
+    pytest.skip(f"needs the ops for OpenVINO: {error}", allow_module_level=True)
+
+
+@pytest.fixture(scope="module")
+def bundle(engine: Path) -> Bundle:
+    return Bundle.open(engine)
+
+
+@pytest.fixture(scope="module")
+def backend(bundle: Bundle) -> Iterator[OpenVinoBackend]:
+    backend = OpenVinoBackend(bundle, 2)
+    yield backend
+    backend.close()
+
+
+@pytest.fixture(scope="module")
+def picture() -> np.ndarray:
+    return load_image(PHOTOS / "kodim23.png")[100:300, 200:450]
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_the_entropy_path_is_exact(bundle: Bundle, threads: int) -> None:
+    backend = OpenVinoBackend(bundle, threads)
+    assert conformance.check(bundle, backend) > 10_000
+    backend.close()
+
+
+def test_the_entropy_path_is_exact_beside_transforms_in_bfloat16(bundle: Bundle) -> None:
+    backend = OpenVinoBackend(bundle, 1, precision="bf16", emulate=True)
+    assert conformance.check(bundle, backend) > 10_000
+    backend.close()
+
+
+@pytest.mark.parametrize("graph", ["analysis", "hyper_analysis", "synthesis"])
+def test_transforms_are_onnxruntimes_but_for_rounding(bundle: Bundle, backend: OpenVinoBackend, graph: str) -> None:
+    random = np.random.default_rng(1)
+    name, shape = {
+        "analysis": ("image", (128, 256, 3)),
+        "hyper_analysis": ("y", (1, bundle.latent, 8, 16)),
+        "synthesis": ("y_hat", (1, bundle.latent, 8, 16)),
+    }[graph]
+    uint8 = graph == "analysis"
+    x = random.integers(0, 256, shape, np.uint8) if uint8 else random.normal(0, 2, shape).round().astype(np.float32)
+    expected = open_backend(bundle, "onnxruntime", 1).run(graph, {name: x})[0]
+    result = backend.run(graph, {name: x})[0]
+    assert result.dtype == expected.dtype
+    # Nearly equal similarities may order differently, which changes a neighbourhood; so few values may differ by more.
+    tolerance = 1e-3 if graph == "analysis" else 0
+    assert (np.abs(result.astype(float) - expected) > tolerance).mean() < 0.01
+
+
+def test_files_decode_on_either_backend(engine: Path, backend: OpenVinoBackend, picture: np.ndarray) -> None:
+    with Codec(engine, backend="onnxruntime", threads=1) as other:
+        codec = Codec(engine, backend=backend)
+        ours, theirs = codec.encode(picture), other.encode(picture)
+        for data in (ours, theirs):
+            difference = codec.decode(data).astype(int) - other.decode(data)
+            assert np.abs(difference).max() <= 1
+        assert abs(len(ours) - len(theirs)) < 8
+
+
+def test_what_is_read_only_or_strided_is_taken(backend: OpenVinoBackend, picture: np.ndarray) -> None:
+    image = np.ascontiguousarray(picture[:128, :128])
+    expected = backend.run("analysis", {"image": image})[0]
+    frozen = image.copy()
+    frozen.flags.writeable = False
+    assert np.array_equal(backend.run("analysis", {"image": frozen})[0], expected)
+    assert np.array_equal(backend.run("analysis", {"image": np.asfortranarray(image)})[0], expected)
+
+
+def test_results_are_the_callers_own(backend: OpenVinoBackend) -> None:
+    black, white = (np.full((128, 128, 3), value, np.uint8) for value in (0, 255))
+    first = backend.run("analysis", {"image": black})[0]
+    kept = first.copy()
+    backend.run("analysis", {"image": white})
+    assert np.array_equal(first, kept)
+
+
+def test_several_threads_may_code_at_once(engine: Path, bundle: Bundle, picture: np.ndarray) -> None:
+    with Codec(engine, backend=OpenVinoBackend(bundle, 2, streams=2)) as codec:
+        crops = [picture, picture[:120, :100], picture[::-1]]
+        expected = [codec.encode(crop) for crop in crops]
+        found: list[bytes | None] = [None] * len(crops)
+
+        def encode(number: int) -> None:
+            found[number] = codec.encode(crops[number])
+
+        workers = [threading.Thread(target=encode, args=(number,)) for number in range(len(crops))]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+        assert found == expected
+
+
+def test_shapes_that_were_not_used_for_long_are_forgotten(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_COMPILED_LIMIT", 1)
+    backend = OpenVinoBackend(bundle, 1)
+    images = [np.zeros((128, width, 3), np.uint8) for width in (128, 256, 128)]
+    first, _, again = (backend.run("analysis", {"image": image})[0] for image in images)
+    assert np.array_equal(first, again)
+    assert len(backend._compiled) == 1
+
+
+def test_bfloat16_costs_little(bundle: Bundle, picture: np.ndarray) -> None:
+    plain, low = OpenVinoBackend(bundle, 1), OpenVinoBackend(bundle, 1, precision="bf16", emulate=True)
+    image = np.ascontiguousarray(picture[:128, :128])
+    y = plain.run("analysis", {"image": image})[0]
+    noise = low.run("analysis", {"image": image})[0] - y
+    assert np.abs(noise).max() > 0
+    assert np.square(noise).mean() < 0.01 / 12  # a hundredth of the quantisation's own noise
+    pictures = [backend.run("synthesis", {"y_hat": np.round(y)})[0].astype(int) for backend in (plain, low)]
+    error = np.abs(pictures[0] - pictures[1])
+    assert 0 < error.mean() < 0.2
+    assert low.describe()["precision"] == "bf16"
+
+
+def test_the_last_ops_are_those_from_the_nth_last_product_on(bundle: Bundle) -> None:
+    model = module._open_core(module.extension_path()).read_model(bundle.graph("synthesis", ["base"]))
+    few, more = last_ops(model, 2), last_ops(model, 4)
+    assert few < more
+    assert last_ops(model, 0) == set()
+    assert len(last_ops(model, 10_000)) > 100
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+def test_a_precision_that_is_not_to_be_had_is_refused(
+    engine: Path, precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "has_bfloat16", lambda: False)
+    with pytest.raises(EngineError, match="fp32"):
+        Codec(engine, backend="openvino", precision=precision)  # type: ignore[arg-type]
+    with pytest.raises(EngineError, match=precision):
+        Codec(engine, backend="onnxruntime", precision=precision)  # type: ignore[arg-type]
+
+
+def test_what_a_graph_cannot_take_is_an_engine_error(backend: OpenVinoBackend) -> None:
+    with pytest.raises(EngineError, match="cannot run analysis on image uint8"):
+        backend.run("analysis", {"image": np.zeros((120, 128, 3), np.uint8)})
+    with pytest.raises(EngineError, match="cannot run analysis"):
+        backend.run("analysis", {"picture": np.zeros((128, 128, 3), np.uint8)})
+
+
+def test_without_the_library_the_message_says_how_to_build_it(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "EXTENSION", "glic_absent")
+    with pytest.raises(PluginError, match="build against it"):
+        OpenVinoBackend(bundle)
+
+
+def test_a_library_of_another_openvino_is_an_engine_error(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "EXTENSION", "rans")  # loads, but is no extension
+    with pytest.raises(EngineError, match="does not fit OpenVINO"):
+        OpenVinoBackend(bundle)
+
+
+def test_a_processor_without_avx2_is_refused(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "cpu", lambda: {"instructions": ["sse4_2"], "cores": 1})
+    with pytest.raises(EngineError, match="AVX2"):
+        OpenVinoBackend(bundle)
+
+
+def test_compiled_models_are_kept_on_disk_within_bounds(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GLIC_CACHE", str(tmp_path))
+    image = np.random.default_rng(2).integers(0, 256, (128, 128, 3), np.uint8)
+    first = OpenVinoBackend(bundle, 1).run("analysis", {"image": image})[0]
+    blobs = [file for file in cache.directory().rglob("*") if file.is_file()]
+    assert blobs
+    assert np.array_equal(OpenVinoBackend(bundle, 1).run("analysis", {"image": image})[0], first)
+    for blob in blobs:
+        blob.write_bytes(blob.read_bytes()[: blob.stat().st_size // 2])
+    assert np.array_equal(OpenVinoBackend(bundle, 1).run("analysis", {"image": image})[0], first)
+    monkeypatch.setattr(module, "_DISK_LIMIT", 0)
+    OpenVinoBackend(bundle, 1)
+    assert cache.size(cache.directory()) == 0
+
+
+def test_the_cache_can_be_cleared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GLIC_CACHE", str(tmp_path))
+    assert cache.clear() == 0
+    file = cache.directory() / "openvino" / "model.blob"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(bytes(1000))
+    assert cache.clear() == 1000
+    assert not cache.directory().exists()
