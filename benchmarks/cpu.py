@@ -2,7 +2,8 @@
 
 Both sides take an array and give bytes, then take the bytes and give an array, with the same number of threads, each in
 a process of its own, in turns. The last line is a JSON object: {"encode_ratio", "decode_ratio", "encode_s", "decode_s",
-"peak_rss_mib"}; ratios are eager time / ours, pair by pair, the memory is that of our process alone.
+"peak_rss_mib", "precision", "fp32_encode_ratio", "fp32_decode_ratio"}; ratios are eager time / ours, pair by pair, the
+memory is that of our process alone. With OpenVINO, onnxruntime takes its turns too, and the stages stand side by side.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from glic_deploy.bench.statistics import Summary, paired_ratios
 from glic_deploy.bench.tables import stage_title
 from glic_deploy.limits import DEFAULT_LIMITS
 
+EAGER = "eager PyTorch"
 PHOTO = Path(__file__).resolve().parent.parent / "samples" / "photos" / "kodim23.png"
 
 
@@ -34,6 +36,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--pairs", type=int, default=5, help="counted pairs of runs, after one of warm-up")
     parser.add_argument("--backend", help="default: the best installed")
+    parser.add_argument("--precision", choices=("fp32", "bf16"), help="of the transforms; default: the backend's")
     parser.add_argument("--alone", action="store_true", help="leave the eager network out: our times and memory only")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory:
@@ -43,9 +46,14 @@ def main() -> None:
         subprocess.run(export, check=True, stdout=subprocess.DEVNULL)
         sizes = [args.size] if args.size else []
         workload = prepare(Path(directory), [args.image], sizes, DEFAULT_LIMITS)[0]
-        commands = {args.backend or "glic_deploy": engine_command(engine, args.backend, None, args.threads)}
+        ours = args.backend or "glic_deploy"
+        commands = {ours: engine_command(engine, args.backend, args.precision, args.threads)}
+        if args.precision not in (None, "fp32"):
+            commands[f"{ours} fp32"] = engine_command(engine, args.backend, "fp32", args.threads)
+        if args.backend == "openvino":
+            commands["onnxruntime"] = engine_command(engine, "onnxruntime", None, args.threads)
         if not args.alone:
-            commands["eager PyTorch"] = torch_command(checkpoint, args.threads)
+            commands[EAGER] = torch_command(checkpoint, args.threads)
         contenders = [Contender(name, command) for name, command in commands.items()]
         try:
             report(contenders, workload, take_turns(contenders, workload, Plan(args.pairs, 1, float("inf"))))
@@ -68,35 +76,50 @@ def seconds(runs: list[Answer], direction: str) -> list[float]:
 
 
 def report(contenders: list[Contender], workload: Workload, runs: list[list[Answer]]) -> None:
-    """Print what was timed, both sides and their ratios, our stages, and the JSON line."""
-    ours, rivals = contenders[0], contenders[1:]
-    backend = ours.codec["backend"]
+    """Print what was timed, all sides and the ratios of each to the eager network, our stages, and the JSON line."""
+    answers = {contender.name: answer for contender, answer in zip(contenders, runs, strict=True)}
+    ours = contenders[0]
+    engines = [contender.name for contender in contenders if contender.name != EAGER]
     print(machine.summary(machine.describe()))
-    print(f"{ours.name}: {backend}; opened in {ours.open_s:.2f} s")
+    for contender in contenders:
+        print(f"{contender.name}: {contender.codec['backend']}; opened in {contender.open_s:.2f} s")
     print(f"{workload.source} at {workload.size[0]}x{workload.size[1]}; 1 warm-up, n = {len(runs[0])}\n")
-    print(f"{'seconds':34}{'median':>8}{'p10':>8}{'p90':>8}{'min':>8}")
-    summary: dict[str, float] = {}
+    print(f"{'seconds':40}{'median':>8}{'p10':>8}{'p90':>8}{'min':>8}")
+    precision = ours.codec["backend"].get("precision", "fp32")
+    single = ours.name if precision == "fp32" else f"{ours.name} fp32"
+    summary: dict[str, float | str] = {"precision": precision}
     for direction in DIRECTIONS:
-        mine = seconds(runs[0], direction)
-        summary[f"{direction}_s"] = row(f"{direction}, {ours.name}", Summary.of(mine))
-        for rival, their_runs in zip(rivals, runs[1:], strict=True):
-            theirs = seconds(their_runs, direction)
-            row(f"{direction}, {rival.name}", Summary.of(theirs))
-            title = f"{direction}, {rival.name} / {ours.name}"
-            summary[f"{direction}_ratio"] = row(title, paired_ratios(theirs, mine))
-    stages = summarise(runs[0])
-    for direction in DIRECTIONS:
-        print(f"\n{direction}, {ours.name}: median seconds per stage")
-        for name, values in stages[direction]["stages_s"].items():
-            print(f"  {stage_title(name):24} {values['median']:8.3f}")
+        times = {name: seconds(answer, direction) for name, answer in answers.items()}
+        for name, values in times.items():
+            median = row(f"{direction}, {name}", Summary.of(values))
+            if name == ours.name:
+                summary[f"{direction}_s"] = median
+        for name in engines if EAGER in times else ():
+            ratio = row(f"{direction}, {EAGER} / {name}", paired_ratios(times[EAGER], times[name]))
+            if name == ours.name:
+                summary[f"{direction}_ratio"] = ratio
+            if name == single:
+                summary[f"fp32_{direction}_ratio"] = ratio
+    print_stages({name: answers[name] for name in engines})
     summary["peak_rss_mib"] = (peaks(runs[0])["peak_resident_bytes"] or 0) / 2**20
     print(f"\npeak resident memory of {ours.name}: {summary['peak_rss_mib']:,.0f} MiB\n")
-    print(json.dumps({name: round(value, 3) for name, value in summary.items()}))
+    print(json.dumps({name: round(value, 3) if isinstance(value, float) else value for name, value in summary.items()}))
+
+
+def print_stages(answers: dict[str, list[Answer]]) -> None:
+    """One table a direction: the median seconds of each stage, a column an engine."""
+    stages = {name: summarise(answer) for name, answer in answers.items()}
+    for direction in DIRECTIONS:
+        print(f"\n{direction + ', median seconds per stage':34}" + "".join(f"{name:>18}" for name in answers))
+        medians = {name: stages[name][direction]["stages_s"] for name in answers}
+        for stage in next(iter(medians.values())):
+            cells = "".join(f"{medians[name].get(stage, {'median': 0.0})['median']:18.3f}" for name in answers)
+            print(f"  {stage_title(stage):32}{cells}")
 
 
 def row(title: str, values: Summary) -> float:
     """Print a line of the table; gives its median."""
-    print(f"{title:34}{values.median:8.3f}{values.p10:8.3f}{values.p90:8.3f}{values.min:8.3f}")
+    print(f"{title:40}{values.median:8.3f}{values.p10:8.3f}{values.p90:8.3f}{values.min:8.3f}")
     return values.median
 
 

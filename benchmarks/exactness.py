@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import importlib.util
 import json
 import os
 import platform
@@ -30,7 +31,7 @@ from export.graphs import GraphSpec, entropy_graphs, transform_graphs
 from export.integer.reference import oracle_backend, torch_backend
 from export.to_onnx import entropy_tables, model_fingerprint
 from export.tracing import trace
-from glic_deploy.backends.base import Backend
+from glic_deploy.backends.base import Backend, Precision
 from glic_deploy.backends.onnxruntime import OnnxRuntimeBackend, custom_ops_library
 from glic_deploy.bundle import TABLES, Bundle
 from glic_deploy.entropy.passes import Pass, pack, quantize, walk
@@ -96,6 +97,27 @@ def on_gpu(exact: Bundle) -> list[Configuration]:
     return [Configuration("onnxruntime on a GPU", backend)]
 
 
+def on_openvino(exact: Bundle) -> list[Configuration]:
+    """OpenVINO in each precision of its transforms, emulated where the processor has none; where it is installed."""
+    if importlib.util.find_spec("openvino") is None:
+        return []
+    from glic_deploy.backends.openvino import OpenVinoBackend
+
+    precisions: tuple[Precision, ...] = ("fp32", "bf16")
+    try:
+        return [
+            Configuration(
+                f"OpenVINO {precision}, threads {threads}",
+                OpenVinoBackend(exact, threads, precision=precision, emulate=True),
+            )
+            for precision in precisions
+            for threads in (1, 2)
+        ]
+    except EngineError as error:
+        print(f"without OpenVINO: {error}")
+        return []
+
+
 def configurations(network: integer.IntegerNetwork, exact: Bundle) -> list[Configuration]:
     """The rows and columns of the matrix."""
     found = [
@@ -111,6 +133,7 @@ def configurations(network: integer.IntegerNetwork, exact: Bundle) -> list[Confi
     transforms = OnnxRuntimeBackend(exact, 1)
     return [
         *found,
+        *on_openvino(exact),
         *on_gpu(exact),
         Configuration("PyTorch, integers in float32", torch_backend(network, transforms)),
         Configuration("NumPy oracle", oracle_backend(network, transforms)),
