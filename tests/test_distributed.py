@@ -19,8 +19,6 @@ from glic_deploy.image import load_image, save_image
 
 from .conftest import PHOTOS, ROOT
 
-pytestmark = pytest.mark.slow
-
 RAY = "needs Ray: pip install 'glic-deploy[ray]'"
 
 
@@ -83,6 +81,7 @@ def rows(output: Path) -> dict[str, dict]:
     return found
 
 
+@pytest.mark.slow
 def test_there_and_back(sources: list[str], arguments: dict, engine: Path, tmp_path: Path) -> None:
     from glic_deploy import distributed
 
@@ -107,6 +106,7 @@ def test_there_and_back(sources: list[str], arguments: dict, engine: Path, tmp_p
     assert load_image(tmp_path / "back" / "deep" / "00.png.png").shape == (150, 200, 3)
 
 
+@pytest.mark.slow
 def test_a_dataset_of_bytes_and_a_corrupt_picture(sources: list[str], arguments: dict, tmp_path: Path) -> None:
     import ray
 
@@ -129,6 +129,7 @@ def test_a_dataset_of_bytes_and_a_corrupt_picture(sources: list[str], arguments:
     assert all(row["error"] is None for row in rows(output).values())
 
 
+@pytest.mark.slow
 def test_a_killed_worker_loses_nothing(sources: list[str], arguments: dict, tmp_path: Path) -> None:
     from glic_deploy import distributed
 
@@ -157,6 +158,7 @@ def test_a_killed_worker_loses_nothing(sources: list[str], arguments: dict, tmp_
     assert not list(output.rglob("*.part"))
 
 
+@pytest.mark.slow
 def test_unreachable_outputs(sources: list[str], arguments: dict, tmp_path: Path) -> None:
     from glic_deploy import distributed
 
@@ -175,6 +177,7 @@ def test_unreachable_outputs(sources: list[str], arguments: dict, tmp_path: Path
     assert len(rows(output)) == 12
 
 
+@pytest.mark.slow
 def test_an_engine_that_does_not_open_ends_the_run(sources: list[str], arguments: dict, tmp_path: Path) -> None:
     from glic_deploy import EngineError, distributed
 
@@ -182,6 +185,7 @@ def test_an_engine_that_does_not_open_ends_the_run(sources: list[str], arguments
         distributed.encode(sources, str(tmp_path / "coded"), **{**arguments, "engine": tmp_path})
 
 
+@pytest.mark.slow
 def test_another_setting_is_done_again(sources: list[str], arguments: dict, tmp_path: Path) -> None:
     from glic_deploy import distributed
 
