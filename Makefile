@@ -2,10 +2,10 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-EXTRAS := cpu,export,dev,bench
+EXTRAS := cpu,export,dev,bench,tiff
 
 .PHONY: demo test test-all lint gpu-libraries tensorrt-check gpu-check compare
-.PHONY: bench-coder fuzz-coder bench-cpu exactness report clean triton-env bench-serving
+.PHONY: bench-coder fuzz-coder bench-cpu bench-precision exactness report clean triton-env bench-serving
 
 $(VENV)/.installed: pyproject.toml CMakeLists.txt $(shell find plugins_cpp -name '*.cpp' -o -name '*.h' -o -name CMakeLists.txt)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -66,8 +66,14 @@ FUZZ_SECONDS ?= 60
 fuzz-coder:
 	$(PYTHON) plugins_cpp/rans/fuzz/run.py --seconds $(FUZZ_SECONDS)
 
+# BACKEND=openvino times that one beside onnxruntime; PRECISION=bf16 its transforms in bfloat16.
 bench-cpu: $(VENV)/.installed
-	$(BIN)/python -m benchmarks.cpu
+	$(BIN)/python -m benchmarks.cpu $(if $(filter onnxruntime openvino,$(BACKEND)),--backend $(BACKEND)) \
+		$(if $(PRECISION),--precision $(PRECISION))
+
+# Noise of bfloat16 transforms in dB against time, by how many of their last products stay in float32.
+bench-precision: $(VENV)/.installed
+	$(BIN)/python -m benchmarks.precision
 
 # Triton Inference Server, in an environment of its own: pytriton, whose wheel carries it, needs numpy < 2.
 TRITON := .venv-triton
