@@ -1,7 +1,7 @@
 """`make bench-precision`: what bfloat16 transforms on OpenVINO cost in noise, and gain in time.
 
-For each number of last products kept in float32: the noise of the synthesis transform in dB (255² over the mean square of
-what it adds to the picture, before rounding to 8 bits), what that costs a decoding of 32 and of 40 dB, the noise that
+For each number of last products kept in float32: the noise of the synthesis transform in dB (255² over the mean square
+of what it adds to the picture, before rounding to 8 bits), what that costs a decoding of 32 and of 40 dB, the noise that
 the analysis transform adds to y as the loss at the finest quantisation, and seconds. A processor without bfloat16
 emulates it: then the noise holds and the times mean nothing, which the last line, a JSON object, says as "emulated".
 """
@@ -59,9 +59,8 @@ def report(bundle: Bundle, image: Array, threads: int | None) -> None:
     print(machine.summary(machine.describe()))
     if emulated:
         print("this processor emulates bfloat16: noise as anywhere, times without meaning")
-    print(
-        f"\n{'float32 products':18}{'noise dB':>10}{'at 32 dB':>10}{'at 40 dB':>10}{'y costs':>10}{'seconds, both':>16}"
-    )
+    columns = "".join(f"{title:>10}" for title in ("noise dB", "at 32 dB", "at 40 dB", "y costs"))
+    print(f"\n{'float32 products':18}{columns}{'seconds, both':>16}")
     print(f"{'all':18}{'':40}{seconds_y + seconds:16.3f}")
     chosen: dict[str, float] = {}
     for kept in _CHOICES:
