@@ -6,8 +6,8 @@ the middle of their overlap and by fading over it. A line for each:
   bits     bytes of the file beyond those of the whole picture's
   psnr     of the picture, beyond the whole's
   band     PSNR of the pixels within 8 of a seam's middle less that of all others, beyond the whole picture's there
-  step     mean error of the difference between the two pixels on either side of a seam's middle, over its mean at all
-           other pixels: 1 when the seam is no edge
+  step     mean error of the difference between the two pixels on either side of a seam's middle, over the whole
+           picture's there: 1 when the seam is no edge
 
 The last line is a JSON object: {"rows": [{"picture", "tile", "overlap", "join", "bits", "psnr", "band", "step"}]}.
 """
@@ -87,21 +87,21 @@ def near_seams(grid: Grid) -> NDArray[np.bool_]:
     return near
 
 
-def psnr(squares: NDArray[np.float64]) -> float:
-    return float(10 * np.log10(255**2 / squares.mean()))
+def psnr(error: NDArray[np.float64]) -> float:
+    return float(10 * np.log10(255**2 / np.square(error).mean()))
 
 
-def band(squares: NDArray[np.float64], near: NDArray[np.bool_]) -> float:
-    return psnr(squares[near]) - psnr(squares[~near])
+def band(error: NDArray[np.float64], near: NDArray[np.bool_]) -> float:
+    return psnr(error[near]) - psnr(error[~near])
 
 
-def steps(error: NDArray[np.float64], grid: Grid) -> dict[tuple[int, int], float]:
-    """Of each seam, (axis, middle): the mean jump of the error across it over the mean jump everywhere."""
+def steps(ours: NDArray[np.float64], whole: NDArray[np.float64], grid: Grid) -> dict[tuple[int, int], float]:
+    """Of each seam, (axis, middle): the mean jump of our error across it over that of the whole picture's error."""
     found = {}
     for axis, places in zip((1, 0), middles(grid), strict=True):
-        jumps = np.abs(np.diff(error, axis=axis)).mean(axis=(1 - axis, 2))
+        tiled, untiled = (np.abs(np.diff(error, axis=axis)).mean(axis=(1 - axis, 2)) for error in (ours, whole))
         for place in places:
-            found[axis, place] = float(jumps[place - 1] / jumps.mean())
+            found[axis, place] = float(tiled[place - 1] / untiled[place - 1])
     return found
 
 
@@ -111,7 +111,7 @@ def measure(
     """The rows of one picture, and its worst seam of those with the usual overlap and fade."""
     height, width = original.shape[:2]
     whole_payload, checksum = engine.encode(pad(original))
-    whole = squares(original, engine.decode(whole_payload, checksum, height, width))
+    whole = engine.decode(whole_payload, checksum, height, width).astype(np.float64) - original
     rows, worst = [], Worst(0.0, original, original, "")
     for side in tiles:
         for overlap in overlaps:
@@ -128,13 +128,12 @@ def measure(
                     continue
                 picture = np.concatenate(list(strips(grid, grid.picture, decoded, weights)))
                 error = picture.astype(np.float64) - original
-                found = steps(error, grid)
-                ours = squares(original, picture)
+                found = steps(error, whole, grid)
                 row = Row(
                     name, side, overlap, join,
                     bits=size / (FRAME + len(whole_payload)) - 1,
-                    psnr=psnr(ours) - psnr(whole),
-                    band=band(ours, near) - band(whole, near),
+                    psnr=psnr(error) - psnr(whole),
+                    band=band(error, near) - band(whole, near),
                     step=float(np.mean(list(found.values()))),
                 )  # fmt: skip
                 rows.append(row)
@@ -145,11 +144,6 @@ def measure(
                     title = f"{name}, tile {side}, overlap {overlap}, {join}"
                     worst = Worst(found[seam], original[cut], picture[cut], title)
     return rows, worst
-
-
-def squares(original: Picture, decoded: Picture) -> NDArray[np.float64]:
-    """Squared error of each pixel, the mean of its channels."""
-    return ((original.astype(np.float64) - decoded) ** 2).mean(axis=2)
 
 
 def around(seam: tuple[int, int], error: NDArray[np.float64], shape: tuple[int, ...], size: int = 160) -> Box:

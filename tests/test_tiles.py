@@ -171,6 +171,17 @@ class TestCodec:
         assert len(parts) == 2
         np.testing.assert_array_equal(np.concatenate(parts), decoded)
 
+    @pytest.mark.parametrize("format", ["PPM", "TIFF", "PNG"])
+    def test_strips_are_written_as_pictures(
+        self, codec: Codec, file: bytes, decoded: np.ndarray, format: str, tmp_path: Path
+    ) -> None:
+        if format == "TIFF":
+            pytest.importorskip("tifffile", reason="needs tifffile: pip install 'glic-deploy[tiff]'")
+        path = tmp_path / "picture"
+        with open(path, "wb") as stream:
+            tiles.save_strips(codec.decode_strips(file, region=(3, 5, 490, 290)), stream, format)
+        np.testing.assert_array_equal(load_image(path), decoded[5:295, 3:493])
+
     def test_tiles_at_once_make_the_same_file(
         self, codec: Codec, picture: np.ndarray, file: bytes, decoded: np.ndarray, monkeypatch: pytest.MonkeyPatch
     ) -> None:

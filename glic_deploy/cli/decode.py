@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from .. import Codec
-    from ..tiles import Box
+    from ..tiles import Strips
 
 _FORMATS = {"png": "PNG", "tiff": "TIFF", "webp": "WEBP", "bmp": "BMP", "ppm": "PPM", "jpg": "JPEG"}
 
@@ -61,6 +61,7 @@ class Decoding(Work):
         self._limits = options.limits(args)
         self._format: str | None = _FORMATS[args.format] if args.format else None
         self._fill: bool = args.on_error == "fill"
+        self._in_strips = not args.workers  # else coding would be done by the threads that write
         self._options: dict[str, Any] = {"region": args.region} if args.region else {}
         if bar := progress.tile_bar(args):
             self._options["progress"] = bar
@@ -69,28 +70,32 @@ class Decoding(Work):
         self._format_of(job)  # an unknown one is told before the work is done
         return output.read_input(job.source, self._limits.max_file_bytes)
 
-    def code(self, data: bytes, row: Row) -> NDArray[np.uint8]:
-        from ..container import parse_header
+    def code(self, data: bytes, row: Row) -> NDArray[np.uint8] | Strips:
+        """The picture; of one in tiles what decodes it, and fills in the row, while it is being written."""
+        from ..container import is_tiled, parse_header
 
         stages: dict[str, float] = {}
-        damaged: list[Box] = []
-        filling: dict[str, Any] = {"on_error": "fill", "damaged": damaged} if self._fill else {}
-        image = self._codec.decode(data, stages=stages, **filling, **self._options)
-        height, width = image.shape[:2]
-        if "region" in self._options:
-            header = parse_header(data, self._limits)
-            width, height = header.width, header.height
-            row["region"] = list(self._options["region"])
-        row |= {"width": width, "height": height, "bytes": len(data), "stages": stages}
-        if damaged:
-            row["damaged"] = [list(box) for box in damaged]
+        options = {"stages": stages, **self._options}
+        if self._fill:
+            row["damaged"] = options["damaged"] = []
+            options["on_error"] = "fill"
+        in_strips = self._in_strips and is_tiled(data)
+        image = self._codec.decode_strips(data, **options) if in_strips else self._codec.decode(data, **options)
+        header = parse_header(data, self._limits)
+        row |= {"width": header.width, "height": header.height, "bytes": len(data), "stages": stages}
+        if "region" in options:
+            row["region"] = options["region"]
         return image
 
-    def write(self, job: paths.Job, coded: NDArray[np.uint8]) -> None:
+    def write(self, job: paths.Job, coded: NDArray[np.uint8] | Strips) -> None:
         from ..image import save_image
+        from ..tiles import Strips, save_strips
 
         with output.open_output(job.target) as stream:
-            save_image(coded, stream, format=self._format_of(job))
+            if isinstance(coded, Strips):
+                save_strips(coded, stream, self._format_of(job))
+            else:
+                save_image(coded, stream, format=self._format_of(job))
 
     def _format_of(self, job: paths.Job) -> str:
         from ..image import format_of

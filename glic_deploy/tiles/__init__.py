@@ -2,6 +2,7 @@
 
 from .coding import OnError, Progress, Strips, check_region, choose_grid, decode, encode
 from .geometry import Box, Grid
+from .saving import save_strips
 from .table import TiledFile, parse
 
 __all__ = [
@@ -16,4 +17,5 @@ __all__ = [
     "decode",
     "encode",
     "parse",
+    "save_strips",
 ]
