@@ -1,8 +1,8 @@
 """`make bench-precision`: what bfloat16 transforms on OpenVINO cost in noise, and gain in time.
 
 For each number of last products kept in float32: the noise of the synthesis transform in dB (255² over the mean square
-of what it adds to the picture, before rounding to 8 bits), what that costs a decoding of 32 and of 40 dB, the noise that
-the analysis transform adds to y as the loss at the finest quantisation, and seconds. A processor without bfloat16
+of what it adds to the picture, before rounding to 8 bits), what that costs a decoding of 32 and of 40 dB, the noise
+that the analysis transform adds to y as the loss at the finest quantisation, and seconds. A processor without bfloat16
 emulates it: then the noise holds and the times mean nothing, which the last line, a JSON object, says as "emulated".
 """
 

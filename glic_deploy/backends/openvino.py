@@ -104,15 +104,15 @@ class OpenVinoBackend(Backend):
         key = graph, tuple((name, array.shape) for name, array in arrays.items())
         with self._lock:
             compiled = self._compiled.get(key)
+            if graph in _TRANSFORMS:
+                for other in self._compiled.values():
+                    if other.large and other is not compiled:
+                        other.release_memory()
             if compiled is None:
                 compiled = self._compiled[key] = self._compile(graph, arrays)
                 self._forget_oldest()
             self._compiled.move_to_end(key)
             compiled.users += 1
-            if compiled.large:
-                for other in self._compiled.values():
-                    if other.large and other is not compiled:
-                        other.release_memory()
             return compiled
 
     def _give_back(self, compiled: _Compiled) -> None:
