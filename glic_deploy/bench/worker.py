@@ -26,6 +26,7 @@ from typing import Any
 from PIL import Image
 
 from ..codec import Codec
+from ..limits import Limits
 from ..stages import Stages, mark_ranges, stage
 
 Answer = dict[str, Any]
@@ -143,7 +144,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int)
     parser.add_argument("--started", type=float)
     args = parser.parse_args()
-    options: dict[str, Any] = {"backend": args.backend, "threads": args.threads}
+    whole = Limits(max_memory=1 << 62)  # as its rivals code them
+    options: dict[str, Any] = {"backend": args.backend, "threads": args.threads, "limits": whole}
     if args.precision:
         options["precision"] = args.precision
     serve(lambda: Codec(args.engine, **options), args.started)

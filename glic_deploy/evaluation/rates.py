@@ -53,7 +53,10 @@ def parts(passes: Sequence[CodedPass], tables: Tables, payload_bytes: int, file_
 
     Passes at the ideal coder's cost; `range coder` is what the real payload has beyond their sum, `header` the rest.
     """
-    bits = {pass_name(coded): float(element_bits(coded, tables).sum()) for coded in passes}
+    bits: dict[str, float] = {}
+    for coded in passes:  # tiles have the same ones each
+        name = pass_name(coded)
+        bits[name] = bits.get(name, 0.0) + float(element_bits(coded, tables).sum())
     estimated = sum(bits.values())
     return {**bits, "range coder": 8 * payload_bytes - estimated, "header": 8.0 * (file_bytes - payload_bytes)}
 

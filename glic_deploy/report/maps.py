@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import container
 from ..bundle import Bundle
 from ..codec import Codec
 from ..entropy.passes import CodedPass
@@ -43,8 +44,11 @@ class Overlay:
 def draw(codec: Codec, bundle: Bundle, picture: NDArray[np.uint8], coded: bytes, threads: int | None) -> list[Overlay]:
     """The map of bits, then that of each adaptive graph's degrees; only what the picture covers, no padding.
 
-    coded: the picture's `.glic` file by `codec`, whose bundle is `bundle`.
+    coded: the picture's `.glic` file by `codec`, whose bundle is `bundle`. Of one in tiles the maps are those of the
+    picture coded whole: LimitError when that takes more memory than is allowed.
     """
+    if container.is_tiled(coded):
+        coded = codec.encode(picture, tile=0)
     passes: list[CodedPass] = []
     codec.decode(coded, passes=passes)
     graphs = node_degrees(bundle, picture, threads)
