@@ -17,7 +17,7 @@ from PIL import Image
 
 import glic_deploy
 from glic_deploy import EngineError, Limits, ModelMismatchError, container, doctor
-from glic_deploy.cli import COMMANDS, batch, exits, main
+from glic_deploy.cli import COMMANDS, batch, exits, main, options, progress
 from glic_deploy.image import load_image
 from glic_deploy.manifest import Manifest
 
@@ -381,6 +381,24 @@ class TestOptions:
     def test_quiet(self, pictures, capsys):
         assert glic("encode", "in", "out", "-q") == exits.OK
         assert capsys.readouterr() == ("", "")
+
+
+class TestLargePictures:
+    @pytest.mark.parametrize(
+        ("text", "size"), [("3G", 3 << 30), ("1.5g", 3 << 29), ("700M", 700 << 20), ("12345", 12345)]
+    )
+    def test_sizes_of_memory(self, text, size):
+        assert options.memory(text) == size
+
+    @pytest.mark.parametrize(
+        "arguments", [("--region", "1,2,3"), ("--region", "a,b,c,d"), ("--max-memory", "0G"), ("--on-error", "ignore")]
+    )
+    def test_what_makes_no_sense_is_refused(self, folder, arguments):
+        assert glic("decode", "a.glic", "a.png", *arguments) == exits.USAGE
+
+    def test_the_bar_fills(self):
+        assert progress.bar(0, 7) == f"[{'.' * 30}]"
+        assert progress.bar(7, 7) == f"[{'#' * 30}]"
 
 
 class TestInfo:
