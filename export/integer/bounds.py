@@ -29,6 +29,7 @@ FLOAT_EXACT = 2**24
 INT32_EXACT = 2**30  # leaves room for the rounding of a sum
 INT8 = 127
 MAX_SHIFT = 30
+_MOST_PARTS = 16  # that float32 may need for one sum
 
 
 @dataclass(frozen=True)
@@ -40,25 +41,35 @@ class Proof:
     parts: int
 
 
-def float_parts(linear: Linear) -> list[tuple[int, int]]:
-    """Ranges of input channels whose sums stay below 2^24 on every output channel; the bias counts with one part only.
+def largest_sums(layer: Linear | Depthwise) -> Ints:
+    """The largest magnitude that each output's sum can reach, bias included."""
+    return layer.input_limit * np.abs(layer.weight).sum(axis=0) + np.abs(layer.bias)
 
-    Raises GlicError where a part's quotients or remainders could pass 2^24 when the parts are added.
+
+def largest_result(linear: Linear) -> int:
+    """The largest magnitude of a layer's rounded sums before they are clamped."""
+    return int((largest_sums(linear) >> linear.shift).max()) + 1
+
+
+def float_parts(linear: Linear) -> list[tuple[int, int]]:
+    """Ranges of input channels whose sums stay below 2^24 on every output channel.
+
+    The last part has room for the bias and for what the others leave, below 2^(shift+1) each. Raises GlicError where
+    the sum of the parts' quotients could pass 2^24.
     """
-    magnitudes = linear.input_limit * np.abs(linear.weight)
-    if _exact(magnitudes.sum(axis=0) + np.abs(linear.bias)):
+    if _exact(largest_sums(linear)):
         return [(0, linear.weight.shape[0])]
-    parts, start, reached = [], 0, np.zeros_like(linear.bias)
+    magnitudes = linear.input_limit * np.abs(linear.weight)
+    room = np.abs(linear.bias) + (_MOST_PARTS << (linear.shift + 1))
+    parts, start, reached = [], 0, room
     for k, row in enumerate(magnitudes):
         if not _exact(reached + row):
             parts.append((start, k))
-            start, reached = k, np.zeros_like(linear.bias)
+            start, reached = k, room
         reached = reached + row
     parts.append((start, len(magnitudes)))
-    terms = len(parts) + 1  # the bias is one more
-    quotients = ((magnitudes.sum(axis=0) + np.abs(linear.bias)) >> linear.shift) + 3 * terms
-    remainders = terms << (linear.shift + 1)
-    if not (_exact(quotients) and _exact(remainders)):
+    quotients = (largest_sums(linear) >> linear.shift) + 3 * len(parts)
+    if len(parts) > _MOST_PARTS or not (_exact(quotients) and _exact(room + magnitudes.max(axis=0))):
         raise GlicError(
             f"a product of {magnitudes.shape} needs {len(parts)} parts, whose sum cannot be shown to stay below 2^24; "
             "calibrate with other pictures: --calibration DIR"
@@ -75,7 +86,7 @@ def prove(network: IntegerNetwork) -> list[Proof]:
 
 def _walk(node: Any, name: str, proofs: list[Proof]) -> None:
     if isinstance(node, Linear | Depthwise):
-        largest = int((node.input_limit * np.abs(node.weight).sum(axis=0) + np.abs(node.bias)).max())
+        largest = int(largest_sums(node).max())
         parts = 1
         if isinstance(node, Linear):
             parts = len(_named(name, float_parts, node))

@@ -11,10 +11,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from .bounds import float_parts
+from .bounds import float_parts, largest_result
 from .builder import CUSTOM_DOMAIN, GraphBuilder
 from .network import (
     FRACTION_BITS,
+    GATE_INPUT,
     LEAKY_SLOPE,
     NORM_DEVIATION,
     NORM_INPUT,
@@ -29,8 +30,8 @@ from .network import (
 )
 from .wiring import Taps
 
-_END = 2**31 - 1  # of a slice that goes to the end
 _SQUARE_BITS = 12  # squares are summed as quotients and remainders by 2^12
+_LEAST = 2.0**-_SQUARE_BITS
 
 
 def _scale(shift: Ints | int) -> np.ndarray:
@@ -48,31 +49,33 @@ def _halves(linear: Linear) -> tuple[Linear, Linear]:
 
 
 class FloatHeld:
-    """`Arithmetic` that writes ONNX nodes; products are float32 matrix products, exact in any order of summation."""
+    """`Arithmetic` that writes ONNX nodes; products are float32 matrix products, exact in any order of summation.
+
+    Maps are (h, w, C); layers work on their rows, (h·w, C), where a product with a bias is one op.
+    """
 
     def __init__(self, graph: GraphBuilder, rsqrt: Ints) -> None:
         self.g = graph
         self.rsqrt = rsqrt
+        self._reach: dict[str, int] = {}  # the magnitude that a value is proven not to pass
 
     # Products
 
-    def product(self, x: str, weight: Ints, shift: Ints) -> str:
-        """x (h, w, K) · weight (K, N) / 2^shift, unrounded; no sum of magnitudes reaches 2^24."""
-        return self.g.op("MatMul", x, self._scaled_weight(weight, shift))
+    def product(self, rows: str, weight: Ints, shift: Ints) -> str:
+        """rows (P, K) · weight (K, N) / 2^shift, unrounded; no sum of magnitudes reaches 2^24."""
+        return self.g.op("MatMul", rows, self._scaled_weight(weight, shift))
 
-    def biased_product(self, x: str, weight: Ints, shift: Ints, bias: str) -> str:
-        """The same with a bias, which counts towards the 2^24: one op, where a runtime would not fuse two."""
-        g = self.g
-        inputs, outputs = weight.shape
-        rows = g.op("Reshape", x, self._shape(-1, inputs))
-        sums = g.op("Gemm", rows, self._scaled_weight(weight, shift), bias)
-        sides = g.op("Slice", g.op("Shape", x), self._shape(0), self._shape(2))
-        return g.op("Reshape", sums, g.op("Concat", sides, self._shape(outputs), axis=0))
+    def biased_product(self, rows: str, weight: Ints, shift: Ints, bias: Ints) -> str:
+        """The same with bias / 2^shift, which counts towards the 2^24."""
+        return self.g.op("Gemm", rows, self._scaled_weight(weight, shift), self._scaled_bias(bias, shift))
 
     def _scaled_weight(self, weight: Ints, shift: Ints) -> str:
         """Stored as float16, which holds weights of 8 bits; scaled once, when the runtime folds constants."""
         held = self.g.op("Cast", self.g.constant(weight, np.float16), to=1)
         return self.g.op("Mul", held, self._float(_scale(shift)))
+
+    def _scaled_bias(self, bias: Ints, shift: Ints) -> str:
+        return self._float(np.ldexp(bias.astype(np.float64), -shift))
 
     # Steps of the arithmetic
 
@@ -80,24 +83,30 @@ class FloatHeld:
         return self._clip(self._round_shift(x, narrow.shift), narrow.limit)
 
     def linear(self, x: str, linear: Linear) -> str:
-        return self._clip(self._rounded_sums(x, linear), linear.limit)
+        inputs, outputs = linear.weight.shape
+        sides = self.g.op("Slice", self.g.op("Shape", x), self._shape(0), self._shape(2))
+        shape = self.g.op("Concat", sides, self._shape(outputs), axis=0)
+        return self._reshaped(self._linear(self._reshaped(x, self._shape(-1, inputs)), linear), shape)
 
-    def _rounded_sums(self, x: str, linear: Linear) -> str:
+    def _linear(self, rows: str, linear: Linear) -> str:
+        return self._clip(self._rounded_sums(rows, linear), linear.limit)
+
+    def _rounded_sums(self, rows: str, linear: Linear) -> str:
         g = self.g
-        parts = float_parts(linear)
-        bias = np.ldexp(linear.bias.astype(np.float64), -linear.shift)
-        if len(parts) == 1:
-            if not linear.bias.any():
-                return g.op("Round", self.product(x, linear.weight, linear.shift))
-            return g.op("Round", self.biased_product(x, linear.weight, linear.shift, self._float(bias)))
-        # Even quotients of all parts, then the remainders: rounding their sum rounds the whole, ties included.
-        quotients, remainders = self._float(2 * np.floor(bias / 2)), self._float(bias - 2 * np.floor(bias / 2))
-        for start, stop in parts:
-            sums = self.product(self._channels(x, start, stop), linear.weight[start:stop], linear.shift)
-            even = g.op("Mul", g.op("Floor", g.op("Mul", sums, self._float(0.5))), self._float(2))
-            remainders = g.op("Add", remainders, g.op("Sub", sums, even))
-            quotients = g.op("Add", quotients, even)
-        return g.op("Add", quotients, g.op("Round", remainders))
+        *others, (last, end) = float_parts(linear)
+        remaining = self._channels(rows, last, end) if others else rows
+        rest = self.biased_product(remaining, linear.weight[last:end], linear.shift, linear.bias)
+        # Of the other parts twice floor(sum / 2) needs no rounding: rounding what is left rounds the whole, ties too.
+        whole = None
+        for start, stop in others:
+            halved = self.product(self._channels(rows, start, stop), linear.weight[start:stop], linear.shift + 1)
+            floor = g.op("Floor", halved)
+            rest = g.op("Add", rest, self._twice(g.op("Sub", halved, floor)))
+            whole = floor if whole is None else g.op("Add", whole, floor)
+        rounded = g.op("Round", rest)
+        if whole is not None:
+            rounded = g.op("Add", self._twice(whole), rounded)
+        return self._proven(rounded, largest_result(linear))
 
     def leaky_relu(self, x: str) -> str:
         scaled = self.g.op("Round", self.g.op("Mul", x, self._float(LEAKY_SLOPE / 4096)))
@@ -115,51 +124,59 @@ class FloatHeld:
 
     def gated_ffn(self, stream: str, ffn: GatedFFN) -> str:
         g = self.g
-        unit = self.unit_norm(stream, ffn.norm)
-        a, b = (self.linear(unit, half) for half in _halves(ffn.project_in))
-        gelu = self._look_up(ffn.gelu, g.op("Add", a, self._float(2048)))
-        gated = self.narrow(g.op("Mul", gelu, b), ffn.gate)
-        return self._clip(g.op("Add", stream, self.linear(gated, ffn.project_out)), WIDE)
+        rows = self._reshaped(stream, self._shape(-1, ffn.norm.fraction.size))
+        unit = self._unit_norm(rows, ffn.norm)
+        argument, factor = _halves(ffn.project_in)
+        gated = self.narrow(g.op("Mul", self._gelu(unit, argument, ffn.gelu), self._linear(unit, factor)), ffn.gate)
+        out = self._add(rows, self._linear(gated, ffn.project_out))
+        return self._reshaped(self._clip(out, WIDE), g.op("Shape", stream))
 
-    def unit_norm(self, stream: str, norm: UnitNorm) -> str:
+    def _gelu(self, rows: str, argument: Linear, table: Ints) -> str:
+        """table[linear(rows) + 2048]; the sum is in the layer's bias where it has room."""
+        offset = GATE_INPUT + 1  # even: ties round as they would without it
+        index = replace(argument, bias=argument.bias + (offset << argument.shift))
+        if len(float_parts(index)) > 1:
+            return self._look_up(table, self.g.op("Add", self._linear(rows, argument), self._float(offset)))
+        sums = self._rounded_sums(rows, index)
+        return self._look_up(table, self.g.op("Clip", sums, self._float(1), self._float(2 * GATE_INPUT + 1)))
+
+    def _unit_norm(self, rows: str, norm: UnitNorm) -> str:
         g = self.g
         channels = norm.fraction.size
-        x = self._clip(self._round_shift(stream, norm.input_shift), NORM_INPUT)
+        x = self._clip(self._round_shift(rows, norm.input_shift), NORM_INPUT)
         narrowing = _scale((channels - 1).bit_length())
         total = g.op("Mul", self._sum(x), self._float(narrowing))
         deviation = g.op("Sub", g.op("Mul", x, self._float(channels * narrowing)), total)
         deviation = self._clip(g.op("Round", deviation), NORM_DEVIATION)
-        squares = g.op("Mul", deviation, deviation)
-        high = g.op("Floor", g.op("Mul", squares, self._float(_scale(_SQUARE_BITS))))
-        low = g.op("Sub", squares, g.op("Mul", high, self._float(2**_SQUARE_BITS)))
+        root = g.op("Mul", deviation, self._float(_scale(_SQUARE_BITS // 2)))
+        squares = g.op("Mul", root, root)
+        high = g.op("Floor", squares)
+        low = g.op("Sub", squares, high)
         unit = g.op("Mul", deviation, self._reciprocal(self._sum(high), self._sum(low)))
         return self._clip(g.op("Round", g.op("Mul", unit, self._float(_scale(-norm.fraction)))), norm.limit)
 
     def _reciprocal(self, high: str, low: str) -> str:
-        """Of the sum of squares 2^12 · high + low, one a position: the table's entry · 2^-(RSQRT_BITS + exponent)."""
+        """Of the sum of squares 2^12 · (high + low), high whole: the table's entry · 2^-(RSQRT_BITS + exponent)."""
         g = self.g
-        carry = g.op("Floor", g.op("Mul", low, self._float(_scale(_SQUARE_BITS))))
+        carry = g.op("Floor", low)
         high = g.op("Add", high, carry)
-        low = g.op("Sub", low, g.op("Mul", carry, self._float(2**_SQUARE_BITS)))
-        low = g.op("Where", self._less(high, 1), g.op("Max", low, self._float(1)), low)
+        low = g.op("Sub", low, carry)
         # Below 4^11 the sum itself is exact in float32; above, the mantissa's 12 bits lie in `high` alone.
-        small = self._less(high, 4**11 >> _SQUARE_BITS)
-        whole = g.op("Add", g.op("Mul", high, self._float(2**_SQUARE_BITS)), low)
+        small = g.op("Less", high, self._float(4**11 >> _SQUARE_BITS))
+        whole = g.op("Mul", g.op("Max", g.op("Add", high, low), self._float(_LEAST)), self._float(2**_SQUARE_BITS))
         value = g.op("Where", small, whole, high)
         powers = 4.0 ** np.arange(1, 12)
         above = g.op("Cast", g.op("GreaterOrEqual", value, self._float(powers)), to=1)
         # mantissa = floor(2^10 · value / 4^exponent): the factor by its exponent, picked without a power function.
-        exponent = self._sum(above)
-        factor = self._look_up(1024 / 4.0 ** np.arange(12), exponent)
-        mantissa = g.op("Floor", g.op("Mul", value, factor))
-        reciprocal = self._look_up(self.rsqrt, g.op("Sub", mantissa, self._float(1024)))
-        scale = self._look_up(_scale(RSQRT_BITS + np.arange(12)), exponent)
+        exponent = g.op("Cast", self._sum(above), to=6)
+        mantissa = g.op("Floor", g.op("Mul", value, self._pick(1024 / 4.0 ** np.arange(12), exponent)))
+        entry = g.op("Cast", g.op("Sub", mantissa, self._float(1024)), to=6)
+        scale = self._pick(_scale(RSQRT_BITS + np.arange(12)), exponent)
         halved = g.op("Mul", scale, self._float(_scale(_SQUARE_BITS // 2)))
-        return g.op("Mul", reciprocal, g.op("Where", small, scale, halved))
+        return g.op("Mul", self._pick(self.rsqrt, entry), g.op("Where", small, scale, halved))
 
     def add_identity(self, x: str, identity: str, shift: int) -> str:
-        identity = self._round_shift(identity, shift)
-        return self._clip(self.g.op("Add", x, identity), WIDE)
+        return self._clip(self._add(x, self._round_shift(identity, shift)), WIDE)
 
     def concat(self, parts: Sequence[str]) -> str:
         return self.g.op("Concat", *parts, axis=-1)
@@ -228,8 +245,26 @@ class FloatHeld:
     def _dim(self, shape: str, axis: int) -> str:
         return self.g.op("Slice", shape, self._shape(axis), self._shape(axis + 1))
 
+    def _proven(self, x: str, reach: int | None) -> str:
+        """x, which is proven not to pass `reach` in magnitude, if that is known."""
+        if reach is not None:
+            self._reach[x] = reach
+        return x
+
     def _clip(self, x: str, limit: int) -> str:
-        return self.g.op("Clip", x, self._float(-limit), self._float(limit))
+        if self._reach.get(x, limit + 1) <= limit:
+            return x
+        return self._proven(self.g.op("Clip", x, self._float(-limit), self._float(limit)), limit)
+
+    def _add(self, x: str, y: str) -> str:
+        known = x in self._reach and y in self._reach
+        return self._proven(self.g.op("Add", x, y), self._reach[x] + self._reach[y] if known else None)
+
+    def _reshaped(self, x: str, shape: str) -> str:
+        return self._proven(self.g.op("Reshape", x, shape), self._reach.get(x))
+
+    def _twice(self, x: str) -> str:
+        return self.g.op("Mul", x, self._float(2))
 
     def _look_up(self, table: np.ndarray, index: str) -> str:
         """table[index] of a map of indices. In onnxruntime, Gather takes five times as long as GatherElements."""
@@ -237,19 +272,21 @@ class FloatHeld:
         entries = g.op("Reshape", g.op("Cast", index, to=6), self._shape(-1))
         return g.op("Reshape", g.op("GatherElements", self._float(table), entries), g.op("Shape", index))
 
+    def _pick(self, table: np.ndarray, column: str) -> str:
+        """table[column] of a column of int32 indices, (P, 1)."""
+        return self.g.op("GatherElements", self._float(table[:, None]), column, axis=0)
+
     def _round_shift(self, x: str, shift: Ints | int) -> str:
         if not np.any(shift):
             return x
-        return self.g.op("Round", self.g.op("Mul", x, self._float(_scale(shift))))
+        rounded = self.g.op("Round", self.g.op("Mul", x, self._float(_scale(shift))))
+        return self._proven(rounded, (self._reach[x] >> int(np.min(shift))) + 1 if x in self._reach else None)
 
     def _sum(self, x: str) -> str:
         return self.g.op("ReduceSum", x, self._shape(-1), keepdims=1)
 
-    def _less(self, x: str, value: int) -> str:
-        return self.g.op("Less", x, self._float(value))
-
-    def _channels(self, x: str, start: int, stop: int) -> str:
-        return self.g.op("Slice", x, self._shape(start), self._shape(stop), self._shape(2))
+    def _channels(self, rows: str, start: int, stop: int) -> str:
+        return self.g.op("Slice", rows, self._shape(start), self._shape(stop), self._shape(1))
 
     def _pad(self, x: str) -> str:
         return self.g.op("Pad", x, self._shape(2, 2, 0, 2, 2, 0))
@@ -276,11 +313,11 @@ class IntegerProducts(FloatHeld):
     when added, so processors that add pairs in saturating 16-bit arithmetic (AVX2 without VNNI) are exact as well.
     """
 
-    def product(self, x: str, weight: Ints, shift: Ints) -> str:
+    def product(self, rows: str, weight: Ints, shift: Ints) -> str:
         g = self.g
         held = g.constant(weight, np.int8)
-        high = g.op("Floor", g.op("Mul", x, self._float(1 / 128)))
-        low = g.op("Sub", x, g.op("Mul", high, self._float(128)))
+        high = g.op("Floor", g.op("Mul", rows, self._float(1 / 128)))
+        low = g.op("Sub", rows, g.op("Mul", high, self._float(128)))
         high_bytes = g.op("Cast", g.op("Add", high, self._float(64)), to=2)
         zero, middle = g.constant(0, np.uint8), g.constant(64, np.uint8)
         upper = g.op("MatMulInteger", high_bytes, held, middle)
@@ -288,8 +325,8 @@ class IntegerProducts(FloatHeld):
         sums = g.op("Add", g.op("Mul", upper, g.constant(128, np.int32)), lower)
         return g.op("Mul", g.op("Cast", sums, to=1), self._float(_scale(shift)))
 
-    def biased_product(self, x: str, weight: Ints, shift: Ints, bias: str) -> str:
-        return self.g.op("Add", self.product(x, weight, shift), bias)
+    def biased_product(self, rows: str, weight: Ints, shift: Ints, bias: Ints) -> str:
+        return self.g.op("Add", self.product(rows, weight, shift), self._scaled_bias(bias, shift))
 
 
 class NativeKernels(FloatHeld):
