@@ -171,6 +171,7 @@ def test_it_answers_what_it_has_begun_and_leaves_nothing(engine, python, tmp_pat
     ports = Served(*free_ports(3))
     command = [python, "-m", "glic_deploy", "serve", "--engine", engine, *ports.arguments()]
     (tmp_path / "temporary").mkdir()
+    shared_memory = set(Path("/dev/shm").iterdir())
     process = subprocess.Popen(
         command, stderr=subprocess.PIPE, text=True, env={**os.environ, "TMPDIR": str(tmp_path / "temporary")}
     )
@@ -184,6 +185,7 @@ def test_it_answers_what_it_has_begun_and_leaves_nothing(engine, python, tmp_pat
     process.communicate(timeout=60)
     assert process.returncode == 0
     assert not list((tmp_path / "temporary").glob("glic*"))
+    assert set(Path("/dev/shm").iterdir()) <= shared_memory
 
 
 def test_the_pages_commands_run(engine, python, tmp_path):

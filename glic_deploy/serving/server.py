@@ -25,6 +25,7 @@ _LOADING_TIMEOUT = 600.0
 # Triton lets any client change its log file, map shared memory and load models: here only with a key, which we keep.
 _PROTECTED = "shared-memory,model-repository,trace,logging"
 _KEY = "glic-key"
+_SHARED_MEMORY = Path("/dev/shm")
 _DIRECTLY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
@@ -163,6 +164,8 @@ class Server:
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
             self._process.wait()
+        for path in _SHARED_MEMORY.glob(f"{Path(self._directory.name).name}*"):  # where it did not end in time
+            path.unlink()
         self._directory.cleanup()
 
 
@@ -173,6 +176,7 @@ def _arguments(repository: Path, backends: Path, address: Address, key: str) -> 
         "model-control-mode": "explicit",
         "load-model": "*",
         "backend-directory": backends,
+        "backend-config": f"python,shm-region-prefix-name={backends.name}",
         "http-address": address.host,
         "grpc-address": address.host,
         "metrics-address": address.host,
