@@ -131,6 +131,8 @@ def test_a_dataset_of_bytes_and_a_corrupt_picture(sources: list[str], arguments:
 
 @pytest.mark.slow
 def test_a_killed_worker_loses_nothing(sources: list[str], arguments: dict, tmp_path: Path) -> None:
+    import pyarrow.parquet
+
     from glic_deploy import distributed
 
     output = tmp_path / "coded"
@@ -154,6 +156,8 @@ def test_a_killed_worker_loses_nothing(sources: list[str], arguments: dict, tmp_
     found = rows(output)
     assert sorted(found) == sorted(Path(source).name for source in sources)
     assert len({row["worker"] for row in found.values()}) > 1
+    parts = (output / distributed.MANIFEST).glob("*.parquet")
+    assert sum(pyarrow.parquet.read_metadata(part).num_rows for part in parts) == 12  # none of them twice
     assert len(list(output.rglob("*.glic"))) == 12
     assert not list(output.rglob("*.part"))
 
