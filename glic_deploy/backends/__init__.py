@@ -43,8 +43,8 @@ def _onnxruntime_cuda(bundle: Bundle, threads: int | None, precision: Precision 
 _BACKENDS: dict[str, tuple[str, str, _Make]] = {
     "tensorrt": ("cuda.bindings", "pip install 'glic-deploy[tensorrt]' on a machine with an NVIDIA GPU", _tensorrt),
     "onnxruntime-cuda": ("onnxruntime", "pip install 'glic-deploy[cuda]' on a machine with a GPU", _onnxruntime_cuda),
-    "openvino": ("openvino", "pip install 'glic-deploy[openvino]', then build the library", _openvino),
     "onnxruntime": ("onnxruntime", "pip install 'glic-deploy[cpu]'", _onnxruntime),
+    "openvino": ("openvino", "pip install 'glic-deploy[openvino]', then build the library", _openvino),
 }
 
 
@@ -96,9 +96,8 @@ def _open(bundle: Bundle, name: str, threads: int | None, precision: Precision |
 
 
 def _open_best(bundle: Bundle, threads: int | None, precision: Precision | None) -> Backend:
-    # TensorRT is not taken unasked where it would have to build plans first, nor OpenVINO in float32: it gains nothing.
-    worthwhile = {"tensorrt": bool(bundle.plans()), "openvino": precision == "bf16"}
-    candidates = [name for name in installed() if worthwhile.get(name, True)]
+    # TensorRT is not taken unasked where it would have to build plans first.
+    candidates = [name for name in installed() if name != "tensorrt" or bundle.plans()]
     for name in candidates:
         try:
             return _open(bundle, name, threads, precision)

@@ -19,7 +19,7 @@ from .base import Backend, Precision
 from .openvino_mixed import KEPT_PRODUCTS, keep_float32, last_ops
 
 EXTENSION = "glic_openvino"
-_BUILD = "pip install openvino, then build against it: pip install --force-reinstall --no-deps --no-build-isolation ."
+_BUILD = "pip install openvino, then build against it: pip install --force-reinstall --no-deps ."
 _INSTEAD = "or use another backend: Codec(engine, backend='onnxruntime')"
 
 _VERSION = ov.__version__.partition("-")[0]
