@@ -1,7 +1,7 @@
 """`python -m benchmarks.many`: a folder of pictures, file to file, in a plain loop and with workers.
 
-Every way gets the same PNG files, writes `.glic` files and then pictures (PPM) from those; its codec is open and has
-its graphs loaded. The ways take turns; ratios are taken turn by turn. The last line is a JSON object: {"pictures", "ways":
+Every way gets the same PNG files, writes `.glic` files and then pictures (PPM) from those; its codec is open, with its
+graphs loaded. The ways take turns; ratios are taken turn by turn. The last line is a JSON object: {"pictures", "ways":
 [{"workers", "threads", "encode_s", "decode_s", "encode_ratio", "decode_ratio"}]}; the first way is the loop, ratios are
 its time over the others'.
 """
