@@ -28,6 +28,7 @@ from benchmarks.serving import PROTOCOLS, Client, Served, free_ports, load, serv
 from glic_deploy import Codec
 
 from .conftest import PHOTOS, ROOT
+from .test_docs import blocks
 
 pytestmark = pytest.mark.slow
 
@@ -192,7 +193,6 @@ def test_the_pages_commands_run(engine, python, tmp_path):
     """Every console block of docs/serving.md that is not about installing, and its Python, in order."""
     ports = Served(*free_ports(3))
     moved = dict(zip(("8000", "8001", "8002"), vars(ports).values(), strict=True))
-    page = re.sub(r"\b800[012]\b", lambda port: str(moved[port[0]]), (ROOT / "docs" / "serving.md").read_text())
     os.symlink(engine, tmp_path / "engine")
     os.symlink(PHOTOS / "kodim23.png", tmp_path / "photo.png")
     path = os.pathsep.join((str(tmp_path), str(Path(sys.executable).parent), os.environ["PATH"]))
@@ -202,9 +202,9 @@ def test_the_pages_commands_run(engine, python, tmp_path):
     glic.chmod(0o755)
     servers = []
     try:
-        for language, text in re.findall(r"^```(console|python)\n(.*?)^```", page, re.DOTALL | re.MULTILINE):
-            commands = re.findall(r"^\$ (.*)", text, re.MULTILINE) if language == "console" else [text]
-            for command in commands:
+        for language, body in blocks("serving"):
+            body = re.sub(r"\b800[012]\b", lambda port: str(moved[port[0]]), body)
+            for command in body.splitlines() if language == "console" else [body]:
                 if command.startswith(("pip", "make", "docker")):
                     continue
                 if command.startswith("glic serve"):
