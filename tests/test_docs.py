@@ -59,7 +59,7 @@ def run_page(page: str, workplace: Path) -> None:
         assert done.returncode == 0, f"{body}\n{done.stdout}\n{done.stderr}"
 
 
-@pytest.mark.parametrize("page", ["many", "pillow", "qualities"])
+@pytest.mark.parametrize("page", ["many", "pillow", "qualities", "tiles"])
 def test_page(page: str, workplace: Path) -> None:
     if page == "pillow":
         pytest.importorskip("torch", reason="needs torch, of the export extra")
