@@ -10,11 +10,13 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from export.check_plans import check_plans
 from export.ops.translation import DOMAIN, PLUGIN
 from export.precision import in_half_precision
 from export.tensorrt_bundle import TRANSFORMS, add_plans
 from export.to_trt import main
 from glic_deploy import EngineError, PluginError
+from glic_deploy.backends.onnxruntime import OnnxRuntimeBackend
 from glic_deploy.bundle import TENSORRT, Bundle
 from glic_deploy.native import library_path
 from glic_deploy.tensorrt import BuildOptions, Flavour, Profile, build_plan, choose, load
@@ -160,6 +162,24 @@ def test_plans_are_listed_and_checked(
     (engine / plan["file"]).write_bytes(b"another")
     with pytest.raises(EngineError, match=r"SHA-256|bytes"):
         Bundle.open(engine).file(plan["file"])
+
+
+def test_plans_that_fail_their_check_are_not_kept(
+    rtx: Flavour, gpu_engine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = tmp_path / "engine"
+    shutil.copytree(gpu_engine, engine)
+    monkeypatch.setattr("export.tensorrt_bundle.build_plan", lambda *arguments: b"a plan")
+    add_plans(engine, rtx, (8, 9), BuildOptions(), lambda line: None)
+    files = [engine / plan["file"] for plan in Bundle.open(engine).plans()]
+    monkeypatch.setattr("export.check_plans.TensorRTBackend", lambda bundle: OnnxRuntimeBackend(bundle, 1))
+    monkeypatch.setattr("export.check_plans.conformance.check", lambda bundle, backend: 1)
+    monkeypatch.setattr("export.check_plans.transform_psnr", lambda bundle, plans: 20.0)
+    with pytest.raises(EngineError, match=r"20\.0 dB .* --precision"):
+        check_plans(engine, lambda line: None)
+    assert files
+    assert not any(path.exists() for path in files)
+    assert not Bundle.open(engine).plans()
 
 
 def test_the_command_refuses_what_it_cannot_build_for(
