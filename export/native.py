@@ -26,13 +26,14 @@ def for_kernels(model: ModelProto) -> ModelProto | None:
     graph = _Graph(model)
     for node in list(model.graph.node):
         if node.op_type == "Gelu":
-            _fuse_gate(graph, node) or _fuse_depthwise_gate(graph, node)
+            if not _fuse_gate(graph, node):
+                _fuse_depthwise_gate(graph, node)
         elif node.op_type == "Split":
             _part_product(graph, node)
         elif node.op_type == "DepthToSpace":
             _name_pixel_shuffle(graph, node)
     graph.finish()
-    model = run_in_strips(model) or model
+    run_in_strips(model)
     attach_functions(model)
     onnx.checker.check_model(model)
     return model
@@ -103,21 +104,21 @@ def _fuse_gate(graph: _Graph, gelu: NodeProto) -> bool:
     return True
 
 
-def _fuse_depthwise_gate(graph: _Graph, gelu: NodeProto) -> bool:
+def _fuse_depthwise_gate(graph: _Graph, gelu: NodeProto) -> None:
     """A GDFN between transpositions as products around `glic::DepthwiseGate`."""
     mul = graph.user(gelu.output[0], "Mul")
     if mul is None:
-        return False
+        return
     other = next(value for value in mul.input if value != gelu.output[0])
     depthwise = [graph.maker(value, "Conv") for value in (gelu.input[0], other)]
     expand = [node and graph.maker(node.input[0], "Conv") for node in depthwise]
     project = graph.user(mul.output[0], "Conv")
     back = project and graph.user(project.output[0], "Transpose")
     if not all(depthwise) or not all(expand) or back is None or expand[0].input[0] != expand[1].input[0]:
-        return False
+        return
     there = graph.makers.get(expand[0].input[0])
     if there is None or there.op_type != "Transpose":
-        return False
+        return
     matrices = [graph.array(node.input[1])[:, :, 0, 0] for node in (*expand, project)]
     filters = np.concatenate([graph.array(node.input[1]) for node in depthwise])
     name = back.output[0]
@@ -135,7 +136,6 @@ def _fuse_depthwise_gate(graph: _Graph, gelu: NodeProto) -> bool:
             helper.make_node("MatMul", [gated, weights[2]], [name]),
         ],
     )
-    return True
 
 
 def _part_product(graph: _Graph, split: NodeProto) -> None:

@@ -7,38 +7,25 @@ positions are independent, so a Scan over strips of STRIP positions computes the
 from __future__ import annotations
 
 import numpy as np
-import onnx
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 STRIP = 256  # positions; divides those of a map at 1/2, 1/4 or 1/8 scale of a picture of whole blocks
-_CHAINS = (("MatMul", "Gate", "MatMul"), ("MatMul", "Split", "Gelu", "Mul", "MatMul"))
+_CHAIN = ("MatMul", "Gate", "MatMul")
 
 
-def run_in_strips(model: ModelProto) -> ModelProto | None:
-    """A copy in which the feed-forward networks of large maps are Scans; None where there is nothing to rewrite."""
-    if model.graph.name not in ("analysis", "synthesis"):
-        return None
-    model = ModelProto.FromString(model.SerializeToString())
-    graph = model.graph
-    chains = [chain for node in graph.node if (chain := _chain_from(node, graph))]
-    if not chains:
-        return None
+def run_in_strips(model: ModelProto) -> None:
+    """Make the feed-forward networks of large maps Scans, in place."""
+    chains = [chain for node in model.graph.node if (chain := _chain_from(node, model.graph))]
     for number, chain in enumerate(chains):
-        _rewrite(graph, chain, f"strips{number}")
-    onnx.checker.check_model(model)
-    return model
+        _rewrite(model.graph, chain, f"strips{number}")
 
 
 def _chain_from(node: NodeProto, graph: GraphProto) -> list[NodeProto] | None:
-    """The nodes of x → W₂·(GELU(a)·b), where a and b are the halves of W₁·x, if `node` is the first of them."""
-    return next((chain for kinds in _CHAINS if (chain := _follow(node, kinds, graph))), None)
-
-
-def _follow(node: NodeProto, kinds: tuple[str, ...], graph: GraphProto) -> list[NodeProto] | None:
-    chain = [node] if node.op_type == kinds[0] else []
-    while chain and len(chain) < len(kinds):
+    """The nodes of x → W₂·gate(W₁·x) if `node` is the first of them."""
+    chain = [node] if node.op_type == _CHAIN[0] else []
+    while chain and len(chain) < len(_CHAIN):
         users = [n for n in graph.node if set(chain[-1].output) & set(n.input)]
-        following = next((n for n in users if n.op_type == kinds[len(chain)]), None)
+        following = next((n for n in users if n.op_type == _CHAIN[len(chain)]), None)
         chain = [*chain, following] if following else []
     return chain or None
 

@@ -17,7 +17,6 @@ from export.bundle import bundle_directory
 from export.checkpoint import Checkpoint, from_state
 from export.graphs import transform_graphs
 from export.native import for_kernels
-from export.strips import run_in_strips
 from export.to_onnx import export_bundle, main, model_fingerprint
 from export.tracing import trace
 from glic_deploy.backends.onnxruntime import open_session
@@ -79,36 +78,30 @@ def test_exporting_again_gives_the_same_fingerprints(engine: Path, checkpoint: C
 
 
 @pytest.mark.parametrize("name", ["analysis", "synthesis"])
-def test_derived_variants_compute_the_same(name: str, checkpoint: Checkpoint, tmp_path: Path) -> None:
+def test_the_native_form_computes_the_same(name: str, checkpoint: Checkpoint, tmp_path: Path) -> None:
     spec = next(spec for spec in transform_graphs(checkpoint) if spec.name == name)
-    whole = trace(spec, spec.build())
-    models = {"whole": whole, "strips": run_in_strips(whole), "native": for_kernels(whole)}
+    base = trace(spec, spec.build())
+    native = for_kernels(base)
+    assert native is not None
+    kinds = Counter(node.op_type for node in native.graph.node)
+    assert kinds["Scan"] == 3
+    assert kinds["DepthwiseGate"] == kinds["ScatterAggregate"] > 0
+    assert not {"Gelu", "Split", "DepthToSpace"} & set(kinds)
+
     example = spec.examples(2, 1)[0].numpy()
-    results = {}
-    for kind, model in models.items():
-        assert model is not None
+    results = []
+    for kind, model in (("base", base), ("native", native)):
         path = tmp_path / f"{kind}.onnx"
         onnx.save(model, path)
-        results[kind] = open_session(path, threads=1).run(None, {spec.inputs[0].name: example})[0].astype(np.float32)
-    for kind in ("strips", "native"):
-        # A last-place difference before a graph is built may flip an edge of it; nothing else may differ.
-        differing = np.abs(results[kind] - results["whole"]) > 1e-4 * np.abs(results["whole"]).max()
-        assert differing.mean() < 0.01
+        results.append(open_session(path, threads=1).run(None, {spec.inputs[0].name: example})[0].astype(np.float32))
+    # A last-place difference before a graph is built may flip an edge of it; nothing else may differ.
+    differing = np.abs(results[0] - results[1]) > 1e-4 * np.abs(results[0]).max()
+    assert differing.mean() < 0.01
 
 
-def test_derived_variants_replace_what_they_are_for(checkpoint: Checkpoint) -> None:
-    for spec in transform_graphs(checkpoint):
-        whole = trace(spec, spec.build())
-        strips, native = run_in_strips(whole), for_kernels(whole)
-        if spec.name == "hyper_analysis":
-            assert strips is native is None
-            continue
-        assert strips is not None
-        assert native is not None
-        kinds = Counter(node.op_type for node in native.graph.node)
-        assert kinds["Scan"] == Counter(node.op_type for node in strips.graph.node)["Scan"] == 3
-        assert kinds["DepthwiseGate"] == kinds["ScatterAggregate"] > 0
-        assert not {"Gelu", "Split", "DepthToSpace"} & set(kinds)
+def test_only_transforms_have_a_native_form_of_this_kind(checkpoint: Checkpoint) -> None:
+    spec = next(spec for spec in transform_graphs(checkpoint) if spec.name == "hyper_analysis")
+    assert for_kernels(trace(spec, spec.build())) is None
 
 
 def test_interrupted_export_leaves_nothing(tmp_path: Path) -> None:

@@ -16,8 +16,8 @@ from ..native import library_path
 from .base import Backend
 
 _CUSTOM_OPS = "glic_onnxruntime"
-_VARIANTS = ("native", "strips", "base")
-_WITHOUT_KERNELS = ("strips", "base")
+_VARIANTS = ("native", "base")
+_WITHOUT_KERNELS = ("base",)
 _FATAL_ONLY = 4
 
 
