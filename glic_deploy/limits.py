@@ -19,7 +19,7 @@ def coded_pixels(width: int, height: int) -> int:
 def network_memory(width: int, height: int) -> int:
     """Bytes that coding a picture of this size at once takes, estimated from above.
 
-    Measured with the full-size network, the largest there is, on the CPU: `python -m benchmarks.large memory`.
+    Measured with the full-size network, the largest there is, on the CPU: `python -m benchmarks.large --tiles SIDES`.
     """
     return (600 << 20) + 1600 * coded_pixels(width, height)
 
