@@ -36,7 +36,9 @@ def data(codec: Codec, picture: np.ndarray) -> bytes:
 
 
 @pytest.fixture(autouse=True)
-def registered(codec: Codec) -> None:
+def registered(codec: Codec, monkeypatch: pytest.MonkeyPatch) -> None:
+    for registry in ("ID", "OPEN", "SAVE", "EXTENSION", "MIME"):
+        monkeypatch.setattr(Image, registry, Image.__dict__[registry].copy())
     pillow.register(codec)
 
 

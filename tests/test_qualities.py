@@ -23,12 +23,11 @@ from .conftest import PHOTOS
 
 def add_bundle(source: Path, target: Path, number: int, lmbda: float | None = None) -> Path:
     """A bundle of the same network that says to be another."""
-    shutil.copytree(source, target, copy_function=lambda a, b: Path(b).hardlink_to(a))
+    shutil.copytree(source, target)
     manifest = json.loads((target / MANIFEST).read_text())
     manifest["model"]["fingerprint"] = f"{number:02x}" * 32
     if lmbda is not None:
         manifest["model"]["lambda"] = lmbda
-    (target / MANIFEST).unlink()
     (target / MANIFEST).write_text(json.dumps(manifest))
     return target
 
@@ -36,7 +35,7 @@ def add_bundle(source: Path, target: Path, number: int, lmbda: float | None = No
 @pytest.fixture(scope="module")
 def folder(engine: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three bundles, by name in the order of their fingerprints 01, 02, 03."""
-    path = engine.parent / "qualities"  # on the same file system as the bundle
+    path = tmp_path_factory.mktemp("qualities")
     for number, name in enumerate(("0.0018", "0.0130", "0.0483"), 1):
         add_bundle(engine, path / name, number)
     return path

@@ -60,6 +60,9 @@ def run(args: argparse.Namespace) -> int:
     from ..qualities import bundles_in
     from ..report import figures
 
+    drawn = args.maps or args.report or args.figures
+    if drawn:
+        figures.check_installed()
     settings = Settings(
         engines=[str(bundle.path) for engine in args.engine for bundle in bundles_in(engine)],
         images=paths.sources(args.images, paths.PICTURE_SUFFIXES),
@@ -72,10 +75,7 @@ def run(args: argparse.Namespace) -> int:
         published=args.published,
         keep=args.keep,
     )
-    drawn = args.maps or args.report or args.figures
     benches = [compare.load(path) for path in args.bench or ()]
-    if drawn:
-        figures.check_installed()
     evaluation = Evaluation(settings, (lambda line: None) if args.quiet else _say)
     document = evaluation.run()
     if drawn:
