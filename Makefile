@@ -54,8 +54,10 @@ BACKEND ?= tensorrt
 compare: gpu-libraries
 	$(BIN)/python -m benchmarks.compare --engine $(ENGINE) --backend $(BACKEND) $(firstword $(wildcard samples/photos/*.png))
 
+# Ray and Triton's environment are large; where they cannot be had, their tests say so and are skipped.
 test-all: lint
 	-$(MAKE) triton-env
+	-$(BIN)/pip install -q 'ray[data]>=2.40'
 	$(BIN)/python -m pytest -m "slow or not slow"
 
 bench-coder: $(VENV)/.installed
