@@ -36,10 +36,13 @@ def data(codec: Codec, picture: np.ndarray) -> bytes:
 
 
 @pytest.fixture(autouse=True)
-def registered(codec: Codec, monkeypatch: pytest.MonkeyPatch) -> None:
-    for registry in ("ID", "OPEN", "SAVE", "EXTENSION", "MIME"):
-        monkeypatch.setattr(Image, registry, Image.__dict__[registry].copy())
-    pillow.register(codec)
+def registered(codec: Codec) -> Iterator[None]:
+    """The plugin, for one test: other tests have Pillow as it is."""
+    with pytest.MonkeyPatch.context() as patch:
+        for registry in ("ID", "OPEN", "SAVE", "EXTENSION", "MIME"):
+            patch.setattr(Image, registry, Image.__dict__[registry].copy())
+        pillow.register(codec)
+        yield
 
 
 @pytest.fixture
