@@ -57,8 +57,9 @@ struct glic_map_memory {
 
     bool give_back(void* block) {
         const auto address = reinterpret_cast<uintptr_t>(block), start = reinterpret_cast<uintptr_t>(start_);
+        if (address < start || address - start >= mapped_) return false;
         const std::lock_guard<std::mutex> guard(mutex_);
-        const auto found = address < start ? blocks_.end() : blocks_.find(address - start);
+        const auto found = blocks_.find(address - start);
         if (found == blocks_.end()) return false;
         size_t offset = found->first, size = found->second;
         blocks_.erase(found);

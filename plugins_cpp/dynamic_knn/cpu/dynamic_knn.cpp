@@ -18,11 +18,7 @@ int glic_dynamic_knn_cpu(const glic_dynamic_knn_size* size, int32_t element, con
                          const float* complexity, int32_t* graph, const glic_parallel* parallel) {
     const glic::Grid grid{size->images, size->height, size->width, size->sampling};
     const glic::KnnProblem problem{grid, size->channels, element, x, complexity, graph};
-    glic::Task task = glic::portable::knn_task;
-#if defined(GLIC_X86_KERNELS)
-    if (glic::selected_isa() == glic::Isa::kAvx512) task = glic::avx512::knn_task;
-    if (glic::selected_isa() == glic::Isa::kAvx2) task = glic::avx2::knn_task;
-#endif
+    const glic::Task task = GLIC_SELECTED(knn_task);
     const size_t count = static_cast<size_t>(grid.images * grid.tasks_per_image());
     return glic::run_tasks(parallel, count, glic::knn_scratch_bytes(size->channels), task, &problem);
 }

@@ -13,14 +13,6 @@ namespace {
 
 size_t tasks_of(int64_t count, int64_t each) { return static_cast<size_t>((count + each - 1) / each); }
 
-Task selected(Task portable, [[maybe_unused]] Task avx2, [[maybe_unused]] Task avx512) {
-#if defined(GLIC_X86_KERNELS)
-    if (selected_isa() == Isa::kAvx512) return avx512;
-    if (selected_isa() == Isa::kAvx2) return avx2;
-#endif
-    return portable;
-}
-
 }  // namespace
 }  // namespace glic
 
@@ -55,8 +47,7 @@ int glic_depthwise_gate_check(glic_shape x, glic_shape filter, glic_depthwise_ga
 
 int glic_gate_cpu(const glic_gate_size* size, const float* x, float* out, const glic_parallel* parallel) {
     const glic::GateProblem problem{*size, x, out};
-    const glic::Task task =
-        glic::selected(glic::portable::gate_task, glic::avx2::gate_task, glic::avx512::gate_task);
+    const glic::Task task = GLIC_SELECTED(gate_task);
     return glic::run_tasks(parallel, glic::tasks_of(size->positions, glic::kGatePositions), 0, task,
                            &problem);
 }
@@ -73,9 +64,7 @@ int glic_depthwise_gate_cpu(const glic_depthwise_gate_size* size, const float* x
         }
     }
     const glic::DepthwiseGateProblem problem{*size, x, channels_last.get(), out};
-    const glic::Task task =
-        glic::selected(glic::portable::depthwise_gate_task, glic::avx2::depthwise_gate_task,
-                       glic::avx512::depthwise_gate_task);
+    const glic::Task task = GLIC_SELECTED(depthwise_gate_task);
     const size_t count = glic::tasks_of(size->images * size->height, glic::kGateRows);
     return glic::run_tasks(parallel, count, 0, task, &problem);
 }

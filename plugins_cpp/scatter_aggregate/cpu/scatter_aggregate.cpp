@@ -81,11 +81,7 @@ int glic_scatter_aggregate_cpu(const glic_scatter_aggregate_size* size, int32_t 
     const glic::Grid grid{size->images, size->height, size->width, size->sampling};
     const glic::AggregateProblem problem{grid,  size->channels,     size->heads, element,          q,  kv,
                                          graph, by_candidate.get(), scale,       negligible.get(), out};
-    glic::Task task = glic::portable::aggregate_task;
-#if defined(GLIC_X86_KERNELS)
-    if (glic::selected_isa() == glic::Isa::kAvx512) task = glic::avx512::aggregate_task;
-    if (glic::selected_isa() == glic::Isa::kAvx2) task = glic::avx2::aggregate_task;
-#endif
+    const glic::Task task = GLIC_SELECTED(aggregate_task);
     const size_t count = static_cast<size_t>(grid.images * grid.tasks_per_image());
     const size_t scratch = glic::aggregate_scratch_bytes(size->channels, size->heads);
     return glic::run_tasks(parallel, count, scratch, task, &problem);
