@@ -89,8 +89,9 @@ $(TRITON)/.installed: $(VENV)/.installed
 bench-serving: triton-env out/sample/manifest.json
 	$(BIN)/python -m benchmarks.serving --engine out/sample --python $(TRITON)/bin/python
 
+# FULL=C.pth adds the pairs of that checkpoint, of full size, on two pictures.
 exactness: $(VENV)/.installed
-	$(BIN)/python -m benchmarks.exactness
+	$(BIN)/python -m benchmarks.exactness $(if $(FULL),--full $(FULL))
 
 # The sample network's compression and speed as out/report.html, plots and tables in out/figures. With FULL=C.pth, that
 # checkpoint's speed joins it (its quality does not); IMAGES takes other pictures, such as all of Kodak.

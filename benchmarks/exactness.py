@@ -2,8 +2,10 @@
 
 Each encoder takes pictures to symbols in its own configuration, its floating-point analysis transform included; each
 decoder is then given those symbols pass by pass, and must find the encoder's CDF indexes and means, bit for bit. Prints
-one row an encoder, then cost and speed beside the float entropy path, and last one JSON object. Run on another platform
-with the same options, its rows can be put beneath.
+one row an encoder, then cost and speed beside the float entropy path, and last one JSON object, whose pairs are those
+of all networks. Run on another platform with the same options, its rows can be put beneath.
+
+`make exactness FULL=C.pth` adds the pairs of that checkpoint, of full size, on two pictures.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import platform
 import tempfile
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +31,10 @@ from export.bundle import BundleWriter, fingerprint
 from export.checkpoint import Checkpoint, load_checkpoint
 from export.graphs import GraphSpec, entropy_graphs, transform_graphs
 from export.integer.reference import oracle_backend, torch_backend
+from export.native import for_kernels
 from export.to_onnx import entropy_tables, model_fingerprint
 from export.tracing import trace
+from glic_deploy import machine
 from glic_deploy.backends.base import Backend, Precision
 from glic_deploy.backends.onnxruntime import OnnxRuntimeBackend, custom_ops_library
 from glic_deploy.bundle import TABLES, Bundle
@@ -42,15 +46,18 @@ from glic_deploy.image import load_image, pad
 Array = NDArray[Any]
 
 _ROOT = Path(__file__).resolve().parent.parent
+_THREADS = (1, 2)
 _TIMED_ROUNDS = 5
+_FULL_SIZE_PICTURES = 2
 
 
 @dataclass(frozen=True)
 class Configuration:
-    """One way to run the entropy path, and the backend of its analysis transform."""
+    """One way to run the entropy path, and the backend of its analysis, which several may have in common."""
 
     name: str
     backend: Backend
+    transforms: Backend
 
 
 @dataclass(frozen=True)
@@ -68,13 +75,16 @@ class Coded:
 
 def bundle(checkpoint: Checkpoint, directory: Path, network: integer.IntegerNetwork | None) -> Bundle:
     """A bundle with every lowering of the network, or with the float entropy path where there is none."""
-    directory.mkdir()
+    directory.mkdir(parents=True)
     writer = BundleWriter(directory)
     tables = entropy_tables(checkpoint)
     writer.add_arrays(TABLES, tables)
     specs: Iterable[GraphSpec] = entropy_graphs(checkpoint) if network is None else transform_graphs(checkpoint)
     for spec in specs:
-        writer.add_graph(spec.name, "base", trace(spec, spec.build().eval()), spec.inputs, spec.outputs)
+        model = trace(spec, spec.build().eval())
+        writer.add_graph(spec.name, "base", model, spec.inputs, spec.outputs)
+        if native := for_kernels(model):
+            writer.add_graph(spec.name, "native", native, spec.inputs, spec.outputs)
     for lowering in integer.LOWERINGS if network else ():
         for graph in integer.lower(network, lowering):
             writer.add_graph(graph.name, lowering, graph.model, graph.inputs, graph.outputs)
@@ -94,49 +104,56 @@ def on_gpu(exact: Bundle) -> list[Configuration]:
         backend.run("hyper_synthesis", {"z_symbols": np.zeros((1, exact.hyper, 2, 2), np.int16)})
     except EngineError:
         return []
-    return [Configuration("onnxruntime on a GPU", backend)]
+    return [Configuration("onnxruntime on a GPU", backend, backend)]
 
 
 def on_openvino(exact: Bundle) -> list[Configuration]:
-    """OpenVINO in each precision of its transforms, emulated where the processor has none; where it is installed."""
+    """OpenVINO in each precision of its transforms, where it is installed.
+
+    A processor without bfloat16 emulates it, some fifteen times slower: there one analysis serves all thread counts.
+    """
     if importlib.util.find_spec("openvino") is None:
         return []
     from glic_deploy.backends.openvino import OpenVinoBackend
 
     precisions: tuple[Precision, ...] = ("fp32", "bf16")
+    found = []
     try:
-        return [
-            Configuration(
-                f"OpenVINO {precision}, threads {threads}",
-                OpenVinoBackend(exact, threads, precision=precision, emulate=True),
-            )
-            for precision in precisions
-            for threads in (1, 2)
-        ]
+        for precision in precisions:
+            backends = {n: OpenVinoBackend(exact, n, precision=precision, emulate=True) for n in _THREADS}
+            emulated = precision == "bf16" and not machine.has_bfloat16()
+            for threads, backend in backends.items():
+                transforms = backends[max(_THREADS)] if emulated else backend
+                found.append(Configuration(f"OpenVINO {precision}, threads {threads}", backend, transforms))
     except EngineError as error:
         print(f"without OpenVINO: {error}")
-        return []
+    return found
 
 
-def configurations(network: integer.IntegerNetwork, exact: Bundle) -> list[Configuration]:
-    """The rows and columns of the matrix."""
-    found = [
+def on_onnxruntime(exact: Bundle) -> list[Configuration]:
+    """Every lowering, with the transforms, which all of them have in common, at the same threads and optimisation."""
+    options = [(threads, optimize) for threads in _THREADS for optimize in (False, True)]
+    transforms = [OnnxRuntimeBackend(exact, threads, optimize=optimize) for threads, optimize in options]
+    return [
         Configuration(
             f"onnxruntime {lowering}, threads {threads}, optimisation {'all' if optimize else 'off'}",
-            OnnxRuntimeBackend(exact, threads, variants=(lowering, "base"), optimize=optimize),
+            OnnxRuntimeBackend(exact, threads, variants=(lowering,), optimize=optimize),
+            backend,
         )
         for lowering in integer.LOWERINGS
         if lowering != "native" or custom_ops_library()
-        for threads in (1, 2)
-        for optimize in (False, True)
+        for (threads, optimize), backend in zip(options, transforms, strict=True)
     ]
-    transforms = OnnxRuntimeBackend(exact, 1)
+
+
+def configurations(network: integer.IntegerNetwork, exact: Bundle, transforms: Backend) -> list[Configuration]:
+    """The rows and columns of the matrix. transforms: of those that have none of their own."""
     return [
-        *found,
+        *on_onnxruntime(exact),
         *on_openvino(exact),
         *on_gpu(exact),
-        Configuration("PyTorch, integers in float32", torch_backend(network, transforms)),
-        Configuration("NumPy oracle", oracle_backend(network, transforms)),
+        Configuration("PyTorch, integers in float32", torch_backend(network), transforms),
+        Configuration("NumPy oracle", oracle_backend(network), transforms),
     ]
 
 
@@ -144,11 +161,12 @@ def encode(groups: tuple[int, ...], backend: Backend, y: Array, z_symbols: Array
     passes: list[tuple[Array, Array, Array]] = []
 
     def step(part: Pass, indexes: Array, means: Array) -> Array:
+        means = np.asarray(means)
         symbols = quantize(pack(y[:, part.start : part.stop], part.parity), means)
         passes.append((symbols, indexes, means))
         return symbols
 
-    y_hat = walk(groups, lambda graph, **inputs: backend.run(graph, inputs), z_symbols, step)
+    y_hat = walk(groups, lambda graph, **inputs: backend.start(graph, inputs), z_symbols, step)
     return Coded(z_symbols, passes, y_hat)
 
 
@@ -163,7 +181,7 @@ def decodes(groups: tuple[int, ...], backend: Backend, coded: Coded) -> bool:
         same &= np.array_equal(indexes, their_indexes) and np.array_equal(means, their_means)
         return symbols
 
-    y_hat = walk(groups, lambda graph, **inputs: backend.run(graph, inputs), coded.z_symbols, step)
+    y_hat = walk(groups, lambda graph, **inputs: backend.start(graph, inputs), coded.z_symbols, step)
     return same and np.array_equal(y_hat, coded.y_hat)
 
 
@@ -193,45 +211,72 @@ def measure_speedup(groups: tuple[int, ...], exact: Backend, floating: Backend, 
     return best[id(floating)] / best[id(exact)]
 
 
-def run(checkpoint: Checkpoint, paths: list[Path], directory: Path) -> dict[str, Any]:
-    """Print the matrix; what the last line says."""
+@dataclass(frozen=True)
+class Result:
+    """What the last line says of one network; rate and PSNR are means over the pictures."""
+
+    pairs: int
+    identical: int
+    rate_percent: float
+    psnr_delta_db: float
+    entropy_speedup: float
+
+
+def run(checkpoint: Checkpoint, paths: list[Path], directory: Path) -> Result:
+    """Print the matrix of one network, picture by picture and as a whole."""
     network = integer.build(checkpoint)
     exact, floating = bundle(checkpoint, directory / "exact", network), bundle(checkpoint, directory / "float", None)
     groups, tables = exact.groups, exact.tables()
-    matrix = configurations(network, exact)
     float_backend, exact_backend = OnnxRuntimeBackend(floating, 1), OnnxRuntimeBackend(exact, 1)
+    matrix = configurations(network, exact, exact_backend)
     identical = {encoder.name: 0 for encoder in matrix}
     rates, psnr_deltas = [], []
     for number, path in enumerate(paths, 1):
+        start = time.perf_counter()
         picture = load_image(path)
-        latents = {encoder.name: _latents(encoder.backend, picture) for encoder in matrix}
+        analyses = {id(encoder.transforms): encoder.transforms for encoder in matrix}
+        latents = {key: _latents(backend, picture) for key, backend in analyses.items()}
         decoded: dict[bytes, int] = {}  # encoders that agree in every bit need decoding only once
         for encoder in matrix:
-            coded = encode(groups, encoder.backend, *latents[encoder.name])
+            coded = encode(groups, encoder.backend, *latents[id(encoder.transforms)])
             digest = coded.digest()
             if digest not in decoded:
                 decoded[digest] = sum(decodes(groups, decoder.backend, coded) for decoder in matrix)
             identical[encoder.name] += decoded[digest]
-        y, z_symbols = _latents(exact_backend, picture)
+        y, z_symbols = latents[id(exact_backend)]
         ours = encode(groups, exact_backend, y, z_symbols)
         theirs = encode(groups, float_backend, y, z_symbols)
         rates.append(100 * (file_bits(tables, ours) / file_bits(tables, theirs) - 1))
         psnr_deltas.append(psnr(picture, exact_backend, ours.y_hat) - psnr(picture, exact_backend, theirs.y_hat))
         print(
             f"{number:3}/{len(paths)} {path.name}: {len(decoded)} distinct encodings, "
-            f"rate {rates[-1]:+.3f} %, PSNR {psnr_deltas[-1]:+.4f} dB",
+            f"rate {rates[-1]:+.3f} %, PSNR {psnr_deltas[-1]:+.4f} dB, {time.perf_counter() - start:.0f} s",
             flush=True,
         )
     possible = len(matrix) * len(paths)
     print(f"\n{platform.machine()}, {platform.system()}: encoder, and decodings equal in every bit")
     for encoder in matrix:
         print(f"{encoder.name:55} {identical[encoder.name]:5} of {possible}")
-    return {
-        "pairs": possible * len(matrix),
-        "identical": sum(identical.values()),
-        "rate_percent": round(float(np.mean(rates)), 4),
-        "psnr_delta_db": round(float(np.mean(psnr_deltas)), 4),
-        "entropy_speedup": round(measure_speedup(groups, exact_backend, float_backend, y, z_symbols), 2),
+    speedup = measure_speedup(groups, exact_backend, float_backend, y, z_symbols)
+    for backend in (float_backend, *(backend for row in matrix for backend in (row.backend, row.transforms))):
+        backend.close()
+    return Result(
+        pairs=possible * len(matrix),
+        identical=sum(identical.values()),
+        rate_percent=round(float(np.mean(rates)), 4),
+        psnr_delta_db=round(float(np.mean(psnr_deltas)), 4),
+        entropy_speedup=round(speedup, 2),
+    )
+
+
+def summary(network: Result, full_size: Result | None) -> dict[str, Any]:
+    """The last line: pairs of both networks, and the rest of the first, whose weights are trained."""
+    if full_size is None:
+        return asdict(network)
+    return asdict(network) | {
+        "pairs": network.pairs + full_size.pairs,
+        "identical": network.identical + full_size.identical,
+        "full_size": asdict(full_size),
     }
 
 
@@ -250,12 +295,16 @@ def _pictures(directory: Path | None) -> list[Path]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checkpoint", type=Path, default=_ROOT / "samples" / "glic_tiny.pth")
+    parser.add_argument("--full", type=Path, help=f"a second checkpoint, run on {_FULL_SIZE_PICTURES} of the pictures")
     parser.add_argument("--pictures", type=Path, help="directory of pictures (default: Kodak, or the samples)")
     parser.add_argument("--limit", type=int, help="take only so many pictures")
     args = parser.parse_args()
+    paths = _pictures(args.pictures)[: args.limit]
     with tempfile.TemporaryDirectory() as directory:
-        result = run(load_checkpoint(args.checkpoint), _pictures(args.pictures)[: args.limit], Path(directory))
-    print(json.dumps(result))
+        small, full = Path(directory) / "network", Path(directory) / "full_size"
+        result = run(load_checkpoint(args.checkpoint), paths, small)
+        full_size = run(load_checkpoint(args.full), paths[:_FULL_SIZE_PICTURES], full) if args.full else None
+    print(json.dumps(summary(result, full_size)))
 
 
 if __name__ == "__main__":

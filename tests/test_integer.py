@@ -83,7 +83,7 @@ def decode(network: IntegerNetwork, backend: Backend, z_symbols: Array, seed: in
         return symbols.astype(np.int16)
 
     groups = tuple(net.channels for net in network.slices)
-    walk(groups, lambda graph, **inputs: backend.run(graph, inputs), z_symbols, step)
+    walk(groups, lambda graph, **inputs: backend.start(graph, inputs), z_symbols, step)
     return results
 
 
@@ -110,6 +110,16 @@ class TestRounding:
     def test_is_what_float32_does(self, x: int, shift: int) -> None:
         held = np.rint(np.float32(x) * np.float32(2.0**-shift))
         assert held == round_shift(np.array([x]), shift)[0]
+
+
+def test_the_oracles_products_are_those_of_int64() -> None:
+    """They are computed in float64; here with sums as large as any network's, 2^30, and far beyond."""
+    rng = np.random.default_rng(0)
+    for inputs, largest in ((2**12, 2047), (2**9, 2**36)):
+        x = rng.integers(-largest, largest, (2, 3, inputs), endpoint=True)
+        weight = rng.integers(-127, 127, (inputs, 5), endpoint=True)
+        x[0, 0], weight[:, 0] = largest, 127
+        np.testing.assert_array_equal(Oracle(rsqrt_table()).product(x, weight), x @ weight)
 
 
 class TestLowerings:
@@ -240,7 +250,7 @@ class TestTrainedNetwork:
 
         backend = torch_backend(network)
         z_symbols = golden["z_symbols"][None]
-        walk(checkpoint.config.groups, lambda graph, **inputs: backend.run(graph, inputs), z_symbols, step)
+        walk(checkpoint.config.groups, lambda graph, **inputs: backend.start(graph, inputs), z_symbols, step)
         for k in range(len(checkpoint.config.groups)):
             for parity in ("anchor", "nonanchor"):
                 prefix = f"slice{k}_{parity}"
