@@ -20,6 +20,7 @@ from glic_deploy.backends.onnxruntime import OnnxRuntimeBackend
 from glic_deploy.bundle import Bundle
 from glic_deploy.entropy.passes import Pass, Symbols, pack, quantize, walk
 from glic_deploy.image import load_image, pad
+from glic_deploy.values import Value
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -28,9 +29,10 @@ def runs(bundle: Bundle, cpu: Backend, picture: NDArray[np.uint8]) -> Iterator[t
     """Every graph that coding a picture runs, in order: its name, inputs and the CPU's outputs."""
     seen: list[tuple[str, Arrays, list[NDArray[Any]]]] = []
 
-    def run(graph: str, **inputs: NDArray[Any]) -> list[NDArray[Any]]:
-        outputs = cpu.run(graph, inputs)
-        seen.append((graph, {name: array.copy() for name, array in inputs.items()}, outputs))
+    def run(graph: str, **inputs: Value) -> list[NDArray[Any]]:
+        arrays = {name: np.array(value) for name, value in inputs.items()}
+        outputs = cpu.run(graph, arrays)
+        seen.append((graph, arrays, outputs))
         return outputs
 
     y = run("analysis", image=pad(picture))[0]

@@ -22,6 +22,7 @@ from .bundle import Bundle
 from .entropy.passes import Pass, Symbols, walk
 from .errors import EngineError
 from .files import atomic_writer
+from .values import Value
 
 CASES = 2
 
@@ -40,10 +41,10 @@ def check(bundle: Bundle, backend: Backend) -> int:
     compared = 0
     for case in range(CASES):
 
-        def step(part: Pass, indexes: NDArray[np.uint8], means: NDArray[np.float32], case: int = case) -> Symbols:
+        def step(part: Pass, indexes: NDArray[np.uint8], means: Value, case: int = case) -> Symbols:
             nonlocal compared
             name = pass_name(part)
-            for what, got in (("indexes", indexes), ("means", means)):
+            for what, got in (("indexes", indexes), ("means", np.asarray(means))):
                 wrong = int((got != vectors[f"{name}_{what}"][case]).sum())
                 compared += got.size
                 if wrong:
@@ -55,7 +56,7 @@ def check(bundle: Bundle, backend: Backend) -> int:
             symbols: Symbols = vectors[f"{name}_symbols"][case]
             return symbols
 
-        walk(bundle.groups, lambda graph, **inputs: backend.run(graph, inputs), vectors["z_symbols"][case], step)
+        walk(bundle.groups, lambda graph, **inputs: backend.start(graph, inputs), vectors["z_symbols"][case], step)
     return compared
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from .entropy.rans import CdfTables, Decoder, Encoder
 from .errors import BitstreamError, EngineError, ModelMismatchError
 from .limits import CODED_MULTIPLE
 from .stages import Stages, stage
+from .values import Settled, Value
 
 
 class Engine:
@@ -87,12 +89,14 @@ class Engine:
     def encode(self, padded: NDArray[np.uint8], stages: dict[str, float] | None = None) -> tuple[bytes, int]:
         """Payload and symbol checksum of a picture (H, W, 3), H and W multiples of `CODED_MULTIPLE`."""
         run = self._runner(stages)
-        y = run("analysis", image=padded)[0]
-        z_symbols = run("hyper_analysis", y=y)[0]
+        latents = run("analysis", image=padded)[0]
+        z_symbols = np.asarray(run("hyper_analysis", y=latents)[0])
+        with stage(stages, "analysis"):
+            y = np.asarray(latents)
         coded: list[tuple[CdfTables, Symbols, NDArray[np.uint8]]] = [(self._z_tables, z_symbols, _channels(z_symbols))]
 
-        def step(part: Pass, indexes: NDArray[np.uint8], means: NDArray[np.float32]) -> Symbols:
-            symbols = quantize(pack(y[:, part.start : part.stop], part.parity), means)
+        def step(part: Pass, indexes: NDArray[np.uint8], means: Value) -> Symbols:
+            symbols = quantize(pack(y[:, part.start : part.stop], part.parity), np.asarray(means))
             coded.append((self._y_tables, symbols, indexes))
             return symbols
 
@@ -119,7 +123,7 @@ class Engine:
         `passes` with what was coded, `out` with the picture, if given. Raises BitstreamError, EngineError.
         """
         y_hat = self._decode_latents(payload, checksum, height, width, stages, passes)
-        padded = self._runner(stages)("synthesis", y_hat=y_hat)[0]
+        padded = np.asarray(self._runner(stages)("synthesis", y_hat=Settled(y_hat, y_hat.shape[1]))[0])
         with stage(stages, "crop"):
             if out is None:
                 return np.ascontiguousarray(padded[:height, :width])
@@ -182,9 +186,9 @@ class Engine:
         if not self._open:
             raise EngineError("the codec is closed; open another: Codec(engine)")
 
-        def run(graph: str, **inputs: NDArray[Any]) -> list[NDArray[Any]]:
+        def run(graph: str, **inputs: Value) -> Sequence[Value]:
             with stage(stages, graph):
-                outputs = self._backend.run(graph, inputs)
+                outputs = self._backend.start(graph, inputs)
             if isinstance(stages, Stages) and (use := self._backend.device_use()):
                 stages.device[graph] = use
             return outputs

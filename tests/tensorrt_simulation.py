@@ -1,11 +1,12 @@
 """A GPU and a TensorRT that are not there: every call of the backend is checked as strictly as the real ones would.
 
-Memory is addressed by integers and copied in the stream's order; an execution context runs its graph with onnxruntime
-on what the device memory holds.
+Memory is copied in the stream's order and as late as may be; an execution context runs its graph with onnxruntime on
+what the device memory holds.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,10 +22,15 @@ from glic_deploy.errors import EngineError
 from glic_deploy.tensorrt import Flavour, Profile
 
 Array = NDArray[Any]
+GARBAGE = 0xCD
 
 
 class SimulatedDevice:
-    """Device memory as bytes, a stream that runs what is put on it when it is waited for, and captures."""
+    """Device memory as bytes, and a stream that runs what is put on it as late as it may: when it is waited for.
+
+    What is copied may not be touched by the host before that, and is checked: a download's target holds garbage until
+    then, an upload's source must still be what it was.
+    """
 
     name = "simulated GPU"
     capability = (8, 9)
@@ -33,23 +39,24 @@ class SimulatedDevice:
     def __init__(self) -> None:
         self.memory: dict[int, Array] = {}
         self.pinned_arrays: dict[int, Array] = {}
-        self.queue: list[Any] = []
+        self.queue: list[tuple[Any, tuple[int, ...]]] = []
         self.capturing: list[Any] | None = None
-        self.graphs: list[list[Any]] = []
+        self.graphs: dict[int, list[Any]] = {}
+        self.events: dict[int, int] = {}
         self.calls: list[str] = []
         self.uploaded = 0
-        self._next = 4096
+        self._numbers = itertools.count(1)
 
     def allocate(self, size: int) -> int:
         assert size > 0
         assert self.capturing is None, "memory allocated while capturing"
-        address, self._next = self._next, self._next + size + 4096
-        self.memory[address] = np.full(size, 0xCD, np.uint8)
+        block = np.full(size, GARBAGE, np.uint8)
+        self.memory[block.ctypes.data] = block
         self.calls.append("allocate")
-        return address
+        return block.ctypes.data
 
     def free(self, address: int) -> None:
-        del self.memory[address]
+        assert not self._used(self.memory.pop(address)), "device memory freed that is still worked on"
 
     def pinned(self, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
         array = np.empty(shape, dtype)
@@ -57,52 +64,113 @@ class SimulatedDevice:
         return array
 
     def free_pinned(self, array: Array) -> None:
-        del self.pinned_arrays[array.ctypes.data]
+        assert not self._used(self.pinned_arrays.pop(array.ctypes.data)), "pinned memory freed that is still copied"
 
     def upload(self, address: int, array: Array) -> None:
-        assert array.ctypes.data in self.pinned_arrays, "an upload from memory that is not pinned"
-        assert self.memory[address].nbytes >= array.nbytes
+        self._check_pinned(array)
         self.uploaded += array.nbytes
-        self._put("upload", lambda: self._write(address, array.tobytes()))
+        sent = array.tobytes()
+
+        def work() -> None:
+            assert array.tobytes() == sent, "pinned memory written while it was being sent"
+            self.bytes_at(address, array.nbytes)[...] = np.frombuffer(sent, np.uint8)
+
+        self._put("upload", work, address, array.ctypes.data)
 
     def download(self, array: Array, address: int) -> None:
-        assert array.ctypes.data in self.pinned_arrays, "a download to memory that is not pinned"
-        self._put("download", lambda: np.copyto(array, self.view(address, array.shape, array.dtype)))
+        self._check_pinned(array)
+        target = array.reshape(-1).view(np.uint8)
+        target[...] = GARBAGE
+
+        def work() -> None:
+            assert (target == GARBAGE).all(), "pinned memory written while it was being received"
+            target[...] = self.bytes_at(address, array.nbytes)
+
+        self._put("download", work, address, array.ctypes.data)
 
     def copy(self, to: int, source: int, size: int) -> None:
-        self._put("copy", lambda: self._write(to, self.memory[source][:size].tobytes()))
+        def work() -> None:
+            self.bytes_at(to, size)[...] = self.bytes_at(source, size)
+
+        self._put("copy", work, to, source)
 
     def synchronize(self) -> None:
         assert self.capturing is None, "waited for the stream while capturing"
-        for work in self.queue:
-            work()
-        self.queue.clear()
+        self.calls.append("synchronize")
+        self._run(len(self.queue))
+
+    def event(self) -> int:
+        event = next(self._numbers)
+        self.events[event] = 0
+        return event
+
+    def record(self, event: int) -> None:
+        assert event in self.events
+        self.events[event] += 1
+        self._put("record", (event, self.events[event]))
+
+    def wait(self, event: int) -> None:
+        assert self.capturing is None, "waited for an event while capturing"
+        self.calls.append("wait")
+        mark = event, self.events[event]
+        place = next((i for i, (work, _) in enumerate(self.queue) if work == mark), None)
+        if place is not None:
+            self._run(place + 1)
+
+    def free_event(self, event: int) -> None:
+        del self.events[event]
 
     def begin_capture(self) -> None:
         self.capturing = []
 
     def end_capture(self) -> int:
         assert self.capturing is not None
-        self.graphs.append(self.capturing)
-        self.capturing = None
-        return len(self.graphs)
+        graph = next(self._numbers)
+        self.graphs[graph], self.capturing = self.capturing, None
+        return graph
 
     def launch(self, graph: int) -> None:
-        self._put("launch", lambda: [work() for work in self.graphs[graph - 1]])
+        work = self.graphs[graph]
+        self._put("launch", lambda: [part() for part in work])
+
+    def free_graph(self, graph: int) -> None:
+        del self.graphs[graph]
 
     def execute(self, work: Any) -> None:
         self._put("execute", work)
 
     def view(self, address: int, shape: Sequence[int], dtype: DTypeLike) -> Array:
-        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
-        return self.memory[address][:size].view(dtype).reshape(shape)
+        return self.bytes_at(address, int(np.prod(shape)) * np.dtype(dtype).itemsize).view(dtype).reshape(shape)
 
-    def _write(self, address: int, data: bytes) -> None:
-        self.memory[address][: len(data)] = np.frombuffer(data, np.uint8)
+    def bytes_at(self, address: int, size: int) -> Array:
+        """Device memory at an address within a block."""
+        for start, block in self.memory.items():
+            if start <= address and address + size <= start + block.nbytes:
+                return block[address - start :][:size]
+        raise AssertionError("an address that is not of the device's memory")
 
-    def _put(self, call: str, work: Any) -> None:
+    def _check_pinned(self, array: Array) -> None:
+        assert array.flags.c_contiguous
+        first, last = array.ctypes.data, array.ctypes.data + array.nbytes
+        inside = (start <= first and last <= start + pinned.nbytes for start, pinned in self.pinned_arrays.items())
+        assert any(inside), "a copy from or to memory that is not pinned"
+
+    def _used(self, block: Array) -> bool:
+        first, last = block.ctypes.data, block.ctypes.data + block.nbytes
+        return any(first <= address < last for _, addresses in self.queue for address in addresses)
+
+    def _put(self, call: str, work: Any, *addresses: int) -> None:
         self.calls.append(call)
-        (self.queue if self.capturing is None else self.capturing).append(work)
+        if self.capturing is None:
+            self.queue.append((work, addresses))
+        else:
+            self.capturing.append(work)
+
+    def _run(self, count: int) -> None:
+        ready, self.queue = self.queue[:count], self.queue[count:]
+        for work, _ in ready:
+            if callable(work):
+                work()
 
 
 class _Engine:
@@ -116,8 +184,9 @@ class _Engine:
         self.inputs = {i.name: i for i in self.session.get_inputs()}
         self.ports = self.inputs | {o.name: o for o in self.session.get_outputs()}
         self.num_io_tensors = len(self.ports)
-        graph = self.path.name.split(".")[0]
-        self.profile = {port["name"]: simulation.profile.shapes(port) for port in simulation.bundle.ports(graph)[0]}
+        self.graph = self.path.name.split(".")[0]
+        ports = simulation.bundle.ports(self.graph)[0]
+        self.profile = {port["name"]: simulation.profile.shapes(port) for port in ports}
 
     def get_tensor_name(self, index: int) -> str:
         return list(self.ports)[index]
@@ -158,7 +227,7 @@ class _Context:
         return self.engine.session.run([name], zeros)[0].shape
 
     def set_tensor_address(self, name: str, address: int) -> bool:
-        assert address in self.device.memory
+        self.device.bytes_at(address, 1)
         self.addresses[name] = address
         return True
 
@@ -166,7 +235,7 @@ class _Context:
         assert stream == self.device.stream
         assert set(self.addresses) == set(self.engine.ports), "a tensor has no address"
         assert self.device.capturing is None or self.runs > 0, "captured before a first run"
-        if self.engine.simulation.refuses_capture and self.device.capturing is not None:
+        if self.engine.simulation.refuses(self.engine.graph):
             return False
         self.runs += 1
         self.device.execute(self._compute)
@@ -191,6 +260,7 @@ class SimulatedTensorRT:
     def __init__(self, bundle: Bundle, device: SimulatedDevice, profile: Profile) -> None:
         self.bundle, self.device, self.profile = bundle, device, profile
         self.refuses_capture = False
+        self.fails_once: str | None = None  # a graph
         self.deserialized: list[str] = []
         kinds = {"tensor(float)": np.float32, "tensor(uint8)": np.uint8, "tensor(int32)": np.int32}
         self.api = SimpleNamespace(
@@ -199,6 +269,13 @@ class SimulatedTensorRT:
             nptype=lambda kind: np.dtype(kinds[kind]),
         )
         self.flavour = Flavour("rtx", self.api, "0.simulated", None)
+
+    def refuses(self, graph: str) -> bool:
+        """Whether an execution fails."""
+        if self.fails_once == graph:
+            self.fails_once = None
+            return True
+        return self.refuses_capture and self.device.capturing is not None
 
     def deserialize_cuda_engine(self, plan: bytes) -> _Engine:
         self.deserialized.append(Path(plan.decode()).name.split(".")[0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,8 @@ import pytest
 import glic_deploy.backends.tensorrt as backend_module
 from benchmarks.compare import compare
 from glic_deploy import Codec, EngineError
-from glic_deploy.backends import open_backend
+from glic_deploy.backends import Backend, open_backend
+from glic_deploy.backends.device_runs import KEPT_SHAPES
 from glic_deploy.backends.tensorrt import TensorRTBackend
 from glic_deploy.bundle import Bundle
 from glic_deploy.image import load_image
@@ -80,38 +82,147 @@ def test_a_second_picture_of_a_size_allocates_nothing_and_launches_captured_grap
     assert "execute" not in device.calls
 
 
-def test_what_stays_on_the_gpu_is_not_sent_again(codec: Codec, simulation: SimulatedTensorRT, crop: np.ndarray) -> None:
+def test_what_stays_on_the_gpu_neither_comes_down_nor_is_sent_again(
+    codec: Codec, simulation: SimulatedTensorRT, crop: np.ndarray
+) -> None:
     codec.encode(crop)
     simulation.device.calls.clear()
-    codec.encode(crop)
+    data = codec.encode(crop)
     # y to the hyper analysis, hyper to five slices, support to five second passes
     assert simulation.device.calls.count("copy") == 11
+    # z, y, and the indexes and means of ten passes
+    assert simulation.device.calls.count("download") == 22
+    simulation.device.calls.clear()
+    codec.decode(data)
+    assert simulation.device.calls.count("copy") == 10
+    assert simulation.device.calls.count("download") == 21  # of the ten passes, and the picture
 
 
-def test_an_array_whose_memory_was_written_again_is_sent(backend: TensorRTBackend) -> None:
+def test_of_the_latents_each_slice_is_sent_once(codec: Codec, simulation: SimulatedTensorRT, crop: np.ndarray) -> None:
+    data = codec.encode(crop)
+    simulation.device.uploaded = 0
+    codec.decode(data)
+    latents = 4 * 256 * 256 // 16**2 * simulation.bundle.latent
+    z = 4 * 256 * 256 // 64**2 * simulation.bundle.hyper  # the plan takes int32
+    assert simulation.device.uploaded == 2 * latents + z  # the anchors of each slice, and then all of it
+
+
+def test_a_decoder_has_its_indexes_before_the_means_have_come(
+    backend: TensorRTBackend, simulation: SimulatedTensorRT
+) -> None:
+    device = simulation.device
+    z_symbols = np.ones((1, simulation.bundle.hyper, 2, 2), np.int16)
+    hyper = backend.start("hyper_synthesis", {"z_symbols": z_symbols})[0]
+    for _ in range(2):
+        plain = backend.run("slice0_anchors", {"hyper": np.asarray(hyper)})
+    device.calls.clear()
+    indexes, means, support = backend.start("slice0_anchors", {"hyper": hyper})
+    assert device.calls == ["copy", "launch", "download", "record", "download", "record", "wait"]
+    assert isinstance(indexes, np.ndarray)
+    assert len(device.queue) == 2  # the means' copy and the mark after it
+    np.testing.assert_array_equal(indexes, plain[0])
+    np.testing.assert_array_equal(np.asarray(means), plain[1])
+    assert not device.queue
+    device.calls.clear()
+    np.testing.assert_array_equal(np.asarray(support), plain[2])
+    assert device.calls == ["download", "record", "wait"]
+
+
+def test_waiting_late_changes_nothing(
+    gpu_engine: Path, codec: Codec, simulation: SimulatedTensorRT, crop: np.ndarray
+) -> None:
+    class AllAtOnce(TensorRTBackend):
+        start = Backend.start
+
+    all_at_once = AllAtOnce(simulation.bundle, simulation.device, simulation.flavour)
+    with Codec(gpu_engine, backend=all_at_once) as plain:
+        data = plain.encode(crop)
+        assert codec.encode(crop) == data
+        np.testing.assert_array_equal(codec.decode(data), plain.decode(data))
+
+
+def test_pictures_of_one_size_coded_at_the_same_time(codec: Codec, crop: np.ndarray) -> None:
+    pictures = [crop, crop[::-1], crop[:, ::-1]]
+    alone = [codec.encode(picture) for picture in pictures]
+    decoded = [codec.decode(data) for data in alone]
+    with ThreadPoolExecutor(3) as threads:
+        assert list(threads.map(codec.encode, pictures)) == alone
+        for got, want in zip(threads.map(codec.decode, alone), decoded, strict=True):
+            np.testing.assert_array_equal(got, want)
+
+
+def test_what_was_not_read_survives_the_next_run(backend: TensorRTBackend) -> None:
     rng = np.random.default_rng(0)
     pictures = rng.integers(0, 256, (2, 128, 128, 3), np.uint8)
-    first = backend.run("analysis", {"image": pictures[0]})[0]
-    alone = backend.run("hyper_analysis", {"y": first})[0]
-    backend.run("analysis", {"image": pictures[1]})
-    np.testing.assert_array_equal(backend.run("hyper_analysis", {"y": first})[0], alone)
+    plain = backend.run("analysis", {"image": pictures[0]})[0]
+    first = backend.start("analysis", {"image": pictures[0]})[0]
+    alone = backend.run("hyper_analysis", {"y": plain})[0]
+    second = backend.start("analysis", {"image": pictures[1]})[0]
+    np.testing.assert_array_equal(backend.start("hyper_analysis", {"y": first})[0], alone)
+    np.testing.assert_array_equal(first, plain)
+    backend.close()
+    assert not np.array_equal(second, plain)  # nor are they lost with the backend
 
 
 def test_results_that_stay_on_the_gpu_cannot_be_written(backend: TensorRTBackend) -> None:
-    y = backend.run("analysis", {"image": np.zeros((128, 128, 3), np.uint8)})[0]
+    image = np.zeros((128, 128, 3), np.uint8)
+    y = np.asarray(backend.start("analysis", {"image": image})[0])
     with pytest.raises(ValueError, match="read-only"):
         y[:] = 0
+    backend.run("analysis", {"image": image})[0][:] = 0
+
+
+def test_a_run_that_fails_leaves_nothing_under_way(
+    codec: Codec, simulation: SimulatedTensorRT, crop: np.ndarray
+) -> None:
+    simulation.refuses_capture = True  # what is captured runs without being asked
+    first = codec.encode(crop)
+    codec.encode(crop)
+    for graph in ("slice1_nonanchors", "slice3_anchors", "hyper_synthesis"):
+        simulation.fails_once = graph
+        with pytest.raises(EngineError, match=rf"cannot run {graph} on simulated GPU"):
+            codec.encode(crop)
+        assert not simulation.device.queue
+        assert codec.encode(crop) == first
 
 
 def test_memory_is_kept_for_few_sizes_and_freed_at_the_end(
     backend: TensorRTBackend, simulation: SimulatedTensorRT
 ) -> None:
+    device = simulation.device
     for columns in range(1, 7):
-        backend.run("analysis", {"image": np.zeros((128, 128 * columns, 3), np.uint8)})
-    assert len(simulation.device.memory) == 2 * backend_module._KEPT_SHAPES
+        for _ in range(2):
+            backend.run("analysis", {"image": np.zeros((128, 128 * columns, 3), np.uint8)})
+    assert len(device.memory) == 2 * KEPT_SHAPES
+    assert len(device.graphs) == KEPT_SHAPES
+    backend.close()
+    for what in (device.memory, device.pinned_arrays, device.graphs, device.events):
+        assert not what
+
+
+def test_a_map_that_graphs_share_is_freed_with_the_last_of_them(
+    codec: Codec, backend: TensorRTBackend, simulation: SimulatedTensorRT, crop: np.ndarray
+) -> None:
+    for columns in range(1, KEPT_SHAPES + 3):
+        codec.decode(codec.encode(crop[:100, : 40 * columns]))
     backend.close()
     assert not simulation.device.memory
-    assert not simulation.device.pinned_arrays
+
+
+def test_memory_that_cannot_be_had_leaves_no_other_behind(
+    backend: TensorRTBackend, simulation: SimulatedTensorRT, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device, allocate = simulation.device, simulation.device.allocate
+
+    def scarce(size: int) -> int:
+        if device.memory:
+            raise EngineError("CUDA's cudaMalloc failed: out of memory; take smaller pictures")
+        return allocate(size)
+
+    monkeypatch.setattr(device, "allocate", scarce)
+    with pytest.raises(EngineError, match="take smaller pictures"):
+        backend.run("analysis", {"image": np.zeros((128, 128, 3), np.uint8)})
+    assert not device.memory
 
 
 def test_a_launch_that_cannot_be_captured_runs_as_it_is(

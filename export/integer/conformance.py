@@ -35,7 +35,7 @@ def conformance_vectors(network: IntegerNetwork, seed: int = 0) -> dict[str, NDA
                 arrays[f"{pass_name(part)}_{what}"] = values
             return symbols
 
-        walk(groups, lambda graph, **inputs: backend.run(graph, inputs), z_symbols, step)
+        walk(groups, lambda graph, **inputs: backend.start(graph, inputs), z_symbols, step)
         cases.append(arrays)
     return {name: np.stack([arrays[name] for arrays in cases]) for name in cases[0]}
 

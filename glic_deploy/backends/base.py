@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+import numpy as np
 from numpy.typing import NDArray
 
 from ..stages import DeviceUse
+from ..values import Value
 
 Precision = Literal["fp32", "bf16", "fp16"]
 
@@ -25,6 +27,13 @@ class Backend(ABC):
     @abstractmethod
     def run(self, graph: str, inputs: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
         """Outputs of a graph, in the manifest's order. Raises EngineError when the graph cannot be run."""
+
+    def start(self, graph: str, inputs: Mapping[str, Value]) -> Sequence[Value]:
+        """As `run`, but only the first output need be there: the others may be on their way, or stay where they are.
+
+        What one graph gave so, the next one takes as it is. The default has everything at once.
+        """
+        return self.run(graph, {name: np.asarray(value) for name, value in inputs.items()})
 
     def device_use(self) -> DeviceUse | None:
         """What this thread's last `run` took of a device; None where graphs run on the host."""

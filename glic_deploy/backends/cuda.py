@@ -1,4 +1,4 @@
-"""A GPU as the TensorRT backend needs it: memory, copies, one stream, graphs; through NVIDIA's cuda-bindings."""
+"""A GPU as the backends need it: memory, copies, one stream, events, graphs; through NVIDIA's cuda-bindings."""
 
 from __future__ import annotations
 
@@ -15,7 +15,11 @@ _INSTEAD = "use a backend that needs no GPU: Codec(engine, backend='onnxruntime'
 
 
 class Device(Protocol):
-    """Memory and one stream of a GPU. Addresses and streams are integers; copies are in the stream's order."""
+    """Memory and one stream of a GPU. Addresses, streams, events and graphs are integers.
+
+    Copies and launches are in the stream's order. An event is reached when what was put on the stream before its last
+    record is done; one that was never recorded is.
+    """
 
     name: str
     capability: tuple[int, int]
@@ -29,9 +33,14 @@ class Device(Protocol):
     def download(self, array: NDArray[Any], address: int) -> None: ...
     def copy(self, to: int, source: int, size: int) -> None: ...
     def synchronize(self) -> None: ...
+    def event(self) -> int: ...
+    def record(self, event: int) -> None: ...
+    def wait(self, event: int) -> None: ...
+    def free_event(self, event: int) -> None: ...
     def begin_capture(self) -> None: ...
     def end_capture(self) -> int: ...
     def launch(self, graph: int) -> None: ...
+    def free_graph(self, graph: int) -> None: ...
 
 
 def gpu_capability() -> tuple[int, int] | None:
@@ -65,6 +74,7 @@ class CudaDevice:
         self._stream = self._call("cudaStreamCreateWithFlags", 1)  # does not wait for the default stream
         self.stream = int(self._stream)
         self._graphs: dict[int, Any] = {}
+        self._events: dict[int, Any] = {}
 
     def _call(self, name: str, *arguments: Any) -> Any:
         error, *results = getattr(self._cuda, name)(*arguments)
@@ -106,6 +116,20 @@ class CudaDevice:
     def synchronize(self) -> None:
         self._call("cudaStreamSynchronize", self._stream)
 
+    def event(self) -> int:
+        event = self._call("cudaEventCreateWithFlags", 2)  # takes no times, which makes it cheaper
+        self._events[int(event)] = event
+        return int(event)
+
+    def record(self, event: int) -> None:
+        self._call("cudaEventRecord", self._events[event], self._stream)
+
+    def wait(self, event: int) -> None:
+        self._call("cudaEventSynchronize", self._events[event])
+
+    def free_event(self, event: int) -> None:
+        self._call("cudaEventDestroy", self._events.pop(event))
+
     def begin_capture(self) -> None:
         mode = self._cuda.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
         self._call("cudaStreamBeginCapture", self._stream, mode)
@@ -119,3 +143,6 @@ class CudaDevice:
 
     def launch(self, graph: int) -> None:
         self._call("cudaGraphLaunch", self._graphs[graph], self._stream)
+
+    def free_graph(self, graph: int) -> None:
+        self._call("cudaGraphExecDestroy", self._graphs.pop(graph))

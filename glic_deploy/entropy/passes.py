@@ -6,12 +6,13 @@ the positions of even row + column; packed maps hold one parity at half width, r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ..values import Settled, Value
 
 MAX_SYMBOL = 2047
 """Encoders clamp symbols to ± this, so that symbol + mean is exact in float32."""
@@ -19,8 +20,10 @@ MAX_SYMBOL = 2047
 Symbols = NDArray[np.int16]
 Indexes = NDArray[np.uint8]
 Means = NDArray[np.float32]
-RunGraph = Callable[..., list[NDArray[Any]]]
-Step = Callable[["Pass", Indexes, Means], Symbols]
+RunGraph = Callable[..., Sequence[Value]]
+"""Takes a graph's name and its inputs by theirs, as `Backend.start` does."""
+Step = Callable[["Pass", Indexes, Value], Symbols]
+"""Gives the symbols of a pass, whose means may still be on their way."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,7 @@ def walk(groups: tuple[int, ...], run: RunGraph, z_symbols: Symbols, step: Step)
     height, width = (4 * side for side in z_symbols.shape[2:])
     y_hat = np.zeros((1, sum(groups), height, width), np.float32)
     for k, start, stop in slices(groups):
-        before = {"y_hat": y_hat[:, :start]} if k else {}
+        before = {"y_hat": Settled(y_hat, start)} if k else {}
         indexes, means, support = run(f"slice{k}_anchors", hyper=hyper, **before)
         anchors = np.zeros((1, stop - start, height, width), np.float32)
         unpack_into(anchors, _latents(step, Pass(k, start, stop, 0), indexes, means), 0)
@@ -88,8 +91,10 @@ def walk(groups: tuple[int, ...], run: RunGraph, z_symbols: Symbols, step: Step)
     return y_hat
 
 
-def _latents(step: Step, part: Pass, indexes: Indexes, means: Means) -> NDArray[np.float32]:
-    return np.add(step(part, indexes, means), means, dtype=np.float32)
+def _latents(step: Step, part: Pass, indexes: Value, means: Value) -> NDArray[np.float32]:
+    symbols = step(part, np.asarray(indexes), means)
+    latents: NDArray[np.float32] = np.add(symbols, np.asarray(means), dtype=np.float32)
+    return latents
 
 
 def quantize(y: NDArray[np.float32], means: NDArray[np.float32]) -> Symbols:
