@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -22,6 +22,8 @@ CONFORMANCE = "conformance.npz"
 PLANS = "plans"  # folder and manifest entry
 TENSORRT = "tensorrt"  # the graph variant that plans are built from
 
+Shape = tuple[int, ...]
+
 _REMEDY = "export the checkpoint again: python -m export.to_onnx --checkpoint C.pth --output DIR"
 
 
@@ -32,6 +34,19 @@ def sha256(path: Path) -> str:
         while block := stream.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def shape_at(shape: Sequence[int | str], height: int, width: int) -> Shape:
+    """A manifest's shape, in which "H/16" is a sixteenth of the height, for a padded picture of this size."""
+    sides = {"H": height, "W": width}
+
+    def dimension(d: int | str) -> int:
+        if isinstance(d, int):
+            return d
+        side, _, divisor = d.partition("/")
+        return sides[side] // int(divisor or 1)
+
+    return tuple(map(dimension, shape))
 
 
 class Bundle:
@@ -133,6 +148,22 @@ class Bundle:
     def ports(self, name: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         """A graph's inputs and outputs: name, dtype, and shape with sides as "H/16"."""
         return self._graph(name)["inputs"], self._graph(name)["outputs"]
+
+    def output_shapes(self, name: str, inputs: Mapping[str, Shape]) -> dict[str, Shape]:
+        """Shapes of a graph's outputs, for inputs of these shapes. Raises EngineError where it takes others."""
+        taken, given = self.ports(name)
+        sides: dict[str, int] = {}
+        for port in taken:
+            shape = inputs.get(port["name"], ())
+            if len(shape) != len(port["shape"]) or len(inputs) != len(taken):
+                expected = ", ".join(f"{port['name']} {port['shape']}" for port in taken)
+                got = ", ".join(f"{key} {list(value)}" for key, value in inputs.items())
+                raise EngineError(f"graph {name} takes {expected}, got {got}; run it on what this bundle's graphs give")
+            for side, size in zip(port["shape"], shape, strict=True):
+                if isinstance(side, str):
+                    letter, _, divisor = side.partition("/")
+                    sides[letter] = size * int(divisor or 1)
+        return {port["name"]: shape_at(port["shape"], sides["H"], sides["W"]) for port in given}
 
     def variant(self, name: str, variant: str) -> dict[str, Any]:
         """The manifest's entry of one variant of a graph. Raises EngineError when the bundle lacks it."""

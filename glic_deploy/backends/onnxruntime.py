@@ -96,14 +96,14 @@ class OnnxRuntimeBackend(Backend):
             if graph not in self._sessions:
                 path = self._bundle.graph(graph, self._variants)
                 try:
-                    self._sessions[graph] = self._open(path)
+                    self._sessions[graph] = self._open(graph, path)
                 except EngineError:
                     raise
                 except Exception as error:
                     raise EngineError(f"onnxruntime {ort.__version__} cannot open {path}: {error}") from error
             return self._sessions[graph]
 
-    def _open(self, path: Path) -> ort.InferenceSession:
+    def _open(self, graph: str, path: Path) -> ort.InferenceSession:
         return open_session(path, self._threads, optimize=self._optimize)
 
     def describe(self) -> dict[str, Any]:

@@ -1,10 +1,14 @@
-"""onnxruntime on an NVIDIA GPU: needs nothing but packages of the registry, and no TensorRT."""
+"""onnxruntime on an NVIDIA GPU: needs nothing but packages of the registry, and no TensorRT.
+
+Tensors are where `device_runs` keeps them, so that from its second run on at a shape a graph is replayed as a CUDA
+graph. Where onnxruntime does not capture one, its kernels are launched one by one.
+"""
 
 from __future__ import annotations
 
-import threading
-import weakref
-from collections.abc import Mapping
+import itertools
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,91 +16,102 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from ..bundle import Bundle
+from ..bundle import Bundle, Shape
 from ..errors import EngineError
 from ..native import library_path
+from ..values import Value
 from .base import Precision
-from .cuda import CudaDevice
+from .cuda import CudaDevice, Device
+from .device_runs import DeviceRunner, Form
 from .onnxruntime import OnnxRuntimeBackend
 
 CUSTOM_OPS = "glic_onnxruntime_cuda"
 PROVIDER = "CUDAExecutionProvider"
 INSTALL = "pip uninstall -y onnxruntime; pip install 'glic-deploy[cuda]'"
 
+_NOT_CAPTURED = -1
+MOST_CAPTURES = 64
+"""CUDA graphs of one of the bundle's graphs: onnxruntime frees them only with their session."""
+
 
 class OnnxRuntimeCudaBackend(OnnxRuntimeBackend):
     """The CPU backend's graphs on the CUDA provider, the transforms in float16 where the bundle has them so.
 
-    What one graph gives and the next one takes stays on the GPU: such arrays are handed out read-only.
     Raises EngineError where onnxruntime has no CUDA provider, or it does not start for lack of a GPU or a library.
     """
 
     name = "onnxruntime-cuda"
-    _provider, _device = PROVIDER, "cuda"
+    provider, memory = PROVIDER, "cuda"
     # The entropy path's integers are held in float32, which TF32 would round. Memory grows by what is asked for.
     _options: ClassVar[dict[str, str]] = {"use_tf32": "0", "arena_extend_strategy": "kSameAsRequested"}
 
-    def __init__(self, bundle: Bundle) -> None:
+    def __init__(self, bundle: Bundle, device: Device | None = None) -> None:
         super().__init__(bundle, variants=("fp16", "bf16", "base"))
         halves: tuple[Precision, ...] = ("fp16", "bf16")
         available = bundle.describe()["graphs"]["analysis"]
         self.precision = next((precision for precision in halves if precision in available), "fp32")
-        if self._provider not in ort.get_available_providers():
+        if self.provider not in ort.get_available_providers():
             raise EngineError(
                 f"onnxruntime {ort.__version__} here has no CUDA provider; on a machine with an NVIDIA GPU: {INSTALL}; "
                 "elsewhere: Codec(engine, backend='onnxruntime')"
             )
-        self._require_gpu()
+        self._device = device or CudaDevice()
         self._library = library_path(CUSTOM_OPS, "build it: make gpu-libraries")
         preload = getattr(ort, "preload_dlls", None)  # CUDA's libraries from NVIDIA's wheels, since 1.21
         if preload is not None:
             preload()
-        self._resident: dict[int, tuple[weakref.ref[Any], Any]] = {}
-        self._one_at_a_time = threading.Lock()
-
-    def _require_gpu(self) -> None:
-        CudaDevice()
+        self._captures = {name: itertools.count(1) for name in bundle.graphs()}
+        self._runner = DeviceRunner(self._device, bundle, self._prepare)
 
     def run(self, graph: str, inputs: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
-        session = self._session(graph)
-        with self._one_at_a_time:
-            binding = session.io_binding()
-            for name, array in inputs.items():
-                on_gpu = self._on_gpu(array)
-                if on_gpu is not None:
-                    binding.bind_ortvalue_input(name, on_gpu)
-                else:
-                    binding.bind_cpu_input(name, array)
-            for output in session.get_outputs():
-                binding.bind_output(output.name, self._device if output.type == "tensor(float)" else "cpu")
+        return self._runner.run(graph, inputs)
+
+    def start(self, graph: str, inputs: Mapping[str, Value]) -> Sequence[Value]:
+        return self._runner.start(graph, inputs)
+
+    def _prepare(self, graph: str, shapes: Mapping[str, Shape]) -> _Bound:
+        return _Bound(self, self._bundle, self._device, graph, shapes)
+
+    def session(self, graph: str) -> ort.InferenceSession:
+        """The graph's session as it is now; `launch_one_by_one` makes it another."""
+        return self._session(graph)
+
+    def captures(self, graph: str) -> bool:
+        """Whether the graph's session makes CUDA graphs."""
+        return graph in self._captures
+
+    def capture_number(self, graph: str) -> int:
+        """A number for one more CUDA graph of a graph, `_NOT_CAPTURED` where there is to be none."""
+        number = next(self._captures[graph]) if self.captures(graph) else _NOT_CAPTURED
+        return number if number <= MOST_CAPTURES else _NOT_CAPTURED
+
+    def launch_one_by_one(self, graph: str, error: Exception) -> None:
+        """From now on, without CUDA graphs, which failed with `error`."""
+        del self._captures[graph]
+        self._sessions.pop(graph, None)
+        warnings.warn(
+            f"onnxruntime {ort.__version__} cannot run {graph} as a CUDA graph: {error}; its kernels are launched one "
+            "by one, which costs some time and nothing else",
+            stacklevel=2,
+        )
+
+    def _open(self, graph: str, path: Path) -> ort.InferenceSession:
+        if self.captures(graph):
             try:
-                session.run_with_iobinding(binding)
-                return [self._hand_out(value) for value in binding.get_outputs()]
-            except Exception as error:  # onnxruntime raises a type of its own for every error code
-                shapes = ", ".join(f"{name} {value.dtype}{list(value.shape)}" for name, value in inputs.items())
-                raise EngineError(
-                    f"onnxruntime cannot run {graph} on the GPU on {shapes}: {error}; take a smaller picture if its "
-                    "memory is short, else see docs/gpu.md, or use Codec(engine, backend='onnxruntime')"
-                ) from error
+                return self._open_with(path, {**self._options, "enable_cuda_graph": "1"})
+            except EngineError:
+                raise
+            except Exception as error:  # such as a node that the provider leaves to the CPU
+                self.launch_one_by_one(graph, error)
+        return self._open_with(path, self._options)
 
-    def _on_gpu(self, array: NDArray[Any]) -> Any:
-        reference, value = self._resident.get(id(array), (None, None))
-        return value if reference is not None and reference() is array else None
-
-    def _hand_out(self, value: Any) -> NDArray[Any]:
-        array: NDArray[Any] = value.numpy()
-        if array.dtype == np.float32:
-            array.flags.writeable = False  # or what is on the GPU would not be what it says
-            key = id(array)
-            self._resident[key] = weakref.ref(array, lambda _: self._resident.pop(key, None)), value
-        return array
-
-    def _open(self, path: Path) -> ort.InferenceSession:
+    def _open_with(self, path: Path, provider_options: Mapping[str, str]) -> ort.InferenceSession:
         options = ort.SessionOptions()
         options.log_severity_level = 4
         options.register_custom_ops_library(str(self._library))
-        session = ort.InferenceSession(str(path), options, providers=[(self._provider, self._options)])
-        if session.get_providers()[0] != self._provider:
+        providers = [(self.provider, dict(provider_options))]
+        session = ort.InferenceSession(str(path), options, providers=providers, enable_fallback=0)
+        if session.get_providers()[0] != self.provider:
             raise EngineError(
                 f"onnxruntime {ort.__version__} cannot start its CUDA provider: no NVIDIA GPU or driver, or CUDA's "
                 f"libraries are missing: {INSTALL}; or use Codec(engine, backend='onnxruntime')"
@@ -104,13 +119,86 @@ class OnnxRuntimeCudaBackend(OnnxRuntimeBackend):
         return session
 
     def describe(self) -> dict[str, Any]:
+        without = sorted(set(self._bundle.graphs()) - set(self._captures))
         return {
             "name": self.name,
             "version": ort.__version__,
             "custom_ops": str(self._library),
             "graphs": ", ".join(self._variants),
+            "cuda_graphs": f"of all but {', '.join(without)}" if without else "of all",
         }
 
     def close(self) -> None:
+        self._runner.close()
         super().close()
-        self._resident.clear()
+
+
+class _Bound:
+    """A graph at one shape, its tensors bound to where they stay."""
+
+    def __init__(
+        self,
+        backend: OnnxRuntimeCudaBackend,
+        bundle: Bundle,
+        device: Device,
+        graph: str,
+        shapes: Mapping[str, Shape],
+    ) -> None:
+        self._backend, self._device, self._graph = backend, device, graph
+        inputs, outputs = bundle.ports(graph)
+        given = bundle.output_shapes(graph, shapes)
+        self.inputs: dict[str, Form] = {p["name"]: (shapes[p["name"]], np.dtype(p["dtype"])) for p in inputs}
+        self.outputs: dict[str, Form] = {p["name"]: (given[p["name"]], np.dtype(p["dtype"])) for p in outputs}
+        self._addresses: Mapping[str, int] = {}
+        self._session: ort.InferenceSession | None = None
+        self._binding: Any = None
+        self._number: int | None = None  # of its CUDA graph; none before its first run
+        self._options = _run_options(_NOT_CAPTURED)
+
+    def bind(self, addresses: Mapping[str, int]) -> None:
+        self._addresses = addresses
+
+    def execute(self) -> None:
+        # onnxruntime has a stream of its own, and returns when that is done.
+        self._device.synchronize()
+        session = self._backend.session(self._graph)
+        if session is not self._session:
+            self._session, self._binding = session, self._bound_to(session)
+        try:
+            session.run_with_iobinding(self._binding, self._options)
+        except Exception as error:  # onnxruntime raises a type of its own for every error code
+            if self._number in (None, _NOT_CAPTURED) or not self._backend.captures(self._graph):
+                raise EngineError(
+                    f"onnxruntime cannot run {self._graph} on the GPU on {', '.join(self._described())}: {error}; take "
+                    "a smaller picture if its memory is short, else see docs/gpu.md, or use "
+                    "Codec(engine, backend='onnxruntime')"
+                ) from error
+            self._capture_as(_NOT_CAPTURED)
+            self._backend.launch_one_by_one(self._graph, error)
+            self.execute()
+            return
+        if self._number is None:
+            self._capture_as(self._backend.capture_number(self._graph))
+
+    def _capture_as(self, number: int) -> None:
+        self._number, self._options = number, _run_options(number)
+
+    def _bound_to(self, session: ort.InferenceSession) -> Any:
+        binding, memory = session.io_binding(), self._backend.memory
+        for forms, bind in ((self.inputs, binding.bind_input), (self.outputs, binding.bind_output)):
+            for name, (shape, dtype) in forms.items():
+                bind(name, memory, 0, dtype.type, list(shape), self._addresses[name])
+        return binding
+
+    def _described(self) -> Iterator[str]:
+        return (f"{name} {dtype}{list(shape)}" for name, (shape, dtype) in self.inputs.items())
+
+    def release(self) -> None:
+        self._session = self._binding = None
+
+
+def _run_options(number: int) -> ort.RunOptions:
+    """Of a run that is captured under a number, or replayed as what was captured under it."""
+    options = ort.RunOptions()
+    options.add_run_config_entry("gpu_graph_id", str(number))
+    return options

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..bundle import Shape, shape_at
 from ..errors import EngineError
 from .flavours import Capability, Flavour
 
 Size = tuple[int, int]
-Shape = tuple[int, ...]
 Port = Mapping[str, Any]
 Progress = Callable[[str], None]
 
@@ -39,19 +39,6 @@ class Profile:
 
     def as_dict(self) -> dict[str, Size]:
         return dict(vars(self))
-
-
-def shape_at(shape: Sequence[int | str], height: int, width: int) -> Shape:
-    """A manifest's shape, in which "H/16" is a sixteenth of the height, for a padded picture of this size."""
-    sides = {"H": height, "W": width}
-
-    def dimension(d: int | str) -> int:
-        if isinstance(d, int):
-            return d
-        side, _, divisor = d.partition("/")
-        return sides[side] // int(divisor or 1)
-
-    return tuple(map(dimension, shape))
 
 
 @dataclass(frozen=True)
