@@ -31,10 +31,12 @@ test: lint
 # are none. CUDA_ARCHITECTURES=89-real builds for one GPU alone, five times as fast.
 CUDA_WHEELS := nvidia-cuda-nvcc nvidia-cuda-crt nvidia-nvvm nvidia-cuda-runtime nvidia-cuda-cccl
 CUDA_ARCHITECTURES ?=
+gpu-libraries tensorrt-check gpu-check: export PATH := $(PATH):$(abspath $(BIN))
 gpu-libraries: $(VENV)/.installed
 	$(BIN)/pip install -q tensorrt-rtx cuda-bindings
 	$(BIN)/pip install -q --no-deps kernel-lens
 	command -v nvcc > /dev/null || $(BIN)/pip install -q $(CUDA_WHEELS)
+	command -v cmake > /dev/null || $(BIN)/pip install -q cmake
 	cmake -S . -B build/gpu -DGLIC_TENSORRT=ON -DPython_EXECUTABLE=$(abspath $(BIN)/python) \
 		$(if $(CUDA_ARCHITECTURES),-DCMAKE_CUDA_ARCHITECTURES="$(CUDA_ARCHITECTURES)") > /dev/null
 	cmake --build build/gpu --target glic_tensorrt glic_rtx_alias glic_cuda glic_onnxruntime_cuda \
@@ -44,8 +46,13 @@ gpu-libraries: $(VENV)/.installed
 tensorrt-check: gpu-libraries
 	$(BIN)/python -m benchmarks.tensorrt_check
 
-# On a machine with an NVIDIA GPU: kernels against the oracle, memory and race checks, times beside PyTorch's.
+# On a machine with an NVIDIA GPU: kernels against the oracle, memory and race checks, times beside PyTorch's, pictures.
+# onnxruntime for the GPU takes the place of the CPU's, which it contains; side by side they overwrite each other.
+ON_CUDA := import onnxruntime as o; raise SystemExit("CUDAExecutionProvider" not in o.get_available_providers())
 gpu-check: gpu-libraries
+	$(BIN)/python -c '$(ON_CUDA)' || { $(BIN)/pip uninstall -q -y onnxruntime onnxruntime-gpu; \
+		$(BIN)/pip install -q 'onnxruntime-gpu[cuda,cudnn]'; }
+	$(BIN)/pip install -q 'nvidia-cuda-sanitizer-api>=13,<14'
 	$(BIN)/python -m benchmarks.gpu_check
 
 # Every graph of a bundle on a GPU backend beside the CPU's.

@@ -1,21 +1,28 @@
 """Everything that needs a GPU, in one command: `make gpu-check`.
 
-The kernels against the oracle and pictures across backends (pytest), memory and races by compute-sanitizer where it is
-installed, the kernels' times (`benchmarks.gpu_ops`), and whole pictures on each GPU backend beside the eager network.
+The kernels against the oracle and pictures across backends (pytest), memory and races by compute-sanitizer, the
+kernels' times (`benchmarks.gpu_ops`), the exactness matrix with this GPU as a row of it, plans built and proven, and
+whole pictures on each GPU backend beside the eager network. The last line is a JSON object of what passed.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
+import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 
 from export.checkpoint import load_checkpoint
 from export.tensorrt_bundle import add_graphs
 from export.to_onnx import export_bundle
+from glic_deploy.backends.cuda import gpu_capability
+from glic_deploy.errors import EngineError
+from glic_deploy.tensorrt import choose
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "out" / "gpu_check"
@@ -23,18 +30,47 @@ KERNELS = "tests/test_gpu.py::test_scatter_aggregate_agrees", "tests/test_gpu.py
 SMALL = "shape0 or shape2 or smallest or odd"
 
 
-def run(*command: str | Path) -> bool:
+def run(*command: str | Path, **environment: str) -> bool:
     print("$", *command, flush=True)
-    return subprocess.run(list(map(str, command)), cwd=ROOT).returncode == 0
+    return subprocess.run(list(map(str, command)), cwd=ROOT, env=os.environ | environment).returncode == 0
 
 
-def checkpoints() -> Iterator[tuple[str, Path]]:
-    """The sample network and one of the released size."""
-    yield "sample", ROOT / "samples" / "glic_tiny.pth"
+def python(*arguments: str | Path) -> bool:
+    return run(sys.executable, "-m", *arguments)
+
+
+def sanitizer() -> str | None:
+    """compute-sanitizer, of the system or of NVIDIA's wheel."""
+    wheel = Path(sysconfig.get_path("purelib")) / "nvidia" / "cu13" / "compute-sanitizer"
+    return shutil.which("compute-sanitizer", path=f"{os.environ['PATH']}:/usr/local/cuda/bin:{wheel}")
+
+
+def has_tensorrt() -> bool:
+    """Whether a TensorRT for this GPU is installed, after an attempt to get one."""
+    for attempt in (True, False):
+        try:
+            choose(gpu_capability())
+        except EngineError as error:
+            print(error, flush=True)
+            if attempt:
+                python("pip", "install", "-q", "tensorrt")
+                importlib.invalidate_caches()
+        else:
+            return True
+    return False
+
+
+def engines() -> Iterator[tuple[str, Path, Path]]:
+    """Name, checkpoint and bundle of the sample network and of one of the released size."""
     full_size = OUT / "full_size.pth"
-    if not full_size.exists():
-        run(sys.executable, "-m", "benchmarks.full_size_checkpoint", full_size)
-    yield "full_size", full_size
+    if not full_size.exists() and not python("benchmarks.full_size_checkpoint", full_size):
+        sys.exit("the checkpoint of the released size cannot be made")
+    for name, checkpoint in (("sample", ROOT / "samples" / "glic_tiny.pth"), ("full_size", full_size)):
+        engine = OUT / name
+        if not (engine / "manifest.json").exists():
+            export_bundle(load_checkpoint(checkpoint), engine)
+            add_graphs(engine, "fp16")
+        yield name, checkpoint, engine
 
 
 def main() -> int:
@@ -44,24 +80,27 @@ def main() -> int:
         print("needs an NVIDIA GPU and a PyTorch built for CUDA; nothing was checked")
         return 1
     OUT.mkdir(parents=True, exist_ok=True)
-    passed = {"pytest": run(sys.executable, "-m", "pytest", "-q", "-m", "gpu")}
-    sanitizer = shutil.which("compute-sanitizer")
-    for tool in ("memcheck", "racecheck") if sanitizer else ():
+    passed = {"pytest": python("pytest", "-q", "-m", "gpu")}
+    checker = sanitizer()
+    for tool in ("memcheck", "racecheck"):
         tests = (sys.executable, "-m", "pytest", "-q", "-x", "-k", SMALL, *KERNELS)
-        passed[tool] = run(str(sanitizer), f"--tool={tool}", "--error-exitcode=9", *tests)
-    if not sanitizer:
-        print("compute-sanitizer is not installed: memory and races were not checked")
-    passed["times"] = run(sys.executable, "-m", "benchmarks.gpu_ops", "--json", OUT / "ops.json")
+        # An allocator that keeps memory would hide what lies outside a tensor.
+        passed[tool] = checker is not None and run(
+            checker, f"--tool={tool}", "--error-exitcode=9", *tests, PYTORCH_NO_CUDA_MEMORY_CACHING="1"
+        )
+    if checker is None:
+        print("compute-sanitizer is not there: pip install nvidia-cuda-sanitizer-api")
+    passed["times"] = python("benchmarks.gpu_ops", "--json", OUT / "ops.json")
+    passed["exactness"] = python("benchmarks.exactness", "--pictures", ROOT / "samples" / "photos")
     picture = sorted((ROOT / "samples" / "photos").glob("*.png"))[0]
-    for name, checkpoint in checkpoints():
-        engine = OUT / name
-        if not engine.exists():
-            export_bundle(load_checkpoint(checkpoint), engine)
-            add_graphs(engine, "fp16")
-        for backend in ("onnxruntime-cuda", "tensorrt"):
-            options = ("--engine", engine, "--checkpoint", checkpoint, "--backend", backend, picture)
-            passed[f"{name} on {backend}"] = run(sys.executable, "-m", "benchmarks.gpu_pictures", *options)
-    print(json.dumps(passed))
+    tensorrt = has_tensorrt()
+    for name, checkpoint, engine in engines():
+        pictures = ("benchmarks.gpu_pictures", "--engine", engine, "--checkpoint", checkpoint, picture)
+        passed[f"{name} on onnxruntime-cuda"] = python(*pictures, "--backend", "onnxruntime-cuda")
+        if tensorrt:
+            passed[f"{name} plans"] = python("export.to_trt", "--engine", engine)
+            passed[f"{name} on tensorrt"] = python(*pictures, "--backend", "tensorrt")
+    print(json.dumps(passed | {"tensorrt": "checked" if tensorrt else "none for this GPU"}))
     return 0 if all(passed.values()) else 1
 
 

@@ -38,8 +38,7 @@ def measure(codecs: dict[str, Codec], picture: Path) -> dict[str, dict[str, dict
     runs: dict[tuple[str, str], list[Stages]] = defaultdict(list)
     for repeat in range(WARM_UP + REPEATS):
         for name, codec in codecs.items():
-            encoding: Stages = {}
-            decoding: Stages = {}
+            encoding, decoding = Stages(), Stages()
             codec.decode(codec.encode(image, stages=encoding), stages=decoding)
             if repeat >= WARM_UP:
                 runs["encode", name].append(encoding)
@@ -62,7 +61,8 @@ def main() -> int:
     eager = eager_codec(load_checkpoint(args.checkpoint), args.device)
     with eager, Codec(args.engine, backend=args.backend) as codec:
         found = measure({args.backend: codec, "eager": eager}, args.picture)
-    result: dict[str, object] = {"backend": args.backend, "repeats": REPEATS, "milliseconds": found}
+        described = codec.describe()["backend"]
+    result: dict[str, object] = {"backend": described, "repeats": REPEATS, "milliseconds": found}
     for way, codecs in found.items():
         for stage in codecs["eager"]:
             times = "  ".join(f"{name} {stages.get(stage, 0):9.2f} ms" for name, stages in codecs.items())
