@@ -53,18 +53,13 @@ def build_plans(
         )
     loaded = tensorrt.load(chosen)
     progress(f"TensorRT flavour {chosen} {loaded.version}, compute capability {target[0]}.{target[1]}")
-    add_plans(directory, loaded, target, options, progress, _bar if sys.stderr.isatty() else None)
+    add_plans(directory, loaded, target, options, progress, tensorrt.on_terminal())
     if found != target:
         progress("the plans were not run: no GPU of that compute capability here; check them there: glic doctor")
         return
     from .check_plans import check_plans
 
     check_plans(directory, progress)
-
-
-def _bar(phase: str) -> None:
-    """What TensorRT is doing, on one line of the terminal that the next one overwrites."""
-    print(f"\r\033[K{phase[:79]}\r", end="", file=sys.stderr, flush=True)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -81,7 +76,7 @@ def main(argv: list[str] | None = None) -> int:
         parser.add_argument(f"--{name}-size", type=size, default=default, metavar="WxH", help=f"default: {shown}")
     parser.add_argument("--compute-capability", type=capability, metavar="X.Y", help="build for another GPU (rtx only)")
     parser.add_argument("--workspace", type=int, metavar="MIB", help="most scratch memory on the GPU")
-    parser.add_argument("--timing-cache", type=Path, help="file that makes the next build faster")
+    parser.add_argument("--timing-cache", type=Path, help="file that makes the next build faster (TensorRT)")
     parser.add_argument("--graphs-only", action="store_true", help="write the graphs for plans, but no plans")
     args = parser.parse_args(argv)
     if args.checkpoint and not args.output:

@@ -281,7 +281,9 @@ class SimulatedTensorRT:
         self.deserialized.append(Path(plan.decode()).name.split(".")[0])
         return _Engine(self, plan)
 
-    def build_plan(self, flavour: Flavour, graph: Path, inputs: Any, plugins: int, options: Any) -> bytes:
+    def build_plan(
+        self, flavour: Flavour, graph: Path, inputs: Any, plugins: int, options: Any, progress: Any
+    ) -> bytes:
         """Stands for `glic_deploy.tensorrt.build_plan`."""
         assert flavour is self.flavour
         if not graph.name.endswith(f".{TENSORRT}.onnx"):

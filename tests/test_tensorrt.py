@@ -19,7 +19,7 @@ from glic_deploy import EngineError, PluginError
 from glic_deploy.backends.onnxruntime import OnnxRuntimeBackend
 from glic_deploy.bundle import TENSORRT, Bundle
 from glic_deploy.native import library_path
-from glic_deploy.tensorrt import BuildOptions, Flavour, Profile, build_plan, choose, load
+from glic_deploy.tensorrt import BuildOptions, Flavour, Profile, build_plan, choose, load, on_terminal
 
 pytestmark = pytest.mark.tensorrt
 
@@ -115,12 +115,32 @@ def test_wrong_types_are_refused(
     assert f"glic::{op}: {message}" in capfd.readouterr().err
 
 
-def test_wrong_shapes_are_refused(rtx: Flavour, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    model = graph_of("ScatterAggregate")
-    model.graph.input[1].type.tensor_type.shape.dim[3].dim_value = 16
+@pytest.mark.parametrize(
+    ("op", "tensor", "shape", "expected"),
+    [
+        ("DynamicKnn", "x", [1, 24, 48, 16], "[N, H, W, C] with H and W multiples of 16"),
+        ("DynamicKnn", "complexity", [1, 32, 32], "[1, 32, 48]"),
+        ("ScatterAggregate", "kv", [1, 32, 48, 16], "[1, 32, 48, 32]"),
+        ("ScatterAggregate", "graph", [1, 24, 64, 4], "[1, 24, 64, 8]"),
+        ("ScatterAggregate", "bias", [2, 64, 128], "[2, 64, 256]"),
+        ("ScatterAggregate", "scale", [3], "[2]"),
+    ],
+)
+def test_wrong_shapes_are_refused(
+    rtx: Flavour,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    op: str,
+    tensor: str,
+    shape: list[int],
+    expected: str,
+) -> None:
+    model = graph_of(op)
+    value = next(value for value in model.graph.input if value.name == tensor)
+    value.CopyFrom(helper.make_tensor_value_info(tensor, value.type.tensor_type.elem_type, shape))
     with pytest.raises(EngineError, match="cannot"):
         build(rtx, model, tmp_path / "node.onnx")
-    assert "glic::ScatterAggregate: kv has shape [1, 32, 48, 16], expected [1, 32, 48, 32]" in capfd.readouterr().err
+    assert f"glic::{op}: {tensor} has shape {shape}, expected {expected}" in capfd.readouterr().err
 
 
 def test_a_function_body_in_place_of_a_plugin_is_refused(rtx: Flavour, tmp_path: Path) -> None:
@@ -140,6 +160,24 @@ def test_graphs_of_the_sample_network_become_plans(rtx: Flavour, gpu_engine: Pat
         path = bundle.graph(name, [TENSORRT])
         assert build_plan(rtx, path, inputs, variant["plugins"], options, lines.append)
     assert lines  # of TensorRT's progress
+
+
+def test_of_a_timing_cache_rtx_makes_no_use(rtx: Flavour, tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    options = BuildOptions(capability=(8, 9), timing_cache=tmp_path / "timing.cache")
+    path = tmp_path / "node.onnx"
+    onnx.save(graph_of("DynamicKnn"), path)
+    assert build_plan(rtx, path, [], 1, options)
+    assert not (tmp_path / "timing.cache").exists()
+    assert not [warning for warning in recwarn if "Timing cache" in str(warning.message)]
+
+
+def test_progress_goes_to_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert on_terminal() is None
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    show = on_terminal()
+    assert show is not None
+    show("Building: 1 of 3")
+    assert capsys.readouterr().err == "\r\033[KBuilding: 1 of 3\r"
 
 
 def test_plans_are_listed_and_checked(

@@ -27,7 +27,7 @@ from .onnxruntime import OnnxRuntimeBackend
 
 CUSTOM_OPS = "glic_onnxruntime_cuda"
 PROVIDER = "CUDAExecutionProvider"
-INSTALL = "pip uninstall -y onnxruntime; pip install 'glic-deploy[cuda]'"
+INSTALL = "pip uninstall -y onnxruntime onnxruntime-gpu; pip install 'glic-deploy[cuda]'"
 
 _NOT_CAPTURED = -1
 MOST_CAPTURES = 64

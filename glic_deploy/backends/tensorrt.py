@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ..bundle import TENSORRT, Bundle
 from ..errors import EngineError
-from ..tensorrt import BuildOptions, Flavour, Profile, build_plan, choose, load
+from ..tensorrt import BuildOptions, Flavour, Profile, build_plan, choose, load, on_terminal
 from ..values import Value
 from .base import Backend
 from .cuda import CudaDevice, Device
@@ -75,7 +75,7 @@ class TensorRTBackend(Backend):
         inputs, _ = self._bundle.ports(graph)
         plugins = self._bundle.variant(graph, TENSORRT)["plugins"]
         path = self._bundle.graph(graph, [TENSORRT])
-        return build_plan(self._flavour, path, inputs, plugins, BuildOptions(Profile()))
+        return build_plan(self._flavour, path, inputs, plugins, BuildOptions(Profile()), on_terminal())
 
     def describe(self) -> dict[str, Any]:
         return {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,7 +50,7 @@ class BuildOptions:
         profile: picture sizes.
         capability: compute capability to build for, where no GPU is (TensorRT-RTX only); None: this machine's.
         workspace: most bytes of scratch memory on the GPU; None: all.
-        timing_cache: file that remembers measurements of kernels; None: none.
+        timing_cache: file that remembers measurements of kernels; None: none. TensorRT-RTX measures none.
     """
 
     profile: Profile = Profile()
@@ -106,7 +107,10 @@ def build_plan(
     for port in inputs:
         profile.set_shape(port["name"], *options.profile.shapes(port))
     config.add_optimization_profile(profile)
-    cache = _open_cache(config, options.timing_cache)
+    timing_cache = options.timing_cache if flavour.name == "tensorrt" else None
+    if timing_cache is not None:
+        known = timing_cache.read_bytes() if timing_cache.exists() else b""
+        config.set_timing_cache(config.create_timing_cache(known), ignore_mismatch=False)
     if progress is not None:
         config.progress_monitor = _monitor(api, progress)
     plan = builder.build_serialized_network(network, config)
@@ -115,9 +119,16 @@ def build_plan(
             f"TensorRT {flavour.version} cannot build {graph}: see its messages on the standard error stream; if the "
             "GPU's memory is short, lower --max-size or --workspace"
         )
-    if cache is not None and options.timing_cache is not None:
-        options.timing_cache.write_bytes(bytes(config.get_timing_cache().serialize()))
+    if timing_cache is not None:
+        timing_cache.write_bytes(bytes(config.get_timing_cache().serialize()))
     return bytes(plan)
+
+
+def on_terminal() -> Progress | None:
+    """Shows progress on one line of the terminal that the standard error stream is; None where it is none."""
+    if not sys.stderr.isatty():
+        return None
+    return lambda phase: print(f"\r\033[K{phase[:79]}\r", end="", file=sys.stderr, flush=True)
 
 
 def _network_flags(api: Any) -> int:
@@ -139,14 +150,6 @@ def _build_for(api: Any, config: Any, capability: Capability) -> None:
         raise EngineError(f"TensorRT-RTX {api.__version__} does not build for {name}; this GPU needs TensorRT")
     config.num_compute_capabilities = 1
     config.set_compute_capability(target, 0)
-
-
-def _open_cache(config: Any, path: Path | None) -> Any:
-    if path is None:
-        return None
-    cache = config.create_timing_cache(path.read_bytes() if path.exists() else b"")
-    config.set_timing_cache(cache, ignore_mismatch=False)
-    return cache
 
 
 def _monitor(api: Any, progress: Progress) -> Any:
