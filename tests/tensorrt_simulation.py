@@ -16,6 +16,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import DTypeLike, NDArray
 
+from glic_deploy.backends.cuda import DeviceMemoryError
 from glic_deploy.backends.onnxruntime import custom_ops_library
 from glic_deploy.bundle import TENSORRT, Bundle
 from glic_deploy.errors import EngineError
@@ -38,6 +39,7 @@ class SimulatedDevice:
 
     def __init__(self) -> None:
         self.memory: dict[int, Array] = {}
+        self.capacity = 1 << 40
         self.pinned_arrays: dict[int, Array] = {}
         self.queue: list[tuple[Any, tuple[int, ...]]] = []
         self.capturing: list[Any] | None = None
@@ -50,10 +52,16 @@ class SimulatedDevice:
     def allocate(self, size: int) -> int:
         assert size > 0
         assert self.capturing is None, "memory allocated while capturing"
+        if self.held() + size > self.capacity:
+            raise DeviceMemoryError("the simulated memory is full; take smaller pictures")
         block = np.full(size, GARBAGE, np.uint8)
         self.memory[block.ctypes.data] = block
         self.calls.append("allocate")
         return block.ctypes.data
+
+    def held(self) -> int:
+        """Bytes that are allocated."""
+        return sum(block.nbytes for block in self.memory.values())
 
     def free(self, address: int) -> None:
         assert not self._used(self.memory.pop(address)), "device memory freed that is still worked on"

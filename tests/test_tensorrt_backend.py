@@ -210,19 +210,24 @@ def test_a_map_that_graphs_share_is_freed_with_the_last_of_them(
 
 
 def test_memory_that_cannot_be_had_leaves_no_other_behind(
-    backend: TensorRTBackend, simulation: SimulatedTensorRT, monkeypatch: pytest.MonkeyPatch
+    backend: TensorRTBackend, simulation: SimulatedTensorRT
 ) -> None:
-    device, allocate = simulation.device, simulation.device.allocate
-
-    def scarce(size: int) -> int:
-        if device.memory:
-            raise EngineError("CUDA's cudaMalloc failed: out of memory; take smaller pictures")
-        return allocate(size)
-
-    monkeypatch.setattr(device, "allocate", scarce)
+    simulation.device.capacity = 128 * 128 * 3  # the picture, and no room for y
     with pytest.raises(EngineError, match="take smaller pictures"):
         backend.run("analysis", {"image": np.zeros((128, 128, 3), np.uint8)})
-    assert not device.memory
+    assert not simulation.device.memory
+
+
+def test_what_other_sizes_keep_gives_way_to_a_larger_picture(
+    codec: Codec, simulation: SimulatedTensorRT, crop: np.ndarray
+) -> None:
+    data = codec.encode(crop)
+    decoded = codec.decode(data)
+    simulation.device.capacity = simulation.device.held() + 1
+    wide = np.tile(crop, (1, 2, 1))
+    codec.encode(wide)
+    np.testing.assert_array_equal(codec.decode(data), decoded)
+    assert codec.encode(crop) == data
 
 
 def test_a_launch_that_cannot_be_captured_runs_as_it_is(

@@ -14,11 +14,15 @@ INSTALL = "pip install cuda-bindings"
 _INSTEAD = "use a backend that needs no GPU: Codec(engine, backend='onnxruntime')"
 
 
+class DeviceMemoryError(EngineError):
+    """The GPU's memory, or memory that it can copy from, is short."""
+
+
 class Device(Protocol):
     """Memory and one stream of a GPU. Addresses, streams, events and graphs are integers.
 
     Copies and launches are in the stream's order. An event is reached when what was put on the stream before its last
-    record is done; one that was never recorded is.
+    record is done; one that was never recorded is. Memory that is short raises DeviceMemoryError.
     """
 
     name: str
@@ -81,8 +85,9 @@ class CudaDevice:
         if int(error):
             text = self._cuda.cudaGetErrorString(error)[1]
             detail = text.decode() if isinstance(text, bytes) else str(text)
-            remedy = "take smaller pictures" if "memory" in detail else _INSTEAD
-            raise EngineError(f"CUDA's {name} failed: {detail}; {remedy}")
+            if name in ("cudaMalloc", "cudaMallocHost"):
+                raise DeviceMemoryError(f"CUDA's {name} failed: {detail}; take smaller pictures")
+            raise EngineError(f"CUDA's {name} failed: {detail}; {_INSTEAD}")
         return results[0] if results else None
 
     def allocate(self, size: int) -> int:

@@ -22,7 +22,7 @@ from numpy.typing import DTypeLike, NDArray
 from ..bundle import Bundle
 from ..errors import EngineError
 from ..values import Settled, Value, converted
-from .cuda import Device
+from .cuda import Device, DeviceMemoryError
 
 KEPT_SHAPES = 4
 """Sizes of pictures for which memory stays allocated, for each graph."""
@@ -200,9 +200,7 @@ class DeviceRunner:
     def close(self) -> None:
         """Free all memory. What was handed out is read first."""
         with self.lock:
-            for kept in self._prepared.values():
-                while kept:
-                    self._release(kept.popitem()[1])
+            self._release_all()
 
     def _run(self, graph: str, inputs: Mapping[str, Value]) -> list[_Output]:
         """The graph put on the stream, and after it the copies of what the host needs."""
@@ -239,7 +237,11 @@ class DeviceRunner:
         if key not in kept:
             while len(kept) >= KEPT_SHAPES:
                 self._release(kept.popitem(last=False)[1])
-            kept[key] = self._allocate(graph, values)
+            try:
+                kept[key] = self._allocate(graph, values)
+            except DeviceMemoryError:
+                self._release_all()  # what is kept of other sizes may be what lacks
+                kept[key] = self._allocate(graph, values)
         kept.move_to_end(key)
         return kept[key]
 
@@ -277,6 +279,11 @@ class DeviceRunner:
                     continue
                 del self._canvases[slot.shape]
             slot.free()
+
+    def _release_all(self) -> None:
+        for kept in self._prepared.values():
+            while kept:
+                self._release(kept.popitem()[1])
 
     def _send(self, value: NDArray[Any] | Settled | _Output, slot: _Slot) -> None:
         if isinstance(value, Settled):

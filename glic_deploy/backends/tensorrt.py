@@ -18,7 +18,7 @@ from ..errors import EngineError
 from ..tensorrt import BuildOptions, Flavour, Profile, build_plan, choose, load, on_terminal
 from ..values import Value
 from .base import Backend
-from .cuda import CudaDevice, Device
+from .cuda import CudaDevice, Device, DeviceMemoryError
 from .device_runs import DeviceRunner, Form, Shape
 
 
@@ -98,7 +98,7 @@ class _Execution:
         self._flavour, self._device, self._graph = flavour, device, graph
         self._context = engine.create_execution_context()
         if self._context is None:
-            raise EngineError(f"the GPU has not enough memory to run {graph}; take smaller pictures")
+            raise DeviceMemoryError(f"the GPU has not enough memory to run {graph}; take smaller pictures")
         names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
         taken = {name for name in names if engine.get_tensor_mode(name) == flavour.api.TensorIOMode.INPUT}
         if taken != set(shapes):
