@@ -19,6 +19,7 @@ import platform
 import tempfile
 import time
 from collections.abc import Iterable
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,7 @@ from glic_deploy.errors import EngineError
 from glic_deploy.image import load_image, pad
 
 Array = NDArray[Any]
+Latents = dict[int, tuple[Array, Array]]
 
 _ROOT = Path(__file__).resolve().parent.parent
 _THREADS = (1, 2)
@@ -185,6 +187,27 @@ def decodes(groups: tuple[int, ...], backend: Backend, coded: Coded) -> bool:
     return same and np.array_equal(y_hat, coded.y_hat)
 
 
+def analyse(pool: Executor, matrix: list[Configuration], picture: Array) -> Latents:
+    """y and z's symbols from every analysis, by the identity of its backend."""
+    backends = {id(row.transforms): row.transforms for row in matrix}
+    return dict(zip(backends, pool.map(lambda backend: _latents(backend, picture), backends.values()), strict=True))
+
+
+def encode_all(pool: Executor, groups: tuple[int, ...], matrix: list[Configuration], latents: Latents) -> list[Coded]:
+    """What each row makes of its own latents."""
+    return list(pool.map(lambda row: encode(groups, row.backend, *latents[id(row.transforms)]), matrix))
+
+
+def decode_distinct(
+    pool: Executor, groups: tuple[int, ...], matrix: list[Configuration], coded: list[Coded]
+) -> dict[bytes, int]:
+    """How many rows decode each encoding, by its digest: encoders that agree in every bit need decoding only once."""
+    return {
+        digest: sum(pool.map(lambda row, coding=coding: decodes(groups, row.backend, coding), matrix))
+        for digest, coding in {coding.digest(): coding for coding in coded}.items()
+    }
+
+
 def file_bits(tables: dict[str, Array], coded: Coded) -> int:
     """Bits of the range-coded passes of y; z costs both entropy paths the same."""
     rows = CdfTables(tables["y_cdfs"], tables["y_lengths"], tables["y_offsets"])
@@ -231,28 +254,25 @@ def run(checkpoint: Checkpoint, paths: list[Path], directory: Path) -> Result:
     matrix = configurations(network, exact, exact_backend)
     identical = {encoder.name: 0 for encoder in matrix}
     rates, psnr_deltas = [], []
-    for number, path in enumerate(paths, 1):
-        start = time.perf_counter()
-        picture = load_image(path)
-        analyses = {id(encoder.transforms): encoder.transforms for encoder in matrix}
-        latents = {key: _latents(backend, picture) for key, backend in analyses.items()}
-        decoded: dict[bytes, int] = {}  # encoders that agree in every bit need decoding only once
-        for encoder in matrix:
-            coded = encode(groups, encoder.backend, *latents[id(encoder.transforms)])
-            digest = coded.digest()
-            if digest not in decoded:
-                decoded[digest] = sum(decodes(groups, decoder.backend, coded) for decoder in matrix)
-            identical[encoder.name] += decoded[digest]
-        y, z_symbols = latents[id(exact_backend)]
-        ours = encode(groups, exact_backend, y, z_symbols)
-        theirs = encode(groups, float_backend, y, z_symbols)
-        rates.append(100 * (file_bits(tables, ours) / file_bits(tables, theirs) - 1))
-        psnr_deltas.append(psnr(picture, exact_backend, ours.y_hat) - psnr(picture, exact_backend, theirs.y_hat))
-        print(
-            f"{number:3}/{len(paths)} {path.name}: {len(decoded)} distinct encodings, "
-            f"rate {rates[-1]:+.3f} %, PSNR {psnr_deltas[-1]:+.4f} dB, {time.perf_counter() - start:.0f} s",
-            flush=True,
-        )
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # most rows take one thread each
+        for number, path in enumerate(paths, 1):
+            start = time.perf_counter()
+            picture = load_image(path)
+            latents = analyse(pool, matrix, picture)
+            coded = encode_all(pool, groups, matrix, latents)
+            decoded = decode_distinct(pool, groups, matrix, coded)
+            for encoder, coding in zip(matrix, coded, strict=True):
+                identical[encoder.name] += decoded[coding.digest()]
+            y, z_symbols = latents[id(exact_backend)]
+            ours = encode(groups, exact_backend, y, z_symbols)
+            theirs = encode(groups, float_backend, y, z_symbols)
+            rates.append(100 * (file_bits(tables, ours) / file_bits(tables, theirs) - 1))
+            psnr_deltas.append(psnr(picture, exact_backend, ours.y_hat) - psnr(picture, exact_backend, theirs.y_hat))
+            print(
+                f"{number:3}/{len(paths)} {path.name}: {len(decoded)} distinct encodings, "
+                f"rate {rates[-1]:+.3f} %, PSNR {psnr_deltas[-1]:+.4f} dB, {time.perf_counter() - start:.0f} s",
+                flush=True,
+            )
     possible = len(matrix) * len(paths)
     print(f"\n{platform.machine()}, {platform.system()}: encoder, and decodings equal in every bit")
     for encoder in matrix:
