@@ -104,7 +104,8 @@ def on_gpu(exact: Bundle) -> list[Configuration]:
     try:
         backend = OnnxRuntimeCudaBackend(exact)
         backend.run("hyper_synthesis", {"z_symbols": np.zeros((1, exact.hyper, 2, 2), np.int16)})
-    except EngineError:
+    except EngineError as error:
+        print(f"without a GPU: {error}")
         return []
     return [Configuration("onnxruntime on a GPU", backend, backend)]
 
