@@ -1,8 +1,10 @@
-"""Rewrites the transforms for the CPU kernels: gates as single ops, the graph blocks' feed-forward channels-last.
+"""Rewrites the transforms for the CPU kernels: maps channels-last, and what stands between two products as one op.
 
 A GDFN is two 1×1 convolutions, two depthwise ones, a gate and a third 1×1 convolution, between two transpositions.
 Channels-last it is a product, `glic::DepthwiseGate` and a product: nothing is transposed, and the gate costs no pass
-over memory of its own. The wide maps of pointwise feed-forward networks stay in cache (see `strips`).
+over memory of its own. The same goes for a depthwise mixer with `glic::DepthwiseMix`. A residual sum and the norm after
+it are `glic::ResidualNorm`, whose weight and bias, and the bias of the product that follows, go into that product's
+matrix. Upsampling convolutions are products between Winograd's transformations.
 """
 
 from __future__ import annotations
@@ -13,9 +15,12 @@ import numpy as np
 import onnx
 from onnx import ModelProto, NodeProto, helper, numpy_helper
 
+from .ops import winograd
 from .ops.functions import attach_functions
 from .ops.translation import DOMAIN
-from .strips import run_in_strips
+
+_TO_LAST, _TO_FIRST = [0, 2, 3, 1], [0, 3, 1, 2]
+_WINOGRAD_CHANNELS = 64  # fewer results do not repay the transformations
 
 
 def for_kernels(model: ModelProto) -> ModelProto | None:
@@ -25,6 +30,12 @@ def for_kernels(model: ModelProto) -> ModelProto | None:
     model = ModelProto.FromString(model.SerializeToString())
     graph = _Graph(model)
     for node in list(model.graph.node):
+        if node.op_type == "DepthToSpace":
+            _upsample_by_winograd(graph, node)
+    graph.finish()
+    _cancel_transpositions(model)
+    graph = _Graph(model)
+    for node in list(model.graph.node):
         if node.op_type == "Gelu":
             if not _fuse_gate(graph, node):
                 _fuse_depthwise_gate(graph, node)
@@ -32,8 +43,14 @@ def for_kernels(model: ModelProto) -> ModelProto | None:
             _part_product(graph, node)
         elif node.op_type == "DepthToSpace":
             _name_pixel_shuffle(graph, node)
+        elif node.op_type == "LeakyRelu":
+            _fuse_depthwise_mixer(graph, node)
     graph.finish()
-    run_in_strips(model)
+    graph = _Graph(model)
+    for node in list(model.graph.node):
+        if node.op_type == "LayerNormalization":
+            _fuse_residual_norm(graph, node)
+    graph.finish()
     attach_functions(model)
     onnx.checker.check_model(model)
     return model
@@ -56,8 +73,11 @@ class _Graph:
         node = self.makers.get(value)
         return node if node is not None and node.op_type == kind and self._uses[value] == 1 else None
 
+    def users(self, value: str) -> list[NodeProto]:
+        return [node for node in self.graph.node if value in node.input]
+
     def user(self, value: str, kind: str) -> NodeProto | None:
-        users = [node for node in self.graph.node if value in node.input]
+        users = self.users(value)
         return users[0] if len(users) == 1 and users[0].op_type == kind else None
 
     def array(self, name: str) -> np.ndarray:
@@ -76,13 +96,18 @@ class _Graph:
 
     def finish(self) -> None:
         dropped = {output for node in self._dropped for output in node.output}
-        kept: list[NodeProto] = []
+        nodes: list[NodeProto] = []
         for node in self.graph.node:
             if node.output[0] in self._replaced:
-                kept += self._replaced[node.output[0]]
+                nodes += self._replaced[node.output[0]]
             elif node.output[0] not in dropped:
-                kept.append(node)
-        used = {name for node in kept for name in node.input}
+                nodes.append(node)
+        used = {value.name for value in self.graph.output}
+        kept: list[NodeProto] = []
+        for node in reversed(nodes):  # what only dropped nodes used goes too
+            if used.intersection(node.output):
+                kept.insert(0, node)
+                used.update(node.input)
         tensors = [tensor for tensor in self.graph.initializer if tensor.name in used]
         values = [value for value in self.graph.value_info if value.name not in dropped - set(self._replaced)]
         for field, contents in (
@@ -92,6 +117,67 @@ class _Graph:
         ):
             del field[:]
             field.extend(contents)
+
+
+def _upsample_by_winograd(graph: _Graph, shuffle: NodeProto) -> None:
+    """A 3×3 convolution and pixel shuffle as a product between Winograd's transformations, channels-last.
+
+    Their matrices are four times the filters, which the first convolution, of the coarsest map, would not repay.
+    """
+    conv = graph.maker(shuffle.input[0], "Conv")
+    filters = graph.array(conv.input[1]) if conv is not None else np.empty(0)
+    if filters.shape[2:] != (3, 3) or len(filters) < _WINOGRAD_CHANNELS or conv.input[0] not in graph.makers:
+        return
+    name = shuffle.output[0]
+    x, last, patches, rows, products, sides, shape, parted, out = (
+        f"{name}_{part}"
+        for part in ("x", "other", "patches", "rows", "products", "sides", "shape", "parted", "channels_last")
+    )
+    channels, inputs = filters.shape[:2]
+    by_phase = np.arange(channels).reshape(-1, 4).T.ravel()  # pixel shuffle's channels 4c + p in the order p, c
+    weight = graph.constant(f"{conv.input[1]}_winograd", winograd.matrices(filters[by_phase]))
+    bias = graph.constant(f"{conv.input[2]}_by_phase", graph.array(conv.input[2])[by_phase])
+    flat = graph.constant(f"{name}_flat", np.array([len(winograd.B) ** 2, -1, inputs]))
+    width = graph.constant(f"{name}_width", np.array([channels]))
+
+    total = graph.maker(conv.input[0], "Add")
+    transposed = next((v for v in total.input if graph.maker(v, "Transpose")), None) if total is not None else None
+    if transposed:
+        other = next(value for value in total.input if value != transposed)
+        old = [total, conv, shuffle]
+        new = [
+            helper.make_node("Transpose", [other], [last], perm=_TO_LAST),
+            helper.make_node("Add", [graph.makers[transposed].input[0], last], [x]),
+        ]
+    else:
+        old = [conv, shuffle]
+        new = [helper.make_node("Transpose", [conv.input[0]], [x], perm=_TO_LAST)]
+    new += [
+        helper.make_node("WinogradInput", [x], [patches], domain=DOMAIN, channels=inputs),
+        helper.make_node("Reshape", [patches, flat], [rows]),
+        helper.make_node("MatMul", [rows, weight], [products]),
+        helper.make_node("Shape", [patches], [sides], end=-1),
+        helper.make_node("Concat", [sides, width], [shape], axis=0),
+        helper.make_node("Reshape", [products, shape], [parted]),
+        helper.make_node("WinogradShuffle", [parted, bias], [out], domain=DOMAIN),
+        helper.make_node("Transpose", [out], [name], perm=_TO_FIRST),
+    ]
+    graph.replace(old, new)
+
+
+def _cancel_transpositions(model: ModelProto) -> None:
+    """Let what takes a map that was transposed to and fro take it as it was."""
+    graph = _Graph(model)
+    renamed = {}
+    for node in model.graph.node:
+        before = graph.makers.get(node.input[0]) if node.op_type == "Transpose" else None
+        if before is not None and before.op_type == "Transpose":
+            first, second = (helper.get_attribute_value(n.attribute[0]) for n in (before, node))
+            if [first[axis] for axis in second] == list(range(len(first))):
+                renamed[node.output[0]] = before.input[0]
+    for node in model.graph.node:
+        node.input[:] = [renamed.get(value, value) for value in node.input]
+    _Graph(model).finish()
 
 
 def _fuse_gate(graph: _Graph, gelu: NodeProto) -> bool:
@@ -136,6 +222,94 @@ def _fuse_depthwise_gate(graph: _Graph, gelu: NodeProto) -> None:
             helper.make_node("MatMul", [gated, weights[2]], [name]),
         ],
     )
+
+
+def _fuse_depthwise_mixer(graph: _Graph, activation: NodeProto) -> None:
+    """project(depthwise(LeakyReLU(expand(x)))) + x, then transposed, as products around `glic::DepthwiseMix`."""
+    expand = graph.maker(activation.input[0], "Conv")
+    depthwise = graph.user(activation.output[0], "Conv")
+    project = depthwise and graph.user(depthwise.output[0], "Conv")
+    total = project and graph.user(project.output[0], "Add")
+    last = total and graph.user(total.output[0], "Transpose")
+    if expand is None or last is None or expand.input[0] not in total.input:
+        return
+    there = graph.makers.get(expand.input[0])
+    new = []
+    if there is not None and there.op_type == "Transpose":
+        x = there.input[0]
+    else:
+        x = f"{expand.input[0]}_channels_last"
+        new = [helper.make_node("Transpose", [expand.input[0]], [x], perm=_TO_LAST)]
+    name = last.output[0]
+    expanded, mixed, projected, biased = (f"{name}_{part}" for part in ("expanded", "mixed", "projected", "biased"))
+    matrices = [
+        graph.constant(f"{conv.input[1]}_matrix", graph.array(conv.input[1])[:, :, 0, 0].T)
+        for conv in (expand, project)
+    ]
+    filters, after = depthwise.input[1:]
+    new += [
+        helper.make_node("MatMul", [x, matrices[0]], [expanded]),
+        helper.make_node(
+            "DepthwiseMix",
+            [expanded, expand.input[2], filters, after],
+            [mixed],
+            domain=DOMAIN,
+            channels=len(graph.array(filters)),
+        ),
+        helper.make_node("MatMul", [mixed, matrices[1]], [projected]),
+        helper.make_node("Add", [projected, project.input[2]], [biased]),
+        helper.make_node("Add", [x, biased], [name]),
+    ]
+    graph.replace([expand, activation, depthwise, project, total, last], new)
+
+
+def _fuse_residual_norm(graph: _Graph, norm: NodeProto) -> None:
+    """norm(x + update + bias) before products as `glic::ResidualNorm`; norm and products lose their constants to it."""
+    total = graph.makers.get(norm.input[0])
+    products = graph.users(norm.output[0])
+    if total is None or total.op_type != "Add":
+        return
+    if not all(node.op_type == "MatMul" and node.input[1] in graph.constants for node in products):
+        return
+    x, update, biased = _residual(graph, total)
+    if update is None:
+        return
+    weight, offset = (graph.array(name).astype(np.float64) for name in norm.input[1:])
+    bias = _constant_of(graph, biased) or graph.constant(f"no_bias_{len(offset)}", np.zeros(len(offset), np.float32))
+    fused = helper.make_node(
+        "ResidualNorm",
+        [x, update, bias],
+        [total.output[0], norm.output[0]],
+        domain=DOMAIN,
+        epsilon=next(helper.get_attribute_value(a) for a in norm.attribute if a.name == "epsilon"),
+    )
+    graph.replace([node for node in (norm, biased, total) if node], [fused])
+    for product in products:
+        matrix = graph.array(product.input[1]).astype(np.float64)
+        following = graph.user(product.output[0], "Add")
+        own = _constant_of(graph, following)
+        last_row = offset @ matrix + (graph.array(own) if own else 0)
+        augmented = np.concatenate([weight[:, None] * matrix, last_row[None]]).astype(np.float32)
+        old = [product, following] if own else [product]
+        name = graph.constant(f"{product.input[1]}_after_{norm.output[0]}", augmented)
+        graph.replace(old, [helper.make_node("MatMul", [norm.output[0], name], [old[-1].output[0]])])
+
+
+def _residual(graph: _Graph, total: NodeProto) -> tuple[str, str | None, NodeProto | None]:
+    """x, the product and the node that adds the product's bias, if any, where a sum is x + (product + bias)."""
+    for x, update in (tuple(total.input), tuple(total.input)[::-1]):
+        biased = graph.maker(update, "Add")
+        bias = _constant_of(graph, biased)
+        if bias:
+            update = next(value for value in biased.input if value != bias)
+        if graph.maker(update, "MatMul"):
+            return x, update, biased if bias else None
+    return total.input[0], None, None
+
+
+def _constant_of(graph: _Graph, node: NodeProto | None) -> str | None:
+    """The constant among a node's inputs."""
+    return next((value for value in node.input if value in graph.constants), None) if node else None
 
 
 def _part_product(graph: _Graph, split: NodeProto) -> None:

@@ -7,17 +7,21 @@ positions are independent, so a Scan over strips of STRIP positions computes the
 from __future__ import annotations
 
 import numpy as np
+import onnx
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 STRIP = 256  # positions; divides those of a map at 1/2, 1/4 or 1/8 scale of a picture of whole blocks
 _CHAIN = ("MatMul", "Gate", "MatMul")
 
 
-def run_in_strips(model: ModelProto) -> None:
-    """Make the feed-forward networks of large maps Scans, in place."""
+def in_strips(model: ModelProto) -> ModelProto:
+    """A copy of a transform's native form whose feed-forward networks of large maps are Scans."""
+    model = ModelProto.FromString(model.SerializeToString())
     chains = [chain for node in model.graph.node if (chain := _chain_from(node, model.graph))]
     for number, chain in enumerate(chains):
         _rewrite(model.graph, chain, f"strips{number}")
+    onnx.checker.check_model(model)
+    return model
 
 
 def _chain_from(node: NodeProto, graph: GraphProto) -> list[NodeProto] | None:
@@ -34,7 +38,7 @@ def _rewrite(graph: GraphProto, chain: list[NodeProto], name: str) -> None:
     constants = {tensor.name: tensor for tensor in graph.initializer}
     first, last = constants[chain[0].input[1]], constants[chain[-1].input[1]]
     x, out = chain[0].input[0], chain[-1].output[0]
-    channels = first.dims[0]
+    channels, width = first.dims[0], last.dims[1]
 
     def inner(value: str) -> str:
         """Names inside a body must not repeat those outside; constants are the outer graph's own."""
@@ -44,22 +48,26 @@ def _rewrite(graph: GraphProto, chain: list[NodeProto], name: str) -> None:
         [NodeProto.FromString(node.SerializeToString()) for node in chain],
         f"{name}_body",
         [helper.make_tensor_value_info(inner(x), TensorProto.FLOAT, [1, 1, STRIP, channels])],
-        [helper.make_tensor_value_info(inner(out), TensorProto.FLOAT, [1, 1, STRIP, last.dims[1]])],
+        [helper.make_tensor_value_info(inner(out), TensorProto.FLOAT, [1, 1, STRIP, width])],
     )
     for node in body.node:
         node.input[:] = [inner(value) for value in node.input]
         node.output[:] = [inner(value) for value in node.output]
     strips = numpy_helper.from_array(np.array([-1, 1, 1, STRIP, channels]), f"{name}_shape")
-    graph.initializer.append(strips)
-    shape = helper.make_node("Shape", [x], [f"{name}_whole"])
-    cut = helper.make_node("Reshape", [x, strips.name], [f"{name}_cut"])
-    scan = helper.make_node("Scan", [f"{name}_cut"], [f"{name}_joined"], body=body, num_scan_inputs=1)
-    join = helper.make_node("Reshape", [f"{name}_joined", f"{name}_whole"], [out])
+    widths = numpy_helper.from_array(np.array([width]), f"{name}_width")
+    graph.initializer.extend([strips, widths])
+    rewritten = [
+        helper.make_node("Reshape", [x, strips.name], [f"{name}_cut"]),
+        helper.make_node("Scan", [f"{name}_cut"], [f"{name}_joined"], body=body, num_scan_inputs=1),
+        helper.make_node("Shape", [x], [f"{name}_positions"], end=-1),
+        helper.make_node("Concat", [f"{name}_positions", widths.name], [f"{name}_whole"], axis=0),
+        helper.make_node("Reshape", [f"{name}_joined", f"{name}_whole"], [out]),
+    ]
     replaced = {o for node in chain for o in node.output}
     kept = []
     for node in graph.node:
         if out in node.output:
-            kept += [shape, cut, scan, join]
+            kept += rewritten
         elif not replaced.intersection(node.output):
             kept.append(node)
     values = [value for value in graph.value_info if value.name not in replaced - {out}]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import math
+import re
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -16,8 +17,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
+from export.ops import winograd
 from export.ops.functions import attach_functions
 from export.ops.translation import DOMAIN
+from export.ops.winograd import A, B
 from glic_deploy.backends.onnxruntime import session_options
 
 from . import kernels
@@ -48,27 +51,85 @@ def pixel_shuffle(x: Array) -> Array:
     return x.reshape(n, c // 4, 2, 2, h, w).transpose(0, 1, 4, 2, 5, 3).reshape(n, c // 4, 2 * h, 2 * w)
 
 
-ORACLES: dict[str, Callable[..., Array]] = {
+def depthwise_mix(x: Array, before: Array, filters: Array, after: Array) -> Array:
+    side, (height, width) = filters.shape[-1], x.shape[1:3]
+    biased = x.astype(np.float64) + before
+    active = np.pad(np.where(biased > 0, biased, 0.01 * biased), ((0, 0), (side // 2,) * 2, (side // 2,) * 2, (0, 0)))
+    convolved = sum(
+        active[:, i : i + height, j : j + width] * filters[:, 0, i, j] for i in range(side) for j in range(side)
+    )
+    return np.asarray(convolved + after).astype(np.float32)
+
+
+EPSILON = 1e-5
+
+
+def residual_norm(x: Array, update: Array, bias: Array) -> tuple[Array, Array]:
+    total = x.astype(np.float64) + update + bias
+    unit = (total - total.mean(-1, keepdims=True)) / np.sqrt(total.var(-1, keepdims=True) + EPSILON)
+    normed = np.concatenate([unit, np.ones_like(unit[..., :1])], axis=-1)
+    return total.astype(np.float32), normed.astype(np.float32)
+
+
+def winograd_input(x: Array) -> Array:
+    n, h, w, c = x.shape
+    padded = np.pad(x.astype(np.float64), ((0, 0), (1, 1), (1, 1), (0, 0)))
+    patches = np.lib.stride_tricks.sliding_window_view(padded, (6, 6), (1, 2))[:, ::4, ::4]
+    return np.einsum("ai,bj,nhwcij->abnhwc", B, B, patches).reshape(36, n, h // 4, w // 4, c).astype(np.float32)
+
+
+def winograd_shuffle(m: Array, bias: Array) -> Array:
+    _, n, h, w, channels = m.shape
+    tiles = np.einsum("ia,jb,abnhwk->nhiwjk", A, A, m.astype(np.float64).reshape(6, 6, *m.shape[1:])) + bias
+    phases = tiles.reshape(n, 4 * h, 4 * w, 2, 2, channels // 4).transpose(0, 1, 3, 2, 4, 5)
+    return phases.reshape(n, 8 * h, 8 * w, channels // 4).astype(np.float32)
+
+
+ORACLES: dict[str, Callable[..., Array | tuple[Array, ...]]] = {
     "Gate": gate,
     "DepthwiseGate": depthwise_gate,
+    "DepthwiseMix": depthwise_mix,
+    "ResidualNorm": residual_norm,
+    "WinogradInput": winograd_input,
+    "WinogradShuffle": winograd_shuffle,
     "PixelShuffle": pixel_shuffle,
 }
-INPUTS = {"Gate": ("x",), "DepthwiseGate": ("x", "filter"), "PixelShuffle": ("x",)}
+INPUTS = {
+    "Gate": ("x",),
+    "DepthwiseGate": ("x", "filter"),
+    "DepthwiseMix": ("x", "before", "filter", "after"),
+    "ResidualNorm": ("x", "update", "bias"),
+    "WinogradInput": ("x",),
+    "WinogradShuffle": ("m", "bias"),
+    "PixelShuffle": ("x",),
+}
+OUTPUTS = {"ResidualNorm": ("sum", "normed")}
+RANKS = {"WinogradInput": 5, "WinogradShuffle": 4}  # of an output, where it is not the first input's
+COUNTED = ("DepthwiseGate", "DepthwiseMix", "WinogradInput")  # whose nodes say how many channels there are
+
+
+def oracle(op: str, *arrays: Array) -> tuple[Array, ...]:
+    results = ORACLES[op](*arrays)
+    return results if isinstance(results, tuple) else (results,)
 
 
 # ---- Implementations ----
 
 
 def session(op: str, arrays: tuple[Array, ...], *, kernels: bool) -> onnxruntime.InferenceSession:
-    attributes = {"channels": arrays[0].shape[-1]} if op == "DepthwiseGate" else {}
+    attributes: dict[str, float] = {"channels": arrays[0].shape[-1]} if op in COUNTED else {}
+    if op == "ResidualNorm":
+        attributes = {"epsilon": EPSILON}
     inputs = [
         helper.make_tensor_value_info(name, TensorProto.FLOAT, [None] * array.ndim)
         for name, array in zip(INPUTS[op], arrays, strict=False)
     ]
-    output = helper.make_tensor_value_info("out", TensorProto.FLOAT, [None] * arrays[0].ndim)
-    node = helper.make_node(op, INPUTS[op], ["out"], domain=DOMAIN, **attributes)
+    names = OUTPUTS.get(op, ("out",))
+    rank = RANKS.get(op, arrays[0].ndim)
+    outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [None] * rank) for name in names]
+    node = helper.make_node(op, INPUTS[op], names, domain=DOMAIN, **attributes)
     model = helper.make_model(
-        helper.make_graph([node], op, inputs, [output]),
+        helper.make_graph([node], op, inputs, outputs),
         opset_imports=[helper.make_opsetid("", 20), helper.make_opsetid(DOMAIN, 1)],
         ir_version=10,
     )
@@ -78,33 +139,33 @@ def session(op: str, arrays: tuple[Array, ...], *, kernels: bool) -> onnxruntime
     return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
-def through_onnxruntime(op: str, *arrays: Array, kernels: bool) -> Array:
+def through_onnxruntime(op: str, *arrays: Array, kernels: bool) -> tuple[Array, ...]:
     made = session(op, arrays, kernels=kernels)
-    result: Array = made.run(None, dict(zip(INPUTS[op], arrays, strict=True)))[0]
-    return result
+    return tuple(made.run(None, dict(zip(INPUTS[op], arrays, strict=True))))
 
 
-def native(op: str, *arrays: Array, isa: str = "portable", threads: int = 1) -> Array:
-    name = {"Gate": "gate", "DepthwiseGate": "depthwise_gate", "PixelShuffle": "pixel_shuffle"}[op]
+def native(op: str, *arrays: Array, isa: str = "portable", threads: int = 1) -> tuple[Array, ...]:
+    name = re.sub(r"(?<!^)([A-Z])", r"_\1", op).lower()
     check = getattr(kernels.library(), f"glic_{name}_check")
     check.argtypes = [kernels.Shape] * len(arrays) + [ctypes.c_void_p, ctypes.c_char_p]
     size, message = (ctypes.c_int64 * 8)(), ctypes.create_string_buffer(kernels.MESSAGE_SIZE)
     if check(*(kernels.Shape(*a.shape) for a in arrays), size, message) != kernels.OK:
         raise ValueError(message.value.decode())
-    out = np.empty(ORACLES[op](*arrays).shape, np.float32)
+    outs = tuple(np.empty(want.shape, np.float32) for want in oracle(op, *arrays))
     parallel = kernels.threads(threads)
-    pointers = [ctypes.c_void_p(np.ascontiguousarray(a).ctypes.data) for a in (*arrays, out)]
+    options = [ctypes.c_float(EPSILON)] if op == "ResidualNorm" else []
+    pointers = [ctypes.c_void_p(np.ascontiguousarray(a).ctypes.data) for a in (*arrays, *outs)]
     with kernels.isa(isa) as available:
         if not available:
             pytest.skip(f"needs a processor and a build with {isa}")
         run = getattr(kernels.library(), f"glic_{name}_cpu")
-        assert run(size, *pointers, ctypes.byref(parallel)) == kernels.OK
-    return out
+        assert run(size, *options, *pointers, ctypes.byref(parallel)) == kernels.OK
+    return outs
 
 
 class Implementation(NamedTuple):
     name: str
-    run: Callable[..., Array]
+    run: Callable[..., tuple[Array, ...]]
 
 
 IMPLEMENTATIONS = [
@@ -116,9 +177,9 @@ ALL = pytest.mark.parametrize("implementation", IMPLEMENTATIONS, ids=lambda i: i
 
 
 def assert_agrees(implementation: Implementation, op: str, *arrays: Array) -> None:
-    want = ORACLES[op](*arrays)
-    tolerance = 0 if op == "PixelShuffle" else 2e-6 * max(1.0, np.abs(want).max(initial=0))
-    np.testing.assert_allclose(implementation.run(op, *arrays), want, rtol=0, atol=tolerance)
+    for got, want in zip(implementation.run(op, *arrays), oracle(op, *arrays), strict=True):
+        tolerance = 0 if op == "PixelShuffle" else 2e-6 * max(1.0, np.abs(want).max(initial=0))
+        np.testing.assert_allclose(got, want, rtol=0, atol=tolerance)
 
 
 def normal(rng: np.random.Generator, *shape: int, scale: float = 1.0) -> Array:
@@ -135,7 +196,7 @@ def test_gate_agrees(implementation: Implementation, shape: tuple[int, ...]) -> 
 def test_gate_of_every_magnitude(implementation: Implementation) -> None:
     a = np.concatenate([[0, -0.0, 1e-38, -1e-38], *(s * np.geomspace(1e-6, 1e4, 998) for s in (1, -1))])
     x = np.stack([a, np.ones_like(a)], axis=-1).astype(np.float32)
-    got, want = implementation.run("Gate", x)[:, 0], gate(x)[:, 0]
+    got, want = implementation.run("Gate", x)[0][:, 0], gate(x)[:, 0]
     assert (np.abs(got - want) <= 2e-7 * np.maximum(1, np.abs(a))).all()
 
 
@@ -160,8 +221,66 @@ def test_depthwise_gate_of_any_size(shape: tuple[int, int, int, int], isa: str, 
         if not available:
             return
     got = native("DepthwiseGate", x, filters, isa=isa, threads=threads)
-    np.testing.assert_allclose(got, depthwise_gate(x, filters), rtol=0, atol=1e-4)
+    np.testing.assert_allclose(got[0], depthwise_gate(x, filters), rtol=0, atol=1e-4)
     np.testing.assert_array_equal(got, native("DepthwiseGate", x, filters, isa=isa))
+
+
+@ALL
+@pytest.mark.parametrize("side", [1, 3, 5])
+@pytest.mark.parametrize("shape", [(1, 9, 13, 40), (2, 1, 6, 32), (1, 20, 1, 6), (1, 3, 2, 66), (1, 6, 30, 16)])
+def test_depthwise_mix_agrees(implementation: Implementation, shape: tuple[int, ...], side: int) -> None:
+    rng = np.random.default_rng(5)
+    channels = shape[-1]
+    filters = normal(rng, channels, 1, side, side)
+    assert_agrees(
+        implementation, "DepthwiseMix", normal(rng, *shape), normal(rng, channels), filters, normal(rng, channels)
+    )
+
+
+@ALL
+@pytest.mark.parametrize("shape", [(1, 5, 7, 192), (3, 1), (2, 70, 17), (130, 40)])
+def test_residual_norm_agrees(implementation: Implementation, shape: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(6)
+    x, update = normal(rng, *shape, scale=3), normal(rng, *shape)
+    assert_agrees(implementation, "ResidualNorm", x, update, normal(rng, shape[-1]))
+
+
+@ALL
+def test_residual_norm_of_equal_channels(implementation: Implementation) -> None:
+    x = np.full((2, 48), 7, np.float32)
+    total, normed = implementation.run("ResidualNorm", x, -x, np.zeros(48, np.float32))
+    np.testing.assert_array_equal(total, 0)
+    np.testing.assert_array_equal(normed, np.eye(49, dtype=np.float32)[[-1, -1]])
+
+
+@ALL
+@pytest.mark.parametrize("shape", [(1, 4, 4, 16), (2, 8, 12, 5), (1, 16, 8, 40)])
+def test_winograd_input_agrees(implementation: Implementation, shape: tuple[int, ...]) -> None:
+    assert_agrees(implementation, "WinogradInput", normal(np.random.default_rng(7), *shape))
+
+
+@ALL
+@pytest.mark.parametrize("shape", [(36, 1, 1, 1, 64), (36, 2, 2, 3, 20), (36, 1, 4, 2, 160)])
+def test_winograd_shuffle_agrees(implementation: Implementation, shape: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(8)
+    assert_agrees(implementation, "WinogradShuffle", normal(rng, *shape), normal(rng, shape[-1]))
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(1, 2), st.integers(1, 3), st.integers(1, 3), st.integers(1, 20), st.integers(1, 6))
+def test_winograd_is_the_convolution(images: int, rows: int, columns: int, inputs: int, quarter: int) -> None:
+    rng = np.random.default_rng(9)
+    x, filters = normal(rng, images, 4 * rows, 4 * columns, inputs), normal(rng, 4 * quarter, inputs, 3, 3)
+    bias = normal(rng, 4 * quarter)
+    patches = native("WinogradInput", x)[0]
+    products = np.matmul(patches.reshape(36, -1, inputs), winograd.matrices(filters))
+    got = native("WinogradShuffle", products.reshape(*patches.shape[:-1], -1), bias)[0]
+
+    padded = np.pad(x.astype(np.float64), ((0, 0), (1, 1), (1, 1), (0, 0)))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), (1, 2))
+    want = (np.einsum("nhwcij,kcij->nhwk", windows, filters) + bias).astype(np.float32)
+    phases = want.reshape(images, 4 * rows, 4 * columns, 2, 2, quarter).transpose(0, 1, 3, 2, 4, 5)
+    np.testing.assert_allclose(got, phases.reshape(got.shape), rtol=0, atol=1e-5 * np.abs(want).max())
 
 
 @ALL
@@ -178,6 +297,17 @@ def test_pixel_shuffle_agrees(implementation: Implementation, shape: tuple[int, 
         ("DepthwiseGate", [(1, 4, 6), (6, 1, 3, 3)], "glic::DepthwiseGate: x has 3 dimensions, expected N, H, W, 2C"),
         ("DepthwiseGate", [(1, 4, 4, 6), (6, 1, 2, 2)], "filter has side 2, expected an odd number up to 15"),
         ("DepthwiseGate", [(1, 4, 4, 6), (4, 1, 3, 3)], r"filter has shape \[4, 1, 3, 3\], expected \[6, 1, 3, 3\]"),
+        ("DepthwiseMix", [(1, 4, 4, 6), (5,), (6, 1, 3, 3), (6,)], r"before has shape \[5\], expected \[6\]"),
+        (
+            "DepthwiseMix",
+            [(1, 4, 4, 6), (6,), (6, 1, 4, 4), (6,)],
+            "filter has side 4, expected an odd number",
+        ),
+        ("ResidualNorm", [(1, 4, 6), (1, 3, 6), (6,)], "glic::ResidualNorm: update has not the shape of x"),
+        ("ResidualNorm", [(1, 4, 6), (1, 4, 6), (5,)], r"bias has shape \[5\], expected \[6\]"),
+        ("WinogradInput", [(1, 4, 6, 8)], "x has height 4 and width 6, expected multiples of 4"),
+        ("WinogradShuffle", [(35, 1, 1, 1, 8), (8,)], "m has 5 dimensions, expected 36, N, H/4, W/4, 4C"),
+        ("WinogradShuffle", [(36, 1, 1, 1, 6), (6,)], "m has 6 channels, expected a multiple of 4"),
         ("PixelShuffle", [(1, 6, 4, 4)], "glic::PixelShuffle: x has 6 channels, expected a multiple of 4"),
     ],
 )

@@ -10,9 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import GraphProto, ModelProto, NodeProto
 
+from . import winograd
 from .dynamic_knn import BISECTIONS
 from .translation import DOMAIN, VERSION
 
@@ -267,6 +270,93 @@ DepthwiseGate <channels> (x, filter) => (out)
 }}
 """
 
+_DEPTHWISE_MIX = """
+DepthwiseMix <channels> (x, before, filter, after) => (out)
+{
+    biased = Add (x, before)
+    active = LeakyRelu <alpha = 0.01> (biased)
+    first = Transpose <perm = [0, 3, 1, 2]> (active)
+    convolved = Conv <group: int = @channels, auto_pad = "SAME_UPPER"> (first, filter, after)
+    out = Transpose <perm = [0, 2, 3, 1]> (convolved)
+}
+"""
+
+_RESIDUAL_NORM = """
+ResidualNorm <epsilon> (x, update, bias) => (sum, normed)
+{
+    biased = Add (update, bias)
+    sum = Add (x, biased)
+    last = Constant <value_ints = [-1]> ()
+    mean = ReduceMean (sum, last)
+    centred = Sub (sum, mean)
+    squares = Mul (centred, centred)
+    variance = ReduceMean (squares, last)
+    least = Constant <value_float: float = @epsilon> ()
+    raised = Add (variance, least)
+    deviation = Sqrt (raised)
+    unit = Div (centred, deviation)
+    one = Constant <value_float = 1.0> ()
+    ahead = Constant <value_ints = [0, 1]> ()
+    normed = Pad (unit, ahead, one, last)
+}
+"""
+
+
+def _floats(name: str, values: NDArray[np.float64]) -> str:
+    numbers = ", ".join(repr(float(np.float32(value))) for value in values.flat)
+    return f"{name} = Constant <value = float[{','.join(map(str, values.shape))}] {{{numbers}}}> ()"
+
+
+# The 36 values of a patch as filters over the 6×6 values under it; the 16 of a tile as products with the 36.
+_TO_PATCH = np.einsum("ai,bj->abij", winograd.B, winograd.B).reshape(36, 1, 6, 6)
+_FROM_PATCH = np.einsum("ia,jb->abij", winograd.A, winograd.A).reshape(36, 16)
+
+_WINOGRAD_INPUT = f"""
+WinogradInput <channels> (x) => (out)
+{{
+    {_floats("filters", _TO_PATCH)}
+    shape = Shape (x)
+    n, h, w, c = Split <axis = 0, num_outputs = 4> (shape)
+    ones = Constant <value_ints = [1, 1, 1]> ()
+    repeats = Concat <axis = 0> (c, ones)
+    weights = Tile (filters, repeats)
+    first = Transpose <perm = [0, 3, 1, 2]> (x)
+    convolved = Conv <group: int = @channels, strides = [4, 4], pads = [1, 1, 1, 1]> (first, weights)
+    four = Constant <value_ints = [4]> ()
+    rows = Div (h, four)
+    columns = Div (w, four)
+    patch = Constant <value_ints = [36]> ()
+    parts = Concat <axis = 0> (n, c, patch, rows, columns)
+    parted = Reshape (convolved, parts)
+    out = Transpose <perm = [2, 0, 3, 4, 1]> (parted)
+}}
+"""
+
+_WINOGRAD_SHUFFLE = f"""
+WinogradShuffle (m, bias) => (out)
+{{
+    {_floats("to_tile", _FROM_PATCH)}
+    shape = Shape (m)
+    patch, n, rows, columns, k = Split <axis = 0, num_outputs = 5> (shape)
+    last = Transpose <perm = [1, 2, 3, 4, 0]> (m)
+    tiles = MatMul (last, to_tile)
+    axis = Constant <value_ints = [1]> ()
+    column = Unsqueeze (bias, axis)
+    biased = Add (tiles, column)
+    two = Constant <value_ints = [2]> ()
+    four = Constant <value_ints = [4]> ()
+    eight = Constant <value_ints = [8]> ()
+    channels = Div (k, four)
+    parts = Concat <axis = 0> (n, rows, columns, two, two, channels, four, four)
+    parted = Reshape (biased, parts)
+    placed = Transpose <perm = [0, 1, 6, 3, 2, 7, 4, 5]> (parted)
+    height = Mul (rows, eight)
+    width = Mul (columns, eight)
+    whole = Concat <axis = 0> (n, height, width, channels)
+    out = Reshape (placed, whole)
+}}
+"""
+
 _PIXEL_SHUFFLE = """
 PixelShuffle (x) => (out)
 {
@@ -279,6 +369,10 @@ _BODIES = {
     "ScatterAggregate": _SCATTER_AGGREGATE,
     "Gate": _GATE,
     "DepthwiseGate": _DEPTHWISE_GATE,
+    "DepthwiseMix": _DEPTHWISE_MIX,
+    "ResidualNorm": _RESIDUAL_NORM,
+    "WinogradInput": _WINOGRAD_INPUT,
+    "WinogradShuffle": _WINOGRAD_SHUFFLE,
     "PixelShuffle": _PIXEL_SHUFFLE,
 }
 

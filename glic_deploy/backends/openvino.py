@@ -24,9 +24,7 @@ _INSTEAD = "or use another backend: Codec(engine, backend='onnxruntime')"
 
 _VERSION = ov.__version__.partition("-")[0]
 _TRANSFORMS = ("analysis", "synthesis")  # what may run in less than float32
-# The transforms' native form runs strip by strip, each of whose steps would wait for all threads.
-_ENTROPY_VARIANTS = ("native", "base")
-_TRANSFORM_VARIANTS = ("base",)
+_VARIANTS = ("native", "base")
 _HINTS = {"fp32": "f32", "bf16": "bf16"}
 
 _COMPILED_LIMIT = 1 << 30  # bytes of weights in the models that stay compiled
@@ -132,7 +130,7 @@ class OpenVinoBackend(Backend):
         transform = graph in _TRANSFORMS
         precision = self.precision if transform else "fp32"
         if graph not in self._models:
-            path = self._bundle.graph(graph, _TRANSFORM_VARIANTS if transform else _ENTROPY_VARIANTS)
+            path = self._bundle.graph(graph, _VARIANTS)
             model = self._core.read_model(path)
             if precision == "bf16":
                 model = keep_float32(self._core, model, last_ops(model, self._kept_products))
@@ -167,7 +165,7 @@ class OpenVinoBackend(Backend):
             "streams": self._streams,
             "custom_ops": self._library,
             "float32_products": self._kept_products if self.precision == "bf16" else "all",
-            "graphs": ", ".join(_ENTROPY_VARIANTS),
+            "graphs": ", ".join(_VARIANTS),
         }
 
     def close(self) -> None:

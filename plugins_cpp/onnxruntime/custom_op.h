@@ -86,10 +86,11 @@ class Input {
     const void* data_ = nullptr;
 };
 
-// Memory of output 0.
-inline OrtStatus* allocate_output(OrtKernelContext* context, const int64_t* dims, size_t rank, void** data) {
+// Memory of an output, the only one where no index is given.
+inline OrtStatus* allocate_output(OrtKernelContext* context, const int64_t* dims, size_t rank, void** data,
+                                  size_t index = 0) {
     OrtValue* value = nullptr;
-    if (OrtStatus* status = api()->KernelContext_GetOutput(context, 0, dims, rank, &value)) return status;
+    if (OrtStatus* status = api()->KernelContext_GetOutput(context, index, dims, rank, &value)) return status;
     return api()->GetTensorMutableData(value, data);
 }
 inline OrtStatus* allocate_output(OrtKernelContext* context, std::initializer_list<int64_t> dims,
@@ -142,10 +143,20 @@ struct ProviderOf<Kernel, std::void_t<decltype(Kernel::kProvider)>> {
     static constexpr const char* kName = Kernel::kProvider;
 };
 
+// How many outputs a kernel class has: its kOutputs, or one.
+template <typename Kernel, typename = void>
+struct OutputsOf {
+    static constexpr size_t kCount = 1;
+};
+template <typename Kernel>
+struct OutputsOf<Kernel, std::void_t<decltype(Kernel::kOutputs)>> {
+    static constexpr size_t kCount = Kernel::kOutputs;
+};
+
 // Fills the table of callbacks for a kernel class that has
 //   kName, kInputs, static input_type(index, element), static output_type(element),
 //   members attributes (what is read from the node) and element, and compute(context); kProvider where that
-//   is not the CPU's.
+//   is not the CPU's, kOutputs where there is more than one.
 template <typename Kernel>
 struct CustomOp : OrtCustomOp {
     int32_t element;
@@ -158,7 +169,7 @@ struct CustomOp : OrtCustomOp {
         GetInputType = [](const OrtCustomOp* op, size_t index) {
             return Kernel::input_type(index, of(op)->element);
         };
-        GetOutputTypeCount = [](const OrtCustomOp*) -> size_t { return 1; };
+        GetOutputTypeCount = [](const OrtCustomOp*) { return OutputsOf<Kernel>::kCount; };
         GetOutputType = [](const OrtCustomOp* op, size_t) { return Kernel::output_type(of(op)->element); };
         GetInputCharacteristic = [](const OrtCustomOp*, size_t) { return INPUT_OUTPUT_REQUIRED; };
         GetOutputCharacteristic = [](const OrtCustomOp*, size_t) { return INPUT_OUTPUT_REQUIRED; };
@@ -189,6 +200,10 @@ const OrtCustomOp* scatter_aggregate_op(int32_t element);
 // Ops that the CPU's form of the transforms has; float32 alone.
 const OrtCustomOp* gate_op();
 const OrtCustomOp* depthwise_gate_op();
+const OrtCustomOp* depthwise_mix_op();
+const OrtCustomOp* residual_norm_op();
+const OrtCustomOp* winograd_input_op();
+const OrtCustomOp* winograd_shuffle_op();
 const OrtCustomOp* pixel_shuffle_op();
 
 // The graph ops on a GPU; in libraries that are built with GLIC_CUDA.

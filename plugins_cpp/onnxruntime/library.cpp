@@ -13,8 +13,9 @@ OrtStatus* make_domain(OrtCustomOpDomain** domain) {
             if (OrtStatus* status = glic::api()->CustomOpDomain_Add(*domain, op(element))) return status;
         }
     }
-    for (const auto op : {glic::gate_op, glic::depthwise_gate_op, glic::pixel_shuffle_op,
-                          glic::integer_linear_op, glic::integer_gated_ffn_op}) {
+    for (const auto op : {glic::gate_op, glic::depthwise_gate_op, glic::depthwise_mix_op,
+                          glic::residual_norm_op, glic::winograd_input_op, glic::winograd_shuffle_op,
+                          glic::pixel_shuffle_op, glic::integer_linear_op, glic::integer_gated_ffn_op}) {
         if (OrtStatus* status = glic::api()->CustomOpDomain_Add(*domain, op())) return status;
     }
 #if defined(GLIC_CUDA)

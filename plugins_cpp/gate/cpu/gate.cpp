@@ -1,9 +1,7 @@
 #include "../gate.h"
 
-#include <memory>
-#include <new>
-
 #include "../../common/check.h"
+#include "../../common/depthwise.h"
 #include "../../common/isa.h"
 #include "../../common/tasks.h"
 #include "kernel.h"
@@ -36,9 +34,9 @@ int glic_depthwise_gate_check(glic_shape x, glic_shape filter, glic_depthwise_ga
         .that(channels > 0 && channels % 2 == 0,
               "x has %lld channels, expected an even number: the halves a and b",
               static_cast<long long>(channels))
-        .that(kernel % 2 == 1 && kernel <= glic::kLargestGateKernel,
+        .that(kernel % 2 == 1 && kernel <= glic::kLargestDepthwiseSide,
               "filter has side %lld, expected an odd number up to %lld in its dimensions 2C, 1, K, K",
-              static_cast<long long>(kernel), static_cast<long long>(glic::kLargestGateKernel))
+              static_cast<long long>(kernel), static_cast<long long>(glic::kLargestDepthwiseSide))
         .shape("filter", filter, {channels, 1, kernel, kernel});
     if (!check.ok()) return check.result();
     *size = {x.dims[0], x.dims[1], x.dims[2], channels / 2, kernel};
@@ -54,16 +52,9 @@ int glic_gate_cpu(const glic_gate_size* size, const float* x, float* out, const 
 
 int glic_depthwise_gate_cpu(const glic_depthwise_gate_size* size, const float* x, const float* filter,
                             float* out, const glic_parallel* parallel) {
-    const int64_t channels = 2 * size->channels, taps = size->kernel * size->kernel;
-    const std::unique_ptr<float[]> channels_last(
-        new (std::nothrow) float[static_cast<size_t>(channels * taps)]);
-    if (!channels_last) return GLIC_NO_MEMORY;
-    for (int64_t channel = 0; channel < channels; ++channel) {
-        for (int64_t tap = 0; tap < taps; ++tap) {
-            channels_last[static_cast<size_t>(tap * channels + channel)] = filter[channel * taps + tap];
-        }
-    }
-    const glic::DepthwiseGateProblem problem{*size, x, channels_last.get(), out};
+    const auto by_tap = glic::filter_channels_last(filter, 2 * size->channels, size->kernel);
+    if (!by_tap) return GLIC_NO_MEMORY;
+    const glic::DepthwiseGateProblem problem{*size, x, by_tap.get(), out};
     const glic::Task task = GLIC_SELECTED(depthwise_gate_task);
     const size_t count = glic::tasks_of(size->images * size->height, glic::kGateRows);
     return glic::run_tasks(parallel, count, 0, task, &problem);

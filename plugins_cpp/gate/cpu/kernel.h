@@ -22,9 +22,6 @@ struct DepthwiseGateProblem {
     float* out;
 };
 
-// The filter's largest side.
-constexpr int64_t kLargestGateKernel = 15;
-
 // What a task computes: positions of Gate, rows of DepthwiseGate.
 constexpr int64_t kGatePositions = 32;
 constexpr int64_t kGateRows = 8;

@@ -1,0 +1,35 @@
+// One task of DepthwiseMix's CPU kernel, as each instruction set builds it.
+#ifndef GLIC_DEPTHWISE_MIX_CPU_KERNEL_H
+#define GLIC_DEPTHWISE_MIX_CPU_KERNEL_H
+
+#include <cstddef>
+#include <cstdint>
+
+#include "../depthwise_mix.h"
+
+namespace glic {
+
+struct DepthwiseMixProblem {
+    glic_depthwise_mix_size size;
+    const float* x;
+    const float* before;
+    const float* filter;  // kernel × kernel × channels
+    const float* after;
+    float* out;
+};
+
+// Rows that a task computes.
+constexpr int64_t kMixRows = 8;
+
+#define GLIC_DEPTHWISE_MIX_TASK(isa)                                           \
+    namespace isa {                                                            \
+    void depthwise_mix_task(const void* problem, size_t index, void* scratch); \
+    }
+GLIC_DEPTHWISE_MIX_TASK(portable)
+GLIC_DEPTHWISE_MIX_TASK(avx2)
+GLIC_DEPTHWISE_MIX_TASK(avx512)
+#undef GLIC_DEPTHWISE_MIX_TASK
+
+}  // namespace glic
+
+#endif
