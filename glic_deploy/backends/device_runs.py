@@ -170,14 +170,18 @@ Key = tuple[tuple[str, Shape, Shape | None], ...]
 
 
 class DeviceRunner:
-    """Runs the graphs of a bundle on a device, one at a time. `lock` is held while the device is used."""
+    """Runs the graphs of a bundle on a device. `lock` is held while the device is used, by one runner of all.
+
+    While onnxruntime captures a CUDA graph no other thread may allocate or wait, whichever codec it works for.
+    """
+
+    lock = threading.RLock()
 
     def __init__(self, device: Device, bundle: Bundle, prepare: Prepare) -> None:
         self._device, self._bundle, self._prepare = device, bundle, prepare
         self._prepared: dict[str, OrderedDict[Key, _Prepared]] = {name: OrderedDict() for name in bundle.graphs()}
         self._canvases: dict[Shape, _Canvas] = {}
         self._staying = _outputs_taken_later(bundle)
-        self.lock = threading.RLock()
 
     def run(self, graph: str, inputs: Mapping[str, Value]) -> list[NDArray[Any]]:
         """What `Backend.run` gives."""

@@ -134,7 +134,10 @@ class OnnxRuntimeCudaBackend(OnnxRuntimeBackend):
 
 
 class _Bound:
-    """A graph at one shape, its tensors bound to where they stay."""
+    """A graph at one shape, its tensors bound to where they stay.
+
+    onnxruntime keeps a CUDA graph for the thread that captured it; another thread's first run captures its own.
+    """
 
     def __init__(
         self,
