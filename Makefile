@@ -48,8 +48,10 @@ tensorrt-check: gpu-libraries
 
 # On a machine with an NVIDIA GPU: kernels against the oracle, memory and race checks, times beside PyTorch's, pictures.
 # onnxruntime for the GPU takes the place of the CPU's, which it contains; side by side they overwrite each other.
+HAS_GPU := import torch; torch.cuda.is_available() or exit("needs an NVIDIA GPU and a PyTorch built for CUDA")
 ON_CUDA := import onnxruntime as o; raise SystemExit("CUDAExecutionProvider" not in o.get_available_providers())
 gpu-check: gpu-libraries
+	$(BIN)/python -c '$(HAS_GPU)'
 	$(BIN)/python -c '$(ON_CUDA)' || { $(BIN)/pip uninstall -q -y onnxruntime onnxruntime-gpu; \
 		$(BIN)/pip install -q 'onnxruntime-gpu[cuda,cudnn]'; }
 	$(BIN)/pip install -q 'nvidia-cuda-sanitizer-api>=13,<14'
