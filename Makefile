@@ -7,7 +7,7 @@ EXTRAS := cpu,export,dev,bench,tiff,openvino
 .PHONY: demo test test-all lint gpu-libraries tensorrt-check gpu-check compare
 .PHONY: bench-coder fuzz-coder bench-cpu bench-precision exactness report clean triton-env bench-serving
 
-$(VENV)/.installed: pyproject.toml CMakeLists.txt $(shell find plugins_cpp -name '*.cpp' -o -name '*.h' -o -name CMakeLists.txt)
+$(VENV)/.installed: pyproject.toml CMakeLists.txt $(shell find plugins_cpp -name '*.cpp' -o -name '*.h' -o -name '*.inl' -o -name CMakeLists.txt)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install -q torch==2.13.0 openvino
 	$(BIN)/pip install -q -e ".[$(EXTRAS)]"
