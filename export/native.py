@@ -20,6 +20,7 @@ from .ops.functions import attach_functions
 from .ops.translation import DOMAIN
 
 _TO_LAST, _TO_FIRST = [0, 2, 3, 1], [0, 3, 1, 2]
+_LEAKY_SLOPE = 0.01  # of glic::DepthwiseMix
 _WINOGRAD_CHANNELS = 64  # fewer results do not repay the transformations
 
 
@@ -125,7 +126,7 @@ def _upsample_by_winograd(graph: _Graph, shuffle: NodeProto) -> None:
     Their matrices are four times the filters, which the first convolution, of the coarsest map, would not repay.
     """
     conv = graph.maker(shuffle.input[0], "Conv")
-    filters = graph.array(conv.input[1]) if conv is not None else np.empty(0)
+    filters = graph.array(conv.input[1]) if conv is not None and _is_pixel_shuffle(shuffle) else np.empty(0)
     if filters.shape[2:] != (3, 3) or len(filters) < _WINOGRAD_CHANNELS or conv.input[0] not in graph.makers:
         return
     name = shuffle.output[0]
@@ -233,6 +234,8 @@ def _fuse_depthwise_mixer(graph: _Graph, activation: NodeProto) -> None:
     last = total and graph.user(total.output[0], "Transpose")
     if expand is None or last is None or expand.input[0] not in total.input:
         return
+    if not np.isclose(helper.get_attribute_value(activation.attribute[0]), _LEAKY_SLOPE):
+        return
     there = graph.makers.get(expand.input[0])
     new = []
     if there is not None and there.op_type == "Transpose":
@@ -330,7 +333,11 @@ def _part_product(graph: _Graph, split: NodeProto) -> None:
     graph.replace([product, add, split], new)
 
 
-def _name_pixel_shuffle(graph: _Graph, node: NodeProto) -> None:
+def _is_pixel_shuffle(node: NodeProto) -> bool:
     attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
-    if attributes == {"blocksize": 2, "mode": b"CRD"}:
+    return attributes == {"blocksize": 2, "mode": b"CRD"}
+
+
+def _name_pixel_shuffle(graph: _Graph, node: NodeProto) -> None:
+    if _is_pixel_shuffle(node):
         graph.replace([node], [helper.make_node("PixelShuffle", node.input, node.output, domain=DOMAIN)])
