@@ -66,6 +66,7 @@ def ensure(bundle: Bundle, backend: Backend) -> None:
     if passed.exists():
         return
     check(bundle, backend)
+    backend.trim()  # no picture has the size of these vectors
     try:
         passed.parent.mkdir(parents=True, exist_ok=True)
         with atomic_writer(passed) as stream:

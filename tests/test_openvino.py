@@ -129,6 +129,15 @@ def test_shapes_that_were_not_used_for_long_are_forgotten(bundle: Bundle, monkey
     assert len(backend._compiled) == 1
 
 
+def test_trimming_keeps_nothing_compiled_and_changes_nothing(bundle: Bundle) -> None:
+    backend = OpenVinoBackend(bundle, 1)
+    image = np.zeros((128, 128, 3), np.uint8)
+    first = backend.run("analysis", {"image": image})[0]
+    backend.trim()
+    assert not backend._compiled
+    assert np.array_equal(backend.run("analysis", {"image": image})[0], first)
+
+
 def test_bfloat16_costs_little(bundle: Bundle, picture: np.ndarray) -> None:
     plain, low = OpenVinoBackend(bundle, 1), OpenVinoBackend(bundle, 1, precision="bf16", emulate=True)
     image = np.ascontiguousarray(picture[:128, :128])

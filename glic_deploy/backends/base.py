@@ -35,6 +35,9 @@ class Backend(ABC):
         """
         return self.run(graph, {name: np.asarray(value) for name, value in inputs.items()})
 
+    def trim(self) -> None:  # noqa: B027 - most backends have nothing of the kind
+        """Free what is kept for the sizes of pictures that came so far; it is made again when they come again."""
+
     def device_use(self) -> DeviceUse | None:
         """What this thread's last `run` took of a device; None where graphs run on the host."""
         return None

@@ -24,7 +24,7 @@ _INSTEAD = "or use another backend: Codec(engine, backend='onnxruntime')"
 
 _VERSION = ov.__version__.partition("-")[0]
 _TRANSFORMS = ("analysis", "synthesis")  # what may run in less than float32
-_VARIANTS = ("native", "base")
+_VARIANTS = ("strips", "native", "base")
 _HINTS = {"fp32": "f32", "bf16": "bf16"}
 
 _COMPILED_LIMIT = 1 << 30  # bytes of weights in the models that stay compiled
@@ -76,7 +76,6 @@ class OpenVinoBackend(Backend):
                 "this processor has no bfloat16 (AVX-512 BF16 or AMX), with which alone precision bf16 gains time; "
                 "take precision fp32"
             )
-        self._models: dict[str, ov.Model] = {}
         self._compiled: OrderedDict[_Key, _Compiled] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -129,13 +128,9 @@ class OpenVinoBackend(Backend):
     def _compile(self, graph: str, arrays: _Arrays) -> _Compiled:
         transform = graph in _TRANSFORMS
         precision = self.precision if transform else "fp32"
-        if graph not in self._models:
-            path = self._bundle.graph(graph, _VARIANTS)
-            model = self._core.read_model(path)
-            if precision == "bf16":
-                model = keep_float32(self._core, model, last_ops(model, self._kept_products))
-            self._models[graph] = model
-        model = self._models[graph].clone()
+        model = self._core.read_model(self._bundle.graph(graph, _VARIANTS))
+        if precision == "bf16":
+            model = keep_float32(self._core, model, last_ops(model, self._kept_products))
         model.reshape({name: list(array.shape) for name, array in arrays.items()})
         return _Compiled(
             self._core.compile_model(model, "CPU", self._options(precision)),
@@ -168,10 +163,14 @@ class OpenVinoBackend(Backend):
             "graphs": ", ".join(_VARIANTS),
         }
 
+    def trim(self) -> None:
+        with self._lock:
+            for key in [key for key, compiled in self._compiled.items() if not compiled.users]:
+                del self._compiled[key]
+
     def close(self) -> None:
         with self._lock:
             self._compiled.clear()
-            self._models.clear()
 
 
 class _Compiled:
