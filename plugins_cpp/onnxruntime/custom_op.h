@@ -198,13 +198,7 @@ const OrtCustomOp* dynamic_knn_op(int32_t element);
 const OrtCustomOp* scatter_aggregate_op(int32_t element);
 
 // Ops that the CPU's form of the transforms has; float32 alone.
-const OrtCustomOp* gate_op();
-const OrtCustomOp* depthwise_gate_op();
-const OrtCustomOp* depthwise_mix_op();
-const OrtCustomOp* residual_norm_op();
-const OrtCustomOp* winograd_input_op();
-const OrtCustomOp* winograd_shuffle_op();
-const OrtCustomOp* pixel_shuffle_op();
+std::vector<const OrtCustomOp*> transform_ops();
 
 // The graph ops on a GPU; in libraries that are built with GLIC_CUDA.
 const OrtCustomOp* dynamic_knn_cuda_op(int32_t element);

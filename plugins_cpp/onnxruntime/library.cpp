@@ -1,5 +1,6 @@
 // What onnxruntime calls when a session registers the library: adds the domain "glic" with all ops.
 #include <string>
+#include <vector>
 
 #include "custom_op.h"
 
@@ -13,10 +14,10 @@ OrtStatus* make_domain(OrtCustomOpDomain** domain) {
             if (OrtStatus* status = glic::api()->CustomOpDomain_Add(*domain, op(element))) return status;
         }
     }
-    for (const auto op : {glic::gate_op, glic::depthwise_gate_op, glic::depthwise_mix_op,
-                          glic::residual_norm_op, glic::winograd_input_op, glic::winograd_shuffle_op,
-                          glic::pixel_shuffle_op, glic::integer_linear_op, glic::integer_gated_ffn_op}) {
-        if (OrtStatus* status = glic::api()->CustomOpDomain_Add(*domain, op())) return status;
+    std::vector<const OrtCustomOp*> others = glic::transform_ops();
+    others.insert(others.end(), {glic::integer_linear_op(), glic::integer_gated_ffn_op()});
+    for (const OrtCustomOp* op : others) {
+        if (OrtStatus* status = glic::api()->CustomOpDomain_Add(*domain, op)) return status;
     }
 #if defined(GLIC_CUDA)
     for (const auto op : {glic::dynamic_knn_cuda_op, glic::scatter_aggregate_cuda_op}) {

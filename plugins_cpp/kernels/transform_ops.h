@@ -1,0 +1,164 @@
+// The transforms' ops, float32 alone, as the glue of every runtime takes them: how many maps go in and come
+// out, what their shapes have to be and become, and the computation.
+#ifndef GLIC_KERNELS_TRANSFORM_OPS_H
+#define GLIC_KERNELS_TRANSFORM_OPS_H
+
+#include <vector>
+
+#include "../depthwise_mix/depthwise_mix.h"
+#include "../gate/gate.h"
+#include "../pixel_shuffle/pixel_shuffle.h"
+#include "../residual_norm/residual_norm.h"
+#include "../winograd/winograd.h"
+
+namespace glic {
+
+using Shape = std::vector<int64_t>;
+
+// An op has, beside what is here:
+//   kName and kInputs, a size of its kernel, and with the shapes of its inputs
+//   check(in, message): as the kernels' check functions, and says the size;
+//   shapes(in): those of its outputs, after a check;
+//   compute(in, out, threads): as the kernels, after a check.
+struct TransformOp {
+    static constexpr size_t kOutputs = 1;
+
+    // Calls visitor(name, value) for each attribute, all float.
+    template <typename Visitor>
+    void visit(Visitor) {}
+
+  protected:
+    // The shape of a map with other channels, which are last.
+    static Shape with_channels(glic_shape map, int64_t channels) {
+        Shape shape(map.dims, map.dims + map.rank);
+        shape.back() = channels;
+        return shape;
+    }
+};
+
+struct Gate : TransformOp {
+    static constexpr const char* kName = "Gate";
+    static constexpr size_t kInputs = 1;
+
+    int check(const glic_shape* in, char* message) { return glic_gate_check(in[0], &size_, message); }
+    std::vector<Shape> shapes(const glic_shape* in) const { return {with_channels(in[0], size_.channels)}; }
+    int compute(const float* const* in, float* const* out, const glic_parallel* threads) const {
+        return glic_gate_cpu(&size_, in[0], out[0], threads);
+    }
+
+  private:
+    glic_gate_size size_{};
+};
+
+struct DepthwiseGate : TransformOp {
+    static constexpr const char* kName = "DepthwiseGate";
+    static constexpr size_t kInputs = 2;
+
+    int check(const glic_shape* in, char* message) {
+        return glic_depthwise_gate_check(in[0], in[1], &size_, message);
+    }
+    std::vector<Shape> shapes(const glic_shape* in) const { return {with_channels(in[0], size_.channels)}; }
+    int compute(const float* const* in, float* const* out, const glic_parallel* threads) const {
+        return glic_depthwise_gate_cpu(&size_, in[0], in[1], out[0], threads);
+    }
+
+  private:
+    glic_depthwise_gate_size size_{};
+};
+
+struct DepthwiseMix : TransformOp {
+    static constexpr const char* kName = "DepthwiseMix";
+    static constexpr size_t kInputs = 4;
+
+    int check(const glic_shape* in, char* message) {
+        return glic_depthwise_mix_check(in[0], in[1], in[2], in[3], &size_, message);
+    }
+    std::vector<Shape> shapes(const glic_shape* in) const { return {with_channels(in[0], size_.channels)}; }
+    int compute(const float* const* in, float* const* out, const glic_parallel* threads) const {
+        return glic_depthwise_mix_cpu(&size_, in[0], in[1], in[2], in[3], out[0], threads);
+    }
+
+  private:
+    glic_depthwise_mix_size size_{};
+};
+
+struct ResidualNorm : TransformOp {
+    static constexpr const char* kName = "ResidualNorm";
+    static constexpr size_t kInputs = 3, kOutputs = 2;
+
+    template <typename Visitor>
+    void visit(Visitor visitor) {
+        visitor("epsilon", epsilon_);
+    }
+    int check(const glic_shape* in, char* message) {
+        return glic_residual_norm_check(in[0], in[1], in[2], &size_, message);
+    }
+    std::vector<Shape> shapes(const glic_shape* in) const {
+        return {with_channels(in[0], size_.channels), with_channels(in[0], size_.channels + 1)};
+    }
+    int compute(const float* const* in, float* const* out, const glic_parallel* threads) const {
+        return glic_residual_norm_cpu(&size_, epsilon_, in[0], in[1], in[2], out[0], out[1], threads);
+    }
+
+  private:
+    glic_residual_norm_size size_{};
+    float epsilon_ = 0;
+};
+
+struct WinogradInput : TransformOp {
+    static constexpr const char* kName = "WinogradInput";
+    static constexpr size_t kInputs = 1;
+
+    int check(const glic_shape* in, char* message) {
+        return glic_winograd_input_check(in[0], &size_, message);
+    }
+    std::vector<Shape> shapes(const glic_shape*) const {
+        return {{36, size_.images, size_.rows, size_.columns, size_.channels}};
+    }
+    int compute(const float* const* in, float* const* out, const glic_parallel* threads) const {
+        return glic_winograd_input_cpu(&size_, in[0], out[0], threads);
+    }
+
+  private:
+    glic_winograd_size size_{};
+};
+
+struct WinogradShuffle : TransformOp {
+    static constexpr const char* kName = "WinogradShuffle";
+    static constexpr size_t kInputs = 2;
+
+    int check(const glic_shape* in, char* message) {
+        return glic_winograd_shuffle_check(in[0], in[1], &size_, message);
+    }
+    std::vector<Shape> shapes(const glic_shape*) const {
+        return {{size_.images, 8 * size_.rows, 8 * size_.columns, size_.channels}};
+    }
+    int compute(const float* const* in, float* const* out, const glic_parallel* threads) const {
+        return glic_winograd_shuffle_cpu(&size_, in[0], in[1], out[0], threads);
+    }
+
+  private:
+    glic_winograd_size size_{};
+};
+
+struct PixelShuffle : TransformOp {
+    static constexpr const char* kName = "PixelShuffle";
+    static constexpr size_t kInputs = 1;
+
+    int check(const glic_shape* in, char* message) {
+        return glic_pixel_shuffle_check(in[0], &size_, message);
+    }
+    std::vector<Shape> shapes(const glic_shape*) const {
+        return {{size_.images, size_.channels / 4, 2 * size_.height, 2 * size_.width}};
+    }
+    int compute(const float* const* in, float* const* out, const glic_parallel* threads) const {
+        return glic_pixel_shuffle_cpu(&size_, in[0], out[0], threads);
+    }
+
+  private:
+    glic_pixel_shuffle_size size_{};
+};
+
+}  // namespace glic
+
+#endif
