@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -44,6 +44,7 @@ class OpenVinoBackend(Backend):
 
     threads: None takes OpenVINO's choice, all physical cores. precision: of the transforms, fp32 unless said otherwise.
     streams: pictures that run side by side, on their shares of the threads; as many threads have to call.
+    variants: which forms of a graph to take, the best first; None takes those that are fastest here.
     kept_products: of a bf16 transform, how many of its last products are float32.
     emulate: takes bf16 on a processor that has none, slowly, to measure its noise.
     Raises EngineError where the processor, the ops' library or the precision is not to be had.
@@ -58,6 +59,7 @@ class OpenVinoBackend(Backend):
         *,
         precision: Precision | None = None,
         streams: int = 1,
+        variants: Sequence[str] | None = None,
         kept_products: int = KEPT_PRODUCTS,
         emulate: bool = False,
     ) -> None:
@@ -65,6 +67,7 @@ class OpenVinoBackend(Backend):
         self._bundle = bundle
         self._threads = threads
         self._streams = streams
+        self._variants = tuple(variants or _VARIANTS)
         self._kept_products = kept_products
         self._library = extension_path()
         self._core = _open_core(self._library)
@@ -128,7 +131,7 @@ class OpenVinoBackend(Backend):
     def _compile(self, graph: str, arrays: _Arrays) -> _Compiled:
         transform = graph in _TRANSFORMS
         precision = self.precision if transform else "fp32"
-        model = self._core.read_model(self._bundle.graph(graph, _VARIANTS))
+        model = self._core.read_model(self._bundle.graph(graph, self._variants))
         if precision == "bf16":
             model = keep_float32(self._core, model, last_ops(model, self._kept_products))
         model.reshape({name: list(array.shape) for name, array in arrays.items()})
@@ -160,7 +163,7 @@ class OpenVinoBackend(Backend):
             "streams": self._streams,
             "custom_ops": self._library,
             "float32_products": self._kept_products if self.precision == "bf16" else "all",
-            "graphs": ", ".join(_VARIANTS),
+            "graphs": ", ".join(self._variants),
         }
 
     def trim(self) -> None:
