@@ -4,7 +4,8 @@ A GDFN is two 1×1 convolutions, two depthwise ones, a gate and a third 1×1 con
 Channels-last it is a product, `glic::DepthwiseGate` and a product: nothing is transposed, and the gate costs no pass
 over memory of its own. The same goes for a depthwise mixer with `glic::DepthwiseMix`. A residual sum and the norm after
 it are `glic::ResidualNorm`, whose weight and bias, and the bias of the product that follows, go into that product's
-matrix. Upsampling convolutions are products between Winograd's transformations.
+matrix. Upsampling convolutions are products between Winograd's transformations. Wide feed-forward networks run over
+strips of positions (`strips`).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from onnx import ModelProto, NodeProto, helper, numpy_helper
 from .ops import winograd
 from .ops.functions import attach_functions
 from .ops.translation import DOMAIN
+from .strips import in_strips
 
 _TO_LAST, _TO_FIRST = [0, 2, 3, 1], [0, 3, 1, 2]
 _LEAKY_SLOPE = 0.01  # of glic::DepthwiseMix
@@ -54,7 +56,7 @@ def for_kernels(model: ModelProto) -> ModelProto | None:
     graph.finish()
     attach_functions(model)
     onnx.checker.check_model(model)
-    return model
+    return in_strips(model)
 
 
 class _Graph:

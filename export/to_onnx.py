@@ -22,7 +22,6 @@ from .graphs import GraphSpec, entropy_graphs, transform_graphs
 from .integer.build import load_pictures
 from .integer.conformance import conformance_vectors
 from .native import for_kernels
-from .strips import in_strips
 from .tables import factorized_tables, gaussian_tables
 from .tracing import trace
 
@@ -114,8 +113,7 @@ def _add_graphs(writer: BundleWriter, specs: Iterable[GraphSpec], progress: Prog
         model = trace(spec, module)
         path = writer.add_graph(spec.name, "base", model, spec.inputs, spec.outputs)
         if native := for_kernels(model):
-            writer.add_graph(spec.name, "native", native, spec.inputs, spec.outputs)
-            path = writer.add_graph(spec.name, "strips", in_strips(native), spec.inputs, spec.outputs)
+            path = writer.add_graph(spec.name, "native", native, spec.inputs, spec.outputs)
         difference = largest_difference(path, spec, module)
         progress(f"[{number:2}/{len(specs)}] {spec.name:18} {difference}")
 

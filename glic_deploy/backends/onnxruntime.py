@@ -16,7 +16,7 @@ from ..native import library_path
 from .base import Backend
 
 _CUSTOM_OPS = "glic_onnxruntime"
-_VARIANTS = ("strips", "native", "base")
+_VARIANTS = ("native", "base")
 _WITHOUT_KERNELS = ("base",)
 _FATAL_ONLY = 4
 

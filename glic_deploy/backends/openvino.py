@@ -24,7 +24,7 @@ _INSTEAD = "or use another backend: Codec(engine, backend='onnxruntime')"
 
 _VERSION = ov.__version__.partition("-")[0]
 _TRANSFORMS = ("analysis", "synthesis")  # what may run in less than float32
-_VARIANTS = ("strips", "native", "base")
+_VARIANTS = ("native", "base")
 _HINTS = {"fp32": "f32", "bf16": "bf16"}
 
 _COMPILED_LIMIT = 1 << 30  # bytes of weights in the models that stay compiled
