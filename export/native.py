@@ -19,7 +19,7 @@ from onnx import ModelProto, NodeProto, helper, numpy_helper
 from .ops import winograd
 from .ops.functions import attach_functions
 from .ops.translation import DOMAIN
-from .strips import in_strips
+from .strips import put_in_strips
 
 _TO_LAST, _TO_FIRST = [0, 2, 3, 1], [0, 3, 1, 2]
 _LEAKY_SLOPE = 0.01  # of glic::DepthwiseMix
@@ -55,8 +55,9 @@ def for_kernels(model: ModelProto) -> ModelProto | None:
             _fuse_residual_norm(graph, node)
     graph.finish()
     attach_functions(model)
+    put_in_strips(model)
     onnx.checker.check_model(model)
-    return in_strips(model)
+    return model
 
 
 class _Graph:

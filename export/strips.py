@@ -7,21 +7,17 @@ positions are independent, so a Scan over strips of STRIP positions computes the
 from __future__ import annotations
 
 import numpy as np
-import onnx
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 STRIP = 256  # positions; divides those of a map at 1/2, 1/4 or 1/8 scale of a picture of whole blocks
 _CHAIN = ("MatMul", "Gate", "MatMul")
 
 
-def in_strips(model: ModelProto) -> ModelProto:
-    """A copy of a transform's native form whose feed-forward networks of large maps are Scans."""
-    model = ModelProto.FromString(model.SerializeToString())
+def put_in_strips(model: ModelProto) -> None:
+    """Make the feed-forward networks of large maps, in a transform's native form, Scans."""
     chains = [chain for node in model.graph.node if (chain := _chain_from(node, model.graph))]
     for number, chain in enumerate(chains):
         _rewrite(model.graph, chain, f"strips{number}")
-    onnx.checker.check_model(model)
-    return model
 
 
 def _chain_from(node: NodeProto, graph: GraphProto) -> list[NodeProto] | None:

@@ -51,10 +51,6 @@ struct Attributes {
     }
 };
 
-struct NoAttributes {
-    OrtStatus* read(const OrtKernelInfo*) { return nullptr; }
-};
-
 // An input of the node that is being computed.
 class Input {
   public:

@@ -1,8 +1,9 @@
 // The transforms' ops on our kernels; glic::PixelShuffle as the op that OpenVINO has for it.
 #include "../kernels/transform_ops.h"
 
-#include <algorithm>
 #include <openvino/op/depth_to_space.hpp>
+#include <string>
+#include <utility>
 
 #include "extension.h"
 
@@ -58,7 +59,8 @@ class TransformNode : public ov::op::Op {
             to.push_back(outputs[i].data<float>());
         }
         const RuntimeThreads threads;
-        check_result(kernel.compute(from.data(), to.data(), threads.get()), Kernel::kName);
+        const std::string name = std::string("glic::") + Kernel::kName;
+        check_result(kernel.compute(from.data(), to.data(), threads.get()), name.c_str());
         return true;
     }
 
