@@ -1,4 +1,4 @@
-"""The directory where glic_deploy keeps what it can make again: passed conformance checks, compiled models."""
+"""The directory where glic_deploy keeps what it can make again: passed checks, trials, compiled models."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ def check(bundle: Bundle, backend: Backend) -> int:
 
 def ensure(bundle: Bundle, backend: Backend) -> None:
     """`check`, unless this bundle has passed it before with this backend on this machine. Raises EngineError."""
-    passed = cache.directory() / "conformance" / _key(bundle, backend)
+    passed = cache.directory() / "conformance" / identity(bundle, backend)
     if passed.exists():
         return
     check(bundle, backend)
@@ -75,14 +75,14 @@ def ensure(bundle: Bundle, backend: Backend) -> None:
         return  # a read-only home costs a check at every start, nothing else
 
 
-def _key(bundle: Bundle, backend: Backend) -> str:
-    """Changes with whatever could change a result: the bundle's graphs, the backend, the processor."""
-    identity: Mapping[str, Any] = {
+def identity(bundle: Bundle, backend: Backend) -> str:
+    """Name of what is remembered: changes with all that could change it, the bundle's graphs, the backend, the processor."""
+    parts: Mapping[str, Any] = {
         "files": bundle.manifest["files"],
         "backend": backend.describe(),
         "machine": [platform.machine(), platform.system(), _processor()],
     }
-    return hashlib.sha256(json.dumps(identity, sort_keys=True, default=str).encode()).hexdigest()[:32]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:32]
 
 
 def _processor() -> str:

@@ -23,8 +23,9 @@ def _onnxruntime(bundle: Bundle, threads: int | None, precision: Precision | Non
 
 def _openvino(bundle: Bundle, threads: int | None, precision: Precision | None) -> Backend:
     from .openvino import OpenVinoBackend
+    from .openvino_precision import fitting
 
-    return OpenVinoBackend(bundle, threads, precision=precision)
+    return OpenVinoBackend(bundle, threads, precision=precision or fitting(bundle, threads))
 
 
 def _tensorrt(bundle: Bundle, threads: int | None, precision: Precision | None) -> Backend:
@@ -98,6 +99,9 @@ def _open(bundle: Bundle, name: str, threads: int | None, precision: Precision |
 def _open_best(bundle: Bundle, threads: int | None, precision: Precision | None) -> Backend:
     # TensorRT is not taken unasked where it would have to build plans first.
     candidates = [name for name in installed() if name != "tensorrt" or bundle.plans()]
+    if precision is None and _gains_by_openvino(candidates, bundle, threads):
+        candidates.remove("openvino")
+        candidates.insert(candidates.index("onnxruntime"), "openvino")
     for name in candidates:
         try:
             return _open(bundle, name, threads, precision)
@@ -106,3 +110,15 @@ def _open_best(bundle: Bundle, threads: int | None, precision: Precision | None)
                 raise
     advice = "; or ".join(f"{remedy} for {key}" for key, (_, remedy, _) in _BACKENDS.items())
     raise EngineError(f"no backend is installed to run the engine with: {advice}")
+
+
+def _gains_by_openvino(names: list[str], bundle: Bundle, threads: int | None) -> bool:
+    """Whether OpenVINO, left to itself, runs this bundle in bfloat16: in float32 onnxruntime is as fast, in less memory."""
+    if not {"openvino", "onnxruntime"} <= set(names):
+        return False
+    from .openvino_precision import fitting
+
+    try:
+        return fitting(bundle, threads) == "bf16"
+    except EngineError:  # which OpenVINO itself will raise, should it be all that is left
+        return False

@@ -16,7 +16,7 @@ from ..bundle import Bundle
 from ..errors import EngineError
 from ..native import library_path
 from .base import Backend, Precision
-from .openvino_mixed import KEPT_PRODUCTS, keep_float32, last_ops
+from .openvino_mixed import lower_products
 
 EXTENSION = "glic_openvino"
 _BUILD = "pip install openvino, then build against it: pip install --force-reinstall --no-deps ."
@@ -25,7 +25,7 @@ _INSTEAD = "or use another backend: Codec(engine, backend='onnxruntime')"
 _VERSION = ov.__version__.partition("-")[0]
 _TRANSFORMS = ("analysis", "synthesis")  # what may run in less than float32
 _VARIANTS = ("native", "base")
-_HINTS = {"fp32": "f32", "bf16": "bf16"}
+_PRECISIONS = ("fp32", "bf16")
 
 _COMPILED_LIMIT = 1 << 30  # bytes of weights in the models that stay compiled
 _DISK_LIMIT = 4 << 30
@@ -45,7 +45,6 @@ class OpenVinoBackend(Backend):
     threads: None takes OpenVINO's choice, all physical cores. precision: of the transforms, fp32 unless said otherwise.
     streams: pictures that run side by side, on their shares of the threads; as many threads have to call.
     variants: which forms of a graph to take, the best first; None takes those that are fastest here.
-    kept_products: of a bf16 transform, how many of its last products are float32.
     emulate: takes bf16 on a processor that has none, slowly, to measure its noise.
     Raises EngineError where the processor, the ops' library or the precision is not to be had.
     """
@@ -60,7 +59,6 @@ class OpenVinoBackend(Backend):
         precision: Precision | None = None,
         streams: int = 1,
         variants: Sequence[str] | None = None,
-        kept_products: int = KEPT_PRODUCTS,
         emulate: bool = False,
     ) -> None:
         _require_processor()
@@ -68,12 +66,11 @@ class OpenVinoBackend(Backend):
         self._threads = threads
         self._streams = streams
         self._variants = tuple(variants or _VARIANTS)
-        self._kept_products = kept_products
         self._library = extension_path()
         self._core = _open_core(self._library)
         self.precision = precision or "fp32"
-        if self.precision not in _HINTS:
-            raise EngineError(f"OpenVINO runs the transforms in {' or '.join(_HINTS)}, not in {precision}; {_INSTEAD}")
+        if self.precision not in _PRECISIONS:
+            raise EngineError(f"OpenVINO runs the transforms in {' or '.join(_PRECISIONS)}, not in {precision}; {_INSTEAD}")
         if self.precision == "bf16" and not (emulate or machine.has_bfloat16()):
             raise EngineError(
                 "this processor has no bfloat16 (AVX-512 BF16 or AMX), with which alone precision bf16 gains time; "
@@ -130,22 +127,22 @@ class OpenVinoBackend(Backend):
 
     def _compile(self, graph: str, arrays: _Arrays) -> _Compiled:
         transform = graph in _TRANSFORMS
-        precision = self.precision if transform else "fp32"
         model = self._core.read_model(self._bundle.graph(graph, self._variants))
-        if precision == "bf16":
-            model = keep_float32(self._core, model, last_ops(model, self._kept_products))
+        if transform and self.precision == "bf16":
+            lower_products(model)
         model.reshape({name: list(array.shape) for name, array in arrays.items()})
         return _Compiled(
-            self._core.compile_model(model, "CPU", self._options(precision)),
+            self._core.compile_model(model, "CPU", self._options()),
             weight_bytes=sum(op.get_byte_size() for op in model.get_ops() if op.get_type_name() == "Constant"),
             large=transform,
         )
 
-    def _options(self, precision: Precision) -> dict[str, Any]:
+    def _options(self) -> dict[str, Any]:
         options: dict[str, Any] = {
-            # Both default to what is fastest, which is bfloat16 on some processors: never for the entropy path.
-            "INFERENCE_PRECISION_HINT": _HINTS[precision],
-            "EXECUTION_MODE_HINT": "ACCURACY" if precision == "fp32" else "PERFORMANCE",
+            # Both default to what is fastest, which is bfloat16 on some processors: never for the entropy path. What
+            # the transforms have in bfloat16 is so by its type.
+            "INFERENCE_PRECISION_HINT": "f32",
+            "EXECUTION_MODE_HINT": "ACCURACY",
             "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0,
             "NUM_STREAMS": self._streams,
             "ENABLE_CPU_PINNING": False,  # two processes would pin themselves to the same cores
@@ -162,7 +159,6 @@ class OpenVinoBackend(Backend):
             "precision": self.precision,
             "streams": self._streams,
             "custom_ops": self._library,
-            "float32_products": self._kept_products if self.precision == "bf16" else "all",
             "graphs": ", ".join(self._variants),
         }
 

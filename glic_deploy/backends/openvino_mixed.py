@@ -1,48 +1,150 @@
-"""Mixed precision for OpenVINO: which ops of a bfloat16 model stay in float32, and how OpenVINO is told."""
+"""Mixed precision for OpenVINO: a transform whose products take and give bfloat16, while all else stays float32.
+
+The types are written into the graph. OpenVINO's own lowering would also round what blocks add up and the convolutions
+at both ends, which costs four times the noise, and convert every map on its way into our ops: these read and write the
+products' bfloat16 as it is.
+"""
 
 from __future__ import annotations
 
-import re
-import tempfile
-from collections.abc import Set
-from pathlib import Path
-
 import openvino as ov
+import openvino.opset13 as ops
 
-PRODUCTS = ("Convolution", "GroupConvolution", "MatMul")
+_BF16 = ov.Type.bf16
+_LOOP = "TensorIterator"
+_VIEWS = ("Reshape", "Squeeze", "Unsqueeze")
 
-KEPT_PRODUCTS = 4
-"""The last products of a transform, and all after the first of them, stay in float32.
-
-What they add is rounded last, at the full size of the result, and nothing averages it; they are a few percent of the
-work. `make bench-precision` prints the noise of other choices.
-"""
-
-# OpenVINO's own mark against lowering an op's precision, as its files hold it: it says f16 and means bfloat16 too.
-_MARK = '<rt_info><attribute name="DisablePrecisionConversion" version="0" value="dynamic:f16"/></rt_info>'
-_LAYER = re.compile(r'<layer [^>]*?name="([^"]*)" type="([^"]*)"[^>]*[^/]>(?!\s*<rt_info>)')
-_UNMARKED = ("Const", "Parameter", "Result")
-
-
-def last_ops(model: ov.Model, products: int) -> set[str]:
-    """Names of the ops from the n-th last product on, in the order of execution."""
-    names = [(op.get_friendly_name(), op.get_type_name() in PRODUCTS) for op in model.get_ordered_ops()]
-    starts = [number for number, (_, product) in enumerate(names) if product]
-    if not products or not starts:
-        return set()
-    return {name for name, _ in names[starts[-min(products, len(starts))] :]}
+# Of our ops: the inputs that may be bfloat16, and the outputs that then are.
+_TYPED: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
+    "Gate": ((0,), (0,)),
+    "DepthwiseGate": ((0,), (0,)),
+    "DepthwiseMix": ((0,), (0,)),
+    "ResidualNorm": ((1,), (1,)),
+    "ScatterAggregate": ((0, 1), (0,)),
+    "WinogradInput": ((0,), (0,)),
+    "WinogradShuffle": ((0,), ()),
+}
 
 
-def keep_float32(core: ov.Core, model: ov.Model, names: Set[str]) -> ov.Model:
-    """A copy of a model whose ops of these names are computed in float32 whatever the model is compiled for."""
+def lower_products(model: ov.Model) -> int:
+    """Make a float32 model's products by constants, in its loops too, take and give bfloat16. Returns their number."""
+    products = 0
+    for op in model.get_ordered_ops():
+        if _is_product(op):
+            _lower_product(op)
+            products += 1
+        elif op.get_type_name() == _LOOP:
+            products += _lower_loop(op)
+        elif op.get_type_name() == "WinogradShuffle" and _was_bf16(op.input_value(0)):
+            _lower_op(op)
+    model.validate_nodes_and_infer_types()
+    return products
 
-    def mark(layer: re.Match[str]) -> str:
-        name, kind = layer.groups()
-        return layer[0] + (_MARK if name in names and kind not in _UNMARKED else "")
 
-    # Python reaches these marks only through OpenVINO's files.
-    with tempfile.TemporaryDirectory(prefix="glic-openvino-") as directory:
-        path = Path(directory) / "model.xml"
-        ov.serialize(model, str(path))
-        weights = path.with_suffix(".bin").read_bytes()
-        return core.read_model(_LAYER.sub(mark, path.read_text()).encode(), weights)
+def _is_product(op: ov.Node) -> bool:
+    return op.get_type_name() == "MatMul" and op.input_value(1).get_node().get_type_name() == "Constant"
+
+
+def _lower_product(product: ov.Node) -> None:
+    _connect(product, {port.get_index(): _as_bf16(port.get_source_output()) for port in product.inputs()})
+    result = product.output(0)
+    users = _users(result)
+    if len(users) == 1 and users[0].get_type_name() == "Add":  # of a bias, which the product takes along
+        biases = {
+            port.get_index(): _as_bf16(port.get_source_output())
+            for port in users[0].inputs()
+            if port.get_source_output().get_node().get_type_name() == "Constant"
+        }
+        if biases:
+            _connect(users[0], biases)
+            result = users[0].output(0)
+    _give_fp32(result)
+
+
+def _lower_op(op: ov.Node) -> None:
+    _connect(op, {index: _as_bf16(op.input_value(index)) for index in _TYPED[op.get_type_name()][0]})
+
+
+def _lower_loop(loop: ov.Node) -> int:
+    """A loop's body, and the values that this starts and ends with."""
+    body = loop.get_function()
+    products = lower_products(body)
+    parameters, results = body.get_parameters(), body.get_results()
+    inputs = {}
+    for description in loop.get_input_descriptions():
+        parameter = parameters[description.body_parameter_index]
+        users = _users(parameter.output(0))
+        if all(user.get_type_name() == "Convert" and user.get_output_element_type(0) == _BF16 for user in users):
+            parameter.set_element_type(_BF16)
+            parameter.validate_and_infer_types()
+            for user in users:
+                _give(user.output(0), parameter.output(0))
+            inputs[description.input_index] = _as_bf16(loop.input_value(description.input_index))
+    outputs = []
+    for description in loop.get_output_descriptions():
+        result = results[description.body_value_index]
+        if _was_bf16(result.input_value(0)):
+            _connect(result, {0: _as_bf16(result.input_value(0))})
+            outputs.append(loop.output(description.output_index))
+    _connect(loop, inputs)
+    for output in outputs:
+        _give_fp32(output)
+    return products
+
+
+def _as_bf16(value: ov.Output) -> ov.Output:
+    """The same value in bfloat16: without a conversion where that comes from a product or from one of our ops."""
+    op = value.get_node()
+    kind = op.get_type_name()
+    if value.get_element_type() == _BF16:
+        return value
+    if kind == "Convert" and op.get_input_element_type(0) == _BF16:
+        return op.input_value(0)
+    if kind in _VIEWS and len(_users(value)) == 1:
+        _connect(op, {0: _as_bf16(op.input_value(0))})
+        return value
+    if kind in _TYPED and value.get_index() in _TYPED[kind][1] and _feeds_products(value):
+        _lower_op(op)
+        return value
+    return ops.convert(value, "bf16").output(0)
+
+
+def _was_bf16(value: ov.Output) -> bool:
+    """Whether a float32 value is bfloat16 that was converted."""
+    op = value.get_node()
+    if op.get_type_name() in _VIEWS:
+        return _was_bf16(op.input_value(0))
+    return op.get_type_name() == "Convert" and op.get_input_element_type(0) == _BF16
+
+
+def _feeds_products(value: ov.Output) -> bool:
+    """Whether nothing but products, and loops of them, reads more of a value than its shape."""
+    return all(
+        _is_product(user)
+        or user.get_type_name() in (_LOOP, "ShapeOf")
+        or (user.get_type_name() in _VIEWS and _feeds_products(user.output(0)))
+        for user in _users(value)
+    )
+
+
+def _users(value: ov.Output) -> list[ov.Node]:
+    return [port.get_node() for port in value.get_target_inputs()]
+
+
+def _give_fp32(value: ov.Output) -> None:
+    """Convert a bfloat16 value for all that read it."""
+    readers = value.get_target_inputs()
+    converted = ops.convert(value, "f32").output(0)
+    for port in readers:
+        port.replace_source_output(converted)
+
+
+def _give(old: ov.Output, new: ov.Output) -> None:
+    for port in old.get_target_inputs():
+        _connect(port.get_node(), {port.get_index(): new})
+
+
+def _connect(op: ov.Node, inputs: dict[int, ov.Output]) -> None:
+    for index, value in inputs.items():
+        op.input(index).replace_source_output(value)
+    op.validate_and_infer_types()

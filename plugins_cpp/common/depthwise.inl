@@ -14,8 +14,9 @@ namespace GLIC_SIMD {
 namespace {
 
 // A map of `channels` (the distance of two positions) and the side of the filter that goes over it.
+template <typename T>
 struct DepthwiseMap {
-    const float* x;
+    const T* x;
     int64_t height, width, channels, side;
 };
 
@@ -25,15 +26,15 @@ using Int = std::integral_constant<int, n>;
 // Adds to `sums` one vector of channels, from `channel` on, of the `kCount` adjacent results from `column`
 // on. rows: the map's rows under the filter, nullptr outside. filter: side × side × channels, from `channel`
 // on. kSide: the filter's side where all columns are inside, else 0. prepare: what is done to a value first.
-template <int kSide, int kCount, bool kWhole, typename Prepare>
-inline void convolve(const DepthwiseMap& map, const float* const* rows, int64_t column, int64_t channel,
+template <int kSide, int kCount, bool kWhole, typename T, typename Prepare>
+inline void convolve(const DepthwiseMap<T>& map, const T* const* rows, int64_t column, int64_t channel,
                      const float* filter, int some, Prepare prepare, Vec sums[kCount]) {
     const int64_t side = kSide ? kSide : map.side, stride = map.channels, left = column - side / 2;
     const int64_t first = kSide ? 0 : std::max<int64_t>(-left, 0);
     const int64_t last = kSide ? side + kCount - 1 : std::min(side + kCount - 1, map.width - left);
     for (int64_t row = 0; row < side; ++row) {
         if (rows[row] == nullptr) continue;
-        const float* values = rows[row] + left * stride + channel;
+        const T* values = rows[row] + left * stride + channel;
         const float* weights = filter + row * side * stride;
         // The next positions' values come from as many places as there are rows and columns, which is more
         // than the processor foresees by itself.
@@ -52,9 +53,9 @@ inline void convolve(const DepthwiseMap& map, const float* const* rows, int64_t 
 
 // Calls body(Int<side or 0>, Int<count>, rows, row, column) for all positions of some rows of one or more
 // maps, `kPositions` of them at a time where a filter of side kSide is inside the map.
-template <int kSide, int kPositions, typename Body>
-inline void for_positions(const DepthwiseMap& map, int64_t first_row, int64_t last_row, Body body) {
-    const float* rows[kLargestDepthwiseSide];
+template <int kSide, int kPositions, typename T, typename Body>
+inline void for_positions(const DepthwiseMap<T>& map, int64_t first_row, int64_t last_row, Body body) {
+    const T* rows[kLargestDepthwiseSide];
     const int64_t reach = map.side / 2;
     for (int64_t row = first_row; row < last_row; ++row) {
         const int64_t image = row / map.height, y = row % map.height;

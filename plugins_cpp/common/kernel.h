@@ -17,7 +17,6 @@ extern "C" {
 
 enum { GLIC_OK = 0, GLIC_INVALID = 1, GLIC_NO_MEMORY = 2 };
 enum { GLIC_LOCAL = 0, GLIC_GLOBAL = 1 };
-/* The CPU kernels take the first two. */
 enum { GLIC_FLOAT32 = 0, GLIC_FLOAT16 = 1, GLIC_BFLOAT16 = 2 };
 
 /* A message of the check functions, zero-terminated. */

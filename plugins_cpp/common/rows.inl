@@ -14,7 +14,7 @@ constexpr int kBlock = kAccumulators / 2 < 8 ? kAccumulators / 2 : 8;
 
 static inline int some_of(int64_t left) { return static_cast<int>(left < kWidth ? left : kWidth); }
 
-// columns[d·kTile + node] = rows[node][d] for d < count. T is float or uint16_t (half precision).
+// columns[d·kTile + node] = rows[node][d] for d < count. T is float, Bfloat16 or uint16_t (half precision).
 template <typename T>
 static inline void load_columns(const T* const rows[kTile], int64_t count, float* columns) {
     for (int vector = 0; vector < kTile; vector += kWidth) {

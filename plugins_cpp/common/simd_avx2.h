@@ -5,6 +5,8 @@
 #include <immintrin.h>
 #include <stdint.h>
 
+#include "bfloat16.h"
+
 #define GLIC_SIMD avx2
 
 namespace glic {
@@ -28,6 +30,18 @@ static inline __m256i first_lanes(int count) {
 static inline Vec set(float value) { return _mm256_set1_ps(value); }
 static inline Vec load(const float* p) { return _mm256_loadu_ps(p); }
 static inline void store(float* p, Vec v) { _mm256_storeu_ps(p, v); }
+static inline Vec load(const Bfloat16* p) {
+    const __m128i bits = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(bits), 16));
+}
+static inline void store(Bfloat16* p, Vec v) {
+    const __m256i bits = _mm256_castps_si256(v), odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
+    __m256i rounded = _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7FFF)));
+    const __m256i unordered = _mm256_castps_si256(_mm256_cmp_ps(v, v, _CMP_UNORD_Q));
+    rounded = _mm256_srli_epi32(_mm256_blendv_epi8(rounded, _mm256_set1_epi32(0x7FC00000), unordered), 16);
+    const __m256i packed = _mm256_permute4x64_epi64(_mm256_packus_epi32(rounded, rounded), 0xD8);
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_castsi256_si128(packed));
+}
 
 static inline Vec load_some(const float* p, int count) { return _mm256_maskload_ps(p, first_lanes(count)); }
 static inline Vec load_some(const uint16_t* p, int count) {
@@ -40,6 +54,19 @@ static inline void store_some(float* p, Vec v, int count) { _mm256_maskstore_ps(
 static inline void store_some(uint16_t* p, Vec v, int count) {
     uint16_t all[kWidth];
     _mm_storeu_si128(reinterpret_cast<__m128i*>(all), _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
+    for (int i = 0; i < count; ++i) p[i] = all[i];
+}
+
+static inline Vec load_some(const Bfloat16* p, int count) {
+    if (count == kWidth) return load(p);
+    Bfloat16 padded[kWidth] = {};
+    for (int i = 0; i < count; ++i) padded[i] = p[i];
+    return load(padded);
+}
+static inline void store_some(Bfloat16* p, Vec v, int count) {
+    if (count == kWidth) return store(p, v);
+    Bfloat16 all[kWidth];
+    store(all, v);
     for (int i = 0; i < count; ++i) p[i] = all[i];
 }
 

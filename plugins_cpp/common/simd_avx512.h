@@ -6,6 +6,8 @@
 #include <immintrin.h>
 #include <stdint.h>
 
+#include "bfloat16.h"
+
 #define GLIC_SIMD avx512
 
 namespace glic {
@@ -24,6 +26,16 @@ static inline Lanes lanes_of(uint32_t bits) { return static_cast<Lanes>(bits); }
 static inline Vec set(float value) { return _mm512_set1_ps(value); }
 static inline Vec load(const float* p) { return _mm512_loadu_ps(p); }
 static inline void store(float* p, Vec v) { _mm512_storeu_ps(p, v); }
+static inline Vec load(const Bfloat16* p) {
+    const __m256i bits = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16));
+}
+static inline void store(Bfloat16* p, Vec v) {
+    const __m512i bits = _mm512_castps_si512(v), odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+    __m512i rounded = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7FFF)));
+    rounded = _mm512_mask_mov_epi32(rounded, _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q), _mm512_set1_epi32(0x7FC00000));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(_mm512_srli_epi32(rounded, 16)));
+}
 
 // The first count (at most kWidth) elements; the rest is zero.
 static inline Vec load_some(const float* p, int count) {
@@ -39,6 +51,19 @@ static inline void store_some(float* p, Vec v, int count) { _mm512_mask_storeu_p
 static inline void store_some(uint16_t* p, Vec v, int count) {
     uint16_t all[kWidth];
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(all), _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
+    for (int i = 0; i < count; ++i) p[i] = all[i];
+}
+
+static inline Vec load_some(const Bfloat16* p, int count) {
+    if (count == kWidth) return load(p);
+    Bfloat16 padded[kWidth] = {};
+    for (int i = 0; i < count; ++i) padded[i] = p[i];
+    return load(padded);
+}
+static inline void store_some(Bfloat16* p, Vec v, int count) {
+    if (count == kWidth) return store(p, v);
+    Bfloat16 all[kWidth];
+    store(all, v);
     for (int i = 0; i < count; ++i) p[i] = all[i];
 }
 

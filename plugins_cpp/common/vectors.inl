@@ -7,13 +7,13 @@ namespace glic {
 namespace GLIC_SIMD {
 namespace {
 
-template <bool kWhole>
-inline Vec load_vector(const float* p, int some) {
+template <bool kWhole, typename T>
+inline Vec load_vector(const T* p, int some) {
     return kWhole ? load(p) : load_some(p, some);
 }
 
-template <bool kWhole>
-inline void store_vector(float* p, Vec v, int some) {
+template <bool kWhole, typename T>
+inline void store_vector(T* p, Vec v, int some) {
     if (kWhole) {
         store(p, v);
     } else {

@@ -19,7 +19,7 @@ typedef struct {
 GLIC_API int glic_dynamic_knn_check(glic_shape x, glic_shape complexity, int64_t sampling, int64_t window,
                                     int64_t sample, glic_dynamic_knn_size* size, char* message);
 
-/* Selects the neighbours on the CPU. element is GLIC_FLOAT32 or GLIC_FLOAT16, the type of x. All arrays are
+/* Selects the neighbours on the CPU. element is the type of x. All arrays are
    contiguous. parallel may be NULL: one thread. Returns GLIC_OK or GLIC_NO_MEMORY. */
 GLIC_API int glic_dynamic_knn_cpu(const glic_dynamic_knn_size* size, int32_t element, const void* x,
                                   const float* complexity, int32_t* graph, const glic_parallel* parallel);

@@ -23,12 +23,14 @@ GLIC_API int glic_gate_check(glic_shape x, glic_gate_size* size, char* message);
 GLIC_API int glic_depthwise_gate_check(glic_shape x, glic_shape filter, glic_depthwise_gate_size* size,
                                        char* message);
 
-/* Computes on the CPU. All arrays are contiguous. parallel may be NULL: one thread. Returns GLIC_OK or
+/* Computes on the CPU. element is GLIC_FLOAT32 or GLIC_BFLOAT16, the type of x and out. All arrays are
+   contiguous. parallel may be NULL: one thread. Returns GLIC_OK or
    GLIC_NO_MEMORY. */
-GLIC_API int glic_gate_cpu(const glic_gate_size* size, const float* x, float* out,
+GLIC_API int glic_gate_cpu(const glic_gate_size* size, int32_t element, const void* x, void* out,
                            const glic_parallel* parallel);
-GLIC_API int glic_depthwise_gate_cpu(const glic_depthwise_gate_size* size, const float* x,
-                                     const float* filter, float* out, const glic_parallel* parallel);
+GLIC_API int glic_depthwise_gate_cpu(const glic_depthwise_gate_size* size, int32_t element,
+                                     const void* x, const float* filter, void* out,
+                                     const glic_parallel* parallel);
 
 #ifdef __cplusplus
 }

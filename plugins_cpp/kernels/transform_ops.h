@@ -1,5 +1,5 @@
-// The transforms' ops, float32 alone, as the glue of every runtime takes them: how many maps go in and come
-// out, what their shapes have to be and become, and the computation.
+// The transforms' ops as the glue of every runtime takes them: how many maps go in and come out, what their
+// shapes and types have to be and become, and the computation.
 #ifndef GLIC_KERNELS_TRANSFORM_OPS_H
 #define GLIC_KERNELS_TRANSFORM_OPS_H
 
@@ -19,15 +19,19 @@ using Shape = std::vector<int64_t>;
 //   kName and kInputs, a size of its kernel, and with the shapes of its inputs
 //   check(in, message): as the kernels' check functions, and says the size;
 //   shapes(in): those of its outputs, after a check;
-//   compute(in, out, threads): as the kernels, after a check.
+//   compute(element, in, out, threads): as the kernels, after a check.
+// Input kTyped and the outputs from kTypedOutputs on are of the type that `element` says, all others float32.
 struct TransformOp {
-    static constexpr size_t kOutputs = 1;
+    static constexpr size_t kOutputs = 1, kTyped = 0, kTypedOutputs = 0;
 
     // Calls visitor(name, value) for each attribute, all float.
     template <typename Visitor>
     void visit(Visitor) {}
 
   protected:
+    static const float* floats(const void* map) { return static_cast<const float*>(map); }
+    static float* floats(void* map) { return static_cast<float*>(map); }
+
     // The shape of a map with other channels, which are last.
     static Shape with_channels(glic_shape map, int64_t channels) {
         Shape shape(map.dims, map.dims + map.rank);
@@ -42,8 +46,8 @@ struct Gate : TransformOp {
 
     int check(const glic_shape* in, char* message) { return glic_gate_check(in[0], &size_, message); }
     std::vector<Shape> shapes(const glic_shape* in) const { return {with_channels(in[0], size_.channels)}; }
-    int compute(const float* const* in, float* const* out, const glic_parallel* threads) const {
-        return glic_gate_cpu(&size_, in[0], out[0], threads);
+    int compute(int32_t element, const void* const* in, void* const* out, const glic_parallel* threads) const {
+        return glic_gate_cpu(&size_, element, in[0], out[0], threads);
     }
 
   private:
@@ -58,8 +62,8 @@ struct DepthwiseGate : TransformOp {
         return glic_depthwise_gate_check(in[0], in[1], &size_, message);
     }
     std::vector<Shape> shapes(const glic_shape* in) const { return {with_channels(in[0], size_.channels)}; }
-    int compute(const float* const* in, float* const* out, const glic_parallel* threads) const {
-        return glic_depthwise_gate_cpu(&size_, in[0], in[1], out[0], threads);
+    int compute(int32_t element, const void* const* in, void* const* out, const glic_parallel* threads) const {
+        return glic_depthwise_gate_cpu(&size_, element, in[0], floats(in[1]), out[0], threads);
     }
 
   private:
@@ -74,8 +78,9 @@ struct DepthwiseMix : TransformOp {
         return glic_depthwise_mix_check(in[0], in[1], in[2], in[3], &size_, message);
     }
     std::vector<Shape> shapes(const glic_shape* in) const { return {with_channels(in[0], size_.channels)}; }
-    int compute(const float* const* in, float* const* out, const glic_parallel* threads) const {
-        return glic_depthwise_mix_cpu(&size_, in[0], in[1], in[2], in[3], out[0], threads);
+    int compute(int32_t element, const void* const* in, void* const* out, const glic_parallel* threads) const {
+        return glic_depthwise_mix_cpu(&size_, element, in[0], floats(in[1]), floats(in[2]), floats(in[3]), out[0],
+                                      threads);
     }
 
   private:
@@ -84,7 +89,7 @@ struct DepthwiseMix : TransformOp {
 
 struct ResidualNorm : TransformOp {
     static constexpr const char* kName = "ResidualNorm";
-    static constexpr size_t kInputs = 3, kOutputs = 2;
+    static constexpr size_t kInputs = 3, kOutputs = 2, kTyped = 1, kTypedOutputs = 1;
 
     template <typename Visitor>
     void visit(Visitor visitor) {
@@ -96,8 +101,9 @@ struct ResidualNorm : TransformOp {
     std::vector<Shape> shapes(const glic_shape* in) const {
         return {with_channels(in[0], size_.channels), with_channels(in[0], size_.channels + 1)};
     }
-    int compute(const float* const* in, float* const* out, const glic_parallel* threads) const {
-        return glic_residual_norm_cpu(&size_, epsilon_, in[0], in[1], in[2], out[0], out[1], threads);
+    int compute(int32_t element, const void* const* in, void* const* out, const glic_parallel* threads) const {
+        return glic_residual_norm_cpu(&size_, element, epsilon_, floats(in[0]), in[1], floats(in[2]), floats(out[0]),
+                                      out[1], threads);
     }
 
   private:
@@ -115,8 +121,8 @@ struct WinogradInput : TransformOp {
     std::vector<Shape> shapes(const glic_shape*) const {
         return {{36, size_.images, size_.rows, size_.columns, size_.channels}};
     }
-    int compute(const float* const* in, float* const* out, const glic_parallel* threads) const {
-        return glic_winograd_input_cpu(&size_, in[0], out[0], threads);
+    int compute(int32_t element, const void* const* in, void* const* out, const glic_parallel* threads) const {
+        return glic_winograd_input_cpu(&size_, element, in[0], out[0], threads);
     }
 
   private:
@@ -125,7 +131,7 @@ struct WinogradInput : TransformOp {
 
 struct WinogradShuffle : TransformOp {
     static constexpr const char* kName = "WinogradShuffle";
-    static constexpr size_t kInputs = 2;
+    static constexpr size_t kInputs = 2, kTypedOutputs = kOutputs;
 
     int check(const glic_shape* in, char* message) {
         return glic_winograd_shuffle_check(in[0], in[1], &size_, message);
@@ -133,8 +139,8 @@ struct WinogradShuffle : TransformOp {
     std::vector<Shape> shapes(const glic_shape*) const {
         return {{size_.images, 8 * size_.rows, 8 * size_.columns, size_.channels}};
     }
-    int compute(const float* const* in, float* const* out, const glic_parallel* threads) const {
-        return glic_winograd_shuffle_cpu(&size_, in[0], in[1], out[0], threads);
+    int compute(int32_t element, const void* const* in, void* const* out, const glic_parallel* threads) const {
+        return glic_winograd_shuffle_cpu(&size_, element, in[0], floats(in[1]), floats(out[0]), threads);
     }
 
   private:
@@ -142,7 +148,7 @@ struct WinogradShuffle : TransformOp {
 };
 
 struct PixelShuffle : TransformOp {
-    static constexpr const char* kName = "PixelShuffle";
+    static constexpr const char* kName = "PixelShuffle";  // float32 alone
     static constexpr size_t kInputs = 1;
 
     int check(const glic_shape* in, char* message) {
@@ -151,8 +157,8 @@ struct PixelShuffle : TransformOp {
     std::vector<Shape> shapes(const glic_shape*) const {
         return {{size_.images, size_.channels / 4, 2 * size_.height, 2 * size_.width}};
     }
-    int compute(const float* const* in, float* const* out, const glic_parallel* threads) const {
-        return glic_pixel_shuffle_cpu(&size_, in[0], out[0], threads);
+    int compute(int32_t, const void* const* in, void* const* out, const glic_parallel* threads) const {
+        return glic_pixel_shuffle_cpu(&size_, floats(in[0]), floats(out[0]), threads);
     }
 
   private:

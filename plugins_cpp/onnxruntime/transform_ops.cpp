@@ -34,7 +34,7 @@ struct TransformKernel {
     OrtStatus* compute(OrtKernelContext* context) const {
         std::vector<Input> inputs;
         std::array<glic_shape, kInputs> shapes;
-        std::array<const float*, kInputs> from;
+        std::array<const void*, kInputs> from;
         inputs.reserve(kInputs);  // shapes refer to the inputs
         for (size_t i = 0; i < kInputs; ++i) {
             const Input& input = inputs.emplace_back(context, i);
@@ -45,17 +45,15 @@ struct TransformKernel {
         Op op = attributes.op;
         char message[GLIC_MESSAGE_SIZE];
         if (op.check(shapes.data(), message) != GLIC_OK) return error(ORT_INVALID_ARGUMENT, message);
-        std::array<float*, kOutputs> to;
+        std::array<void*, kOutputs> to;
         const std::vector<Shape> made = op.shapes(shapes.data());
         for (size_t i = 0; i < kOutputs; ++i) {
-            void* data = nullptr;
-            if (OrtStatus* status = allocate_output(context, made[i].data(), made[i].size(), &data, i)) {
+            if (OrtStatus* status = allocate_output(context, made[i].data(), made[i].size(), &to[i], i)) {
                 return status;
             }
-            to[i] = static_cast<float*>(data);
         }
         const RuntimeThreads threads(context);
-        return status_of(op.compute(from.data(), to.data(), threads.get()), kName);
+        return status_of(op.compute(element, from.data(), to.data(), threads.get()), kName);
     }
 };
 

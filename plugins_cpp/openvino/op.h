@@ -46,9 +46,10 @@ inline void check_result(int result, const char* op) {
 
 inline int32_t element_of(const ov::Tensor& tensor, const char* op) {
     const ov::element::Type type = tensor.get_element_type();
-    OPENVINO_ASSERT(type == ov::element::f32 || type == ov::element::f16, op, ": the map is ", type,
-                    ", expected f32 or f16");
-    return type == ov::element::f16 ? GLIC_FLOAT16 : GLIC_FLOAT32;
+    if (type == ov::element::f32) return GLIC_FLOAT32;
+    if (type == ov::element::f16) return GLIC_FLOAT16;
+    OPENVINO_ASSERT(type == ov::element::bf16, op, ": the map is ", type, ", expected f32, f16 or bf16");
+    return GLIC_BFLOAT16;
 }
 
 inline ov::OutputVector inputs_of(const ov::frontend::NodeContext& node) {

@@ -38,7 +38,7 @@ class TransformNode : public ov::op::Op {
         const bool known = shapes.size() == Kernel::kInputs;
         const std::vector<Shape> made = known ? prepared(shapes).second : std::vector<Shape>();
         for (size_t i = 0; i < Kernel::kOutputs; ++i) {
-            set_output_type(i, ov::element::f32,
+            set_output_type(i, i < Kernel::kTypedOutputs ? ov::element::f32 : get_input_element_type(Kernel::kTyped),
                             known ? ov::PartialShape(ov::Shape(made[i].begin(), made[i].end()))
                                   : ov::PartialShape::dynamic());
         }
@@ -47,20 +47,24 @@ class TransformNode : public ov::op::Op {
     bool has_evaluate() const override { return true; }
     bool evaluate(ov::TensorVector& outputs, const ov::TensorVector& inputs) const override {
         std::vector<ov::Shape> shapes;
-        std::vector<const float*> from;
-        for (const ov::Tensor& input : inputs) {
-            shapes.push_back(input.get_shape());
-            from.push_back(input.data<float>());
+        std::vector<const void*> from;
+        const std::string name = std::string("glic::") + Kernel::kName;
+        for (size_t i = 0; i < inputs.size(); ++i) {
+            const ov::element::Type type = inputs[i].get_element_type();
+            OPENVINO_ASSERT(type == ov::element::f32 || (type == ov::element::bf16 && i == Kernel::kTyped), name,
+                            ": input ", i, " is ", type, ", expected f32", i == Kernel::kTyped ? " or bf16" : "");
+            shapes.push_back(inputs[i].get_shape());
+            from.push_back(inputs[i].data());
         }
         const auto [kernel, made] = prepared(shapes);
-        std::vector<float*> to;
+        std::vector<void*> to;
         for (size_t i = 0; i < Kernel::kOutputs; ++i) {
             outputs[i].set_shape(ov::Shape(made[i].begin(), made[i].end()));
-            to.push_back(outputs[i].data<float>());
+            to.push_back(outputs[i].data());
         }
         const RuntimeThreads threads;
-        const std::string name = std::string("glic::") + Kernel::kName;
-        check_result(kernel.compute(from.data(), to.data(), threads.get()), name.c_str());
+        const int32_t element = element_of(inputs[Kernel::kTyped], name.c_str());
+        check_result(kernel.compute(element, from.data(), to.data(), threads.get()), name.c_str());
         return true;
     }
 

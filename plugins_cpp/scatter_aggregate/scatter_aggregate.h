@@ -20,7 +20,7 @@ GLIC_API int glic_scatter_aggregate_check(glic_shape q, glic_shape kv, glic_shap
                                           glic_shape scale, int64_t sampling, int64_t window, int64_t sample,
                                           glic_scatter_aggregate_size* size, char* message);
 
-/* Aggregates on the CPU. element is GLIC_FLOAT32 or GLIC_FLOAT16, the type of q, kv and out. All arrays are
+/* Aggregates on the CPU. element is the type of q, kv and out. All arrays are
    contiguous. parallel may be NULL: one thread. Returns GLIC_OK or GLIC_NO_MEMORY. */
 GLIC_API int glic_scatter_aggregate_cpu(const glic_scatter_aggregate_size* size, int32_t element,
                                         const void* q, const void* kv, const int32_t* graph,

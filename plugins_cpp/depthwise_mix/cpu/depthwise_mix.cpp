@@ -22,12 +22,12 @@ int glic_depthwise_mix_check(glic_shape x, glic_shape before, glic_shape filter,
     return GLIC_OK;
 }
 
-int glic_depthwise_mix_cpu(const glic_depthwise_mix_size* size, const float* x, const float* before,
-                           const float* filter, const float* after, float* out,
+int glic_depthwise_mix_cpu(const glic_depthwise_mix_size* size, int32_t element, const void* x,
+                           const float* before, const float* filter, const float* after, void* out,
                            const glic_parallel* parallel) {
     const auto by_tap = glic::filter_channels_last(filter, size->channels, size->kernel);
     if (!by_tap) return GLIC_NO_MEMORY;
-    const glic::DepthwiseMixProblem problem{*size, x, before, by_tap.get(), after, out};
+    const glic::DepthwiseMixProblem problem{*size, element, x, before, by_tap.get(), after, out};
     const glic::Task task = GLIC_SELECTED(depthwise_mix_task);
     const int64_t rows = size->images * size->height;
     return glic::run_tasks(parallel, static_cast<size_t>((rows + glic::kMixRows - 1) / glic::kMixRows), 0,

@@ -11,11 +11,12 @@ namespace glic {
 
 struct DepthwiseMixProblem {
     glic_depthwise_mix_size size;
-    const float* x;
+    int32_t element;
+    const void* x;
     const float* before;
     const float* filter;  // kernel × kernel × channels
     const float* after;
-    float* out;
+    void* out;
 };
 
 // Rows that a task computes.

@@ -128,6 +128,8 @@ void knn_task(const void* problem, size_t index, void* scratch) {
     const KnnProblem& knn = *static_cast<const KnnProblem*>(problem);
     if (knn.element == GLIC_FLOAT16) {
         knn_task_of<uint16_t>(knn, index, static_cast<float*>(scratch));
+    } else if (knn.element == GLIC_BFLOAT16) {
+        knn_task_of<Bfloat16>(knn, index, static_cast<float*>(scratch));
     } else {
         knn_task_of<float>(knn, index, static_cast<float*>(scratch));
     }

@@ -43,18 +43,19 @@ int glic_depthwise_gate_check(glic_shape x, glic_shape filter, glic_depthwise_ga
     return GLIC_OK;
 }
 
-int glic_gate_cpu(const glic_gate_size* size, const float* x, float* out, const glic_parallel* parallel) {
-    const glic::GateProblem problem{*size, x, out};
+int glic_gate_cpu(const glic_gate_size* size, int32_t element, const void* x, void* out,
+                  const glic_parallel* parallel) {
+    const glic::GateProblem problem{*size, element, x, out};
     const glic::Task task = GLIC_SELECTED(gate_task);
     return glic::run_tasks(parallel, glic::tasks_of(size->positions, glic::kGatePositions), 0, task,
                            &problem);
 }
 
-int glic_depthwise_gate_cpu(const glic_depthwise_gate_size* size, const float* x, const float* filter,
-                            float* out, const glic_parallel* parallel) {
+int glic_depthwise_gate_cpu(const glic_depthwise_gate_size* size, int32_t element, const void* x,
+                            const float* filter, void* out, const glic_parallel* parallel) {
     const auto by_tap = glic::filter_channels_last(filter, 2 * size->channels, size->kernel);
     if (!by_tap) return GLIC_NO_MEMORY;
-    const glic::DepthwiseGateProblem problem{*size, x, by_tap.get(), out};
+    const glic::DepthwiseGateProblem problem{*size, element, x, by_tap.get(), out};
     const glic::Task task = GLIC_SELECTED(depthwise_gate_task);
     const size_t count = glic::tasks_of(size->images * size->height, glic::kGateRows);
     return glic::run_tasks(parallel, count, 0, task, &problem);

@@ -11,15 +11,17 @@ namespace glic {
 
 struct GateProblem {
     glic_gate_size size;
-    const float* x;
-    float* out;
+    int32_t element;
+    const void* x;
+    void* out;
 };
 
 struct DepthwiseGateProblem {
     glic_depthwise_gate_size size;
-    const float* x;
+    int32_t element;
+    const void* x;
     const float* filter;  // kernel × kernel × 2·channels
-    float* out;
+    void* out;
 };
 
 // What a task computes: positions of Gate, rows of DepthwiseGate.

@@ -32,14 +32,15 @@ inline Vec gate(Vec a, Vec b) { return mul(gelu(a), b); }
 // Adjacent positions that are convolved together.
 constexpr int kPositions = 4;
 
+template <typename T>
 void gate_rows(const DepthwiseGateProblem& problem, int64_t first_row, int64_t last_row) {
     const auto [images, height, width, channels, side] = problem.size;
-    const DepthwiseMap map{problem.x, height, width, 2 * channels, side};
+    const DepthwiseMap<T> map{static_cast<const T*>(problem.x), height, width, 2 * channels, side};
     for_positions<3, kPositions>(
         map, first_row, last_row,
-        [&, channels = channels, width = width](auto inner, auto count, const float* const* rows, int64_t row,
+        [&, channels = channels, width = width](auto inner, auto count, const T* const* rows, int64_t row,
                                                 int64_t column) {
-            float* const out = problem.out + (row * width + column) * channels;
+            T* const out = static_cast<T*>(problem.out) + (row * width + column) * channels;
             for_vectors(channels, [&](auto whole, int64_t c, int some) {
                 Vec halves[2][count()];
                 for (int half = 0; half < 2; ++half) {
@@ -56,16 +57,12 @@ void gate_rows(const DepthwiseGateProblem& problem, int64_t first_row, int64_t l
         });
 }
 
-}  // namespace
-
-void gate_task(const void* argument, size_t index, void*) {
-    const GateProblem& problem = *static_cast<const GateProblem*>(argument);
+template <typename T>
+void gate_positions(const GateProblem& problem, int64_t first, int64_t last) {
     const int64_t channels = problem.size.channels;
-    const int64_t first = static_cast<int64_t>(index) * kGatePositions;
-    const int64_t last = std::min(first + kGatePositions, problem.size.positions);
     for (int64_t position = first; position < last; ++position) {
-        const float* a = problem.x + position * 2 * channels;
-        float* out = problem.out + position * channels;
+        const T* a = static_cast<const T*>(problem.x) + position * 2 * channels;
+        T* out = static_cast<T*>(problem.out) + position * channels;
         for_vectors(channels, [&](auto whole, int64_t c, int some) {
             const Vec result =
                 gate(load_vector<whole>(a + c, some), load_vector<whole>(a + channels + c, some));
@@ -74,11 +71,28 @@ void gate_task(const void* argument, size_t index, void*) {
     }
 }
 
+}  // namespace
+
+void gate_task(const void* argument, size_t index, void*) {
+    const GateProblem& problem = *static_cast<const GateProblem*>(argument);
+    const int64_t first = static_cast<int64_t>(index) * kGatePositions;
+    const int64_t last = std::min(first + kGatePositions, problem.size.positions);
+    if (problem.element == GLIC_BFLOAT16) {
+        gate_positions<Bfloat16>(problem, first, last);
+    } else {
+        gate_positions<float>(problem, first, last);
+    }
+}
+
 void depthwise_gate_task(const void* argument, size_t index, void*) {
     const DepthwiseGateProblem& problem = *static_cast<const DepthwiseGateProblem*>(argument);
     const int64_t first = static_cast<int64_t>(index) * kGateRows;
     const int64_t last = std::min(first + kGateRows, problem.size.images * problem.size.height);
-    gate_rows(problem, first, last);
+    if (problem.element == GLIC_BFLOAT16) {
+        gate_rows<Bfloat16>(problem, first, last);
+    } else {
+        gate_rows<float>(problem, first, last);
+    }
 }
 
 }  // namespace GLIC_SIMD

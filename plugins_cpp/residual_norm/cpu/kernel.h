@@ -11,12 +11,13 @@ namespace glic {
 
 struct ResidualNormProblem {
     glic_residual_norm_size size;
+    int32_t element;
     float epsilon;
     const float* x;
-    const float* update;
+    const void* update;
     const float* bias;
     float* sum;
-    float* normed;
+    void* normed;
 };
 
 // Positions that a task computes.

@@ -269,6 +269,8 @@ void aggregate_task(const void* problem, size_t index, void* scratch) {
     const AggregateProblem& aggregate = *static_cast<const AggregateProblem*>(problem);
     if (aggregate.element == GLIC_FLOAT16) {
         aggregate_task_of<uint16_t>(aggregate, index, static_cast<float*>(scratch));
+    } else if (aggregate.element == GLIC_BFLOAT16) {
+        aggregate_task_of<Bfloat16>(aggregate, index, static_cast<float*>(scratch));
     } else {
         aggregate_task_of<float>(aggregate, index, static_cast<float*>(scratch));
     }

@@ -11,13 +11,15 @@ namespace glic {
 
 struct WinogradInputProblem {
     glic_winograd_size size;
-    const float* x;
-    float* out;
+    int32_t element;
+    const void* x;
+    void* out;
 };
 
 struct WinogradShuffleProblem {
     glic_winograd_size size;
-    const float* m;
+    int32_t element;
+    const void* m;
     const float* bias;
     float* out;
 };

@@ -34,17 +34,15 @@ inline void from_patch(Vec* d, int stride) {
     d[3 * stride] = add(v[5], fma(set(8.0f), far_odd, near_odd));
 }
 
-}  // namespace
-
-void winograd_input_task(const void* argument, size_t index, void*) {
-    const WinogradInputProblem& problem = *static_cast<const WinogradInputProblem*>(argument);
+template <typename T>
+void transform_row(const WinogradInputProblem& problem, int64_t index) {
     const auto [images, rows, columns, channels] = problem.size;
-    const int64_t image = static_cast<int64_t>(index) / rows, row = static_cast<int64_t>(index) % rows;
+    const int64_t image = index / rows, row = index % rows;
     const int64_t height = kTile * rows, width = kTile * columns, plane = images * rows * columns * channels;
     for (int64_t column = 0; column < columns; ++column) {
         const int64_t top = kTile * row - 1, left = kTile * column - 1;
-        const float* x = problem.x + ((image * height + top) * width + left) * channels;
-        float* out = problem.out + (static_cast<int64_t>(index) * columns + column) * channels;
+        const T* x = static_cast<const T*>(problem.x) + ((image * height + top) * width + left) * channels;
+        T* out = static_cast<T*>(problem.out) + (index * columns + column) * channels;
         for_vectors(channels, [&, width = width, channels = channels](auto whole, int64_t c, int some) {
             Vec d[kPatch * kPatch];
             for (int i = 0; i < kPatch; ++i) {
@@ -61,14 +59,14 @@ void winograd_input_task(const void* argument, size_t index, void*) {
     }
 }
 
-void winograd_shuffle_task(const void* argument, size_t index, void*) {
-    const WinogradShuffleProblem& problem = *static_cast<const WinogradShuffleProblem*>(argument);
+template <typename T>
+void shuffle_row(const WinogradShuffleProblem& problem, int64_t index) {
     const auto [images, rows, columns, channels] = problem.size;
-    const int64_t image = static_cast<int64_t>(index) / rows, row = static_cast<int64_t>(index) % rows;
+    const int64_t image = index / rows, row = index % rows;
     const int64_t height = 2 * kTile * rows, width = 2 * kTile * columns;
     const int64_t plane = images * rows * columns * 4 * channels;
     for (int64_t column = 0; column < columns; ++column) {
-        const float* m = problem.m + (static_cast<int64_t>(index) * columns + column) * 4 * channels;
+        const T* m = static_cast<const T*>(problem.m) + (index * columns + column) * 4 * channels;
         for (int phase = 0; phase < 4; ++phase) {
             const int64_t top = 2 * kTile * row + phase / 2, left = 2 * kTile * column + phase % 2;
             float* out = problem.out + ((image * height + top) * width + left) * channels;
@@ -89,6 +87,26 @@ void winograd_shuffle_task(const void* argument, size_t index, void*) {
                 }
             });
         }
+    }
+}
+
+}  // namespace
+
+void winograd_input_task(const void* argument, size_t index, void*) {
+    const WinogradInputProblem& problem = *static_cast<const WinogradInputProblem*>(argument);
+    if (problem.element == GLIC_BFLOAT16) {
+        transform_row<Bfloat16>(problem, static_cast<int64_t>(index));
+    } else {
+        transform_row<float>(problem, static_cast<int64_t>(index));
+    }
+}
+
+void winograd_shuffle_task(const void* argument, size_t index, void*) {
+    const WinogradShuffleProblem& problem = *static_cast<const WinogradShuffleProblem*>(argument);
+    if (problem.element == GLIC_BFLOAT16) {
+        shuffle_row<Bfloat16>(problem, static_cast<int64_t>(index));
+    } else {
+        shuffle_row<float>(problem, static_cast<int64_t>(index));
     }
 }
 

@@ -32,16 +32,16 @@ int glic_winograd_shuffle_check(glic_shape m, glic_shape bias, glic_winograd_siz
     return GLIC_OK;
 }
 
-int glic_winograd_input_cpu(const glic_winograd_size* size, const float* x, float* out,
+int glic_winograd_input_cpu(const glic_winograd_size* size, int32_t element, const void* x, void* out,
                             const glic_parallel* parallel) {
-    const glic::WinogradInputProblem problem{*size, x, out};
+    const glic::WinogradInputProblem problem{*size, element, x, out};
     const glic::Task task = GLIC_SELECTED(winograd_input_task);
     return glic::run_tasks(parallel, static_cast<size_t>(size->images * size->rows), 0, task, &problem);
 }
 
-int glic_winograd_shuffle_cpu(const glic_winograd_size* size, const float* m, const float* bias, float* out,
-                              const glic_parallel* parallel) {
-    const glic::WinogradShuffleProblem problem{*size, m, bias, out};
+int glic_winograd_shuffle_cpu(const glic_winograd_size* size, int32_t element, const void* m, const float* bias,
+                              float* out, const glic_parallel* parallel) {
+    const glic::WinogradShuffleProblem problem{*size, element, m, bias, out};
     const glic::Task task = GLIC_SELECTED(winograd_shuffle_task);
     return glic::run_tasks(parallel, static_cast<size_t>(size->images * size->rows), 0, task, &problem);
 }
