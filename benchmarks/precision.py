@@ -58,9 +58,7 @@ class Outcome(NamedTuple):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checkpoint", type=Path, default=_ROOT / "samples" / "glic_tiny.pth")
-    parser.add_argument(
-        "--images", type=Path, nargs="+", default=sorted((_ROOT / "samples" / "photos").glob("*.png"))
-    )
+    parser.add_argument("--images", type=Path, nargs="+", default=sorted((_ROOT / "samples" / "photos").glob("*.png")))
     parser.add_argument("--side", type=int, default=256, help="of the square that is taken from an image's middle")
     parser.add_argument("--threads", type=int)
     args = parser.parse_args()
@@ -109,7 +107,7 @@ def report(bundle: Bundle, images: list[Array], threads: int | None) -> None:
 
 
 def run(bundle: Bundle, way: Way, images: list[Array], threads: int | None, exact: list[Outcome]) -> Iterator[Outcome]:
-    """Both transforms of each image. exact: outcomes in float32, whose rounded y all syntheses take, if there are some."""
+    """Both transforms of each image. exact: those in float32, if known, whose rounded y is synthesised."""
     core = ov.Core()
     core.add_extension(extension_path())
     requests: dict[str, ov.InferRequest] = {}

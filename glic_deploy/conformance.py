@@ -76,7 +76,7 @@ def ensure(bundle: Bundle, backend: Backend) -> None:
 
 
 def identity(bundle: Bundle, backend: Backend) -> str:
-    """Name of what is remembered: changes with all that could change it, the bundle's graphs, the backend, the processor."""
+    """Name for what was found: changes with all that could change it, the bundle, the backend, the processor."""
     parts: Mapping[str, Any] = {
         "files": bundle.manifest["files"],
         "backend": backend.describe(),

@@ -8,13 +8,15 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
 
+import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
 from glic_deploy import native
 
 OK, INVALID = 0, 1
-ELEMENTS = {np.dtype(np.float32): 0, np.dtype(np.float16): 1}
+BFLOAT16 = ml_dtypes.bfloat16
+ELEMENTS = {np.dtype(np.float32): 0, np.dtype(np.float16): 1, np.dtype(BFLOAT16): 2}
 MESSAGE_SIZE = 320
 
 _Body = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_size_t)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from glic_deploy import Codec, EngineError, PluginError, cache, conformance, machine, native
-from glic_deploy.backends import open_backend
+from glic_deploy.backends import Backend, open_backend
 from glic_deploy.bundle import Bundle
 from glic_deploy.image import load_image
 
@@ -19,8 +19,9 @@ from .conftest import PHOTOS
 pytest.importorskip("openvino", reason="needs OpenVINO: pip install 'glic-deploy[openvino]'")
 
 from glic_deploy.backends import openvino as module
+from glic_deploy.backends import openvino_precision
 from glic_deploy.backends.openvino import EXTENSION, OpenVinoBackend
-from glic_deploy.backends.openvino_mixed import last_ops
+from glic_deploy.backends.openvino_mixed import lower_products
 
 try:
     native.library_path(EXTENSION)
@@ -151,12 +152,77 @@ def test_bfloat16_costs_little(bundle: Bundle, picture: np.ndarray) -> None:
     assert low.describe()["precision"] == "bf16"
 
 
-def test_the_last_ops_are_those_from_the_nth_last_product_on(bundle: Bundle) -> None:
-    model = module._open_core(module.extension_path()).read_model(bundle.graph("synthesis", ["base"]))
-    few, more = last_ops(model, 2), last_ops(model, 4)
-    assert few < more
-    assert last_ops(model, 0) == set()
-    assert len(last_ops(model, 10_000)) > 100
+@pytest.mark.parametrize("graph", ["analysis", "synthesis"])
+def test_products_alone_are_bfloat16(bundle: Bundle, graph: str) -> None:
+    core = module._open_core(module.extension_path())
+    model = core.read_model(bundle.graph(graph, ["native"]))
+    products = lower_products(model)
+    assert products > 30
+    models = [model, *(op.get_function() for op in model.get_ops() if op.get_type_name() == "TensorIterator")]
+    lowered = [op for each in models for op in each.get_ordered_ops() if op.get_type_name() == "MatMul"]
+    assert len(lowered) == products
+    assert all(str(op.get_output_element_type(0)) == "<Type: 'bfloat16'>" for op in lowered)
+    model.reshape({"image": [128, 128, 3]} if graph == "analysis" else {"y_hat": [1, bundle.latent, 8, 8]})
+    run = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}).get_runtime_model()
+    found: dict[str, set[str]] = {}
+    for op in run.get_ordered_ops():  # what OpenVINO made of it
+        layer, precision = (str(op.get_rt_info()[key].astype(str)) for key in ("layerType", "runtimePrecision"))
+        found.setdefault(layer, set()).add(precision)
+    assert found["FullyConnected"] == {"bf16"}
+    assert found["Convolution"] == {"f32"}
+    assert "Convert" not in found  # no map is converted on its own
+
+
+def test_bfloat16_is_taken_where_a_trial_says_that_it_gains(
+    engine: Path, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GLIC_CACHE", str(tmp_path))
+    with Codec(engine) as codec:
+        assert codec.describe()["backend"]["name"] == "onnxruntime"
+    monkeypatch.setattr(machine, "has_bfloat16", lambda: True)
+    outcomes: list[openvino_precision.Trial] = []
+
+    def run_trial(plain: Backend, low: Backend) -> openvino_precision.Trial:
+        assert (plain.precision, low.precision) == ("fp32", "bf16")
+        return outcomes.pop()
+
+    monkeypatch.setattr(openvino_precision, "run_trial", run_trial)
+    for noise, gain, backend, own in (
+        (65.0, 2.0, "openvino", "bf16"),
+        (60.0, 2.0, "onnxruntime", "fp32"),
+        (65.0, 1.0, "onnxruntime", "fp32"),
+    ):
+        outcomes.append(openvino_precision.Trial(noise, gain))
+        for file in (tmp_path / "glic-deploy" / "precision").glob("*"):
+            file.unlink()
+        for _ in range(2):  # the second time it is known
+            with Codec(engine) as codec:
+                assert codec.describe()["backend"]["name"] == backend
+        with Codec(engine, backend="openvino") as codec:
+            assert codec.describe()["backend"]["precision"] == own
+        assert not outcomes
+    with Codec(engine, precision="fp32") as codec:
+        assert codec.describe()["backend"]["name"] == "onnxruntime"
+
+
+def test_a_trial_measures_noise_and_time(bundle: Bundle) -> None:
+    plain, low = OpenVinoBackend(bundle, 2), OpenVinoBackend(bundle, 2, precision="bf16", emulate=True)
+    trial = openvino_precision.run_trial(plain, low)
+    assert openvino_precision.NOISE_LIMIT < trial.noise < 75
+    assert trial.gain > 0
+    if not machine.has_bfloat16():
+        assert trial.precision == "fp32"  # emulation takes longer
+    same = openvino_precision.run_trial(plain, plain)
+    assert same.noise == float("inf")
+
+
+def test_noise_is_told_from_rounded_pictures() -> None:
+    random = np.random.default_rng(3)
+    picture = random.uniform(20, 235, (256, 256, 3))
+    for noise in (50.0, 60.0, 66.0):
+        other = picture + random.normal(0, 255 * 10 ** (-noise / 20), picture.shape)
+        found = openvino_precision.noise_db(picture.round().astype(np.uint8), other.round().astype(np.uint8))
+        assert abs(found - noise) < 0.5
 
 
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])

@@ -33,6 +33,7 @@ from .oracles.grouping import GLOBAL, LOCAL, candidate_nodes, query_nodes, unpac
 
 Array = NDArray[np.generic]
 SAMPLINGS = pytest.mark.parametrize("sampling", [LOCAL, GLOBAL], ids=["local", "global"])
+HALVES = pytest.mark.parametrize("dtype", [np.float16, kernels.BFLOAT16])
 DTYPES = pytest.mark.parametrize("dtype", [np.float32, np.float16])
 ISAS = ("avx512", "avx2", "portable")
 
@@ -442,15 +443,27 @@ def test_scatter_aggregate_of_any_size(
 
 
 @SAMPLINGS
+@HALVES
 @pytest.mark.parametrize("isa", ISAS)
-def test_half_precision_only_rounds_what_comes_out(sampling: int, isa: str) -> None:
+def test_half_precision_only_rounds_what_comes_out(sampling: int, dtype: type, isa: str) -> None:
     rng = np.random.default_rng(9)
-    case = Aggregation.of(natural_map("photo"), 4, sampling, 10, rng).cast(np.float16)
-    case.kv *= np.float16(1e-6)  # subnormal results too
+    case = Aggregation.of(natural_map("photo"), 4, sampling, 10, rng).cast(dtype)
+    case.kv *= dtype(1e-6)  # subnormal halves too
     single = case.cast(np.float32)
     with kernels.isa(isa):
         half = kernels.scatter_aggregate(*case.tensors, sampling)
-        np.testing.assert_array_equal(half, kernels.scatter_aggregate(*single.tensors, sampling).astype(np.float16))
+        np.testing.assert_array_equal(half, kernels.scatter_aggregate(*single.tensors, sampling).astype(dtype))
+
+
+@SAMPLINGS
+@HALVES
+@pytest.mark.parametrize("isa", ISAS)
+def test_half_precision_chooses_as_its_values_do(sampling: int, dtype: type, isa: str) -> None:
+    x = natural_map("photo").astype(dtype)
+    complexity = np.random.default_rng(10).uniform(-1, 1, (x.shape[0], *x.shape[1:3])).astype(np.float32)
+    with kernels.isa(isa):
+        got = kernels.dynamic_knn(x, complexity, sampling)
+        np.testing.assert_array_equal(got, kernels.dynamic_knn(x.astype(np.float32), complexity, sampling))
 
 
 @pytest.mark.parametrize("isa", ISAS)

@@ -105,6 +105,15 @@ INPUTS = {
 }
 OUTPUTS = {"ResidualNorm": ("sum", "normed")}
 RANKS = {"WinogradInput": 5, "WinogradShuffle": 4}  # of an output, where it is not the first input's
+# The input whose type a kernel is told, and the outputs that have it too; PixelShuffle is float32 alone.
+TYPED: dict[str, tuple[int, tuple[int, ...]]] = {
+    "Gate": (0, (0,)),
+    "DepthwiseGate": (0, (0,)),
+    "DepthwiseMix": (0, (0,)),
+    "ResidualNorm": (1, (1,)),
+    "WinogradInput": (0, (0,)),
+    "WinogradShuffle": (0, ()),
+}
 COUNTED = ("DepthwiseGate", "DepthwiseMix", "WinogradInput")  # whose nodes say how many channels there are
 
 
@@ -151,9 +160,13 @@ def native(op: str, *arrays: Array, isa: str = "portable", threads: int = 1) -> 
     size, message = (ctypes.c_int64 * 8)(), ctypes.create_string_buffer(kernels.MESSAGE_SIZE)
     if check(*(kernels.Shape(*a.shape) for a in arrays), size, message) != kernels.OK:
         raise ValueError(message.value.decode())
-    outs = tuple(np.empty(want.shape, np.float32) for want in oracle(op, *arrays))
+    typed, typed_outputs = TYPED.get(op, (0, ()))
+    dtype = arrays[typed].dtype
+    shapes = [want.shape for want in oracle(op, *(a.astype(np.float32) for a in arrays))]
+    outs = tuple(np.empty(shape, dtype if i in typed_outputs else np.float32) for i, shape in enumerate(shapes))
     parallel = kernels.threads(threads)
-    options = [ctypes.c_float(EPSILON)] if op == "ResidualNorm" else []
+    options: list[object] = [ctypes.c_int32(kernels.ELEMENTS[dtype])] if op in TYPED else []
+    options += [ctypes.c_float(EPSILON)] if op == "ResidualNorm" else []
     pointers = [ctypes.c_void_p(np.ascontiguousarray(a).ctypes.data) for a in (*arrays, *outs)]
     with kernels.isa(isa) as available:
         if not available:
@@ -281,6 +294,44 @@ def test_winograd_is_the_convolution(images: int, rows: int, columns: int, input
     want = (np.einsum("nhwcij,kcij->nhwk", windows, filters) + bias).astype(np.float32)
     phases = want.reshape(images, 4 * rows, 4 * columns, 2, 2, quarter).transpose(0, 1, 3, 2, 4, 5)
     np.testing.assert_allclose(got, phases.reshape(got.shape), rtol=0, atol=1e-5 * np.abs(want).max())
+
+
+BFLOAT16_CASES: dict[str, tuple[tuple[int, ...], ...]] = {
+    "Gate": ((3, 258),),
+    "DepthwiseGate": ((2, 9, 11, 46), (46, 1, 3, 3)),
+    "DepthwiseMix": ((1, 9, 13, 43), (43,), (43, 1, 5, 5), (43,)),
+    "ResidualNorm": ((130, 43), (130, 43), (43,)),
+    "WinogradInput": ((2, 8, 12, 37),),
+    "WinogradShuffle": ((36, 1, 2, 3, 76), (76,)),
+}
+
+
+@pytest.mark.parametrize("op", BFLOAT16_CASES)
+@pytest.mark.parametrize("isa", ISAS)
+def test_bfloat16_only_rounds_what_comes_out(op: str, isa: str) -> None:
+    rng = np.random.default_rng(11)
+    low = [normal(rng, *shape) for shape in BFLOAT16_CASES[op]]
+    low[TYPED[op][0]] = low[TYPED[op][0]].astype(kernels.BFLOAT16)
+    wide = native(op, *(array.astype(np.float32) for array in low), isa=isa)
+    for got, want in zip(native(op, *low, isa=isa), wide, strict=True):
+        np.testing.assert_array_equal(got, want.astype(got.dtype))
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=70), st.sampled_from(ISAS))
+def test_every_float_is_rounded_to_the_nearest_bfloat16(bits: list[int], isa: str) -> None:
+    special = [0, 0x80000000, 0x7F7FFFFF, 0x7F800000, 0xFF800000, 0x7F800001, 0xFFFFFFFF, 0x3F808000, 0x3F818000, 1]
+    values = np.array(bits + special, np.uint32).view(np.float32)
+    channels = len(values)
+    with kernels.isa(isa) as available:
+        if not available:
+            return
+    nothing = np.zeros((1, 1, 1, channels), kernels.BFLOAT16)
+    none, filters = np.zeros(channels, np.float32), np.zeros((channels, 1, 1, 1), np.float32)
+    with np.errstate(invalid="ignore"):
+        got = native("DepthwiseMix", nothing, none, filters, values, isa=isa)[0].ravel()
+        want = values.astype(kernels.BFLOAT16)
+    np.testing.assert_array_equal(got.astype(np.float32), want.astype(np.float32))
 
 
 @ALL

@@ -113,7 +113,7 @@ def _open_best(bundle: Bundle, threads: int | None, precision: Precision | None)
 
 
 def _gains_by_openvino(names: list[str], bundle: Bundle, threads: int | None) -> bool:
-    """Whether OpenVINO, left to itself, runs this bundle in bfloat16: in float32 onnxruntime is as fast, in less memory."""
+    """Whether OpenVINO would run this bundle in bfloat16; in float32 onnxruntime is as fast, in less memory."""
     if not {"openvino", "onnxruntime"} <= set(names):
         return False
     from .openvino_precision import fitting

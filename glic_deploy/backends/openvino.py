@@ -70,7 +70,8 @@ class OpenVinoBackend(Backend):
         self._core = _open_core(self._library)
         self.precision = precision or "fp32"
         if self.precision not in _PRECISIONS:
-            raise EngineError(f"OpenVINO runs the transforms in {' or '.join(_PRECISIONS)}, not in {precision}; {_INSTEAD}")
+            known = " or ".join(_PRECISIONS)
+            raise EngineError(f"OpenVINO runs the transforms in {known}, not in {precision}; {_INSTEAD}")
         if self.precision == "bf16" and not (emulate or machine.has_bfloat16()):
             raise EngineError(
                 "this processor has no bfloat16 (AVX-512 BF16 or AMX), with which alone precision bf16 gains time; "

@@ -33,27 +33,27 @@ def lower_products(model: ov.Model) -> int:
         if _is_product(op):
             _lower_product(op)
             products += 1
-        elif op.get_type_name() == _LOOP:
+        elif _kind(op) == _LOOP:
             products += _lower_loop(op)
-        elif op.get_type_name() == "WinogradShuffle" and _was_bf16(op.input_value(0)):
+        elif _kind(op) == "WinogradShuffle" and _was_bf16(op.input_value(0)):
             _lower_op(op)
     model.validate_nodes_and_infer_types()
     return products
 
 
 def _is_product(op: ov.Node) -> bool:
-    return op.get_type_name() == "MatMul" and op.input_value(1).get_node().get_type_name() == "Constant"
+    return _kind(op) == "MatMul" and _kind(op.input_value(1).get_node()) == "Constant"
 
 
 def _lower_product(product: ov.Node) -> None:
     _connect(product, {port.get_index(): _as_bf16(port.get_source_output()) for port in product.inputs()})
     result = product.output(0)
     users = _users(result)
-    if len(users) == 1 and users[0].get_type_name() == "Add":  # of a bias, which the product takes along
+    if len(users) == 1 and _kind(users[0]) == "Add":  # of a bias, which the product takes along
         biases = {
             port.get_index(): _as_bf16(port.get_source_output())
             for port in users[0].inputs()
-            if port.get_source_output().get_node().get_type_name() == "Constant"
+            if _kind(port.get_source_output().get_node()) == "Constant"
         }
         if biases:
             _connect(users[0], biases)
@@ -62,7 +62,7 @@ def _lower_product(product: ov.Node) -> None:
 
 
 def _lower_op(op: ov.Node) -> None:
-    _connect(op, {index: _as_bf16(op.input_value(index)) for index in _TYPED[op.get_type_name()][0]})
+    _connect(op, {index: _as_bf16(op.input_value(index)) for index in _kind(_TYPED[op)][0]})
 
 
 def _lower_loop(loop: ov.Node) -> int:
@@ -74,7 +74,7 @@ def _lower_loop(loop: ov.Node) -> int:
     for description in loop.get_input_descriptions():
         parameter = parameters[description.body_parameter_index]
         users = _users(parameter.output(0))
-        if all(user.get_type_name() == "Convert" and user.get_output_element_type(0) == _BF16 for user in users):
+        if all(_kind(user) == "Convert" and user.get_output_element_type(0) == _BF16 for user in users):
             parameter.set_element_type(_BF16)
             parameter.validate_and_infer_types()
             for user in users:
@@ -95,7 +95,7 @@ def _lower_loop(loop: ov.Node) -> int:
 def _as_bf16(value: ov.Output) -> ov.Output:
     """The same value in bfloat16: without a conversion where that comes from a product or from one of our ops."""
     op = value.get_node()
-    kind = op.get_type_name()
+    kind = _kind(op)
     if value.get_element_type() == _BF16:
         return value
     if kind == "Convert" and op.get_input_element_type(0) == _BF16:
@@ -112,19 +112,23 @@ def _as_bf16(value: ov.Output) -> ov.Output:
 def _was_bf16(value: ov.Output) -> bool:
     """Whether a float32 value is bfloat16 that was converted."""
     op = value.get_node()
-    if op.get_type_name() in _VIEWS:
+    if _kind(op) in _VIEWS:
         return _was_bf16(op.input_value(0))
-    return op.get_type_name() == "Convert" and op.get_input_element_type(0) == _BF16
+    return _kind(op) == "Convert" and op.get_input_element_type(0) == _BF16
 
 
 def _feeds_products(value: ov.Output) -> bool:
     """Whether nothing but products, and loops of them, reads more of a value than its shape."""
     return all(
         _is_product(user)
-        or user.get_type_name() in (_LOOP, "ShapeOf")
-        or (user.get_type_name() in _VIEWS and _feeds_products(user.output(0)))
+        or _kind(user) in (_LOOP, "ShapeOf")
+        or (_kind(user) in _VIEWS and _feeds_products(user.output(0)))
         for user in _users(value)
     )
+
+
+def _kind(op: ov.Node) -> str:
+    return str(op.get_type_name())
 
 
 def _users(value: ov.Output) -> list[ov.Node]:

@@ -96,8 +96,8 @@ def trial_picture() -> _Array:
 def noise_db(picture: _Array, other: _Array) -> float:
     """255² over the mean square of what changed a picture before rounding, from how often and far rounded ones differ.
 
-    A change d too small to see is one level with probability |d|; Gaussian ones have a standard deviation of sqrt(pi / 2)
-    times the mean of |d|. Infinite where nothing differs.
+    A change d too small to see is one level with probability |d|; Gaussian ones have a standard deviation of
+    sqrt(pi / 2) times the mean of |d|. Infinite where nothing differs.
     """
     deviation = np.abs(picture.astype(float) - other).mean() * np.sqrt(np.pi / 2)
     return float(20 * np.log10(255 / deviation)) if deviation else float("inf")

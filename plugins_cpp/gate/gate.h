@@ -28,9 +28,8 @@ GLIC_API int glic_depthwise_gate_check(glic_shape x, glic_shape filter, glic_dep
    GLIC_NO_MEMORY. */
 GLIC_API int glic_gate_cpu(const glic_gate_size* size, int32_t element, const void* x, void* out,
                            const glic_parallel* parallel);
-GLIC_API int glic_depthwise_gate_cpu(const glic_depthwise_gate_size* size, int32_t element,
-                                     const void* x, const float* filter, void* out,
-                                     const glic_parallel* parallel);
+GLIC_API int glic_depthwise_gate_cpu(const glic_depthwise_gate_size* size, int32_t element, const void* x,
+                                     const float* filter, void* out, const glic_parallel* parallel);
 
 #ifdef __cplusplus
 }

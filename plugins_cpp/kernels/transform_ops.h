@@ -46,7 +46,8 @@ struct Gate : TransformOp {
 
     int check(const glic_shape* in, char* message) { return glic_gate_check(in[0], &size_, message); }
     std::vector<Shape> shapes(const glic_shape* in) const { return {with_channels(in[0], size_.channels)}; }
-    int compute(int32_t element, const void* const* in, void* const* out, const glic_parallel* threads) const {
+    int compute(int32_t element, const void* const* in, void* const* out,
+                const glic_parallel* threads) const {
         return glic_gate_cpu(&size_, element, in[0], out[0], threads);
     }
 
@@ -62,7 +63,8 @@ struct DepthwiseGate : TransformOp {
         return glic_depthwise_gate_check(in[0], in[1], &size_, message);
     }
     std::vector<Shape> shapes(const glic_shape* in) const { return {with_channels(in[0], size_.channels)}; }
-    int compute(int32_t element, const void* const* in, void* const* out, const glic_parallel* threads) const {
+    int compute(int32_t element, const void* const* in, void* const* out,
+                const glic_parallel* threads) const {
         return glic_depthwise_gate_cpu(&size_, element, in[0], floats(in[1]), out[0], threads);
     }
 
@@ -78,9 +80,10 @@ struct DepthwiseMix : TransformOp {
         return glic_depthwise_mix_check(in[0], in[1], in[2], in[3], &size_, message);
     }
     std::vector<Shape> shapes(const glic_shape* in) const { return {with_channels(in[0], size_.channels)}; }
-    int compute(int32_t element, const void* const* in, void* const* out, const glic_parallel* threads) const {
-        return glic_depthwise_mix_cpu(&size_, element, in[0], floats(in[1]), floats(in[2]), floats(in[3]), out[0],
-                                      threads);
+    int compute(int32_t element, const void* const* in, void* const* out,
+                const glic_parallel* threads) const {
+        return glic_depthwise_mix_cpu(&size_, element, in[0], floats(in[1]), floats(in[2]), floats(in[3]),
+                                      out[0], threads);
     }
 
   private:
@@ -101,9 +104,10 @@ struct ResidualNorm : TransformOp {
     std::vector<Shape> shapes(const glic_shape* in) const {
         return {with_channels(in[0], size_.channels), with_channels(in[0], size_.channels + 1)};
     }
-    int compute(int32_t element, const void* const* in, void* const* out, const glic_parallel* threads) const {
-        return glic_residual_norm_cpu(&size_, element, epsilon_, floats(in[0]), in[1], floats(in[2]), floats(out[0]),
-                                      out[1], threads);
+    int compute(int32_t element, const void* const* in, void* const* out,
+                const glic_parallel* threads) const {
+        return glic_residual_norm_cpu(&size_, element, epsilon_, floats(in[0]), in[1], floats(in[2]),
+                                      floats(out[0]), out[1], threads);
     }
 
   private:
@@ -121,7 +125,8 @@ struct WinogradInput : TransformOp {
     std::vector<Shape> shapes(const glic_shape*) const {
         return {{36, size_.images, size_.rows, size_.columns, size_.channels}};
     }
-    int compute(int32_t element, const void* const* in, void* const* out, const glic_parallel* threads) const {
+    int compute(int32_t element, const void* const* in, void* const* out,
+                const glic_parallel* threads) const {
         return glic_winograd_input_cpu(&size_, element, in[0], out[0], threads);
     }
 
@@ -139,7 +144,8 @@ struct WinogradShuffle : TransformOp {
     std::vector<Shape> shapes(const glic_shape*) const {
         return {{size_.images, 8 * size_.rows, 8 * size_.columns, size_.channels}};
     }
-    int compute(int32_t element, const void* const* in, void* const* out, const glic_parallel* threads) const {
+    int compute(int32_t element, const void* const* in, void* const* out,
+                const glic_parallel* threads) const {
         return glic_winograd_shuffle_cpu(&size_, element, in[0], floats(in[1]), floats(out[0]), threads);
     }
 

@@ -38,9 +38,10 @@ class TransformNode : public ov::op::Op {
         const bool known = shapes.size() == Kernel::kInputs;
         const std::vector<Shape> made = known ? prepared(shapes).second : std::vector<Shape>();
         for (size_t i = 0; i < Kernel::kOutputs; ++i) {
-            set_output_type(i, i < Kernel::kTypedOutputs ? ov::element::f32 : get_input_element_type(Kernel::kTyped),
-                            known ? ov::PartialShape(ov::Shape(made[i].begin(), made[i].end()))
-                                  : ov::PartialShape::dynamic());
+            set_output_type(
+                i, i < Kernel::kTypedOutputs ? ov::element::f32 : get_input_element_type(Kernel::kTyped),
+                known ? ov::PartialShape(ov::Shape(made[i].begin(), made[i].end()))
+                      : ov::PartialShape::dynamic());
         }
     }
 
@@ -51,8 +52,9 @@ class TransformNode : public ov::op::Op {
         const std::string name = std::string("glic::") + Kernel::kName;
         for (size_t i = 0; i < inputs.size(); ++i) {
             const ov::element::Type type = inputs[i].get_element_type();
-            OPENVINO_ASSERT(type == ov::element::f32 || (type == ov::element::bf16 && i == Kernel::kTyped), name,
-                            ": input ", i, " is ", type, ", expected f32", i == Kernel::kTyped ? " or bf16" : "");
+            OPENVINO_ASSERT(type == ov::element::f32 || (type == ov::element::bf16 && i == Kernel::kTyped),
+                            name, ": input ", i, " is ", type, ", expected f32",
+                            i == Kernel::kTyped ? " or bf16" : "");
             shapes.push_back(inputs[i].get_shape());
             from.push_back(inputs[i].data());
         }

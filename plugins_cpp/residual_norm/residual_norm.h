@@ -17,9 +17,9 @@ typedef struct {
 GLIC_API int glic_residual_norm_check(glic_shape x, glic_shape update, glic_shape bias,
                                       glic_residual_norm_size* size, char* message);
 
-/* Computes on the CPU. element is GLIC_FLOAT32 or GLIC_BFLOAT16, the type of update and normed. All arrays are
-   contiguous; sum is positions × channels, normed has a channel more.
-   parallel may be NULL: one thread. Returns GLIC_OK or GLIC_NO_MEMORY. */
+/* Computes on the CPU. element is GLIC_FLOAT32 or GLIC_BFLOAT16, the type of update and normed. All arrays
+   are contiguous; sum is positions × channels, normed has a channel more. parallel may be NULL: one thread.
+   Returns GLIC_OK or GLIC_NO_MEMORY. */
 GLIC_API int glic_residual_norm_cpu(const glic_residual_norm_size* size, int32_t element, float epsilon,
                                     const float* x, const void* update, const float* bias, float* sum,
                                     void* normed, const glic_parallel* parallel);

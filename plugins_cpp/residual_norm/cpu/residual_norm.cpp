@@ -26,8 +26,8 @@ int glic_residual_norm_check(glic_shape x, glic_shape update, glic_shape bias, g
     return GLIC_OK;
 }
 
-int glic_residual_norm_cpu(const glic_residual_norm_size* size, int32_t element, float epsilon, const float* x,
-                           const void* update, const float* bias, float* sum, void* normed,
+int glic_residual_norm_cpu(const glic_residual_norm_size* size, int32_t element, float epsilon,
+                           const float* x, const void* update, const float* bias, float* sum, void* normed,
                            const glic_parallel* parallel) {
     const glic::ResidualNormProblem problem{*size, element, epsilon, x, update, bias, sum, normed};
     const glic::Task task = GLIC_SELECTED(residual_norm_task);

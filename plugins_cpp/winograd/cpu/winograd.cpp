@@ -39,8 +39,8 @@ int glic_winograd_input_cpu(const glic_winograd_size* size, int32_t element, con
     return glic::run_tasks(parallel, static_cast<size_t>(size->images * size->rows), 0, task, &problem);
 }
 
-int glic_winograd_shuffle_cpu(const glic_winograd_size* size, int32_t element, const void* m, const float* bias,
-                              float* out, const glic_parallel* parallel) {
+int glic_winograd_shuffle_cpu(const glic_winograd_size* size, int32_t element, const void* m,
+                              const float* bias, float* out, const glic_parallel* parallel) {
     const glic::WinogradShuffleProblem problem{*size, element, m, bias, out};
     const glic::Task task = GLIC_SELECTED(winograd_shuffle_task);
     return glic::run_tasks(parallel, static_cast<size_t>(size->images * size->rows), 0, task, &problem);
