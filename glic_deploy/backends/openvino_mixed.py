@@ -62,7 +62,7 @@ def _lower_product(product: ov.Node) -> None:
 
 
 def _lower_op(op: ov.Node) -> None:
-    _connect(op, {index: _as_bf16(op.input_value(index)) for index in _kind(_TYPED[op)][0]})
+    _connect(op, {index: _as_bf16(op.input_value(index)) for index in _TYPED[_kind(op)][0]})
 
 
 def _lower_loop(loop: ov.Node) -> int:
@@ -114,7 +114,7 @@ def _was_bf16(value: ov.Output) -> bool:
     op = value.get_node()
     if _kind(op) in _VIEWS:
         return _was_bf16(op.input_value(0))
-    return _kind(op) == "Convert" and op.get_input_element_type(0) == _BF16
+    return _kind(op) == "Convert" and bool(op.get_input_element_type(0) == _BF16)
 
 
 def _feeds_products(value: ov.Output) -> bool:

@@ -90,7 +90,8 @@ def trial_picture() -> _Array:
     layers = np.fft.ifft2(np.fft.fft2(random.standard_normal((3, SIDE, SIDE))) * falling).real
     grey, red, blue = layers / layers.std(axis=(1, 2), keepdims=True)
     picture = 128 + 32 * np.stack([grey + 0.3 * red, grey, grey + 0.3 * blue], axis=-1)
-    return np.clip(picture, 0, 255).astype(np.uint8)
+    rounded: _Array = np.clip(picture, 0, 255).astype(np.uint8)
+    return rounded
 
 
 def noise_db(picture: _Array, other: _Array) -> float:
