@@ -48,7 +48,8 @@ def main() -> None:
         workload = prepare(Path(directory), [args.image], sizes, DEFAULT_LIMITS)[0]
         ours = args.backend or "glic_deploy"
         commands = {ours: engine_command(engine, args.backend, args.precision, args.threads)}
-        if args.precision not in (None, "fp32"):
+        may_be_low = args.backend in (None, "openvino") and machine.has_bfloat16()
+        if args.precision == "bf16" or (args.precision is None and may_be_low):
             commands[f"{ours} fp32"] = engine_command(engine, args.backend, "fp32", args.threads)
         if args.backend == "openvino":
             commands["onnxruntime"] = engine_command(engine, "onnxruntime", None, args.threads)

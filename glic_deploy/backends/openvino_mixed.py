@@ -1,7 +1,7 @@
 """Mixed precision for OpenVINO: a transform whose products take and give bfloat16, while all else stays float32.
 
 The types are written into the graph. OpenVINO's own lowering would also round what blocks add up and the convolutions
-at both ends, which costs four times the noise, and convert every map on its way into our ops: these read and write the
+at both ends, for almost four times the noise, and convert every map on its way into our ops: these read and write the
 products' bfloat16 as it is.
 """
 
