@@ -177,6 +177,7 @@ def test_bfloat16_is_taken_where_a_trial_says_that_it_gains(
     engine: Path, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GLIC_CACHE", str(tmp_path))
+    monkeypatch.setattr(machine, "has_bfloat16", lambda: False)
     with Codec(engine) as codec:
         assert codec.describe()["backend"]["name"] == "onnxruntime"
     monkeypatch.setattr(machine, "has_bfloat16", lambda: True)
