@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from glic_deploy import Codec, EngineError, PluginError, cache, conformance, machine, native
+from glic_deploy import Codec, EngineError, PluginError, backends, cache, conformance, machine, native
 from glic_deploy.backends import Backend, open_backend
 from glic_deploy.bundle import Bundle
 from glic_deploy.image import load_image
@@ -204,6 +204,14 @@ def test_bfloat16_is_taken_where_a_trial_says_that_it_gains(
         assert not outcomes
     with Codec(engine, precision="fp32") as codec:
         assert codec.describe()["backend"]["name"] == "onnxruntime"
+
+
+def test_nothing_is_tried_where_a_gpu_comes_first(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "has_bfloat16", lambda: True)
+    monkeypatch.setattr(openvino_precision, "fitting", lambda *_: pytest.fail("tried"))
+    monkeypatch.setattr(backends, "_open", lambda _, name, *options: name)
+    assert open_backend(bundle) == "onnxruntime-cuda"
+    assert open_backend(bundle, precision="fp32") == "onnxruntime-cuda"
 
 
 def test_a_trial_measures_noise_and_time(bundle: Bundle) -> None:

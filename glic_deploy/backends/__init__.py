@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from ..bundle import Bundle
 from ..errors import EngineError
@@ -97,25 +97,33 @@ def _open(bundle: Bundle, name: str, threads: int | None, precision: Precision |
 
 
 def _open_best(bundle: Bundle, threads: int | None, precision: Precision | None) -> Backend:
-    # TensorRT is not taken unasked where it would have to build plans first.
-    candidates = [name for name in installed() if name != "tensorrt" or bundle.plans()]
-    if precision is None and _gains_by_openvino(candidates, bundle, threads):
-        candidates.remove("openvino")
-        candidates.insert(candidates.index("onnxruntime"), "openvino")
-    for name in candidates:
+    failure: EngineError | None = None
+    for name, wanted in _candidates(bundle, threads, precision):
         try:
-            return _open(bundle, name, threads, precision)
-        except EngineError:
-            if name == candidates[-1]:
-                raise
+            return _open(bundle, name, threads, wanted)
+        except EngineError as error:
+            failure = error
+    if failure:
+        raise failure
     advice = "; or ".join(f"{remedy} for {key}" for key, (_, remedy, _) in _BACKENDS.items())
     raise EngineError(f"no backend is installed to run the engine with: {advice}")
 
 
-def _gains_by_openvino(names: list[str], bundle: Bundle, threads: int | None) -> bool:
+def _candidates(
+    bundle: Bundle, threads: int | None, precision: Precision | None
+) -> Iterator[tuple[str, Precision | None]]:
+    """Backends and the precision to ask each for, the best first. Whether OpenVINO gains is tried when it matters."""
+    names = installed()
+    for name in names:
+        if name == "onnxruntime" and "openvino" in names and precision is None and _gains_by_openvino(bundle, threads):
+            yield "openvino", "bf16"
+        # TensorRT is not taken unasked where it would have to build plans first.
+        if name != "tensorrt" or bundle.plans():
+            yield name, precision
+
+
+def _gains_by_openvino(bundle: Bundle, threads: int | None) -> bool:
     """Whether OpenVINO would run this bundle in bfloat16; in float32 onnxruntime is as fast, in less memory."""
-    if not {"openvino", "onnxruntime"} <= set(names):
-        return False
     from .openvino_precision import fitting
 
     try:

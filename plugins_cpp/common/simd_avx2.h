@@ -30,6 +30,12 @@ static inline __m256i first_lanes(int count) {
 static inline Vec set(float value) { return _mm256_set1_ps(value); }
 static inline Vec load(const float* p) { return _mm256_loadu_ps(p); }
 static inline void store(float* p, Vec v) { _mm256_storeu_ps(p, v); }
+static inline Vec load(const uint16_t* p) {
+    return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+}
+static inline void store(uint16_t* p, Vec v) {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
+}
 static inline Vec load(const Bfloat16* p) {
     const __m128i bits = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(bits), 16));
@@ -45,31 +51,7 @@ static inline void store(Bfloat16* p, Vec v) {
 }
 
 static inline Vec load_some(const float* p, int count) { return _mm256_maskload_ps(p, first_lanes(count)); }
-static inline Vec load_some(const uint16_t* p, int count) {
-    if (count == kWidth) return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
-    uint16_t padded[kWidth] = {};
-    for (int i = 0; i < count; ++i) padded[i] = p[i];
-    return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(padded)));
-}
 static inline void store_some(float* p, Vec v, int count) { _mm256_maskstore_ps(p, first_lanes(count), v); }
-static inline void store_some(uint16_t* p, Vec v, int count) {
-    uint16_t all[kWidth];
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(all), _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
-    for (int i = 0; i < count; ++i) p[i] = all[i];
-}
-
-static inline Vec load_some(const Bfloat16* p, int count) {
-    if (count == kWidth) return load(p);
-    Bfloat16 padded[kWidth] = {};
-    for (int i = 0; i < count; ++i) padded[i] = p[i];
-    return load(padded);
-}
-static inline void store_some(Bfloat16* p, Vec v, int count) {
-    if (count == kWidth) return store(p, v);
-    Bfloat16 all[kWidth];
-    store(all, v);
-    for (int i = 0; i < count; ++i) p[i] = all[i];
-}
 
 static inline Vec add(Vec a, Vec b) { return _mm256_add_ps(a, b); }
 static inline Vec sub(Vec a, Vec b) { return _mm256_sub_ps(a, b); }
@@ -125,5 +107,7 @@ static inline void transpose(Vec rows[kWidth]) {
 
 }  // namespace avx2
 }  // namespace glic
+
+#include "halves.inl"
 
 #endif

@@ -26,6 +26,12 @@ static inline Lanes lanes_of(uint32_t bits) { return static_cast<Lanes>(bits); }
 static inline Vec set(float value) { return _mm512_set1_ps(value); }
 static inline Vec load(const float* p) { return _mm512_loadu_ps(p); }
 static inline void store(float* p, Vec v) { _mm512_storeu_ps(p, v); }
+static inline Vec load(const uint16_t* p) {
+    return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+}
+static inline void store(uint16_t* p, Vec v) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
+}
 static inline Vec load(const Bfloat16* p) {
     const __m256i bits = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16));
@@ -43,31 +49,7 @@ static inline void store(Bfloat16* p, Vec v) {
 static inline Vec load_some(const float* p, int count) {
     return _mm512_maskz_loadu_ps(first_lanes(count), p);
 }
-static inline Vec load_some(const uint16_t* p, int count) {
-    if (count == kWidth) return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
-    uint16_t padded[kWidth] = {};
-    for (int i = 0; i < count; ++i) padded[i] = p[i];
-    return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(padded)));
-}
 static inline void store_some(float* p, Vec v, int count) { _mm512_mask_storeu_ps(p, first_lanes(count), v); }
-static inline void store_some(uint16_t* p, Vec v, int count) {
-    uint16_t all[kWidth];
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(all), _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
-    for (int i = 0; i < count; ++i) p[i] = all[i];
-}
-
-static inline Vec load_some(const Bfloat16* p, int count) {
-    if (count == kWidth) return load(p);
-    Bfloat16 padded[kWidth] = {};
-    for (int i = 0; i < count; ++i) padded[i] = p[i];
-    return load(padded);
-}
-static inline void store_some(Bfloat16* p, Vec v, int count) {
-    if (count == kWidth) return store(p, v);
-    Bfloat16 all[kWidth];
-    store(all, v);
-    for (int i = 0; i < count; ++i) p[i] = all[i];
-}
 
 static inline Vec add(Vec a, Vec b) { return _mm512_add_ps(a, b); }
 static inline Vec sub(Vec a, Vec b) { return _mm512_sub_ps(a, b); }
@@ -127,5 +109,7 @@ static inline void transpose(Vec rows[kWidth]) {
 
 }  // namespace avx512
 }  // namespace glic
+
+#include "halves.inl"
 
 #endif

@@ -73,31 +73,27 @@ static inline Vec load_some(const float* p, int count) {
     for (int i = 0; i < count; ++i) v[i] = p[i];
     return v;
 }
-static inline Vec load_some(const uint16_t* p, int count) {
-    Vec v = set(0.0f);
-    for (int i = 0; i < count; ++i) v[i] = half_to_float(p[i]);
-    return v;
-}
 static inline void store_some(float* p, Vec v, int count) {
     for (int i = 0; i < count; ++i) p[i] = v[i];
 }
-static inline void store_some(uint16_t* p, Vec v, int count) {
-    for (int i = 0; i < count; ++i) p[i] = float_to_half(v[i]);
-}
 
-static inline Vec load_some(const Bfloat16* p, int count) {
-    Vec v = set(0.0f);
-    for (int i = 0; i < count; ++i) v[i] = bits_to_float(static_cast<uint32_t>(p[i].bits) << 16);
+static inline Vec load(const uint16_t* p) {
+    return Vec{half_to_float(p[0]), half_to_float(p[1]), half_to_float(p[2]), half_to_float(p[3])};
+}
+static inline void store(uint16_t* p, Vec v) {
+    for (int i = 0; i < kWidth; ++i) p[i] = float_to_half(v[i]);
+}
+static inline Vec load(const Bfloat16* p) {
+    Vec v;
+    for (int i = 0; i < kWidth; ++i) v[i] = bits_to_float(static_cast<uint32_t>(p[i].bits) << 16);
     return v;
 }
-static inline void store_some(Bfloat16* p, Vec v, int count) {
-    for (int i = 0; i < count; ++i) {
+static inline void store(Bfloat16* p, Vec v) {
+    for (int i = 0; i < kWidth; ++i) {
         const uint32_t bits = float_to_bits(v[i]), rounded = bits + (0x7FFFu + (bits >> 16 & 1u));
         p[i].bits = v[i] == v[i] ? static_cast<uint16_t>(rounded >> 16) : 0x7FC0;
     }
 }
-static inline Vec load(const Bfloat16* p) { return load_some(p, kWidth); }
-static inline void store(Bfloat16* p, Vec v) { store_some(p, v, kWidth); }
 
 static inline Vec add(Vec a, Vec b) { return a + b; }
 static inline Vec sub(Vec a, Vec b) { return a - b; }
@@ -142,5 +138,7 @@ static inline void transpose(Vec rows[kWidth]) {
 
 }  // namespace portable
 }  // namespace glic
+
+#include "halves.inl"
 
 #endif
