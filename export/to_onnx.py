@@ -17,7 +17,7 @@ from glic_deploy.errors import GlicError
 from . import integer
 from .bundle import BundleWriter, bundle_directory, fingerprint
 from .checkpoint import Checkpoint, load_checkpoint
-from .compare import largest_difference
+from .verify import largest_difference
 from .graphs import GraphSpec, entropy_graphs, transform_graphs
 from .integer.build import load_pictures
 from .integer.conformance import conformance_vectors
