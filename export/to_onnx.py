@@ -17,13 +17,13 @@ from glic_deploy.errors import GlicError
 from . import integer
 from .bundle import BundleWriter, bundle_directory, fingerprint
 from .checkpoint import Checkpoint, load_checkpoint
-from .verify import largest_difference
 from .graphs import GraphSpec, entropy_graphs, transform_graphs
 from .integer.build import load_pictures
 from .integer.conformance import conformance_vectors
 from .native import for_kernels
 from .tables import factorized_tables, gaussian_tables
 from .tracing import trace
+from .verify import largest_difference
 
 Progress = Callable[[str], None]
 
