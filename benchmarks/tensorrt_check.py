@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from export.checkpoint import load_checkpoint
+from export.progress import Progress
 from export.tensorrt_bundle import TRANSFORMS, add_graphs
 from export.to_onnx import export_bundle
 from glic_deploy.bundle import TENSORRT, Bundle
@@ -105,7 +106,7 @@ def bundles(engines: list[Path]) -> Iterator[Path]:
         subprocess.run([sys.executable, "-m", "benchmarks.full_size_checkpoint", full_size], check=True, cwd=ROOT)
     for name, checkpoint in (("sample", ROOT / "samples" / "glic_tiny.pth"), ("full_size", full_size)):
         if not (folder / name / "manifest.json").exists():
-            export_bundle(load_checkpoint(checkpoint), folder / name, say)
+            export_bundle(load_checkpoint(checkpoint), folder / name, Progress())
         yield folder / name
 
 
@@ -120,7 +121,7 @@ def build_engines(engine: Path) -> tuple[int, int, int]:
         before = built
         for capability in CAPABILITIES:
             try:
-                options = BuildOptions(Profile(), capability)
+                options = BuildOptions(Profile(), (capability,))
                 build_plan(flavour, bundle.graph(name, [TENSORRT]), inputs, variant["plugins"], options)
             except GlicError as error:
                 say(f"{engine.name} {name} for {capability}: {error}")

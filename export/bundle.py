@@ -59,7 +59,7 @@ class BundleWriter:
             for tensor in _initializers(model.graph):
                 self._externalize(tensor, stream)
         (self.directory / path).write_bytes(model.SerializeToString(deterministic=True))
-        custom = sum(node.domain == "glic" for graph in _graphs(model.graph) for node in graph.node)
+        custom = sum(node.domain == "glic" for graph in graphs_in(model.graph) for node in graph.node)
         ends = {"inputs": [asdict(port) for port in inputs], "outputs": [asdict(port) for port in outputs]}
         entry = self.graphs.setdefault(name, {"variants": {}, **ends})
         entry["variants"][variant] = {"file": path, "plugins": custom}
@@ -108,7 +108,10 @@ def bundle_directory(output: str | Path) -> Iterator[Path]:
     """
     output = Path(output).resolve()
     if output.exists() and not (output / MANIFEST).is_file() and (not output.is_dir() or any(output.iterdir())):
-        raise GlicError(f"{output} exists and is no engine bundle; name another --output, or remove it")
+        raise GlicError(
+            f"{output} exists and is no engine bundle, so it is not replaced; name another directory: "
+            f"--output {output.with_name(f'{output.stem}-2.engine').name}"
+        )
     with atomic_directory(output) as temporary:
         yield temporary
 
@@ -117,15 +120,15 @@ def _digest(path: Path) -> dict[str, Any]:
     return {"bytes": path.stat().st_size, "sha256": sha256(path)}
 
 
-def _graphs(graph: GraphProto) -> Iterator[GraphProto]:
-    """A graph and the bodies inside its nodes."""
+def graphs_in(graph: GraphProto) -> Iterator[GraphProto]:
+    """Yield a graph and the bodies inside its nodes."""
     yield graph
     for node in graph.node:
         for attribute in node.attribute:
             if attribute.HasField("g"):
-                yield from _graphs(attribute.g)
+                yield from graphs_in(attribute.g)
 
 
 def _initializers(graph: GraphProto) -> Iterator[TensorProto]:
-    for inner in _graphs(graph):
+    for inner in graphs_in(graph):
         yield from inner.initializer

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,14 +15,13 @@ from glic_deploy.errors import EngineError
 from glic_deploy.files import atomic_writer
 
 from .integer.build import default_pictures
-
-Progress = Callable[[str], None]
+from .progress import SILENT, Progress
 
 LOWEST_PSNR = 40.0
 """In dB, of a picture that went through the plans against one that went through the float32 graphs on the CPU."""
 
 
-def check_plans(directory: Path, progress: Progress) -> None:
+def check_plans(directory: Path, progress: Progress = SILENT) -> None:
     """Run the conformance vectors and a shipped picture through a bundle's plans.
 
     Raises EngineError, and takes the plans out of the bundle, where the entropy path is not exact to the bit or the
@@ -33,9 +31,9 @@ def check_plans(directory: Path, progress: Progress) -> None:
     plans = TensorRTBackend(bundle)
     try:
         if bundle.exact:
-            progress(f"{conformance.check(bundle, plans):,} conformance values reproduced bit for bit")
+            progress.say(f"{conformance.check(bundle, plans):,} conformance values reproduced bit for bit")
         found = transform_psnr(bundle, plans)
-        progress(f"transforms in their precision against float32: {found:.1f} dB")
+        progress.say(f"transforms in their precision against float32: {found:.1f} dB")
         if found < LOWEST_PSNR:
             raise EngineError(
                 f"the transforms' plans give pictures {found:.1f} dB from those of the float32 graphs, expected "

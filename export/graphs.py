@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 
 import torch
 from torch import nn
@@ -11,10 +11,14 @@ from torch import nn
 from .checkpoint import Checkpoint
 from .network import Analysis, HyperAnalysis, HyperSynthesis, SliceAnchors, SliceNonanchors, Synthesis
 from .network.scope import Scope
+from .schema import STAGE_BLOCKS, Config
 
 # A side of the padded picture is BLOCK times a natural number; a symbolic dimension is a fraction of one of its sides.
 BLOCK = 128
 SCALES = {"H": ("h", 1), "W": ("w", 1)} | {f"{s}/{d}": (s.lower(), d) for s in "HW" for d in (16, 32, 64)}
+
+WINOGRAD_CHANNELS = 64
+"""An upsampling convolution to fewer results does not repay Winograd's transformations."""
 
 Dim = int | str
 
@@ -35,12 +39,20 @@ class Port:
 
 @dataclass(frozen=True)
 class GraphSpec:
-    """One graph to export: `build` makes the module whose forward takes `inputs` and gives `outputs`, in order."""
+    """One graph to export.
+
+    Attributes:
+        name: in the bundle.
+        build: makes the module whose forward takes `inputs` and gives `outputs`, in order.
+        inputs, outputs: its ports.
+        native_ops: how many of each native op its form for the kernels holds; empty: it has no such form.
+    """
 
     name: str
     build: Callable[[], nn.Module]
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
+    native_ops: Mapping[str, int] = field(default_factory=dict)
 
     def examples(self, rows: int, columns: int, seed: int = 0) -> tuple[torch.Tensor, ...]:
         """Pseudo-random inputs for a picture of rows×columns blocks."""
@@ -64,9 +76,41 @@ def transform_graphs(checkpoint: Checkpoint) -> Iterator[GraphSpec]:
     y = Port("y", "float32", (1, m, "H/16", "W/16"))
     y_hat = Port("y_hat", "float32", (1, m, "H/16", "W/16"))
     z = Port("z_symbols", "int16", (1, n, "H/64", "W/64"))
-    yield GraphSpec("analysis", lambda: Analysis(root / "g_a"), (picture,), (y,))
+    analysis_ops, synthesis_ops = _analysis_ops(checkpoint.config), _synthesis_ops(checkpoint.config)
+    yield GraphSpec("analysis", lambda: Analysis(root / "g_a"), (picture,), (y,), analysis_ops)
     yield GraphSpec("hyper_analysis", lambda: HyperAnalysis(root / "latent_codec" / "hyper"), (y,), (z,))
-    yield GraphSpec("synthesis", lambda: Synthesis(root / "g_s"), (y_hat,), (picture,))
+    yield GraphSpec("synthesis", lambda: Synthesis(root / "g_s"), (y_hat,), (picture,), synthesis_ops)
+
+
+def _block_ops(config: Config, side: str) -> dict[str, int]:
+    """Native ops of the gated and graph blocks of one transform, which is `g_a` or `g_s`."""
+    depths = [graph.depth for graph in config.graphs if graph.name.startswith(side)]
+    blocks = sum(depths)
+    return {
+        "DynamicKnn": blocks,
+        "ScatterAggregate": blocks,
+        "DepthwiseGate": blocks,
+        "DepthwiseMix": STAGE_BLOCKS,
+        "Gate": STAGE_BLOCKS,
+        # Every norm follows a residual sum, but for the first one behind each resampling convolution.
+        "ResidualNorm": STAGE_BLOCKS + 2 * blocks - len(depths),
+    }
+
+
+def _analysis_ops(config: Config) -> dict[str, int]:
+    return _block_ops(config, "g_a")
+
+
+def _synthesis_ops(config: Config) -> dict[str, int]:
+    """The coarsest map is not upsampled by Winograd's transformations, nor is one to few channels."""
+    results = [4 * channels for channels in (*config.widths[::-1][1:], 3)]
+    by_winograd = sum(channels >= WINOGRAD_CHANNELS for channels in results)
+    shuffles = 2 * (1 + len(results)) - by_winograd
+    return _block_ops(config, "g_s") | {
+        "WinogradInput": by_winograd,
+        "WinogradShuffle": by_winograd,
+        "PixelShuffle": shuffles,
+    }
 
 
 def entropy_graphs(checkpoint: Checkpoint) -> Iterator[GraphSpec]:

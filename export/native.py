@@ -11,11 +11,14 @@ strips of positions (`strips`).
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 
 import numpy as np
 import onnx
 from onnx import ModelProto, NodeProto, helper, numpy_helper
 
+from .bundle import graphs_in
+from .graphs import WINOGRAD_CHANNELS
 from .ops import winograd
 from .ops.functions import attach_functions
 from .ops.translation import DOMAIN
@@ -23,13 +26,10 @@ from .strips import put_in_strips
 
 _TO_LAST, _TO_FIRST = [0, 2, 3, 1], [0, 3, 1, 2]
 _LEAKY_SLOPE = 0.01  # of glic::DepthwiseMix
-_WINOGRAD_CHANNELS = 64  # fewer results do not repay the transformations
 
 
-def for_kernels(model: ModelProto) -> ModelProto | None:
-    """A copy of a transform's graph in terms of the native ops; None for the other graphs."""
-    if model.graph.name not in ("analysis", "synthesis"):
-        return None
+def for_kernels(model: ModelProto) -> ModelProto:
+    """A copy of a transform's graph in terms of the native ops; `unmatched` tells what could not be rewritten."""
     model = ModelProto.FromString(model.SerializeToString())
     graph = _Graph(model)
     for node in list(model.graph.node):
@@ -58,6 +58,12 @@ def for_kernels(model: ModelProto) -> ModelProto | None:
     put_in_strips(model)
     onnx.checker.check_model(model)
     return model
+
+
+def unmatched(model: ModelProto, expected: Mapping[str, int]) -> list[tuple[str, int, int]]:
+    """Native ops of which a graph holds another number than expected: each with the number found and expected."""
+    found = Counter(node.op_type for graph in graphs_in(model.graph) for node in graph.node if node.domain == DOMAIN)
+    return [(op, found[op], count) for op, count in expected.items() if found[op] != count]
 
 
 class _Graph:
@@ -130,7 +136,7 @@ def _upsample_by_winograd(graph: _Graph, shuffle: NodeProto) -> None:
     """
     conv = graph.maker(shuffle.input[0], "Conv")
     filters = graph.array(conv.input[1]) if conv is not None and _is_pixel_shuffle(shuffle) else np.empty(0)
-    if filters.shape[2:] != (3, 3) or len(filters) < _WINOGRAD_CHANNELS or conv.input[0] not in graph.makers:
+    if filters.shape[2:] != (3, 3) or len(filters) < WINOGRAD_CHANNELS or conv.input[0] not in graph.makers:
         return
     name = shuffle.output[0]
     x, last, patches, rows, products, sides, shape, parted, out = (

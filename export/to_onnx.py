@@ -1,31 +1,31 @@
-"""Checkpoint to engine bundle: `python -m export.to_onnx --checkpoint C.pth --output DIR`."""
+"""Checkpoint to engine bundle: `python -m export.to_onnx --checkpoint glic.pth` writes `glic.engine`."""
 
 from __future__ import annotations
 
 import argparse
-import logging
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from onnx import ModelProto
 
 from glic_deploy.bundle import CONFORMANCE, TABLES
-from glic_deploy.errors import GlicError
+from glic_deploy.notices import logger
 
-from . import integer
+from . import command, integer
 from .bundle import BundleWriter, bundle_directory, fingerprint
 from .checkpoint import Checkpoint, load_checkpoint
 from .graphs import GraphSpec, entropy_graphs, transform_graphs
 from .integer.build import load_pictures
 from .integer.conformance import conformance_vectors
-from .native import for_kernels
+from .native import for_kernels, unmatched
+from .progress import SILENT, Progress
 from .tables import factorized_tables, gaussian_tables
-from .tracing import trace
+from .tracing import TESTED_TORCH, trace
 from .verify import largest_difference
-
-Progress = Callable[[str], None]
 
 # Buffers that follow from other tensors, and tables that some checkpoints hold and some do not: no part of a model.
 _DERIVED = ("_offset", "_quantized_cdf", "_cdf_length", "scale_table", "relative_position_index", "bound", "target")
@@ -34,7 +34,7 @@ _DERIVED = ("_offset", "_quantized_cdf", "_cdf_length", "scale_table", "relative
 def export_bundle(
     checkpoint: Checkpoint,
     output: str | Path,
-    progress: Progress = print,
+    progress: Progress = SILENT,
     *,
     entropy: str = "exact",
     calibration: str | Path | None = None,
@@ -42,24 +42,59 @@ def export_bundle(
 ) -> None:
     """Write the engine bundle of a checkpoint to the directory `output`, whole or not at all.
 
-    Each graph is checked by onnx and compared with PyTorch on a pseudo-random input; `progress` gets a line for each.
-    entropy: "exact" makes the entropy path integer arithmetic, calibrated on the pictures in the directory
-    `calibration` or on some that the package has; "float" leaves it as it is, for research.
-    lmbda: the weight of distortion that the checkpoint was trained with, recorded to put several bundles in order.
-    Raises GlicError when `output` holds something else than a bundle, or exactness cannot be proven.
+    Arguments as of `write_bundle`. Raises GlicError when `output` holds something else than a bundle, or exactness
+    cannot be proven.
     """
     with bundle_directory(output) as directory:
-        writer = BundleWriter(directory)
-        _add_graphs(writer, transform_graphs(checkpoint), progress)
-        network = None
-        if entropy == "exact":
-            pictures = None if calibration is None else load_pictures(calibration)
-            network = integer.build(checkpoint, pictures)
-            _add_exact_entropy(writer, network, progress)
-        else:
-            progress("warning: files of floating-point entropy parameters decode only where they were written")
-            _add_graphs(writer, entropy_graphs(checkpoint), progress)
+        write_bundle(checkpoint, directory, progress, entropy=entropy, calibration=calibration, lmbda=lmbda)
+
+
+def write_bundle(
+    checkpoint: Checkpoint,
+    directory: Path,
+    progress: Progress = SILENT,
+    *,
+    entropy: str = "exact",
+    calibration: str | Path | None = None,
+    lmbda: float | None = None,
+) -> None:
+    """Write the engine bundle of a checkpoint into an empty directory.
+
+    Each graph is checked by onnx and compared with PyTorch on a pseudo-random input.
+
+    Args:
+        checkpoint: the network.
+        directory: where to write.
+        progress: shows what is being done.
+        entropy: "exact" makes the entropy path integer arithmetic; "float" leaves it as it is, for research.
+        calibration: a directory of images to calibrate the integers with; None: some that the package has.
+        lmbda: the weight of distortion that the checkpoint was trained with, recorded to put several bundles in order.
+
+    Raises GlicError when exactness cannot be proven.
+    """
+    writer = BundleWriter(directory)
+    transforms = list(transform_graphs(checkpoint))
+    if entropy == "exact":
+        progress.expect(len(transforms) + 2 + len(integer.LOWERINGS))
+        _add_graphs(writer, transforms, progress)
+        network = _exact_entropy(checkpoint, calibration, progress)
+        _add_exact_entropy(writer, network, progress)
         write_parameters(writer, checkpoint, network, lmbda)
+    else:
+        graphs = [*transforms, *entropy_graphs(checkpoint)]
+        progress.expect(len(graphs))
+        progress.say("warning: files of floating-point entropy parameters decode only where they were written")
+        _add_graphs(writer, graphs, progress)
+        write_parameters(writer, checkpoint, None, lmbda)
+
+
+def _exact_entropy(
+    checkpoint: Checkpoint, calibration: str | Path | None, progress: Progress
+) -> integer.IntegerNetwork:
+    progress.begin("calibrating the integer entropy path")
+    network = integer.build(checkpoint, None if calibration is None else load_pictures(calibration))
+    progress.done()
+    return network
 
 
 def write_parameters(
@@ -107,32 +142,59 @@ def lambda_in(checkpoint: str | Path) -> float | None:
 
 
 def _add_graphs(writer: BundleWriter, specs: Iterable[GraphSpec], progress: Progress) -> None:
-    specs = list(specs)
-    for number, spec in enumerate(specs, 1):
+    for spec in specs:
+        progress.begin(f"exporting {spec.name}")
         module = spec.build().eval()
         model = trace(spec, module)
         path = writer.add_graph(spec.name, "base", model, spec.inputs, spec.outputs)
-        if native := for_kernels(model):
+        if spec.native_ops:
+            native = for_kernels(model)
+            _warn_of_unmatched(spec, native)
             path = writer.add_graph(spec.name, "native", native, spec.inputs, spec.outputs)
-        difference = largest_difference(path, spec, module)
-        progress(f"[{number:2}/{len(specs)}] {spec.name:18} {difference}")
+        progress.done(f"{spec.name:18} {largest_difference(path, spec, module)}")
+
+
+def _warn_of_unmatched(spec: GraphSpec, native: ModelProto) -> None:
+    """Say which patterns the rewrites for the native kernels did not find: what they leave runs, but slowly."""
+    for op, found, expected in unmatched(native, spec.native_ops):
+        logger.warning(
+            f"graph {spec.name} has {found} nodes glic::{op} in its native form, expected {expected}: it runs, slower "
+            f"than it could; export with the PyTorch that this version was made for: pip install torch=={TESTED_TORCH}"
+        )
 
 
 def _add_exact_entropy(writer: BundleWriter, network: integer.IntegerNetwork, progress: Progress) -> None:
     """All lowerings of the integer entropy path, and what proves them right on the machine that runs them."""
     for variant in integer.LOWERINGS:
+        progress.begin(f"writing the exact entropy path, form {variant}")
         for graph in integer.lower(network, variant):
             writer.add_graph(graph.name, variant, graph.model, graph.inputs, graph.outputs)
+        progress.done()
+    progress.begin("making conformance vectors")
     vectors = conformance_vectors(network)
     writer.add_arrays(CONFORMANCE, vectors)
     count = sum(values.size for name, values in vectors.items() if name.endswith(("indexes", "means")))
-    progress(f"exact entropy path: {', '.join(integer.LOWERINGS)}; {count:,} conformance values")
+    progress.done(f"exact entropy path: {', '.join(integer.LOWERINGS)}; {count:,} conformance values")
 
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m export.to_onnx", description=__doc__)
     parser.add_argument("--checkpoint", required=True, help="a GLIC checkpoint, as its authors release them")
-    parser.add_argument("--output", required=True, help="directory to write; an older bundle there is replaced")
+    add_export_options(parser)
+    args = parser.parse_args(argv)
+
+    def work(progress: Progress) -> Path:
+        output = args.output or command.default_output(args.checkpoint)
+        with bundle_directory(output) as directory:
+            write_bundle(load_checkpoint(args.checkpoint), directory, progress, **export_options(args))
+        return output
+
+    return command.run(work)
+
+
+def add_export_options(parser: argparse.ArgumentParser) -> None:
+    """Add what every export of a checkpoint takes."""
+    command.add_output(parser)
     parser.add_argument(
         "--entropy",
         choices=("exact", "float"),
@@ -145,23 +207,15 @@ def main(argv: list[str] | None = None) -> int:
         type=float,
         help="what the checkpoint was trained with (default: the number its name begins with, as in released ones)",
     )
-    parser.add_argument("--calibration", help="directory of a few photographs to calibrate the integers with")
-    args = parser.parse_args(argv)
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    try:
-        export_bundle(
-            load_checkpoint(args.checkpoint),
-            args.output,
-            lambda line: print(line, file=sys.stderr),
-            entropy=args.entropy,
-            calibration=args.calibration,
-            lmbda=args.lmbda or lambda_in(args.checkpoint),
-        )
-    except GlicError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    print(args.output)
-    return 0
+    parser.add_argument(
+        "--calibration", metavar="DIR", help="a directory of a few photographs to calibrate the integers with"
+    )
+
+
+def export_options(args: argparse.Namespace) -> dict[str, Any]:
+    """The keyword arguments of `write_bundle` that `add_export_options`' arguments ask for."""
+    lmbda = lambda_in(args.checkpoint) if args.lmbda is None else args.lmbda
+    return {"entropy": args.entropy, "calibration": args.calibration, "lmbda": lmbda}
 
 
 if __name__ == "__main__":

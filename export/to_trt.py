@@ -1,21 +1,24 @@
-"""Checkpoint to engine bundle with TensorRT plans: `python -m export.to_trt --checkpoint C.pth --output DIR`."""
+"""Checkpoint to engine bundle with TensorRT plans: `python -m export.to_trt --checkpoint glic.pth`.
+
+It writes `glic.engine`. Where no plans can be built, the bundle is complete for every other backend, and a machine with
+a GPU builds the plans when it first needs them.
+"""
 
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 from glic_deploy import tensorrt
-from glic_deploy.errors import EngineError, GlicError
+from glic_deploy.errors import EngineError, PluginError
 
+from . import command
+from .bundle import bundle_directory
 from .checkpoint import load_checkpoint
+from .progress import Progress
 from .tensorrt_bundle import PRECISIONS, add_graphs, add_plans
-from .to_onnx import export_bundle
-
-Progress = Callable[[str], None]
+from .to_onnx import add_export_options, export_options, write_bundle
 
 
 def size(text: str) -> tuple[int, int]:
@@ -35,27 +38,48 @@ def capability(text: str) -> tuple[int, int]:
     return int(major), int(minor)
 
 
-def build_plans(
-    directory: Path, flavour: str | None, options: tensorrt.BuildOptions, progress: Progress = print
-) -> None:
-    """Add plans to a bundle that has the graphs for them, and, where there is a GPU, prove that they are right.
+class NoPlansError(EngineError):
+    """Plans cannot be built on this machine."""
 
-    flavour: a key of `glic_deploy.tensorrt.FLAVOURS`; None takes what fits the GPU. Raises EngineError.
+
+def build_plans(directory: Path, flavour: str | None, options: tensorrt.BuildOptions, progress: Progress) -> None:
+    """Add plans to a bundle that has the graphs for them; where a GPU runs them, prove that they are right.
+
+    Without a GPU, TensorRT-RTX builds one set of plans for all GPUs that it serves.
+
+    Args:
+        directory: the bundle.
+        flavour: a key of `glic_deploy.tensorrt.FLAVOURS`; None takes what fits the GPU.
+        options: how to build. Without `capabilities`: for the GPU that is here, or else for all.
+        progress: shows what is being done.
+
+    Raises NoPlansError where this machine has nothing to build plans with, EngineError where building them fails.
     """
     from glic_deploy.backends.cuda import gpu_capability
 
     found = gpu_capability()
-    chosen = tensorrt.choose(options.capability or found, flavour)
-    target = options.capability or found
-    if target is None:
-        raise EngineError(
-            "no NVIDIA GPU here to build for; say what to build for, with TensorRT-RTX: --compute-capability 8.9"
-        )
-    loaded = tensorrt.load(chosen)
-    progress(f"TensorRT flavour {chosen} {loaded.version}, compute capability {target[0]}.{target[1]}")
-    add_plans(directory, loaded, target, options, progress, tensorrt.on_terminal())
-    if found != target:
-        progress("the plans were not run: no GPU of that compute capability here; check them there: glic doctor")
+    asked = options.capabilities
+    if found is None and not asked:
+        asked = tensorrt.RTX_CAPABILITIES
+        flavour = flavour or "rtx"
+        if flavour != "rtx":
+            raise NoPlansError("there is no GPU here, and TensorRT builds only for the GPU of its own machine")
+        if flavour not in tensorrt.installed():
+            raise NoPlansError(
+                "there is no GPU here; TensorRT-RTX, which builds without one, is not installed "
+                f"({tensorrt.INSTALL[flavour]})"
+            )
+    targets = asked or (found,)
+    for target in targets:
+        chosen = tensorrt.choose(target, flavour)
+    try:
+        loaded = tensorrt.load(chosen)
+    except PluginError as error:
+        raise NoPlansError(str(error)) from error
+    progress.say(f"TensorRT flavour {chosen} {loaded.version}, compute capability {tensorrt.shown(*targets)}")
+    add_plans(directory, loaded, targets, options.for_capabilities(asked), progress)
+    if found not in targets:
+        progress.say("the plans were not run, for lack of such a GPU here; a GPU's machine checks them at first use")
         return
     from .check_plans import check_plans
 
@@ -63,47 +87,63 @@ def build_plans(
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m export.to_trt", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m export.to_trt", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--checkpoint", help="a GLIC checkpoint, as its authors release them")
-    source.add_argument("--engine", type=Path, help="an engine bundle that is there already; it gets the plans")
-    parser.add_argument("--output", type=Path, help="directory to write, with --checkpoint")
+    source.add_argument("--engine", type=Path, metavar="DIR", help="an engine bundle, which gets plans")
+    add_export_options(parser)
     parser.add_argument("--flavour", choices=sorted(tensorrt.FLAVOURS), help="default: what fits the GPU found")
     parser.add_argument("--precision", choices=PRECISIONS, default="fp16", help="of the transforms (default: fp16)")
     profile = tensorrt.Profile()
     for name, default in (("min", profile.smallest), ("opt", profile.optimal), ("max", profile.largest)):
         shown = f"{default[1]}x{default[0]}"
         parser.add_argument(f"--{name}-size", type=size, default=default, metavar="WxH", help=f"default: {shown}")
-    parser.add_argument("--compute-capability", type=capability, metavar="X.Y", help="build for another GPU (rtx only)")
+    parser.add_argument(
+        "--compute-capability",
+        type=capability,
+        action="append",
+        default=[],
+        metavar="X.Y",
+        help="build for such GPUs, may be given several times (rtx only; default: the GPU here, or else all)",
+    )
     parser.add_argument("--workspace", type=int, metavar="MIB", help="most scratch memory on the GPU")
     parser.add_argument("--timing-cache", type=Path, help="file that makes the next build faster (TensorRT)")
-    parser.add_argument("--graphs-only", action="store_true", help="write the graphs for plans, but no plans")
+    plans = parser.add_mutually_exclusive_group()
+    plans.add_argument("--graphs-only", action="store_true", help="write the graphs for plans, but no plans")
+    plans.add_argument("--require-plans", action="store_true", help="fail where no plans can be built")
     args = parser.parse_args(argv)
-    if args.checkpoint and not args.output:
-        parser.error("--checkpoint needs --output")
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    if args.engine and args.output:
+        parser.error("--output is for --checkpoint; the plans go into the bundle that --engine names")
 
-    def progress(line: str) -> None:
-        print(line, file=sys.stderr)
-
-    try:
-        directory = args.engine or args.output
+    def work(progress: Progress) -> Path:
         options = tensorrt.BuildOptions(
             tensorrt.Profile(args.min_size, args.opt_size, args.max_size),
-            args.compute_capability,
+            tuple(args.compute_capability),
             args.workspace and args.workspace << 20,
             args.timing_cache,
         )
+        engine: Path = args.engine or args.output or command.default_output(args.checkpoint)
         if args.checkpoint:
-            export_bundle(load_checkpoint(args.checkpoint), directory, progress)
-        add_graphs(directory, args.precision)
+            with bundle_directory(engine) as directory:
+                write_bundle(load_checkpoint(args.checkpoint), directory, progress, **export_options(args))
+                add_graphs(directory, args.precision)
+        else:
+            add_graphs(engine, args.precision)
         if not args.graphs_only:
-            build_plans(directory, args.flavour, options, progress)
-    except GlicError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    print(directory)
-    return 0
+            try:
+                build_plans(engine, args.flavour, options, progress)
+            except NoPlansError as error:
+                if args.require_plans:
+                    raise
+                progress.say(
+                    f"no TensorRT plans were built: {error}; the bundle is complete without them, and a machine with "
+                    "an NVIDIA GPU and TensorRT builds them at first use and keeps them in its cache"
+                )
+        return engine
+
+    return command.run(work)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,8 @@ from .ops.functions import attach_functions
 from .ops.translation import TRANSLATION_TABLE
 
 OPSET = 20
+TESTED_TORCH = "2.13.0"
+"""The release of PyTorch whose exported graphs the rewrites were made for."""
 _TRACED_BLOCKS = (2, 3)
 
 

@@ -175,6 +175,15 @@ class Bundle:
             )
         return found
 
+    def has_variant(self, name: str, variant: str) -> bool:
+        """Whether the bundle has this form of a graph."""
+        return variant in self._graph(name)["variants"]
+
+    def graph_digest(self, name: str, variant: str) -> str:
+        """A digest that changes with a form of a graph and with the weights that it may refer to."""
+        files = [self.variant(name, variant)["file"], *(file for file in sorted(self._files) if file.endswith(".bin"))]
+        return hashlib.sha256("".join(self._files[file]["sha256"] for file in files).encode()).hexdigest()
+
     def plans(self) -> list[dict[str, Any]]:
         """The manifest's entries of TensorRT plans; none before `python -m export.to_trt`."""
         return list(self.manifest.get(PLANS, []))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import importlib
 import platform
 import shutil
 import subprocess
@@ -17,40 +16,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from . import __version__, cache, machine
-from .errors import GlicError
-from .native import load
+from .errors import GlicError, PluginError
+from .native import REBUILD, load
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from .backends import Precision
+    from .backends import Declaration, Precision
 
-Status = Literal["ok", "missing", "broken"]
+Status = Literal["ok", "missing", "broken", "slower"]
 
 _REQUIRED_PACKAGES = ("numpy", "Pillow", "google-crc32c")
-
-# Library, what it does, and whether nothing works without it.
-_NATIVE_LIBRARIES = (
-    ("rans", "range coder", True),
-    ("glic_onnxruntime", "CPU kernels of the custom ops for onnxruntime", False),
-    (
-        "glic_openvino",
-        "the same for OpenVINO (pip install openvino, then build: pip install --force-reinstall --no-deps .)",
-        False,
-    ),
-    ("glic_onnxruntime_cuda", "their CUDA kernels for onnxruntime on a GPU (make gpu-libraries)", False),
-    ("glic_tensorrt", "the custom ops as TensorRT plugins (make gpu-libraries)", False),
-)
-
-# Module of glic_deploy.backends, package that it needs, distributions of that (the first is what to install), what it
-# gives. Backends that this version does not have are left out of the report.
-_BACKENDS = (
-    ("onnxruntime", "onnxruntime", ("onnxruntime", "onnxruntime-gpu"), "CPU, with onnxruntime-gpu also CUDA"),
-    ("openvino", "openvino", ("openvino",), "CPUs, in bfloat16 where they have it"),
-    ("tensorrt", "tensorrt", ("tensorrt", "tensorrt-cu13", "tensorrt-cu12"), "NVIDIA GPUs"),
-    ("tensorrt", "tensorrt_rtx", ("tensorrt-rtx",), "NVIDIA RTX GPUs"),
-)
 
 _EXPORT = "export the bundle again: python -m export.to_onnx --checkpoint C.pth --output DIR"
 
@@ -62,7 +39,7 @@ class Finding:
     Attributes:
         area: heading it belongs under: system, package, native, backend, engine.
         name: what was looked at.
-        status: "missing" is absent, "broken" is there and does not work.
+        status: "missing" is absent, "broken" is there and does not work, "slower" works and is not the best there is.
         detail: version, path, measured result, or the error.
         remedy: what to type or do; empty where nothing is wrong.
         required: nothing can be coded unless this is ok.
@@ -92,7 +69,7 @@ def can_code(findings: Sequence[Finding]) -> bool:
 
 def as_text(findings: Sequence[Finding]) -> str:
     """A report for people, one line a finding, its remedy below it."""
-    marks = {"ok": "  ok", "missing": "  --", "broken": "  !!"}
+    marks = {"ok": "  ok", "missing": "  --", "broken": "  !!", "slower": "   !"}
     width = max(len(finding.name) for finding in findings)
     lines: list[str] = []
     area = ""
@@ -120,7 +97,6 @@ def round_trip(
 
     try:
         with Codec(engine, backend=backend, precision=precision, threads=threads) as codec:
-            backend_says = ", ".join(f"{key} {value}" for key, value in codec.describe()["backend"].items())
             arithmetic = codec.check_arithmetic()
             image = _test_picture()
             start = time.perf_counter()
@@ -128,21 +104,26 @@ def round_trip(
             encoded = time.perf_counter()
             decoded = codec.decode(data)
             done = time.perf_counter()
+            described = codec.describe()
     except (GlicError, OSError, MemoryError) as error:
         remedy = f"if the message does not say what to do, {_EXPORT}"
         return [Finding("engine", str(engine), "broken", f"{type(error).__name__}: {error}", remedy, required=True)]
     height, width = image.shape[:2]
-    opened = Finding("engine", str(engine), "ok", backend_says, required=True)
-    exactness = Finding("engine", "entropy arithmetic", "ok", arithmetic, required=True)
+    backend_says = ", ".join(f"{key} {value}" for key, value in described["backend"].items())
+    found = [
+        Finding("engine", str(engine), "ok", backend_says, required=True),
+        *(Finding("engine", "not the best", "slower", notice) for notice in described["notices"]),
+        Finding("engine", "entropy arithmetic", "ok", arithmetic, required=True),
+    ]
     if decoded.shape != image.shape:
         detail = f"decoded {decoded.shape}, expected {image.shape}"
-        return [opened, exactness, Finding("engine", "round trip", "broken", detail, _EXPORT, required=True)]
+        return [*found, Finding("engine", "round trip", "broken", detail, _EXPORT, required=True)]
     quality = psnr(image, decoded)
     detail = (
         f"{width} x {height} in {len(data):,} bytes, {'equal' if quality is None else f'{quality:.2f} dB'}, "
         f"encoded in {encoded - start:.2f} s, decoded in {done - encoded:.2f} s"
     )
-    return [opened, exactness, Finding("engine", "round trip", "ok", detail, required=True)]
+    return [*found, Finding("engine", "round trip", "ok", detail, required=True)]
 
 
 def _test_picture() -> NDArray[np.uint8]:
@@ -209,39 +190,46 @@ def _packages() -> Iterator[Finding]:
 
 
 def _native() -> Iterator[Finding]:
-    for name, purpose, required in _NATIVE_LIBRARIES:
-        try:
-            load(name)
-        except GlicError as error:
-            problem, _, remedy = str(error).rpartition("; ")
-            status: Status = "missing" if "not found" in problem else "broken"
-            yield Finding("native", f"lib{name}", status, f"{purpose}: {problem}", remedy, required)
-        else:
-            yield Finding("native", f"lib{name}", "ok", purpose, required=required)
+    from .backends import BACKENDS
+
+    yield _library("rans", "range coder", REBUILD, required=True)
+    for backend in reversed(BACKENDS):
+        if backend.library is not None and backend.is_installed() and backend.versions():
+            yield _library(backend.library, f"ops for backend {backend.name}", backend.library_remedy)
+
+
+def _library(name: str, purpose: str, remedy: str, *, required: bool = False) -> Finding:
+    try:
+        load(name, remedy)
+    except PluginError as error:
+        status: Status = "missing" if error.missing else "broken"
+        return Finding("native", f"lib{name}", status, f"{purpose}: {error.problem}", error.remedy, required)
+    return Finding("native", f"lib{name}", "ok", purpose, required=required)
 
 
 def _backends() -> Iterator[Finding]:
-    for backend, module, distributions, gives in _BACKENDS:
-        if not Path(__file__).with_name("backends").joinpath(f"{backend}.py").exists():
-            continue
-        installed = {name: version for name in distributions if (version := _version(name))}
-        if not installed:
-            yield Finding("backend", module, "missing", f"not installed ({gives})", f"pip install {distributions[0]}")
-            continue
-        detail = ", ".join(f"{name} {version}" for name, version in installed.items())
-        if module == "onnxruntime" and len(installed) > 1:
-            remedy = "pip uninstall -y onnxruntime onnxruntime-gpu, then pip install the one you want"
-            yield Finding("backend", module, "broken", f"{detail} overwrite each other", remedy)
-            continue
-        try:
-            loaded = importlib.import_module(module)
-        except Exception as error:
-            remedy = f"pip install --force-reinstall {next(iter(installed))}"
-            yield Finding("backend", module, "broken", f"{detail} does not load: {error}", remedy)
-            continue
-        if module == "onnxruntime":
-            detail += f" ({', '.join(loaded.get_available_providers())})"
-        yield Finding("backend", module, "ok", detail)
+    from .backends import BACKENDS
+
+    yield from map(_backend, BACKENDS)
+
+
+def _backend(backend: Declaration) -> Finding:
+    """What a backend says of this machine."""
+    from .backends import UnusableError
+
+    versions = ", ".join(f"{name} {version}" for name, version in backend.versions().items())
+    if not versions or not backend.is_installed():
+        return Finding("backend", backend.name, "missing", f"not installed ({backend.purpose})", backend.remedy)
+    try:
+        detail = backend.load().check_machine()
+    except PluginError as error:
+        status: Status = "missing" if error.missing else "broken"
+        return Finding("backend", backend.name, status, f"{versions}: {error.problem}", error.remedy)
+    except UnusableError as error:
+        return Finding("backend", backend.name, "missing", f"{versions}: {error.problem}", error.remedy)
+    except GlicError as error:
+        return Finding("backend", backend.name, "broken", f"{versions}: {error}", f"reinstall it: {backend.remedy}")
+    return Finding("backend", backend.name, "ok", detail)
 
 
 def _version(distribution: str) -> str | None:

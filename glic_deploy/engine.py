@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from .entropy.passes import CodedPass, Pass, RunGraph, Symbols, pack, quantize, 
 from .entropy.rans import CdfTables, Decoder, Encoder
 from .errors import BitstreamError, EngineError, ModelMismatchError
 from .limits import CODED_MULTIPLE
+from .notices import PROCESS
 from .stages import Stages, stage
 from .values import Settled, Value
 
@@ -59,10 +59,9 @@ class Engine:
         if self.bundle.exact:
             conformance.ensure(self.bundle, self._backend)
         else:
-            warnings.warn(
+            backend.notices.add(
                 f"{self.bundle.path} has floating-point entropy parameters: its files decode only on the machine, "
-                "with the backend and number of threads that wrote them; export without --entropy float to keep files",
-                stacklevel=5,
+                "with the backend and number of threads that wrote them; export without --entropy float to keep files"
             )
 
     def close(self) -> None:
@@ -76,8 +75,9 @@ class Engine:
             self.close()
 
     def describe(self) -> dict[str, Any]:
-        """Backend, bundle and fingerprints, for people and for JSON."""
-        return {"backend": self._backend.describe(), "engine": self.bundle.describe()}
+        """Backend, bundle, and `notices` of what is slower than it could be, for people and for JSON."""
+        notices = [*PROCESS, *self._backend.notices]
+        return {"backend": self._backend.describe(), "engine": self.bundle.describe(), "notices": notices}
 
     def check_arithmetic(self) -> str:
         """Run the bundle's conformance vectors again, whatever is cached. Raises EngineError on one wrong bit."""

@@ -22,7 +22,17 @@ class EngineError(GlicError, RuntimeError):
 
 
 class PluginError(EngineError):
-    """A native library (custom ops, range coder) is missing or does not fit this machine."""
+    """A native library (custom ops, range coder) is missing or does not fit this machine.
+
+    Attributes:
+        problem: what is wrong.
+        remedy: what to type.
+        missing: the library is absent, rather than broken.
+    """
+
+    def __init__(self, problem: str, remedy: str, *, missing: bool = False) -> None:
+        super().__init__(f"{problem}; {remedy}")
+        self.problem, self.remedy, self.missing = problem, remedy, missing
 
 
 class LimitError(GlicError, ValueError):

@@ -19,10 +19,6 @@ _INSTRUCTIONS = (
     "sse4_2", "avx2", "fma", "f16c", "avx512f", "avx512bw", "avx_vnni", "avx512_vnni", "avx512_bf16", "avx512_fp16",
     "amx_int8", "amx_bf16", "asimd", "asimddp", "i8mm", "bf16", "sve",
 )  # fmt: skip
-_PACKAGES = (
-    "numpy", "Pillow", "onnxruntime", "onnxruntime-gpu", "openvino", "tensorrt", "tensorrt-cu12", "tensorrt-cu13",
-    "tensorrt-rtx", "torch",
-)  # fmt: skip
 _ENVIRONMENT = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "MKL_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "GLIC_CACHE")
 _GPU_FIELDS = (
     "name", "compute_cap", "driver_version", "memory.total", "clocks.sm", "clocks.mem", "clocks.max.sm",
@@ -116,8 +112,11 @@ def _gpus() -> list[dict[str, str]]:
 
 
 def _versions() -> dict[str, str]:
+    from .backends.declarations import BACKENDS
+
+    of_backends = (name for backend in BACKENDS for name in backend.distributions)
     versions = {}
-    for name in _PACKAGES:
+    for name in ("numpy", "Pillow", *dict.fromkeys(of_backends), "torch"):
         try:
             versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:

@@ -7,24 +7,24 @@ from pathlib import Path
 
 from .errors import PluginError
 
-_REBUILD = "reinstall with a C++17 compiler at hand: pip install --force-reinstall --no-deps ."
+REBUILD = "from a checkout, with a C++17 compiler: pip install --force-reinstall --no-deps ."
 
 
-def library_path(name: str, remedy: str = _REBUILD) -> Path:
+def library_path(name: str, remedy: str = REBUILD) -> Path:
     """Path of the shared library `lib<name>.so`.
 
     Raises PluginError, which ends with `remedy`, when it was not built.
     """
     path = Path(__file__).parent / "_native" / f"lib{name}.so"
     if not path.is_file():
-        raise PluginError(f"native library lib{name}.so not found in {path.parent}; {remedy}")
+        raise PluginError(f"native library lib{name}.so not found in {path.parent}", remedy, missing=True)
     return path
 
 
-def load(name: str) -> ctypes.CDLL:
+def load(name: str, remedy: str = REBUILD) -> ctypes.CDLL:
     """Load `lib<name>.so`; calls through it release the GIL. Raises PluginError when it is missing or does not load."""
-    path = library_path(name)
+    path = library_path(name, remedy)
     try:
         return ctypes.CDLL(str(path))
     except OSError as error:
-        raise PluginError(f"native library {path} does not load: {error}; rebuild it: pip install .") from error
+        raise PluginError(f"native library {path} does not load: {error}", remedy) from error

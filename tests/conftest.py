@@ -47,7 +47,7 @@ def engine(checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> 
     from export.to_onnx import export_bundle
 
     path = tmp_path_factory.mktemp("bundles") / "sample"
-    export_bundle(checkpoint, path, progress=lambda line: None)
+    export_bundle(checkpoint, path)
     return path
 
 

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
+import logging
 import shutil
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -13,15 +17,18 @@ import onnx
 import pytest
 import torch
 
-from export.bundle import bundle_directory
-from export.checkpoint import Checkpoint, from_state
+from export.bundle import BundleWriter, bundle_directory
+from export.checkpoint import Checkpoint, from_state, load_checkpoint
 from export.graphs import transform_graphs
-from export.native import for_kernels
-from export.to_onnx import export_bundle, main, model_fingerprint
+from export.native import for_kernels, unmatched
+from export.progress import SILENT, Progress
+from export.to_onnx import _add_graphs, export_bundle, main, model_fingerprint
 from export.tracing import trace
 from glic_deploy.backends.onnxruntime import open_session
 from glic_deploy.bundle import Bundle
 from glic_deploy.errors import EngineError, GlicError
+
+from .conftest import ROOT
 
 
 def manifest(engine: Path) -> dict:  # type: ignore[type-arg]
@@ -105,8 +112,8 @@ def test_the_native_form_computes_the_same(name: str, checkpoint: Checkpoint, tm
 
 
 def test_only_transforms_have_a_native_form_of_this_kind(checkpoint: Checkpoint) -> None:
-    spec = next(spec for spec in transform_graphs(checkpoint) if spec.name == "hyper_analysis")
-    assert for_kernels(trace(spec, spec.build())) is None
+    native = {spec.name for spec in transform_graphs(checkpoint) if spec.native_ops}
+    assert native == {"analysis", "synthesis"}
 
 
 def test_interrupted_export_leaves_nothing(tmp_path: Path) -> None:
@@ -144,10 +151,36 @@ def test_command_line_refuses_a_file_that_is_no_checkpoint(tmp_path: Path, capsy
 
 def test_float_profile_is_marked(checkpoint: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("export.to_onnx._add_graphs", lambda *args: None)
-    lines: list[str] = []
-    export_bundle(checkpoint, tmp_path / "float", lines.append, entropy="float")
+    said = io.StringIO()
+    export_bundle(checkpoint, tmp_path / "float", Progress(said), entropy="float")
     assert manifest(tmp_path / "float")["arithmetic"]["profile"] == "float"
-    assert any("decode only where they were written" in line for line in lines)
+    assert "decode only where they were written" in said.getvalue()
+
+
+def test_every_pattern_of_the_sample_network_is_rewritten(engine: Path, checkpoint: Checkpoint) -> None:
+    for spec in transform_graphs(checkpoint):
+        if spec.native_ops:
+            assert unmatched(onnx.load(engine / "graphs" / f"{spec.name}.native.onnx"), spec.native_ops) == []
+
+
+@pytest.mark.slow
+def test_every_pattern_of_a_network_of_released_size_is_rewritten(tmp_path: Path) -> None:
+    full_size = tmp_path / "full.pth"
+    subprocess.run([sys.executable, "-m", "benchmarks.full_size_checkpoint", full_size], check=True, cwd=ROOT)
+    for spec in transform_graphs(load_checkpoint(full_size)):
+        if spec.native_ops:
+            assert unmatched(for_kernels(trace(spec, spec.build().eval())), spec.native_ops) == []
+
+
+def test_a_pattern_that_a_rewrite_misses_is_told(
+    checkpoint: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (spec,) = (spec for spec in transform_graphs(checkpoint) if spec.name == "analysis")
+    monkeypatch.setattr("export.native._fuse_depthwise_mixer", lambda graph, node: None)
+    with caplog.at_level(logging.WARNING, "glic_deploy"):
+        _add_graphs(BundleWriter(tmp_path), [spec], SILENT)
+    assert "graph analysis has 0 nodes glic::DepthwiseMix in its native form, expected 3" in caplog.text
+    assert "pip install torch==" in caplog.text
 
 
 @pytest.fixture

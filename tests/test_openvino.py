@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ pytest.importorskip("openvino", reason="needs OpenVINO: pip install 'glic-deploy
 
 from glic_deploy.backends import openvino as module
 from glic_deploy.backends import openvino_precision
+from glic_deploy.backends.onnxruntime_cuda import OnnxRuntimeCudaBackend
 from glic_deploy.backends.openvino import EXTENSION, OpenVinoBackend
 from glic_deploy.backends.openvino_mixed import lower_products
 
@@ -209,9 +211,10 @@ def test_bfloat16_is_taken_where_a_trial_says_that_it_gains(
 def test_nothing_is_tried_where_a_gpu_comes_first(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "has_bfloat16", lambda: True)
     monkeypatch.setattr(openvino_precision, "fitting", lambda *_: pytest.fail("tried"))
-    monkeypatch.setattr(backends, "_open", lambda _, name, *options: name)
-    assert open_backend(bundle) == "onnxruntime-cuda"
-    assert open_backend(bundle, precision="fp32") == "onnxruntime-cuda"
+    monkeypatch.setattr(OnnxRuntimeCudaBackend, "_check_provider", lambda: None)
+    monkeypatch.setattr(backends, "_open", lambda declaration, *options: SimpleNamespace(name=declaration.name))
+    assert open_backend(bundle).name == "onnxruntime-cuda"
+    assert open_backend(bundle, precision="fp32").name == "onnxruntime-cuda"
 
 
 def test_a_trial_measures_noise_and_time(bundle: Bundle) -> None:

@@ -13,13 +13,22 @@ from onnx import TensorProto, helper
 from export.check_plans import check_plans
 from export.ops.translation import DOMAIN, PLUGIN
 from export.precision import in_half_precision
-from export.tensorrt_bundle import TRANSFORMS, add_plans
+from export.tensorrt_bundle import TRANSFORMS, add_graphs, add_plans
 from export.to_trt import main
 from glic_deploy import EngineError, PluginError
 from glic_deploy.backends.onnxruntime import OnnxRuntimeBackend
 from glic_deploy.bundle import TENSORRT, Bundle
 from glic_deploy.native import library_path
-from glic_deploy.tensorrt import BuildOptions, Flavour, Profile, build_plan, choose, load, on_terminal
+from glic_deploy.tensorrt import (
+    RTX_CAPABILITIES,
+    BuildOptions,
+    Flavour,
+    Profile,
+    build_plan,
+    choose,
+    load,
+    on_terminal,
+)
 
 pytestmark = pytest.mark.tensorrt
 
@@ -57,7 +66,7 @@ def graph_of(op: str, changed: dict[str, object] | None = None, **types: int) ->
 
 def build(flavour: Flavour, model: onnx.ModelProto, path: Path, plugins: int = 1) -> bytes:
     onnx.save(model, path)
-    return build_plan(flavour, path, [], plugins, BuildOptions(capability=(8, 9)))
+    return build_plan(flavour, path, [], plugins, BuildOptions(capabilities=((8, 9),)))
 
 
 def test_the_library_exports_two_symbols_and_needs_no_tensorrt() -> None:
@@ -155,7 +164,7 @@ def test_graphs_of_the_sample_network_become_plans(rtx: Flavour, gpu_engine: Pat
     for name in (*TRANSFORMS, "slice1_anchors"):
         variant = bundle.variant(name, TENSORRT)
         assert (variant["plugins"] > 0) == (name in ("analysis", "synthesis"))
-        options = BuildOptions(Profile(), (8, 9), 1 << 34)
+        options = BuildOptions(Profile(), RTX_CAPABILITIES, 1 << 34)
         inputs, _ = bundle.ports(name)
         path = bundle.graph(name, [TENSORRT])
         assert build_plan(rtx, path, inputs, variant["plugins"], options, lines.append)
@@ -163,7 +172,7 @@ def test_graphs_of_the_sample_network_become_plans(rtx: Flavour, gpu_engine: Pat
 
 
 def test_of_a_timing_cache_rtx_makes_no_use(rtx: Flavour, tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
-    options = BuildOptions(capability=(8, 9), timing_cache=tmp_path / "timing.cache")
+    options = BuildOptions(capabilities=((8, 9),), timing_cache=tmp_path / "timing.cache")
     path = tmp_path / "node.onnx"
     onnx.save(graph_of("DynamicKnn"), path)
     assert build_plan(rtx, path, [], 1, options)
@@ -189,17 +198,47 @@ def test_plans_are_listed_and_checked(
     engine = tmp_path / "engine"
     shutil.copytree(gpu_engine, engine)
     monkeypatch.setattr("export.tensorrt_bundle.build_plan", lambda *arguments: b"a plan")
-    add_plans(engine, rtx, (8, 9), BuildOptions(), lambda line: None)
-    add_plans(engine, rtx, (12, 0), BuildOptions(), lambda line: None)
+    add_plans(engine, rtx, ((8, 9),), BuildOptions())
+    add_plans(engine, rtx, ((12, 0),), BuildOptions())
     bundle = Bundle.open(engine)
     assert len(bundle.plans()) == 2 * len(bundle.graphs())
     plan = bundle.plans()[0]
     assert plan["flavour"] == "rtx"
-    assert plan["capability"] == [8, 9]
+    assert plan["capabilities"] == [[8, 9]]
     assert plan["precision"] == "fp16"
+    assert listed_plans(engine) == plan_files(engine)
+
+    add_graphs(engine, "fp16")  # they come out as they were, so the plans still fit
+    assert len(Bundle.open(engine).plans()) == 2 * len(bundle.graphs())
+    add_plans(engine, rtx, ((8, 9), (12, 0)), BuildOptions())  # serves all that the earlier ones served
+    assert len(Bundle.open(engine).plans()) == len(bundle.graphs())
+    assert listed_plans(engine) == plan_files(engine)
+
+    plan = Bundle.open(engine).plans()[0]
     (engine / plan["file"]).write_bytes(b"another")
     with pytest.raises(EngineError, match=r"SHA-256|bytes"):
         Bundle.open(engine).file(plan["file"])
+
+
+def test_plans_of_other_graphs_are_deleted(
+    rtx: Flavour, gpu_engine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = tmp_path / "engine"
+    shutil.copytree(gpu_engine, engine)
+    monkeypatch.setattr("export.tensorrt_bundle.build_plan", lambda *arguments: b"a plan")
+    add_plans(engine, rtx, ((8, 9),), BuildOptions())
+    add_graphs(engine, "fp32")
+    kept = Bundle.open(engine).plans()
+    assert {plan["graph"] for plan in kept}.isdisjoint(TRANSFORMS)
+    assert listed_plans(engine) == plan_files(engine)
+
+
+def listed_plans(engine: Path) -> set[str]:
+    return {plan["file"] for plan in Bundle.open(engine).plans()}
+
+
+def plan_files(engine: Path) -> set[str]:
+    return {path.relative_to(engine).as_posix() for path in (engine / "plans").iterdir()}
 
 
 def test_plans_that_fail_their_check_are_not_kept(
@@ -208,13 +247,13 @@ def test_plans_that_fail_their_check_are_not_kept(
     engine = tmp_path / "engine"
     shutil.copytree(gpu_engine, engine)
     monkeypatch.setattr("export.tensorrt_bundle.build_plan", lambda *arguments: b"a plan")
-    add_plans(engine, rtx, (8, 9), BuildOptions(), lambda line: None)
+    add_plans(engine, rtx, ((8, 9),), BuildOptions())
     files = [engine / plan["file"] for plan in Bundle.open(engine).plans()]
     monkeypatch.setattr("export.check_plans.TensorRTBackend", lambda bundle: OnnxRuntimeBackend(bundle, 1))
     monkeypatch.setattr("export.check_plans.conformance.check", lambda bundle, backend: 1)
     monkeypatch.setattr("export.check_plans.transform_psnr", lambda bundle, plans: 20.0)
     with pytest.raises(EngineError, match=r"20\.0 dB .* --precision"):
-        check_plans(engine, lambda line: None)
+        check_plans(engine)
     assert files
     assert not any(path.exists() for path in files)
     assert not Bundle.open(engine).plans()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,13 +12,14 @@ import pytest
 
 import glic_deploy.backends.tensorrt as backend_module
 from benchmarks.compare import compare
-from glic_deploy import Codec, EngineError
+from export.tensorrt_bundle import add_plans
+from glic_deploy import Codec, EngineError, cache
 from glic_deploy.backends import Backend, open_backend
 from glic_deploy.backends.device_runs import KEPT_SHAPES
 from glic_deploy.backends.tensorrt import TensorRTBackend
 from glic_deploy.bundle import Bundle
 from glic_deploy.image import load_image
-from glic_deploy.tensorrt import Profile
+from glic_deploy.tensorrt import BuildOptions, Profile
 
 from .conftest import PHOTOS
 from .tensorrt_simulation import SimulatedDevice, SimulatedTensorRT
@@ -47,7 +49,9 @@ def crop() -> np.ndarray:
     return load_image(PHOTOS / "kodim23.png")[100:300, 200:450]
 
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*building it now")
+@pytest.fixture(autouse=True)
+def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GLIC_CACHE", str(tmp_path / "cache"))
 
 
 def test_files_decode_on_either_backend(codec: Codec, gpu_engine: Path, crop: np.ndarray) -> None:
@@ -236,6 +240,7 @@ def test_a_launch_that_cannot_be_captured_runs_as_it_is(
     simulation.refuses_capture = True
     image = np.full((128, 128, 3), 99, np.uint8)
     results = [backend.run("analysis", {"image": image})[0] for _ in range(3)]
+    assert any("the launch of analysis cannot be captured as a CUDA graph" in notice for notice in backend.notices)
     assert simulation.device.calls.count("execute") == 3
     for other in results[1:]:
         np.testing.assert_array_equal(other, results[0])
@@ -255,9 +260,43 @@ def test_a_picture_outside_the_profile_says_what_the_plan_takes(backend: TensorR
         backend.run("analysis", {"image": np.zeros((640, 128, 3), np.uint8)})
 
 
-def test_building_a_plan_is_told(backend: TensorRTBackend) -> None:
-    with pytest.warns(UserWarning, match=r"has no plan of analysis for simulated GPU .* building it now"):
-        backend.run("analysis", {"image": np.zeros((128, 128, 3), np.uint8)})
+def test_building_plans_is_told_once(backend: TensorRTBackend) -> None:
+    y = backend.run("analysis", {"image": np.zeros((128, 128, 3), np.uint8)})[0]
+    backend.run("hyper_analysis", {"y": y})
+    (notice,) = backend.notices
+    assert "has no plans for simulated GPU" in notice
+    assert "built at first use" in notice
+    assert "python -m export.to_trt --engine" in notice
+
+
+def test_a_plan_that_was_built_is_kept_in_the_cache(
+    simulation: SimulatedTensorRT, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GLIC_CACHE", str(tmp_path))
+    image = {"image": np.zeros((128, 128, 3), np.uint8)}
+    for name, device in (("first", "simulated GPU"), ("again", "simulated GPU"), ("another", "another GPU")):
+        simulation.device.name = device
+        backend = TensorRTBackend(simulation.bundle, simulation.device, simulation.flavour)
+        backend.run("analysis", image)
+        assert bool(list(backend.notices)) == (name != "again")
+    plans = sorted((cache.directory() / "plans").iterdir())
+    assert len(plans) == 2
+    for plan in plans:
+        plan.write_bytes(plan.read_bytes()[:-1])  # a damaged one is not loaded
+    backend = TensorRTBackend(simulation.bundle, simulation.device, simulation.flavour)
+    backend.run("analysis", image)
+    assert list(backend.notices)
+
+
+def test_a_plan_for_several_gpus_fits_each(
+    gpu_engine: Path, simulation: SimulatedTensorRT, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = Path(shutil.copytree(gpu_engine, tmp_path / "engine"))
+    monkeypatch.setattr("export.tensorrt_bundle.build_plan", simulation.build_plan)
+    add_plans(engine, simulation.flavour, ((8, 6), (8, 9)), BuildOptions())
+    backend = TensorRTBackend(Bundle.open(engine), simulation.device, simulation.flavour)
+    backend.run("analysis", {"image": np.zeros((128, 128, 3), np.uint8)})
+    assert not list(backend.notices)
 
 
 def test_wrong_inputs_are_named(backend: TensorRTBackend) -> None:

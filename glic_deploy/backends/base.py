@@ -4,15 +4,50 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import EngineError
+from ..notices import Notices
 from ..stages import DeviceUse
 from ..values import Value
 
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from ..bundle import Bundle
+
 Precision = Literal["fp32", "bf16", "fp16"]
+
+
+class UnusableError(EngineError):
+    """A backend is installed, but this machine or this bundle has nothing for it: it is no candidate, not a failure.
+
+    Attributes:
+        problem: what is not there.
+        remedy: what to type.
+    """
+
+    def __init__(self, problem: str, remedy: str) -> None:
+        super().__init__(f"{problem}; {remedy}")
+        self.problem, self.remedy = problem, remedy
+
+
+@dataclass(frozen=True)
+class Offer:
+    """How a backend wants to be opened where none is asked for by name.
+
+    Attributes:
+        precision: what to ask it for; None: its own choice.
+        last_resort: it is opened only if no other backend can be.
+    """
+
+    precision: Precision | None
+    last_resort: bool = False
 
 
 class Backend(ABC):
@@ -23,6 +58,33 @@ class Backend(ABC):
 
     name: str
     precision: Precision = "fp32"
+
+    @classmethod
+    def check_machine(cls) -> str:
+        """Look whether this machine has what the backend needs. Returns versions and devices, for people.
+
+        Raises UnusableError where a device is absent, EngineError where something is there and does not work.
+        """
+        raise NotImplementedError
+
+    @classmethod
+    def offer(cls, bundle: Bundle, threads: int | None, precision: Precision | None) -> Offer:
+        """How to open this backend for a bundle when the user names none.
+
+        Raises UnusableError where it is no candidate, EngineError where it should work and does not.
+        """
+        cls.check_machine()
+        return Offer(precision)
+
+    @classmethod
+    def open(cls, bundle: Bundle, threads: int | None, precision: Precision | None) -> Self:
+        """A backend for a bundle. Raises EngineError."""
+        raise NotImplementedError
+
+    @cached_property
+    def notices(self) -> Notices:
+        """What this backend uses that is slower than its best, with reasons and remedies."""
+        return Notices()
 
     @abstractmethod
     def run(self, graph: str, inputs: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from ..errors import EngineError
+from .base import UnusableError
 
 INSTALL = "pip install cuda-bindings"
 _INSTEAD = "use a backend that needs no GPU: Codec(engine, backend='onnxruntime')"
@@ -16,6 +17,10 @@ _INSTEAD = "use a backend that needs no GPU: Codec(engine, backend='onnxruntime'
 
 class DeviceMemoryError(EngineError):
     """The GPU's memory, or memory that it can copy from, is short."""
+
+
+class NoDeviceError(UnusableError):
+    """There is no NVIDIA GPU here, or no driver for it."""
 
 
 class Device(Protocol):
@@ -67,11 +72,11 @@ class CudaDevice:
         try:
             count = self._call("cudaGetDeviceCount")
         except EngineError as error:
-            raise EngineError(f"no NVIDIA GPU or driver here: {error}") from error
+            raise NoDeviceError(f"no NVIDIA GPU or driver here: {error}", _INSTEAD) from error
         except RuntimeError as error:  # where the runtime library itself does not load
-            raise EngineError(f"no NVIDIA GPU or driver here: {error}; {_INSTEAD}") from error
+            raise NoDeviceError(f"no NVIDIA GPU or driver here: {error}", _INSTEAD) from error
         if not count:
-            raise EngineError(f"no NVIDIA GPU here; {_INSTEAD}")
+            raise NoDeviceError("no NVIDIA GPU here", _INSTEAD)
         properties = self._call("cudaGetDeviceProperties", 0)
         self.name = properties.name.decode()
         self.capability = properties.major, properties.minor
@@ -79,6 +84,11 @@ class CudaDevice:
         self.stream = int(self._stream)
         self._graphs: dict[int, Any] = {}
         self._events: dict[int, Any] = {}
+
+    @property
+    def shown_capability(self) -> str:
+        """The compute capability as NVIDIA writes it, such as 8.9."""
+        return "{}.{}".format(*self.capability)
 
     def _call(self, name: str, *arguments: Any) -> Any:
         error, *results = getattr(self._cuda, name)(*arguments)

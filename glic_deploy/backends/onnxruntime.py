@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import onnxruntime as ort
 from numpy.typing import NDArray
 
 from ..bundle import Bundle
 from ..errors import EngineError, PluginError
-from ..native import library_path
-from .base import Backend
+from ..native import REBUILD, library_path
+from .base import Backend, Offer, Precision
+from .declarations import by_name
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 _CUSTOM_OPS = "glic_onnxruntime"
 _VARIANTS = ("native", "base")
@@ -22,11 +27,31 @@ _FATAL_ONLY = 4
 
 
 def custom_ops_library() -> str | None:
-    """Path of the native kernels, None where they were not built: then the graphs' function bodies run, slowly."""
+    """Path of the native kernels; None where onnxruntime cannot have them: then the graphs' function bodies run."""
     try:
-        return str(library_path(_CUSTOM_OPS))
+        path = str(library_path(_CUSTOM_OPS))
     except PluginError:
         return None
+    return None if _loading_problem(path) else path
+
+
+def custom_ops_problem() -> str | None:
+    """Why the native kernels are not used, with the remedy; None where they are."""
+    try:
+        path = str(library_path(_CUSTOM_OPS))
+    except PluginError as error:
+        return str(error)
+    problem = _loading_problem(path)
+    return problem and f"native library {path} does not load into onnxruntime {ort.__version__}: {problem}; {REBUILD}"
+
+
+@functools.cache
+def _loading_problem(path: str) -> str | None:
+    try:
+        ort.SessionOptions().register_custom_ops_library(path)
+    except Exception as error:  # onnxruntime raises a type of its own for every error code
+        return str(error)
+    return None
 
 
 def session_options(threads: int, *, optimize: bool = True) -> ort.SessionOptions:
@@ -73,11 +98,33 @@ class OnnxRuntimeBackend(Backend):
         optimize: bool = True,
     ) -> None:
         self._bundle = bundle
-        self._variants = tuple(variants or (_VARIANTS if custom_ops_library() else _WITHOUT_KERNELS))
+        problem = custom_ops_problem()
+        if problem and variants is None:
+            self.notices.add(f"onnxruntime runs the graphs without the native kernels, many times slower: {problem}")
+        self._variants = tuple(variants or (_WITHOUT_KERNELS if problem else _VARIANTS))
         self._optimize = optimize
         self._threads = threads or 0
         self._sessions: dict[str, ort.InferenceSession] = {}
         self._lock = threading.Lock()
+
+    @classmethod
+    def check_machine(cls) -> str:
+        providers = ", ".join(name.removesuffix("ExecutionProvider") for name in ort.get_available_providers())
+        installed = by_name(OnnxRuntimeBackend.name).versions()
+        if len(installed) > 1:
+            raise EngineError(
+                f"{' and '.join(installed)} are both installed and overwrite each other's files; remove both and "
+                "install one: pip uninstall -y onnxruntime onnxruntime-gpu; pip install 'glic-deploy[cpu]'"
+            )
+        return f"onnxruntime {ort.__version__} ({providers})"
+
+    @classmethod
+    def offer(cls, bundle: Bundle, threads: int | None, precision: Precision | None) -> Offer:
+        return Offer(precision)
+
+    @classmethod
+    def open(cls, bundle: Bundle, threads: int | None, precision: Precision | None) -> Self:
+        return cls(bundle, threads)
 
     def run(self, graph: str, inputs: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
         session = self._session(graph)

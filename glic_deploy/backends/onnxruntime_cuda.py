@@ -7,10 +7,9 @@ graph. Where onnxruntime does not capture one, its kernels are launched one by o
 from __future__ import annotations
 
 import itertools
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import onnxruntime as ort
@@ -20,10 +19,13 @@ from ..bundle import Bundle, Shape
 from ..errors import EngineError
 from ..native import library_path
 from ..values import Value
-from .base import Precision
+from .base import Offer, Precision, UnusableError
 from .cuda import CudaDevice, Device
 from .device_runs import DeviceRunner, Form
 from .onnxruntime import OnnxRuntimeBackend
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 CUSTOM_OPS = "glic_onnxruntime_cuda"
 PROVIDER = "CUDAExecutionProvider"
@@ -50,11 +52,7 @@ class OnnxRuntimeCudaBackend(OnnxRuntimeBackend):
         halves: tuple[Precision, ...] = ("fp16", "bf16")
         available = bundle.describe()["graphs"]["analysis"]
         self.precision = next((precision for precision in halves if precision in available), "fp32")
-        if self.provider not in ort.get_available_providers():
-            raise EngineError(
-                f"onnxruntime {ort.__version__} here has no CUDA provider; on a machine with an NVIDIA GPU: {INSTALL}; "
-                "elsewhere: Codec(engine, backend='onnxruntime')"
-            )
+        self._check_provider()
         self._device = device or CudaDevice()
         self._library = library_path(CUSTOM_OPS, "build it: make gpu-libraries")
         preload = getattr(ort, "preload_dlls", None)  # CUDA's libraries from NVIDIA's wheels, since 1.21
@@ -62,6 +60,29 @@ class OnnxRuntimeCudaBackend(OnnxRuntimeBackend):
             preload()
         self._captures = {name: itertools.count(1) for name in bundle.graphs()}
         self._runner = DeviceRunner(self._device, bundle, self._prepare)
+
+    @classmethod
+    def _check_provider(cls) -> None:
+        if cls.provider not in ort.get_available_providers():
+            raise UnusableError(
+                f"onnxruntime {ort.__version__} here has no CUDA provider",
+                f"on a machine with an NVIDIA GPU: {INSTALL}; elsewhere: Codec(engine, backend='onnxruntime')",
+            )
+
+    @classmethod
+    def check_machine(cls) -> str:
+        cls._check_provider()
+        device = CudaDevice()
+        return f"onnxruntime {ort.__version__} on {device.name}, compute capability {device.shown_capability}"
+
+    @classmethod
+    def offer(cls, bundle: Bundle, threads: int | None, precision: Precision | None) -> Offer:
+        cls._check_provider()
+        return Offer(precision)
+
+    @classmethod
+    def open(cls, bundle: Bundle, threads: int | None, precision: Precision | None) -> Self:
+        return cls(bundle)
 
     def run(self, graph: str, inputs: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
         return self._runner.run(graph, inputs)
@@ -89,10 +110,9 @@ class OnnxRuntimeCudaBackend(OnnxRuntimeBackend):
         """From now on, without CUDA graphs, which failed with `error`."""
         del self._captures[graph]
         self._sessions.pop(graph, None)
-        warnings.warn(
+        self.notices.add(
             f"onnxruntime {ort.__version__} cannot run {graph} as a CUDA graph: {error}; its kernels are launched one "
-            "by one, which costs some time and nothing else",
-            stacklevel=2,
+            "by one, which is slower and otherwise harmless; another version of onnxruntime-gpu may capture it"
         )
 
     def _open(self, graph: str, path: Path) -> ort.InferenceSession:

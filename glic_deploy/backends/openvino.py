@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import openvino as ov
@@ -15,8 +15,11 @@ from .. import cache, machine
 from ..bundle import Bundle
 from ..errors import EngineError
 from ..native import library_path
-from .base import Backend, Precision
+from .base import Backend, Offer, Precision
 from .openvino_mixed import lower_products
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 EXTENSION = "glic_openvino"
 _BUILD = "pip install openvino, then build against it: pip install --force-reinstall --no-deps ."
@@ -79,6 +82,27 @@ class OpenVinoBackend(Backend):
             )
         self._compiled: OrderedDict[_Key, _Compiled] = OrderedDict()
         self._lock = threading.Lock()
+
+    @classmethod
+    def check_machine(cls) -> str:
+        _require_processor()
+        _open_core(extension_path())
+        arithmetic = "fp32 and bf16" if machine.has_bfloat16() else "fp32, this CPU has no bf16"
+        return f"OpenVINO {_VERSION} ({arithmetic})"
+
+    @classmethod
+    def offer(cls, bundle: Bundle, threads: int | None, precision: Precision | None) -> Offer:
+        """In bf16 where a trial shows that it pays; in fp32 onnxruntime is as fast, in less memory."""
+        from .openvino_precision import fitting
+
+        wanted = precision or fitting(bundle, threads)
+        return Offer(wanted, last_resort=wanted != "bf16")
+
+    @classmethod
+    def open(cls, bundle: Bundle, threads: int | None, precision: Precision | None) -> Self:
+        from .openvino_precision import fitting
+
+        return cls(bundle, threads, precision=precision or fitting(bundle, threads))
 
     def run(self, graph: str, inputs: _Arrays) -> list[NDArray[Any]]:
         arrays = {name: np.require(array, requirements=["C", "W"]) for name, array in inputs.items()}
@@ -230,6 +254,6 @@ def _open_core(library: str) -> ov.Core:
         models.mkdir(parents=True, exist_ok=True)
         cache.prune(models, _DISK_LIMIT)
         core.set_property({"CACHE_DIR": str(models)})
-    except OSError:
-        pass  # a read-only home costs seconds of compiling at every start, nothing else
+    except OSError as error:
+        cache.warn_unwritable(error)
     return core

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from .. import cache, conformance, machine
 from ..bundle import Bundle
-from ..files import atomic_writer
 from .base import Backend, Precision
 from .openvino import OpenVinoBackend
 
@@ -46,21 +45,16 @@ def fitting(bundle: Bundle, threads: int | None) -> Precision:
     if not machine.has_bfloat16():
         return "fp32"
     low = OpenVinoBackend(bundle, threads, precision="bf16")
-    known = cache.directory() / "precision" / conformance.identity(bundle, low)
+    name = f"precision/{conformance.identity(bundle, low)}"
     try:
-        return Trial(**json.loads(known.read_text())).precision
-    except (OSError, ValueError, TypeError):
+        return Trial(**json.loads(cache.fetch(name) or b"")).precision
+    except (ValueError, TypeError):
         pass  # not tried yet, or written by something else
     plain = OpenVinoBackend(bundle, threads, precision="fp32")
     trial = run_trial(plain, low)
     plain.close()
     low.close()
-    try:
-        known.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_writer(known) as stream:
-            stream.write(json.dumps(trial._asdict()).encode())
-    except OSError:
-        pass  # a read-only home costs a trial at every start, nothing else
+    cache.store(name, json.dumps(trial._asdict()).encode())
     return trial.precision
 
 

@@ -1,25 +1,36 @@
 """TensorRT 10 and 11 and TensorRT-RTX on an NVIDIA GPU: plans of the bundle's graphs, run on one stream.
 
-A plan is chosen by flavour, version and compute capability; where none fits it is built from the ONNX, and told so. The
-launch of every graph is captured as a CUDA graph for each shape; what comes and goes around it: `device_runs`.
+A plan is chosen by flavour, version and compute capability. If no plan fits, one is built from the ONNX graph, with a
+notice, and kept in the cache. The launch of every graph is captured as a CUDA graph for each shape; what comes and goes
+around it: `device_runs`.
 """
 
 from __future__ import annotations
 
-import warnings
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import cache
 from ..bundle import TENSORRT, Bundle
 from ..errors import EngineError
-from ..tensorrt import BuildOptions, Flavour, Profile, build_plan, choose, load, on_terminal
+from ..notices import Notices
+from ..tensorrt import INSTALL, BuildOptions, Flavour, Profile, build_plan, choose, installed, load, on_terminal, shown
 from ..values import Value
-from .base import Backend
+from .base import Backend, Offer, Precision, UnusableError
 from .cuda import CudaDevice, Device, DeviceMemoryError
 from .device_runs import DeviceRunner, Form, Shape
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+_DIGEST = hashlib.sha256().digest_size
+_KEPT_PLANS = 8 << 30
+"""Bytes of the plans that stay in the cache."""
 
 
 class TensorRTBackend(Backend):
@@ -41,6 +52,26 @@ class TensorRTBackend(Backend):
             bundle.variant(name, TENSORRT)
         self.precision = bundle.variant("analysis", TENSORRT).get("precision", "fp32")
 
+    @classmethod
+    def check_machine(cls) -> str:
+        device = CudaDevice()
+        if not installed():
+            raise UnusableError("no TensorRT is installed", " or ".join(INSTALL.values()))
+        flavour = load(choose(device.capability))
+        return f"{flavour.name} {flavour.version} on {device.name}, compute capability {device.shown_capability}"
+
+    @classmethod
+    def offer(cls, bundle: Bundle, threads: int | None, precision: Precision | None) -> Offer:
+        if not all(bundle.has_variant(name, TENSORRT) for name in bundle.graphs()):
+            remedy = f"add them: python -m export.to_trt --engine {bundle.path}"
+            raise UnusableError(f"{bundle.path} has no graphs for TensorRT", remedy)
+        cls.check_machine()
+        return Offer(precision)
+
+    @classmethod
+    def open(cls, bundle: Bundle, threads: int | None, precision: Precision | None) -> Self:
+        return cls(bundle)
+
     def run(self, graph: str, inputs: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
         return self._runner.run(graph, inputs)
 
@@ -48,7 +79,7 @@ class TensorRTBackend(Backend):
         return self._runner.start(graph, inputs)
 
     def _prepare(self, graph: str, shapes: Mapping[str, Shape]) -> _Execution:
-        return _Execution(self._flavour, self._device, graph, self._engine(graph), shapes)
+        return _Execution(self._flavour, self._device, graph, self._engine(graph), shapes, self.notices)
 
     def _engine(self, graph: str) -> Any:
         if graph not in self._engines:
@@ -62,27 +93,45 @@ class TensorRTBackend(Backend):
         return self._engines[graph]
 
     def _plan(self, graph: str) -> bytes:
-        wanted = self._flavour.name, self._flavour.version, list(self._device.capability)
+        ours = self._flavour.name, self._flavour.version
+        mine = list(self._device.capability)
         for plan in self._bundle.plans():
-            if plan["graph"] == graph and (plan["flavour"], plan["version"], plan["capability"]) == wanted:
+            fits = (plan["flavour"], plan["version"]) == ours and mine in plan["capabilities"]
+            if plan["graph"] == graph and fits:
                 return self._bundle.file(plan["file"]).read_bytes()
-        warnings.warn(
-            f"{self._bundle.path} has no plan of {graph} for {self._device.name} and {self._flavour.name} "
-            f"{self._flavour.version}: building it now, which takes from seconds to minutes; to keep it, run: "
-            f"python -m export.to_trt --engine {self._bundle.path}",
-            stacklevel=2,
+        name = f"plans/{self._identity(graph)}"
+        return _whole(cache.fetch(name)) or self._build(graph, name)
+
+    def _build(self, graph: str, name: str) -> bytes:
+        """Build the plan of a graph and keep it in the cache under `name`."""
+        self.notices.add(
+            f"{self._bundle.path} has no plans for {self._device.name} and {self._flavour.name} "
+            f"{self._flavour.version}: they are built at first use, which takes from seconds to minutes, and kept in "
+            f"the cache; to have them in the bundle, run: python -m export.to_trt --engine {self._bundle.path}"
         )
         inputs, _ = self._bundle.ports(graph)
         plugins = self._bundle.variant(graph, TENSORRT)["plugins"]
         path = self._bundle.graph(graph, [TENSORRT])
-        return build_plan(self._flavour, path, inputs, plugins, BuildOptions(Profile()), on_terminal())
+        plan = build_plan(self._flavour, path, inputs, plugins, BuildOptions(Profile()), on_terminal())
+        cache.store(name, hashlib.sha256(plan).digest() + plan, limit=_KEPT_PLANS)
+        return plan
+
+    def _identity(self, graph: str) -> str:
+        """Changes with everything that a plan depends on."""
+        parts = {
+            "graph": self._bundle.graph_digest(graph, TENSORRT),
+            "tensorrt": [self._flavour.name, self._flavour.version],
+            "device": [self._device.name, self._device.capability],
+            "profile": Profile().as_dict(),
+        }
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
     def describe(self) -> dict[str, Any]:
         return {
             "name": self.name,
             "version": f"{self._flavour.name} {self._flavour.version}",
             "device": self._device.name,
-            "capability": "{}.{}".format(*self._device.capability),
+            "capability": shown(self._device.capability),
             "precision": self.precision,
         }
 
@@ -91,11 +140,25 @@ class TensorRTBackend(Backend):
         self._engines.clear()
 
 
+def _whole(stored: bytes | None) -> bytes | None:
+    """A plan as `_build` stored it; None where there is none, or it is damaged."""
+    digest, plan = (stored or b"")[:_DIGEST], (stored or b"")[_DIGEST:]
+    return plan if plan and hashlib.sha256(plan).digest() == digest else None
+
+
 class _Execution:
     """A graph's engine at one shape. Its launch is captured as a CUDA graph once a first run has set it up."""
 
-    def __init__(self, flavour: Flavour, device: Device, graph: str, engine: Any, shapes: Mapping[str, Shape]) -> None:
-        self._flavour, self._device, self._graph = flavour, device, graph
+    def __init__(
+        self,
+        flavour: Flavour,
+        device: Device,
+        graph: str,
+        engine: Any,
+        shapes: Mapping[str, Shape],
+        notices: Notices,
+    ) -> None:
+        self._flavour, self._device, self._graph, self._notices = flavour, device, graph, notices
         self._context = engine.create_execution_context()
         if self._context is None:
             raise DeviceMemoryError(f"the GPU has not enough memory to run {graph}; take smaller pictures")
@@ -149,12 +212,20 @@ class _Execution:
             self._device.begin_capture()
             launched = self._context.execute_async_v3(self._device.stream)
             captured = self._device.end_capture()
-        except EngineError:
+        except EngineError as error:
+            self._tell_uncaptured(str(error))
             return None
         if not launched:
             self._device.free_graph(captured)
+            self._tell_uncaptured("TensorRT refused the launch; see its messages on the standard error stream")
             return None
         return captured
+
+    def _tell_uncaptured(self, reason: str) -> None:
+        self._notices.add(
+            f"the launch of {self._graph} cannot be captured as a CUDA graph: {reason}; its kernels are launched one "
+            "by one, which is slower and otherwise harmless; another version of TensorRT may allow it"
+        )
 
     def release(self) -> None:
         if self._captured is not None:

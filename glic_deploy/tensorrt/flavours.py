@@ -19,8 +19,14 @@ _RTX_ALIAS = "glic_rtx_alias"
 
 Capability = tuple[int, int]
 
-RTX_CAPABILITIES: tuple[Capability, ...] = ((7, 5), (8, 0), (8, 6), (8, 9), (12, 0), (12, 1))
-"""What TensorRT-RTX builds for. Data-centre GPUs such as 9.0 need TensorRT itself."""
+RTX_CAPABILITIES: tuple[Capability, ...] = ((8, 0), (8, 6), (8, 9), (12, 0), (12, 1))
+"""What both TensorRT-RTX and our kernels serve, in one plan. Data-centre GPUs such as 9.0 need TensorRT itself."""
+
+
+def shown(*capabilities: Capability) -> str:
+    """Compute capabilities as NVIDIA writes them, such as `8.6, 8.9`."""
+    return ", ".join(f"{major}.{minor}" for major, minor in capabilities)
+
 
 FLAVOURS = {"tensorrt": "tensorrt", "rtx": "tensorrt_rtx"}
 """Flavours and their Python modules."""
@@ -71,8 +77,8 @@ def choose(capability: Capability | None, name: str | None = None) -> str:
         fitting = [flavour for flavour in fitting if flavour != "rtx"]
         if not fitting:
             raise EngineError(
-                f"TensorRT-RTX does not serve compute capability {capability[0]}.{capability[1]}, expected one of "
-                f"{', '.join(f'{a}.{b}' for a, b in RTX_CAPABILITIES)}; this GPU needs TensorRT: {INSTALL['tensorrt']}"
+                f"TensorRT-RTX does not serve compute capability {shown(capability)}, expected one of "
+                f"{shown(*RTX_CAPABILITIES)}; this GPU needs TensorRT: {INSTALL['tensorrt']}"
             )
     if not fitting:
         raise EngineError(f"no TensorRT is installed: {' or '.join(INSTALL.values())}")

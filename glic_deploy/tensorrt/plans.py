@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ..bundle import Shape, shape_at
 from ..errors import EngineError
-from .flavours import Capability, Flavour
+from .flavours import RTX_CAPABILITIES, Capability, Flavour, shown
 
 Size = tuple[int, int]
 Port = Mapping[str, Any]
@@ -48,15 +48,19 @@ class BuildOptions:
 
     Attributes:
         profile: picture sizes.
-        capability: compute capability to build for, where no GPU is (TensorRT-RTX only); None: this machine's.
+        capabilities: compute capabilities that the plan is to run on (TensorRT-RTX only); none: this machine's.
         workspace: most bytes of scratch memory on the GPU; None: all.
         timing_cache: file that remembers measurements of kernels; None: none. TensorRT-RTX measures none.
     """
 
     profile: Profile = Profile()
-    capability: Capability | None = None
+    capabilities: tuple[Capability, ...] = ()
     workspace: int | None = None
     timing_cache: Path | None = None
+
+    def for_capabilities(self, capabilities: tuple[Capability, ...]) -> BuildOptions:
+        """The same for other GPUs."""
+        return replace(self, capabilities=capabilities)
 
 
 def build_plan(
@@ -101,8 +105,8 @@ def build_plan(
     config.clear_flag(api.BuilderFlag.TF32)  # the entropy path's integers must stay exact
     if options.workspace is not None:
         config.set_memory_pool_limit(api.MemoryPoolType.WORKSPACE, options.workspace)
-    if options.capability is not None:
-        _build_for(api, config, options.capability)
+    if options.capabilities:
+        _build_for(api, config, options.capabilities)
     profile = builder.create_optimization_profile()
     for port in inputs:
         profile.set_shape(port["name"], *options.profile.shapes(port))
@@ -138,18 +142,21 @@ def _network_flags(api: Any) -> int:
     return 1 << int(flag) if flag is not None and api.__name__ == "tensorrt" and major == 10 else 0
 
 
-def _build_for(api: Any, config: Any, capability: Capability) -> None:
+def _build_for(api: Any, config: Any, capabilities: Sequence[Capability]) -> None:
     if not hasattr(config, "set_compute_capability"):
         raise EngineError(
-            f"TensorRT {api.__version__} builds only for the GPU of the machine that it runs on; leave the compute "
-            "capability away there, or build ahead of time with TensorRT-RTX: pip install tensorrt-rtx"
+            f"TensorRT {api.__version__} builds only for the GPU of the machine that it runs on; leave "
+            "--compute-capability away there, or build ahead of time with TensorRT-RTX: pip install tensorrt-rtx"
         )
-    name = f"SM{capability[0]}{capability[1]}"
-    target = getattr(api.ComputeCapability, name, None)
-    if target is None:
-        raise EngineError(f"TensorRT-RTX {api.__version__} does not build for {name}; this GPU needs TensorRT")
-    config.num_compute_capabilities = 1
-    config.set_compute_capability(target, 0)
+    config.num_compute_capabilities = len(capabilities)
+    for number, capability in enumerate(capabilities):
+        target = getattr(api.ComputeCapability, "SM{}{}".format(*capability), None)
+        if target is None:
+            raise EngineError(
+                f"TensorRT-RTX {api.__version__} does not build for compute capability {shown(capability)}, expected "
+                f"one of {shown(*RTX_CAPABILITIES)}; that GPU needs TensorRT: pip install tensorrt"
+            )
+        config.set_compute_capability(target, number)
 
 
 def _monitor(api: Any, progress: Progress) -> Any:

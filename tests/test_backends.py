@@ -1,0 +1,188 @@
+"""Which backend is opened where the user names none, what is said of the others, and what the doctor finds."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from glic_deploy import Codec, EngineError, PluginError, backends, cache, conformance, doctor
+from glic_deploy.backends import Backend, Precision, UnusableError, declarations, open_backend
+from glic_deploy.backends import onnxruntime as onnxruntime_module
+from glic_deploy.backends.base import Offer
+from glic_deploy.backends.onnxruntime import OnnxRuntimeBackend
+from glic_deploy.bundle import Bundle
+from glic_deploy.notices import PROCESS, Notices
+
+
+class Made(Backend):
+    """A backend that does nothing; `fails` is raised when it is opened, `refuses` when it is asked for an offer."""
+
+    fails: EngineError | None = None
+    refuses: EngineError | None = None
+    last_resort = False
+
+    @classmethod
+    def check_machine(cls) -> str:
+        if cls.refuses:
+            raise cls.refuses
+        return "made up"
+
+    @classmethod
+    def offer(cls, bundle: Bundle, threads: int | None, precision: Precision | None) -> Offer:
+        cls.check_machine()
+        return Offer(precision, cls.last_resort)
+
+    @classmethod
+    def open(cls, bundle: Bundle, threads: int | None, precision: Precision | None) -> Made:
+        if cls.fails:
+            raise cls.fails
+        return cls()
+
+    def run(self, graph: str, inputs: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
+        return [np.zeros(1)]
+
+    def describe(self) -> dict[str, Any]:
+        return {"name": self.name}
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.fixture
+def bundle(engine: Path) -> Bundle:
+    return Bundle.open(engine)
+
+
+def declare(monkeypatch: pytest.MonkeyPatch, **classes: type[Backend]) -> None:
+    """Let there be these backends alone, the best first."""
+    template = declarations.by_name("onnxruntime")
+
+    class Declared(declarations.Declaration):
+        def load(self) -> type[Backend]:
+            classes[self.name].name = self.name
+            return classes[self.name]
+
+    declared = tuple(
+        Declared(**{**{field: getattr(template, field) for field in template.__dataclass_fields__}, "name": name})
+        for name in classes
+    )
+    monkeypatch.setattr(backends, "BACKENDS", declared)
+
+
+def test_a_backend_that_fails_is_told_with_its_reason(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    best = type("Best", (Made,), {"fails": EngineError("its library is too old; upgrade it")})
+    declare(monkeypatch, best=best, second=type("Second", (Made,), {}))
+    backend = open_backend(bundle)
+    assert backend.name == "second"
+    wanted = "backend best could not be opened, second is used instead: its library is too old; upgrade it"
+    assert list(backend.notices) == [wanted]
+    assert [(record.levelno, record.message) for record in caplog.records] == [(logging.WARNING, wanted)]
+
+
+def test_a_backend_without_its_device_is_no_news(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    absent = type("Absent", (Made,), {"refuses": UnusableError("no GPU here", "use another")})
+    declare(monkeypatch, absent=absent, second=type("Second", (Made,), {}))
+    backend = open_backend(bundle)
+    assert not list(backend.notices)
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+def test_a_last_resort_comes_last(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    last = type("Last", (Made,), {"last_resort": True})
+    declare(monkeypatch, last=last, second=type("Second", (Made,), {}))
+    assert open_backend(bundle).name == "second"
+    declare(monkeypatch, last=last, second=type("Second", (Made,), {"fails": EngineError("broken; mend it")}))
+    backend = open_backend(bundle)
+    assert backend.name == "last"
+    assert len(list(backend.notices)) == 1
+
+
+def test_all_reasons_are_given_where_none_opens(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = type("First", (Made,), {"fails": EngineError("first reason; do this")})
+    declare(
+        monkeypatch,
+        first=first,
+        second=type("Second", (Made,), {"refuses": UnusableError("second reason", "use another")}),
+    )
+    with pytest.raises(EngineError, match=r"first: first reason; do this; second: second reason"):
+        open_backend(bundle)
+    declare(monkeypatch)
+    with pytest.raises(EngineError, match="no backend that is installed runs this engine in precision bf16 here"):
+        open_backend(bundle, precision="bf16")
+
+
+def test_a_name_that_is_none_lists_those_that_are(bundle: Bundle) -> None:
+    with pytest.raises(EngineError, match="'cuda'; expected one of tensorrt, onnxruntime-cuda, openvino, onnxruntime"):
+        open_backend(bundle, "cuda")
+
+
+def test_graphs_without_kernels_are_told(
+    engine: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def absent(name: str, remedy: str = "build it") -> Path:
+        raise PluginError(f"lib{name}.so not found", remedy, missing=True)
+
+    monkeypatch.setattr(onnxruntime_module, "library_path", absent)
+    with Codec(engine, backend="onnxruntime", threads=1) as codec:
+        described = codec.describe()
+    (notice,) = described["notices"]
+    assert notice.startswith("onnxruntime runs the graphs without the native kernels, many times slower: ")
+    assert "libglic_onnxruntime.so not found; build it" in notice
+    assert described["backend"]["graphs"] == "base"
+    assert caplog.records[0].message == notice
+    findings = doctor.round_trip(engine, backend="onnxruntime", threads=1)
+    assert [finding.detail for finding in findings if finding.status == "slower"] == [notice]
+
+
+def test_kernels_that_do_not_load_are_told(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    broken = tmp_path / "libbroken.so"
+    broken.write_bytes(b"no library")
+    monkeypatch.setattr(onnxruntime_module, "library_path", lambda name: broken)
+    backend = OnnxRuntimeBackend(bundle, 1)
+    assert "does not load into onnxruntime" in next(iter(backend.notices))
+    assert backend.run("hyper_analysis", {"y": np.zeros((1, bundle.latent, 16, 16), np.float32)})
+
+
+def test_a_cache_that_cannot_be_written_is_told(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(cache, "PROCESS", Notices())
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("GLIC_CACHE", str(tmp_path / "file"))
+    conformance.ensure(bundle, OnnxRuntimeBackend(bundle, 1))
+    conformance.ensure(bundle, OnnxRuntimeBackend(bundle, 1))
+    (record,) = caplog.records
+    assert "cannot be written" in record.message
+    assert "GLIC_CACHE" in record.message
+
+
+def test_notices_are_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    notices = Notices()
+    notices.add("slow; do this")
+    notices.add("slow; do this")
+    assert list(notices) == ["slow; do this"]
+    assert len(caplog.records) == 1
+    assert not list(PROCESS) or all(isinstance(message, str) for message in PROCESS)
+
+
+def test_the_doctor_asks_every_backend(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = {finding.name: finding for finding in doctor.examine() if finding.area == "backend"}
+    assert list(found) == backends.names()
+    assert found["onnxruntime"].status == "ok"
+    missing = replace(declarations.by_name("openvino"), package="absent_package")
+    monkeypatch.setattr(backends, "BACKENDS", (missing,))
+    (finding,) = (finding for finding in doctor.examine() if finding.area == "backend")
+    assert (finding.status, finding.remedy) == ("missing", "pip install 'glic-deploy[openvino]'")
