@@ -86,7 +86,8 @@ def _open(path: Path) -> tuple[bytes, int]:
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such file; {ADVICE}") from None
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"{shown(str(path))}: cannot be opened ({error}); {ADVICE}") from None
+        reason = getattr(error, "strerror", None) or error
+        raise CheckpointError(f"{shown(str(path))}: cannot be opened ({reason}); {ADVICE}") from None
     if not regular:
         kind = "a directory" if stat.S_ISDIR(found.st_mode) else "a device, pipe or socket"
         raise CheckpointError(f"{path}: is {kind}, expected a file; {ADVICE}")
@@ -133,18 +134,16 @@ def _unpickle(path: Path, size: int, mmap: bool | None) -> Any:
             warnings.simplefilter("ignore")
             return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except pickle.UnpicklingError as error:
-        if named := re.search(r"GLOBAL (\S+)", str(error)):
-            raise CheckpointError(
-                f"{path}: refused, it is not a plain file of tensors: it asks for {shown(named[1])} (nothing in it was "
-                f"run); {ADVICE}, or have its owner save the state_dict alone"
-            ) from None
-    except MemoryError:
+        named = re.search(r"GLOBAL (\S+)", str(error))
+        what = f": it asks for {shown(named[1])}" if named else ""
         raise CheckpointError(
-            f"{path}: asks for more memory than there is, in a file of {size} bytes; {ADVICE}"
+            f"{path}: refused, it is not a plain file of tensors (nothing in it was run){what}; {ADVICE}, or have its "
+            "owner save the state_dict alone"
         ) from None
+    except MemoryError:
+        raise CheckpointError(f"{path}: asks for more memory than there is, at {size} bytes; {ADVICE}") from None
     except Exception:  # a damaged pickle makes torch and its constructors raise whatever they raise
-        pass
-    raise CheckpointError(f"{path}: not a checkpoint, or damaged or cut short at {size} bytes; {ADVICE}")
+        raise CheckpointError(f"{path}: not a checkpoint, or cut short at {size} bytes; {ADVICE}") from None
 
 
 def _tensors(content: Any, path: Path) -> dict[str, Tensor]:
