@@ -18,6 +18,7 @@ from .schema import INDEX, UNREAD, Config, Shape, expected_shapes, read_config, 
 
 _FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 _INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
+_LARGEST = 1e9  # trained weights stay below some hundreds; what is beyond this has a damaged exponent
 
 
 @dataclass(frozen=True)
@@ -99,9 +100,10 @@ def _widened(state: Mapping[str, Tensor], source: str | Path) -> dict[str, Tenso
     if refused:
         raise CheckpointError(f"{source}: tensors that cannot be read as weights: {listed(refused)}; {ADVICE}")
     result = {key: _copy(value) for key, value in state.items()}
-    broken = [key for key, value in result.items() if value.is_floating_point() and not torch.isfinite(value).all()]
+    broken = [key for key, value in result.items() if not (value.abs() <= _LARGEST).all()]
     if broken:
-        raise CheckpointError(f"{source}: not-a-number or infinite values in {listed(broken)}; download the file again")
+        kinds = f"not numbers, infinite or beyond {_LARGEST:.0e}"
+        raise CheckpointError(f"{source}: values that are {kinds} in {listed(broken)}; download the file again")
     rounded = [key for key, value in state.items() if value.dtype == torch.float64 and not _equal(value, result[key])]
     if rounded:
         raise CheckpointError(

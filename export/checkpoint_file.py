@@ -23,7 +23,7 @@ _ZIP = b"PK\x03\x04"
 _BLOCK = 1 << 20
 _SHARED = 1 << 24  # bytes by which tensors may exceed their file, since small constants may share a storage
 _SHOWN = 4
-_NAME_LENGTH = 100
+_NAME_LENGTH = 200
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .checkpoint_file import shown
+
 _WRAPPERS = re.compile(r"(?:module\.|_orig_mod\.)+")  # of data-parallel training, of torch.compile
 _OLD_FACTORIZED = re.compile(r"(?<=entropy_bottleneck\.)_(matrix|bias|factor)(\d)$")
 _NEW_FACTORIZED = {"matrix": "matrices", "bias": "biases", "factor": "factors"}
@@ -31,7 +33,7 @@ def canonical_names(names: Iterable[str]) -> dict[str, str]:
     for name in names:
         released = _released(name)
         if released in origins:
-            raise ValueError(f"{origins[released]} and {name} are the same tensor")
+            raise ValueError(f"{shown(origins[released])} and {shown(name)} are the same tensor")
         origins[released] = name
     return {name: released for released, name in origins.items()}
 

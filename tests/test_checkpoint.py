@@ -190,10 +190,12 @@ def test_files_without_tensors_are_refused(content: object, tmp_path: Path) -> N
     refused(content, tmp_path / "c.pth")
 
 
-def test_not_a_number_is_refused(checkpoint: Checkpoint, tmp_path: Path) -> None:
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -1e35])
+def test_values_that_no_training_gives_are_refused(value: float, checkpoint: Checkpoint, tmp_path: Path) -> None:
     broken = checkpoint.state["g_a.down0.bias"].clone()
-    broken[0] = float("nan")
-    assert "g_a.down0.bias" in refused(checkpoint.state | {"g_a.down0.bias": broken}, tmp_path / "c.pth")
+    broken[0] = value
+    message = refused(checkpoint.state | {"g_a.down0.bias": broken}, tmp_path / "c.pth")
+    assert "not numbers, infinite or beyond 1e+09 in g_a.down0.bias; download the file again" in message
 
 
 KEY = "g_a.down0.weight"
