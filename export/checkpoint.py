@@ -1,125 +1,138 @@
-"""Reads a GLIC checkpoint file into named tensors, and refuses everything else with a reason."""
+"""Loads a GLIC checkpoint as named float32 tensors, and refuses everything else with a reason."""
 
 from __future__ import annotations
 
-import pickle
-import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from glic_deploy.errors import CheckpointError
 
-from .schema import Config, Shape, expected_shapes, read_config
+from .checkpoint_file import ADVICE, listed, read_tensors, shown, storage_bytes
+from .layouts import canonical_names, is_fork_wavelet, is_haar, is_haar_buffer, with_haar
+from .other_networks import guess
+from .schema import INDEX, UNREAD, Config, Shape, expected_shapes, read_config, shape_text
 
-_OLD_FACTORIZED = re.compile(r"(?<=entropy_bottleneck\.)_(matrix|bias|factor)(\d)$")
-_NEW_FACTORIZED = {"matrix": "matrices", "bias": "biases", "factor": "factors"}
-_LAYOUTS = ("state_dict", "model_state_dict")
-_SHOWN = 4
-_ADVICE = "pass a GLIC checkpoint as its authors release it (for example 0.0130checkpoint_best.pth.tar)"
+_FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+_INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
+_LARGEST = 1e9  # trained weights stay below some hundreds; what is beyond this has a damaged exponent
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A GLIC network's tensors under their canonical names, and the configuration that their shapes spell."""
+    """A GLIC network's tensors under their released names, and the configuration that their shapes spell.
+
+    state: weights and constants as float32, position indexes as int64, each in memory of its own.
+    """
 
     config: Config
-    state: dict[str, torch.Tensor]
+    state: dict[str, Tensor]
 
 
 def load_checkpoint(path: str | Path) -> Checkpoint:
-    """Load a checkpoint written by `torch.save`: weights at the top, or under `state_dict` or `model_state_dict`.
+    """Load a checkpoint file: what `torch.save` wrote, or safetensors; no code in it is run.
 
-    `module.` prefixes and the older names of the factorized prior are accepted. No pickled code is run.
-    Raises CheckpointError when the file cannot be read safely, or its keys and shapes are not GLIC's.
+    `docs/network.md` lists the layouts. All layouts of the same weights give the same fingerprint.
+    Raises CheckpointError when the file cannot be read safely, is damaged as far as its format tells
+    (`export.checkpoint_file.read_tensors`), or its keys, shapes, types and values are not GLIC's.
     """
     path = Path(path)
-    return from_state(_weights(_read(path), path), path)
+    return from_state(read_tensors(path), path)
 
 
-def from_state(state: dict[str, torch.Tensor], source: str | Path) -> Checkpoint:
-    """Check named tensors against the network's form. Raises CheckpointError naming the first differences."""
-    state = {_canonical(key): value for key, value in state.items()}
-    shapes: dict[str, Shape] = {key: tuple(value.shape) for key, value in state.items()}
+def from_state(state: Mapping[str, Tensor], source: str | Path) -> Checkpoint:
+    """Bring named tensors, of any layout, to the released form. The result shares no memory with them.
+
+    Raises CheckpointError naming the first differences from the network's form; `source` begins its message.
+    """
+    foreign = [
+        f"{shown(str(key))} is a {type(value).__name__}" for key, value in state.items() if not _is_tensor(value)
+    ]
+    if foreign:
+        raise CheckpointError(f"{source}: holds what is no tensor: {listed(foreign)}; {ADVICE}")
+    released = _released(state, source)
+    shapes: dict[str, Shape] = {key: tuple(value.shape) for key, value in released.items()}
     try:
         config = read_config(shapes)
-        expected = expected_shapes(config)
-    except (KeyError, ValueError, IndexError) as error:
-        raise CheckpointError(
-            f"{source}: no GLIC network ({_guess(shapes)}): it lacks or mis-shapes {error}; {_ADVICE}"
-        ) from None
-    problems = _differences(shapes, expected)
-    if problems:
-        raise CheckpointError(f"{source}: keys are not those of a GLIC network: {'; '.join(problems)}; {_ADVICE}")
-    broken = [key for key, value in state.items() if value.is_floating_point() and not torch.isfinite(value).all()]
-    if broken:
-        raise CheckpointError(f"{source}: not-a-number or infinite values in {_list(broken)}; download the file again")
-    return Checkpoint(config, state)
+    except ValueError as error:
+        raise CheckpointError(f"{source}: no GLIC network ({guess(shapes)}): {error}; {ADVICE}") from None
+    expected = expected_shapes(config)
+    if problems := _differences(shapes, expected):
+        raise CheckpointError(f"{source}: keys are not those of a GLIC network: {'; '.join(problems)}; {ADVICE}")
+    return Checkpoint(config, with_haar(_widened(released, source), expected))
 
 
-def _read(path: Path) -> Any:
-    if not path.is_file():
-        raise CheckpointError(f"{path}: no such file; {_ADVICE}")
+def _is_tensor(value: object) -> bool:
+    return type(value) in (Tensor, nn.Parameter)
+
+
+def _released(state: Mapping[str, Tensor], source: str | Path) -> dict[str, Tensor]:
+    """The tensors under their released names, without what the released form lacks."""
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        reason = str(error).splitlines()[0]
-        raise CheckpointError(
-            f"{path}: refused, it is not a plain file of tensors (nothing in it was run): {reason}; {_ADVICE}"
-        ) from None
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError, TypeError, IndexError) as error:
-        size = path.stat().st_size
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(f"{path}: not a checkpoint, or cut short at {size} bytes: {reason}; {_ADVICE}") from None
+        names = canonical_names(state)
+    except ValueError as error:
+        raise CheckpointError(f"{source}: holds a tensor twice: {error}; {ADVICE}") from None
+    tensors = {names[key]: value.detach() for key, value in state.items()}
+    wavelets = [key for key in tensors if is_fork_wavelet(key)]
+    if foreign := [key for key in wavelets if _refusal(key, tensors[key]) or not is_haar(tensors[key])]:
+        raise CheckpointError(f"{source}: wavelets other than Haar's: {listed(foreign)}; {ADVICE}")
+    return {key: value for key, value in tensors.items() if not is_fork_wavelet(key)}
 
 
-def _weights(content: Any, path: Path) -> dict[str, torch.Tensor]:
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{path}: holds a {type(content).__name__}, expected a dict of tensors; {_ADVICE}")
-    for name in _LAYOUTS:
-        if isinstance(content.get(name), dict):
-            content = content[name]
-            break
-    tensors = {key: value for key, value in content.items() if isinstance(value, torch.Tensor)}
-    if not tensors:
-        raise CheckpointError(
-            f"{path}: no tensors at the top nor under {' or '.join(_LAYOUTS)}; "
-            f"found keys {_list(map(str, content))}; {_ADVICE}"
-        )
-    return {str(key): value for key, value in tensors.items()}
-
-
-def _canonical(key: str) -> str:
-    return _OLD_FACTORIZED.sub(lambda match: f"{_NEW_FACTORIZED[match[1]]}.{match[2]}", key.removeprefix("module."))
-
-
-def _differences(shapes: dict[str, Shape], expected: dict[str, Shape | None]) -> list[str]:
-    missing = [key for key in expected if key not in shapes]
+def _differences(shapes: Mapping[str, Shape], expected: Mapping[str, Shape | None]) -> list[str]:
+    missing = [key for key in expected if key not in shapes and not key.endswith(UNREAD) and not is_haar_buffer(key)]
     extra = [key for key in shapes if key not in expected]
     wrong = [
-        f"{key} is {list(shapes[key])}, expected {list(shape)}"
+        f"{key} is {shape_text(shapes[key])}, expected {list(shape)}"
         for key, shape in expected.items()
         if shape is not None and key in shapes and shapes[key] != shape
     ]
     found = (("missing", missing), ("unexpected", extra), ("mis-shaped", wrong))
-    return [f"{len(keys)} {what}: {_list(keys)}" for what, keys in found if keys]
+    return [f"{len(keys)} {what}: {listed(keys)}" for what, keys in found if keys]
 
 
-def _list(items: Any) -> str:
-    items = list(items)
-    return ", ".join(items[:_SHOWN]) + (f", ... ({len(items)} in all)" if len(items) > _SHOWN else "")
+def _widened(state: Mapping[str, Tensor], source: str | Path) -> dict[str, Tensor]:
+    """Copies of the tensors as the network reads them."""
+    refused = [f"{key} {reason}" for key, value in state.items() if (reason := _refusal(key, value))]
+    if refused:
+        raise CheckpointError(f"{source}: tensors that cannot be read as weights: {listed(refused)}; {ADVICE}")
+    result = {key: _copy(value) for key, value in state.items()}
+    broken = [key for key, value in result.items() if not (value.abs() <= _LARGEST).all()]
+    if broken:
+        kinds = f"not numbers, infinite or beyond {_LARGEST:.0e}"
+        raise CheckpointError(f"{source}: values that are {kinds} in {listed(broken)}; download the file again")
+    rounded = [key for key, value in state.items() if value.dtype == torch.float64 and not _equal(value, result[key])]
+    if rounded:
+        raise CheckpointError(
+            f"{source}: float64 values that float32 cannot hold in {listed(rounded)}; save as float32"
+        )
+    return result
 
 
-def _guess(shapes: dict[str, Shape]) -> str:
-    """What kind of file a set of keys looks like, for an error message."""
-    if any(".grapher." in key for key in shapes):
-        return "a part of one, or a variant"
-    if any("entropy_bottleneck" in key or "gaussian_conditional" in key for key in shapes):
-        return "it looks like another learned image codec"
-    if any(key.endswith("running_mean") for key in shapes):
-        return "it looks like a convolutional classifier"
-    if any("attn" in key or "attention" in key for key in shapes):
-        return "it looks like a transformer"
-    return f"it looks like something else: {_list(shapes)}"
+def _refusal(key: str, value: Tensor) -> str | None:
+    """Why a tensor cannot be widened exactly, or None. Nothing of its values is read."""
+    kind = str(value.dtype).removeprefix("torch.")
+    accepted = _INTEGERS if key.endswith(INDEX) else _FLOATS + _INTEGERS if key.endswith(UNREAD) else _FLOATS
+    if value.device.type == "meta":
+        return f"is {kind} without values (a meta tensor)"
+    if value.layout != torch.strided:
+        return f"is {kind} in {str(value.layout).removeprefix('torch.')} form, expected a dense tensor"
+    if value.dtype not in accepted:
+        names = "integers" if accepted is _INTEGERS else "float32, or float16 or bfloat16 to be widened"
+        return f"is {kind}, expected {names}"
+    stored = storage_bytes(value)
+    if stored is None or value.numel() * value.element_size() > stored:
+        return f"claims {value.numel()} values and stores fewer"
+    return None
+
+
+def _copy(value: Tensor) -> Tensor:
+    dtype = torch.float32 if value.is_floating_point() else torch.int64
+    return value.resolve_neg().to("cpu", dtype, copy=True, memory_format=torch.contiguous_format)
+
+
+def _equal(value: Tensor, narrow: Tensor) -> bool:
+    return torch.equal(value.cpu(), narrow.double())

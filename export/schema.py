@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from itertools import pairwise
+from functools import cached_property
+from itertools import accumulate, pairwise
 
 import numpy as np
 
@@ -19,6 +20,11 @@ FFN_RATIO = 4
 HYPER_RATIO = 2
 GFA_RATIOS = {"g_a.g2": 4, "g_a.g3": 2, "g_s.g1": 2, "g_s.g2": 4}
 COORDS_HIDDEN = 512  # width of the network that makes the relative position bias
+MAX_CHANNELS = 1 << 16  # far above any network's; what claims more is damaged
+
+# Entropy tables, which are made anew from the weights, and constants: nothing reads them, and some files omit them.
+UNREAD = ("_offset", "_quantized_cdf", "_cdf_length", "scale_table", "bound", "target")
+INDEX = "relative_position_index"  # the end of the name of every tensor that holds integers, of those that are read
 
 
 @dataclass(frozen=True)
@@ -52,12 +58,17 @@ class Config:
 
     def context_widths(self, k: int) -> list[int]:
         """Channels along the channel context of slice k >= 1: input, inner widths, output."""
-        return _ramp(sum(self.groups[:k]), 2 * self.groups[k], self.hyper)
+        return _ramp(self._starts[k], 2 * self.groups[k], self.hyper)
 
     def parameter_widths(self, k: int) -> list[int]:
         """Channels along the parameter aggregation of slice k: input, inner widths, output."""
         spatial_and_channel = 2 * self.groups[k] * (1 + (k > 0))
         return _ramp(spatial_and_channel + 2 * self.hyper, 2 * self.groups[k], 2 * self.hyper)
+
+    @cached_property
+    def _starts(self) -> tuple[int, ...]:
+        """The first channel of each slice."""
+        return (0, *accumulate(self.groups))
 
     def as_dict(self) -> dict[str, object]:
         return asdict(self)
@@ -69,26 +80,72 @@ def _ramp(first: int, last: int, floor: int) -> list[int]:
 
 
 def read_config(shapes: Mapping[str, Shape]) -> Config:
-    """Configuration from a checkpoint's shapes. Raises KeyError where a tensor that it needs is missing."""
+    """Configuration from a checkpoint's shapes, in time linear in their number.
+
+    Raises ValueError, as part of a sentence, where a tensor that it needs is missing or has a shape that fits no GLIC.
+    """
     groups = []
     while (key := f"latent_codec.y.latent_codec.y{len(groups)}.context_prediction.weight") in shapes:
-        groups.append(shapes[key][1])
-    graphs = []
-    for name in GFA_RATIOS:
-        prefix = f"{name}.residual_group.blocks."
-        depth = 1 + max((int(k[len(prefix) :].split(".")[0]) for k in shapes if k.startswith(prefix)), default=-1)
-        heads, channels = shapes[f"{prefix}0.grapher.logit_scale"][0], shapes[f"{prefix}0.norm1.weight"][0]
-        graphs.append(GraphConfig(name, channels, depth, heads))
-    nodes, candidates = shapes["g_a.g2.residual_group.blocks.0.grapher.relative_position_index"]
-    return Config(
-        widths=(shapes["g_a.down0.weight"][0], shapes["g_a.down1.weight"][0], shapes["g_a.down2.weight"][0]),
-        latent=shapes["g_a.down3.weight"][0],
-        hyper=shapes["latent_codec.hyper.h_a.0.weight"][0],
+        groups.append(_dims(shapes, key, 4)[1])
+    nodes, candidates = _dims(shapes, f"g_a.g2.residual_group.blocks.0.grapher.{INDEX}", 2)
+    config = Config(
+        widths=(_outputs(shapes, "g_a.down0"), _outputs(shapes, "g_a.down1"), _outputs(shapes, "g_a.down2")),
+        latent=_outputs(shapes, "g_a.down3"),
+        hyper=_outputs(shapes, "latent_codec.hyper.h_a.0"),
         groups=tuple(groups),
-        graphs=tuple(graphs),
+        graphs=tuple(_read_graph(shapes, name) for name in GFA_RATIOS),
         window=round(nodes**0.5),
         sample=round(candidates**0.5),
     )
+    _check(config)
+    return config
+
+
+def _read_graph(shapes: Mapping[str, Shape], name: str) -> GraphConfig:
+    blocks = f"{name}.residual_group.blocks"
+    (channels,) = _dims(shapes, f"{blocks}.0.norm1.weight", 1)
+    heads = _dims(shapes, f"{blocks}.0.grapher.logit_scale", 3)[0]
+    depth = 1
+    while f"{blocks}.{depth}.norm1.weight" in shapes:
+        depth += 1
+    return GraphConfig(name, channels, depth, heads)
+
+
+def _outputs(shapes: Mapping[str, Shape], convolution: str) -> int:
+    return _dims(shapes, f"{convolution}.weight", 4)[0]
+
+
+def _dims(shapes: Mapping[str, Shape], key: str, rank: int) -> Shape:
+    """The shape of a tensor of so many dimensions."""
+    if key not in shapes:
+        raise ValueError(f"{key} is missing")
+    shape = shapes[key]
+    if len(shape) != rank or not all(1 <= size <= MAX_CHANNELS for size in shape):
+        raise ValueError(f"{key} is {shape_text(shape)}, expected {rank} dimensions of 1 to {MAX_CHANNELS}")
+    return shape
+
+
+def shape_text(shape: Shape) -> str:
+    """A shape as an error message may print it."""
+    return str(list(shape)) if len(shape) <= 8 else f"of {len(shape)} dimensions"
+
+
+def _check(config: Config) -> None:
+    """Raise ValueError where dimensions contradict each other."""
+    if sum(config.groups) != config.latent:
+        raise ValueError(
+            f"its {len(config.groups)} slices have {sum(config.groups)} channels, expected the {config.latent} of y"
+        )
+    if config.window > config.sample:
+        raise ValueError(f"its windows of {config.window} exceed the {config.sample} of their candidates")
+    stages = {"g_a.g2": 1, "g_a.g3": 2, "g_s.g1": 2, "g_s.g2": 1}
+    for graph in config.graphs:
+        expected = config.widths[stages[graph.name]]
+        if graph.channels != expected or expected % graph.heads:
+            raise ValueError(
+                f"{graph.name} has {graph.channels} channels and {graph.heads} heads, expected {expected} channels "
+                "and heads that divide them"
+            )
 
 
 def expected_shapes(config: Config) -> dict[str, Shape | None]:

@@ -1,0 +1,179 @@
+"""Reads named tensors from `.pth` and `.safetensors` files, trusting nothing in them and running nothing in them."""
+
+from __future__ import annotations
+
+import pickle
+import re
+import stat
+import warnings
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from glic_deploy.errors import CheckpointError
+
+ADVICE = "pass a GLIC checkpoint as its authors release it (for example 0.0130checkpoint_best.pth.tar)"
+_AGAIN = "download the file again"
+_NESTED = ("state_dict", "model_state_dict")  # where weights lie that are not at the top
+_ZIP = b"PK\x03\x04"
+_BLOCK = 1 << 20
+_SHARED = 1 << 24  # bytes by which tensors may exceed their file, since small constants may share a storage
+_SHOWN = 4
+_NAME_LENGTH = 200
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Read the tensors of a checkpoint file by their names in it, as they are stored.
+
+    Reads what `torch.save` writes, with the weights at the top or under `state_dict` or `model_state_dict`, and
+    safetensors files; the file's first bytes decide which. Values are mapped, not read, where the format allows that.
+
+    `torch.save` of PyTorch 1.6 and later writes a ZIP archive, whose CRC-32 of every member is compared here. Older
+    `.pth` files and safetensors files carry no checksum: a flipped bit among the values in them goes unnoticed.
+    Raises CheckpointError when the file cannot be read safely, is damaged, or holds no named tensors.
+    """
+    head, size = _open(path)
+    if head.startswith(_ZIP):
+        _check_archive(path, size)
+        tensors = _tensors(_unpickle(path, size, mmap=True), path)
+    elif path.suffix == ".safetensors" or _is_safetensors(head, size):
+        tensors = _read_safetensors(path)
+    else:
+        tensors = _tensors(_unpickle(path, size, mmap=None), path)
+    if sum(map(_stored_bytes, tensors.values())) > size + _SHARED:
+        raise CheckpointError(f"{path}: its tensors overlap, they claim more than the file's {size} bytes; {ADVICE}")
+    return tensors
+
+
+def listed(items: Iterable[str]) -> str:
+    """The first few names, for an error message, and how many there are."""
+    names = list(items)
+    return ", ".join(map(shown, names[:_SHOWN])) + (f", ... ({len(names)} in all)" if len(names) > _SHOWN else "")
+
+
+def shown(name: str) -> str:
+    """A name out of a file as an error message may print it: one line, of bounded length, without control codes."""
+    short = name if len(name) <= _NAME_LENGTH else name[:_NAME_LENGTH] + "..."
+    return "".join(letter if letter.isprintable() else "?" for letter in short)
+
+
+def storage_bytes(tensor: Tensor) -> int | None:
+    """Bytes of the memory behind a tensor, None where it has none of its own (a sparse or meta tensor)."""
+    if tensor.layout != torch.strided or tensor.device.type == "meta":
+        return None
+    try:
+        return tensor.untyped_storage().nbytes()
+    except (NotImplementedError, RuntimeError):
+        return None
+
+
+def _stored_bytes(tensor: Tensor) -> int:
+    return min(tensor.numel() * tensor.element_size(), storage_bytes(tensor) or 0)
+
+
+def _open(path: Path) -> tuple[bytes, int]:
+    """The first bytes of a regular file and its size. Devices and pipes are not opened: they may have no end."""
+    try:
+        found = path.stat()
+        regular = stat.S_ISREG(found.st_mode)
+        if regular:
+            with path.open("rb") as stream:
+                head = stream.read(16)
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: no such file; {ADVICE}") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise CheckpointError(f"{shown(str(path))}: cannot be opened ({reason}); {ADVICE}") from None
+    if not regular:
+        kind = "a directory" if stat.S_ISDIR(found.st_mode) else "a device, pipe or socket"
+        raise CheckpointError(f"{path}: is {kind}, expected a file; {ADVICE}")
+    if not head:
+        raise CheckpointError(f"{path}: is empty; {_AGAIN}")
+    return head, found.st_size
+
+
+def _check_archive(path: Path, size: int) -> None:
+    """Compare each member of a ZIP archive with its CRC-32, block by block.
+
+    Members that are compressed or lie over each other are refused: `torch.save` writes neither, and both may unpack to
+    more than the file holds. An archive without any CRC (`torch.serialization.set_crc32_options(False)`) passes.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+            problem = _not_written_by_torch(members, size)
+            if problem is None and any(member.CRC for member in members):
+                for member in members:
+                    with archive.open(member) as stream:
+                        while stream.read(_BLOCK):
+                            pass
+    except Exception as error:  # zipfile raises a dozen kinds on damaged and hostile archives
+        raise CheckpointError(f"{path}: damaged or cut short ({shown(str(error))}); {_AGAIN}") from None
+    if problem:
+        raise CheckpointError(f"{path}: {problem}; {ADVICE}")
+
+
+def _not_written_by_torch(members: list[zipfile.ZipInfo], size: int) -> str | None:
+    if any(member.filename.endswith("/constants.pkl") for member in members):
+        return "is a TorchScript program, expected a file of tensors"
+    if any(member.compress_type != zipfile.ZIP_STORED for member in members):
+        return "is a compressed archive, expected what torch.save writes"
+    if sum(max(member.file_size, member.compress_size) for member in members) > size:
+        return f"its members overlap, they claim more than the file's {size} bytes"
+    return None
+
+
+def _unpickle(path: Path, size: int, mmap: bool | None) -> Any:
+    """What `torch.save` saved. PyTorch's own error texts are not passed on: they advise to run the file's code."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+    except pickle.UnpicklingError as error:
+        named = re.search(r"GLOBAL (\S+)", str(error))
+        what = f": it asks for {shown(named[1])}" if named else ""
+        raise CheckpointError(
+            f"{path}: refused, it is not a plain file of tensors (nothing in it was run){what}; {ADVICE}, or have its "
+            "owner save the state_dict alone"
+        ) from None
+    except MemoryError:
+        raise CheckpointError(f"{path}: asks for more memory than there is, at {size} bytes; {ADVICE}") from None
+    except Exception:  # a damaged pickle makes torch and its constructors raise whatever they raise
+        raise CheckpointError(f"{path}: not a checkpoint, or cut short at {size} bytes; {ADVICE}") from None
+
+
+def _tensors(content: Any, path: Path) -> dict[str, Tensor]:
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path}: holds a {type(content).__name__}, expected a dict of tensors; {ADVICE}")
+    content = next((content[name] for name in _NESTED if isinstance(content.get(name), dict)), content)
+    tensors = {key: value for key, value in content.items() if isinstance(key, str) and isinstance(value, Tensor)}
+    if not tensors:
+        names = (key if isinstance(key, str) else f"<{type(key).__name__}>" for key in content)
+        raise CheckpointError(
+            f"{path}: no tensors at the top nor under {' or '.join(_NESTED)}; found keys {listed(names)}; {ADVICE}"
+        )
+    return tensors
+
+
+def _is_safetensors(head: bytes, size: int) -> bool:
+    """Whether a file begins with the length of a header that fits in it, and a JSON object."""
+    return head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= size - 8
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        from safetensors import safe_open
+    except ImportError:
+        raise CheckpointError(f"{path}: safetensors files need a package: pip install safetensors") from None
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (it is no dict)
+    except Exception as error:  # a header that lies about lengths, types or offsets, or a file cut short
+        raise CheckpointError(f"{path}: not a safetensors file, or damaged ({shown(str(error))}); {_AGAIN}") from None
+    if not tensors:
+        raise CheckpointError(f"{path}: a safetensors file without tensors; {ADVICE}")
+    return tensors
