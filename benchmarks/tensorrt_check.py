@@ -106,7 +106,7 @@ def bundles(engines: list[Path]) -> Iterator[Path]:
         subprocess.run([sys.executable, "-m", "benchmarks.full_size_checkpoint", full_size], check=True, cwd=ROOT)
     for name, checkpoint in (("sample", ROOT / "samples" / "glic_tiny.pth"), ("full_size", full_size)):
         if not (folder / name / "manifest.json").exists():
-            export_bundle(load_checkpoint(checkpoint), folder / name, Progress())
+            export_bundle(load_checkpoint(checkpoint), folder / name, Progress(sys.stderr))
         yield folder / name
 
 

@@ -43,7 +43,7 @@ def run(work: Callable[[Progress], Path]) -> int:
     """
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     try:
-        with Progress() as progress:
+        with Progress(sys.stderr) as progress:
             engine = work(progress)
     except KeyboardInterrupt:
         print("interrupted; no bundle was changed", file=sys.stderr)

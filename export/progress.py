@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 from types import TracebackType
@@ -19,7 +18,7 @@ class Progress:
         stream: where to write; None says nothing.
     """
 
-    def __init__(self, stream: TextIO | None = sys.stderr) -> None:
+    def __init__(self, stream: TextIO | None) -> None:
         self._stream = stream
         self._bar = stream is not None and stream.isatty()
         self._done = self._steps = 0
