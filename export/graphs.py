@@ -45,7 +45,7 @@ class GraphSpec:
         name: in the bundle.
         build: makes the module whose forward takes `inputs` and gives `outputs`, in order.
         inputs, outputs: its ports.
-        native_ops: how many of each native op its form for the kernels holds; empty: it has no such form.
+        native_ops: how many of each op its form for the kernels holds if all rewrites applied; empty: no such form.
     """
 
     name: str
@@ -83,7 +83,7 @@ def transform_graphs(checkpoint: Checkpoint) -> Iterator[GraphSpec]:
 
 
 def _block_ops(config: Config, side: str) -> dict[str, int]:
-    """Native ops of the gated and graph blocks of one transform, which is `g_a` or `g_s`."""
+    """Ops that the gated and graph blocks of one transform, `g_a` or `g_s`, become."""
     depths = [graph.depth for graph in config.graphs if graph.name.startswith(side)]
     blocks = sum(depths)
     return {
@@ -92,6 +92,8 @@ def _block_ops(config: Config, side: str) -> dict[str, int]:
         "DepthwiseGate": blocks,
         "DepthwiseMix": STAGE_BLOCKS,
         "Gate": STAGE_BLOCKS,
+        "Scan": STAGE_BLOCKS,  # over strips
+        "Split": 0,  # products are parted instead
         # Every norm follows a residual sum, but for the first one behind each resampling convolution.
         "ResidualNorm": STAGE_BLOCKS + 2 * blocks - len(depths),
     }

@@ -61,8 +61,8 @@ def for_kernels(model: ModelProto) -> ModelProto:
 
 
 def unmatched(model: ModelProto, expected: Mapping[str, int]) -> list[tuple[str, int, int]]:
-    """Native ops of which a graph holds another number than expected: each with the number found and expected."""
-    found = Counter(node.op_type for graph in graphs_in(model.graph) for node in graph.node if node.domain == DOMAIN)
+    """Ops of which a graph holds another number than expected: each with the number found and expected."""
+    found = Counter(node.op_type for graph in graphs_in(model.graph) for node in graph.node)
     return [(op, found[op], count) for op, count in expected.items() if found[op] != count]
 
 

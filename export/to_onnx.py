@@ -158,8 +158,8 @@ def _warn_of_unmatched(spec: GraphSpec, native: ModelProto) -> None:
     """Say which patterns the rewrites for the native kernels did not find: what they leave runs, but slowly."""
     for op, found, expected in unmatched(native, spec.native_ops):
         logger.warning(
-            f"graph {spec.name} has {found} nodes glic::{op} in its native form, expected {expected}: it runs, slower "
-            f"than it could; export with the PyTorch that this version was made for: pip install torch=={TESTED_TORCH}"
+            f"graph {spec.name} has {found} nodes {op} in its native form, expected {expected}: it runs, slower than "
+            f"it could; export with the PyTorch that this version was made for: pip install torch=={TESTED_TORCH}"
         )
 
 

@@ -29,7 +29,7 @@ Status = Literal["ok", "missing", "broken", "slower"]
 
 _REQUIRED_PACKAGES = ("numpy", "Pillow", "google-crc32c")
 
-_EXPORT = "export the bundle again: python -m export.to_onnx --checkpoint C.pth --output DIR"
+_REPORT = "report this with the output of: glic doctor --engine DIR --json -"
 
 
 @dataclass(frozen=True)
@@ -106,8 +106,7 @@ def round_trip(
             done = time.perf_counter()
             described = codec.describe()
     except (GlicError, OSError, MemoryError) as error:
-        remedy = f"if the message does not say what to do, {_EXPORT}"
-        return [Finding("engine", str(engine), "broken", f"{type(error).__name__}: {error}", remedy, required=True)]
+        return [Finding("engine", str(engine), "broken", f"{type(error).__name__}: {error}", required=True)]
     height, width = image.shape[:2]
     backend_says = ", ".join(f"{key} {value}" for key, value in described["backend"].items())
     found = [
@@ -117,7 +116,7 @@ def round_trip(
     ]
     if decoded.shape != image.shape:
         detail = f"decoded {decoded.shape}, expected {image.shape}"
-        return [*found, Finding("engine", "round trip", "broken", detail, _EXPORT, required=True)]
+        return [*found, Finding("engine", "round trip", "broken", detail, _REPORT, required=True)]
     quality = psnr(image, decoded)
     detail = (
         f"{width} x {height} in {len(data):,} bytes, {'equal' if quality is None else f'{quality:.2f} dB'}, "

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 Precision = Literal["fp32", "bf16", "fp16"]
 
 
+ON_THE_CPU = "--backend onnxruntime, or Codec(engine, backend='onnxruntime')"
+"""What to type for the backend that runs anywhere, on the command line and in Python."""
+
+
 class UnusableError(EngineError):
     """A backend is installed, but this machine or this bundle has nothing for it: it is no candidate, not a failure.
 

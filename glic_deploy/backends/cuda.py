@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from ..errors import EngineError
-from .base import UnusableError
+from .base import ON_THE_CPU, UnusableError
 
 INSTALL = "pip install cuda-bindings"
-_INSTEAD = "use a backend that needs no GPU: Codec(engine, backend='onnxruntime')"
+_INSTEAD = f"use a backend that needs no GPU: {ON_THE_CPU}"
 
 
 class DeviceMemoryError(EngineError):

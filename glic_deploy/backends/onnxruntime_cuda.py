@@ -19,7 +19,7 @@ from ..bundle import Bundle, Shape
 from ..errors import EngineError
 from ..native import library_path
 from ..values import Value
-from .base import Offer, Precision, UnusableError
+from .base import ON_THE_CPU, Offer, Precision, UnusableError
 from .cuda import CudaDevice, Device
 from .device_runs import DeviceRunner, Form
 from .onnxruntime import OnnxRuntimeBackend
@@ -66,7 +66,7 @@ class OnnxRuntimeCudaBackend(OnnxRuntimeBackend):
         if cls.provider not in ort.get_available_providers():
             raise UnusableError(
                 f"onnxruntime {ort.__version__} here has no CUDA provider",
-                f"on a machine with an NVIDIA GPU: {INSTALL}; elsewhere: Codec(engine, backend='onnxruntime')",
+                f"on a machine with an NVIDIA GPU: {INSTALL}; elsewhere: {ON_THE_CPU}",
             )
 
     @classmethod
@@ -134,7 +134,7 @@ class OnnxRuntimeCudaBackend(OnnxRuntimeBackend):
         if session.get_providers()[0] != self.provider:
             raise EngineError(
                 f"onnxruntime {ort.__version__} cannot start its CUDA provider: no NVIDIA GPU or driver, or CUDA's "
-                f"libraries are missing: {INSTALL}; or use Codec(engine, backend='onnxruntime')"
+                f"libraries are missing: {INSTALL}; or use the CPU: {ON_THE_CPU}"
             )
         return session
 
@@ -193,8 +193,7 @@ class _Bound:
             if self._number in (None, _NOT_CAPTURED) or not self._backend.captures(self._graph):
                 raise EngineError(
                     f"onnxruntime cannot run {self._graph} on the GPU on {', '.join(self._described())}: {error}; take "
-                    "a smaller picture if its memory is short, else see docs/gpu.md, or use "
-                    "Codec(engine, backend='onnxruntime')"
+                    f"a smaller image if its memory is short, else see docs/gpu.md, or use the CPU: {ON_THE_CPU}"
                 ) from error
             self._capture_as(_NOT_CAPTURED)
             self._backend.launch_one_by_one(self._graph, error)

@@ -15,7 +15,7 @@ from .. import cache, machine
 from ..bundle import Bundle
 from ..errors import EngineError
 from ..native import library_path
-from .base import Backend, Offer, Precision
+from .base import ON_THE_CPU, Backend, Offer, Precision
 from .openvino_mixed import lower_products
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 EXTENSION = "glic_openvino"
 _BUILD = "pip install openvino, then build against it: pip install --force-reinstall --no-deps ."
-_INSTEAD = "or use another backend: Codec(engine, backend='onnxruntime')"
+_INSTEAD = f"or use another backend: {ON_THE_CPU}"
 
 _VERSION = ov.__version__.partition("-")[0]
 _TRANSFORMS = ("analysis", "synthesis")  # what may run in less than float32

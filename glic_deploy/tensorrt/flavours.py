@@ -16,6 +16,7 @@ from ..native import load as load_native
 PLUGINS = "glic_tensorrt"
 NAMESPACE = "glic"
 _RTX_ALIAS = "glic_rtx_alias"
+_BUILD = "build it, from a checkout: make gpu-libraries"
 
 Capability = tuple[int, int]
 
@@ -102,10 +103,10 @@ def _load(name: str) -> Flavour:
         api = importlib.import_module(FLAVOURS[name])
     except (ImportError, OSError) as error:
         raise EngineError(f"TensorRT flavour {name} does not load: {error}; reinstall it: {INSTALL[name]}") from error
-    library = library_path(PLUGINS, "build it: make gpu-libraries")
+    library = library_path(PLUGINS, _BUILD)
     if name == "rtx":
         # Its parser opens the library by a name that its wheel has not; it never leaves memory again.
-        _keep(load_native(_RTX_ALIAS))
+        _keep(load_native(_RTX_ALIAS, _BUILD))
     logger = api.Logger(api.Logger.WARNING)
     registry = api.get_plugin_registry()
     registry.load_library(str(library))  # gives None on failure, or where it is loaded already
