@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 AGREES, DIFFERS, ERROR = range(3)
 
+_EXTRAS = {"polygraphy": "polygraphy", "onnxruntime": "cpu"}
+
 _RUNNERS = """\
 runners:
   base, native, integer, fp16, bf16   that variant of the graphs on onnxruntime, our library registered
@@ -78,9 +80,10 @@ def _run(args: argparse.Namespace) -> int:
     try:
         from .comparison import inputs, report, runners
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] != "polygraphy":
+        package = (error.name or "").partition(".")[0]
+        if package not in _EXTRAS:
             raise
-        raise GlicError("Polygraphy is not installed: pip install 'glic-deploy[polygraphy]'") from None
+        raise GlicError(f"{package} is not installed: pip install 'glic-deploy[{_EXTRAS[package]}]'") from None
     bundle = Bundle.open(args.engine)
     paths = args.images or [inputs.shipped_image()]
     images = [load_image(path) for path in paths]

@@ -5,16 +5,16 @@ falls out of a node's selection by a rounding changes that node's surroundings, 
 output: the largest absolute difference, loosely, and the mean absolute difference, which is what finds a wrong graph.
 Limits of floating-point outputs are shares of the reference's largest magnitude, those of integers are absolute.
 
-Measured on 256x256 crops of Kodak photographs against `base`, largest and mean difference, with the sample network and
+The largest and the mean difference from `base` on six 256x256 crops of Kodak photographs, with the sample network and
 with one of the released size and pseudo-random weights, whose selections are less stable:
 
-    precision of the transforms           y (shares)         image (levels)  z_symbols
-    fp32 (native, OpenVINO)   sample      1.4e-4, 1.0e-6     1, 3e-5         0, 0
-                              full size   3.9e-3, 5.1e-6     2, 2e-3         0, 0
-    fp16                      sample      6.7e-4, 4.4e-5     1, 0.02         0, 0
-                              full size   2.7e-2, 2.1e-4     12, 0.21        1, 1e-3
-    bf16 (OpenVINO)           sample      1.2e-3, 2.0e-4     4, 0.16         0, 0
-                              full size   4.2e-2, 5.2e-4     24, 1.1         0, 0
+    precision of the transforms            y (shares)         image (levels)   z_symbols
+    fp32 (native, OpenVINO)    sample      1.9e-4, 9.3e-7     1, 2.5e-5        0, 0
+                               full size   7.6e-3, 8.5e-6     2, 3.4e-3        0, 0
+    fp16                       sample      6.7e-4, 4.4e-5     1, 0.015         0, 0
+                               full size   2.7e-2, 2.1e-4     12, 0.21         1, 1.3e-3
+    bf16 (OpenVINO)            sample      1.2e-3, 2.0e-4     4, 0.16          0, 0
+                               full size   4.2e-2, 5.2e-4     29, 1.2          0, 0
 
 A mean difference of 2 levels is about 40 dB, below which `export.to_trt` refuses a plan as well.
 """
@@ -49,13 +49,13 @@ class Tolerance:
 
 
 EXACT = Tolerance(0, 0)
-IN_FULL = {"float": Tolerance(0.02, 2e-5), "image": Tolerance(8, 0.02), "integer": Tolerance(1, 0.01)}
+IN_FULL = {"float": Tolerance(0.03, 3e-5), "image": Tolerance(8, 0.01), "integer": Tolerance(1, 0.01)}
 IN_HALF = {"float": Tolerance(0.2, 2e-3), "image": Tolerance(64, 2), "integer": Tolerance(2, 0.05)}
 
 
 @dataclass(frozen=True)
 class Difference:
-    """An output's differences from the reference, the worst of all images; NaN where shapes differ or a value is NaN."""
+    """An output's differences from the reference, the worst of all images. NaN: shapes differ, or a value is NaN."""
 
     largest: float
     mean: float

@@ -104,7 +104,7 @@ def known(bundle: Bundle, threads: int | None) -> dict[str, Open]:
     # One backend for both: it may have to build the plans.
     tensorrt = functools.cache(lambda: _tensorrt(bundle))
     openers["tensorrt"] = lambda: of_backend(tensorrt(), bundle, "tensorrt")
-    openers["tensorrt-plan"] = lambda: _of_plans(tensorrt())
+    openers["tensorrt-plan"] = lambda: of_plans(tensorrt())
     return openers
 
 
@@ -205,7 +205,7 @@ def _tensorrt(bundle: Bundle) -> Any:
     return TensorRTBackend(bundle)
 
 
-def _of_plans(backend: Any) -> Configuration:
+def of_plans(backend: Any) -> Configuration:
     """Polygraphy's TrtRunner on the engines that our backend deserialised, with the ops' plugins registered."""
     # Polygraphy chooses between TensorRT and TensorRT-RTX when it imports either.
     polygraphy_config.USE_TENSORRT_RTX = backend.flavour.name == "rtx"
