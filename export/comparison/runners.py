@@ -222,19 +222,27 @@ def of_plans(backend: Any) -> Configuration:
 def require_cuda_runtime() -> None:
     """Load the CUDA runtime library that TrtRunner calls. Raises EngineError where there is none.
 
-    Polygraphy looks for it in CUDA's own folders and in NVIDIA's wheels for CUDA 12, not in those for CUDA 13.
+    Polygraphy looks for it in the folders of LD_LIBRARY_PATH, of CUDA and of NVIDIA's wheels for CUDA 12. This adds the
+    folder of the wheels for CUDA 13.
     """
     from polygraphy import cuda
 
-    if _is_installed("nvidia.cu13"):
-        spec = importlib.util.find_spec("nvidia.cu13")
-        folders = [os.path.join(folder, "lib") for folder in (spec and spec.submodule_search_locations) or ()]
-        os.environ["LD_LIBRARY_PATH"] = os.pathsep.join([*folders, os.environ.get("LD_LIBRARY_PATH", "")])
+    paths = os.environ.get("LD_LIBRARY_PATH")
+    os.environ["LD_LIBRARY_PATH"] = os.pathsep.join([*_cuda_13_folders(), *([paths] if paths else [])])
     try:
         with silence():
             cuda.wrapper()
     except Exception as error:  # OSError, or Polygraphy's own
         raise EngineError(f"Polygraphy finds no CUDA runtime ({error}): pip install nvidia-cuda-runtime") from None
+    finally:
+        del os.environ["LD_LIBRARY_PATH"]
+        if paths is not None:
+            os.environ["LD_LIBRARY_PATH"] = paths
+
+
+def _cuda_13_folders() -> list[str]:
+    spec = importlib.util.find_spec("nvidia.cu13") if _is_installed("nvidia") else None
+    return [os.path.join(folder, "lib") for folder in (spec and spec.submodule_search_locations) or ()]
 
 
 def _is_installed(module: str) -> bool:
