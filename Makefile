@@ -2,9 +2,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-EXTRAS := cpu,export,dev,bench,tiff,openvino
+EXTRAS := cpu,export,dev,bench,tiff,openvino,polygraphy
 
-.PHONY: demo test test-all lint gpu-libraries tensorrt-check gpu-check compare
+.PHONY: demo test test-all lint gpu-libraries tensorrt-check gpu-check
 .PHONY: bench-coder fuzz-coder bench-cpu bench-precision exactness report clean triton-env bench-serving
 
 $(VENV)/.installed: pyproject.toml CMakeLists.txt $(shell find plugins_cpp -name '*.cpp' -o -name '*.h' -o -name '*.inl' -o -name CMakeLists.txt)
@@ -56,12 +56,6 @@ gpu-check: gpu-libraries
 		$(BIN)/pip install -q 'onnxruntime-gpu[cuda,cudnn]'; }
 	$(BIN)/pip install -q 'nvidia-cuda-sanitizer-api>=13,<14'
 	$(BIN)/python -m benchmarks.gpu_check
-
-# Every graph of a bundle on a GPU backend beside the CPU's.
-ENGINE ?= out/gpu_check/sample
-BACKEND ?= tensorrt
-compare: gpu-libraries
-	$(BIN)/python -m benchmarks.compare --engine $(ENGINE) --backend $(BACKEND) $(firstword $(wildcard samples/photos/*.png))
 
 # Ray and Triton's environment are large; where they cannot be had, their tests say so and are skipped.
 test-all: lint

@@ -1,8 +1,9 @@
 """Everything that needs a GPU, in one command: `make gpu-check`.
 
 The kernels against the oracle and pictures across backends (pytest), memory and races by compute-sanitizer, the
-kernels' times (`benchmarks.gpu_ops`), the exactness matrix with this GPU as a row of it, plans built and proven, and
-whole pictures on each GPU backend beside the eager network. The last line is a JSON object of what passed.
+kernels' times (`benchmarks.gpu_ops`), the exactness matrix with this GPU as a row of it, plans built and proven, whole
+pictures on each GPU backend beside the eager network, and every graph on every runner (`export.compare`). The last line
+is a JSON object of what passed.
 """
 
 from __future__ import annotations
@@ -100,6 +101,7 @@ def main() -> int:
         if tensorrt:
             passed[f"{name} plans"] = python("export.to_trt", "--engine", engine)
             passed[f"{name} on tensorrt"] = python(*pictures, "--backend", "tensorrt")
+        passed[f"{name} graphs"] = python("export.compare", "--engine", engine, "--save", OUT / f"{name}_graphs")
     print(json.dumps(passed | {"tensorrt": "checked" if tensorrt else "none for this GPU"}))
     return 0 if all(passed.values()) else 1
 

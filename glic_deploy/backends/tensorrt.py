@@ -79,9 +79,15 @@ class TensorRTBackend(Backend):
         return self._runner.start(graph, inputs)
 
     def _prepare(self, graph: str, shapes: Mapping[str, Shape]) -> _Execution:
-        return _Execution(self._flavour, self._device, graph, self._engine(graph), shapes, self.notices)
+        return _Execution(self._flavour, self._device, graph, self.engine(graph), shapes, self.notices)
 
-    def _engine(self, graph: str) -> Any:
+    @property
+    def flavour(self) -> Flavour:
+        """The TensorRT that runs the plans."""
+        return self._flavour
+
+    def engine(self, graph: str) -> Any:
+        """TensorRT's engine of a graph: loaded from the bundle's plan on first use, or built. Raises EngineError."""
         if graph not in self._engines:
             engine = self._runtime.deserialize_cuda_engine(self._plan(graph))
             if engine is None:

@@ -1,0 +1,46 @@
+"""The arrays that coding an image gives to each graph of a bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from glic_deploy.backends.base import Backend
+from glic_deploy.bundle import Bundle
+from glic_deploy.entropy.passes import Pass, Symbols, pack, quantize, walk
+from glic_deploy.image import pad
+from glic_deploy.values import Value
+
+Arrays = dict[str, NDArray[Any]]
+
+# Next to `export.integer.build.default_pictures`, which would import PyTorch.
+_SHIPPED = Path(__file__).parents[1] / "integer" / "pictures"
+
+
+def shipped_image() -> Path:
+    """Path of the first of the images that bundles are calibrated with, of 256x256 pixels."""
+    return min(_SHIPPED.glob("*.jpg"))
+
+
+def coding_inputs(bundle: Bundle, backend: Backend, image: NDArray[np.uint8]) -> dict[str, Arrays]:
+    """Encode and decode an image, uint8 (H, W, 3), and return the inputs of every graph, in the order of the runs.
+
+    The range coder is left out: it changes no array. Raises EngineError where the backend cannot run a graph.
+    """
+    inputs: dict[str, Arrays] = {}
+
+    def run(graph: str, **values: Value) -> list[NDArray[Any]]:
+        inputs[graph] = {name: np.array(value, order="C") for name, value in values.items()}
+        return backend.run(graph, inputs[graph])
+
+    y = run("analysis", image=pad(image))[0]
+    z_symbols = run("hyper_analysis", y=y)[0]
+
+    def step(part: Pass, indexes: NDArray[np.uint8], means: NDArray[np.float32]) -> Symbols:
+        return quantize(pack(y[:, part.start : part.stop], part.parity), means)
+
+    run("synthesis", y_hat=walk(bundle.groups, run, z_symbols, step))
+    return inputs

@@ -1,0 +1,257 @@
+"""Polygraphy runners of a bundle's graphs: every variant on onnxruntime, our backends, and TensorRT's plans."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import os
+import textwrap
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import onnxruntime as ort
+from numpy.typing import NDArray
+from polygraphy import config as polygraphy_config
+from polygraphy.backend.base import BaseRunner
+from polygraphy.backend.onnxrt import OnnxrtRunner
+from polygraphy.common import TensorMetadata
+from polygraphy.logger import G_LOGGER
+
+from glic_deploy import machine
+from glic_deploy.backends.base import Backend, Precision
+from glic_deploy.backends.onnxruntime import custom_ops_library, open_session
+from glic_deploy.bundle import TENSORRT, Bundle
+from glic_deploy.errors import EngineError
+
+Arrays = Mapping[str, NDArray[Any]]
+
+
+def silence() -> AbstractContextManager[Any]:
+    """Keep Polygraphy from writing to the terminal; what it raises says as much."""
+    silenced: AbstractContextManager[Any] = G_LOGGER.verbosity(G_LOGGER.CRITICAL + 1)
+    return silenced
+
+
+_HALVES: tuple[Precision, ...] = ("fp16", "bf16")
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """One way to run the graphs of a bundle.
+
+    Attributes:
+        name: what `--runners` calls it.
+        precision: of the transforms; the entropy path is exact whatever this says.
+        runner: makes the Polygraphy runner of a graph; returns None where this configuration has no such graph.
+        close: frees what the runners share.
+    """
+
+    name: str
+    precision: Precision
+    runner: Callable[[str], BaseRunner | None]
+    close: Callable[[], None] = lambda: None
+
+
+class BackendRunner(BaseRunner):
+    """A graph on one of our backends, as `Codec` runs it."""
+
+    def __init__(self, backend: Backend, bundle: Bundle, graph: str, name: str) -> None:
+        super().__init__(name=name)
+        self._backend, self._bundle, self._graph = backend, bundle, graph
+
+    def get_input_metadata_impl(self) -> TensorMetadata:
+        metadata = TensorMetadata()
+        for port in self._bundle.ports(self._graph)[0]:
+            metadata.add(port["name"], dtype=port["dtype"], shape=port["shape"])
+        return metadata
+
+    def infer_impl(self, feed_dict: Arrays) -> dict[str, NDArray[Any]]:
+        start = time.perf_counter()
+        outputs = self._backend.run(self._graph, feed_dict)
+        self.inference_time = time.perf_counter() - start
+        return dict(zip(self._bundle.outputs(self._graph), outputs, strict=True))
+
+    def deactivate_impl(self) -> None:
+        self._backend.trim()
+
+
+def of_backend(backend: Backend, bundle: Bundle, name: str) -> Configuration:
+    """A configuration that runs all graphs on one of our backends, which it closes at the end."""
+
+    def runner(graph: str) -> BaseRunner:
+        return BackendRunner(backend, bundle, graph, name)
+
+    return Configuration(name, backend.precision, runner, backend.close)
+
+
+Open = Callable[[], Configuration]
+
+
+def known(bundle: Bundle, threads: int | None) -> dict[str, Open]:
+    """Every configuration that this bundle could run in, by name, the reference first; each raises EngineError."""
+    found = {variant: None for graph in bundle.graphs() for variant in bundle.manifest["graphs"][graph]["variants"]}
+    openers = {
+        _variant_name(variant): functools.partial(_of_variant, bundle, variant, threads or 0)
+        for variant in sorted(found, key=lambda variant: variant != "base")
+    }
+    openers["openvino"] = lambda: _openvino(bundle, threads, "fp32")
+    openers["openvino-bf16"] = lambda: _openvino(bundle, threads, "bf16")
+    openers["onnxruntime-cuda"] = lambda: _onnxruntime_cuda(bundle)
+    # One backend for both: it may have to build the plans.
+    tensorrt = functools.cache(lambda: _tensorrt(bundle))
+    openers["tensorrt"] = lambda: of_backend(tensorrt(), bundle, "tensorrt")
+    openers["tensorrt-plan"] = lambda: of_plans(tensorrt())
+    return openers
+
+
+def open_all(
+    bundle: Bundle, threads: int | None = None, names: Sequence[str] | None = None
+) -> tuple[list[Configuration], dict[str, str]]:
+    """Open the configurations of these names, or all that work here, and say why the others do not.
+
+    Raises EngineError for a name that is unknown or does not work here.
+    """
+    openers = known(bundle, threads)
+    for name in names or ():
+        if name not in openers:
+            raise EngineError(f"no runner of {bundle.path} is called {name!r}; there are: {', '.join(openers)}")
+    opened: list[Configuration] = []
+    missing: dict[str, str] = {}
+    for name in dict.fromkeys(names or openers):
+        try:
+            opened.append(openers[name]())
+        except EngineError as error:
+            if names:
+                close_all(opened)
+                raise EngineError(f"runner {name} does not work here: {error}") from None
+            missing[name] = str(error)
+    return opened, missing
+
+
+def close_all(configurations: Sequence[Configuration]) -> None:
+    """Free what the configurations hold."""
+    for configuration in configurations:
+        configuration.close()
+
+
+def _variant_name(variant: str) -> str:
+    """A variant's name as a runner; `tensorrt` itself is the backend."""
+    return "tensorrt-graph" if variant == TENSORRT else variant
+
+
+def _of_variant(bundle: Bundle, variant: str, threads: int) -> Configuration:
+    """One variant of the graphs on onnxruntime's CPU provider, our library registered in each session."""
+    name = _variant_name(variant)
+    variants = {graph: bundle.manifest["graphs"][graph]["variants"] for graph in bundle.graphs()}
+    paths = {graph: bundle.graph(graph, [variant]) for graph, entry in variants.items() if variant in entry}
+    if variant == "native" and custom_ops_library() is None:
+        raise EngineError(
+            "its graphs need the native library glic_onnxruntime; reinstall with a C++17 compiler at hand"
+        )
+    precision = _precision(bundle, variant)
+    if precision != "fp32":
+        _require_precision(next(iter(paths.values())), threads, precision)
+
+    def runner(graph: str) -> BaseRunner | None:
+        if graph not in paths:
+            return None
+        return OnnxrtRunner(lambda: open_session(paths[graph], threads), name=name)
+
+    return Configuration(name, precision, runner)
+
+
+def _precision(bundle: Bundle, variant: str) -> Precision:
+    if variant == TENSORRT:
+        stated: Precision = bundle.variant("analysis", TENSORRT).get("precision", "fp32")
+        return stated
+    return next((half for half in _HALVES if half == variant), "fp32")
+
+
+def _require_precision(path: Path, threads: int, precision: Precision) -> None:
+    try:
+        open_session(path, threads)
+    except Exception as error:  # onnxruntime raises a type of its own for every error code
+        raise EngineError(
+            f"onnxruntime {ort.__version__} runs no {precision} graphs on the CPU: {in_short(error)}"
+        ) from None
+
+
+def _openvino(bundle: Bundle, threads: int | None, precision: Precision) -> Configuration:
+    if importlib.util.find_spec("openvino") is None:
+        raise EngineError("OpenVINO is not installed: pip install 'glic-deploy[openvino]'")
+    if precision == "bf16" and not machine.has_bfloat16():
+        raise EngineError("this processor has no bfloat16 (AVX-512 BF16 or AMX)")
+    from glic_deploy.backends.openvino import OpenVinoBackend
+
+    name = "openvino" if precision == "fp32" else f"openvino-{precision}"
+    return of_backend(OpenVinoBackend(bundle, threads, precision=precision), bundle, name)
+
+
+def _onnxruntime_cuda(bundle: Bundle) -> Configuration:
+    from glic_deploy.backends.onnxruntime_cuda import OnnxRuntimeCudaBackend
+
+    return of_backend(OnnxRuntimeCudaBackend(bundle), bundle, "onnxruntime-cuda")
+
+
+def _tensorrt(bundle: Bundle) -> Any:
+    if not _is_installed("cuda.bindings"):
+        raise EngineError("CUDA's Python bindings are not installed: pip install 'glic-deploy[tensorrt]'")
+    from glic_deploy.backends.tensorrt import TensorRTBackend
+
+    return TensorRTBackend(bundle)
+
+
+def of_plans(backend: Any) -> Configuration:
+    """Polygraphy's TrtRunner on the engines that our backend deserialised, with the ops' plugins registered."""
+    # Polygraphy chooses between TensorRT and TensorRT-RTX when it imports either.
+    polygraphy_config.USE_TENSORRT_RTX = backend.flavour.name == "rtx"
+    from polygraphy.backend.trt import TrtRunner
+
+    require_cuda_runtime()
+
+    def runner(graph: str) -> BaseRunner:
+        return TrtRunner(lambda: backend.engine(graph), name="tensorrt-plan")
+
+    return Configuration("tensorrt-plan", backend.precision, runner, backend.close)
+
+
+def require_cuda_runtime() -> None:
+    """Load the CUDA runtime library that TrtRunner calls. Raises EngineError where there is none.
+
+    Polygraphy looks for it in the folders of LD_LIBRARY_PATH, of CUDA and of NVIDIA's wheels for CUDA 12. This adds the
+    folder of the wheels for CUDA 13.
+    """
+    from polygraphy import cuda
+
+    paths = os.environ.get("LD_LIBRARY_PATH")
+    os.environ["LD_LIBRARY_PATH"] = os.pathsep.join([*_cuda_13_folders(), *([paths] if paths else [])])
+    try:
+        with silence():
+            cuda.wrapper()
+    except Exception as error:  # OSError, or Polygraphy's own
+        raise EngineError(f"Polygraphy finds no CUDA runtime ({error}): pip install nvidia-cuda-runtime") from None
+    finally:
+        del os.environ["LD_LIBRARY_PATH"]
+        if paths is not None:
+            os.environ["LD_LIBRARY_PATH"] = paths
+
+
+def _cuda_13_folders() -> list[str]:
+    spec = importlib.util.find_spec("nvidia.cu13") if _is_installed("nvidia") else None
+    return [os.path.join(folder, "lib") for folder in (spec and spec.submodule_search_locations) or ()]
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # the package that it would be in
+        return False
+
+
+def in_short(error: Exception) -> str:
+    """An error's message on one line, of at most 160 characters."""
+    return textwrap.shorten(str(error), 160, placeholder=" ...") or type(error).__name__
