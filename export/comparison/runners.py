@@ -21,8 +21,7 @@ from polygraphy.backend.onnxrt import OnnxrtRunner
 from polygraphy.common import TensorMetadata
 from polygraphy.logger import G_LOGGER
 
-from glic_deploy import machine
-from glic_deploy.backends.base import Backend, Precision
+from glic_deploy.backends import Backend, Precision, open_backend
 from glic_deploy.backends.onnxruntime import custom_ops_library, open_session
 from glic_deploy.bundle import TENSORRT, Bundle
 from glic_deploy.errors import EngineError
@@ -98,14 +97,18 @@ def known(bundle: Bundle, threads: int | None) -> dict[str, Open]:
         _variant_name(variant): functools.partial(_of_variant, bundle, variant, threads or 0)
         for variant in sorted(found, key=lambda variant: variant != "base")
     }
-    openers["openvino"] = lambda: _openvino(bundle, threads, "fp32")
-    openers["openvino-bf16"] = lambda: _openvino(bundle, threads, "bf16")
-    openers["onnxruntime-cuda"] = lambda: _onnxruntime_cuda(bundle)
+    for name, precision in (("openvino", "fp32"), ("openvino", "bf16"), ("onnxruntime-cuda", None)):
+        shown = f"{name}-{precision}" if precision == "bf16" else name
+        openers[shown] = functools.partial(_of_named, bundle, name, threads, precision, shown)
     # One backend for both: it may have to build the plans.
-    tensorrt = functools.cache(lambda: _tensorrt(bundle))
+    tensorrt = functools.cache(lambda: open_backend(bundle, "tensorrt"))
     openers["tensorrt"] = lambda: of_backend(tensorrt(), bundle, "tensorrt")
     openers["tensorrt-plan"] = lambda: of_plans(tensorrt())
     return openers
+
+
+def _of_named(bundle: Bundle, name: str, threads: int | None, precision: Precision | None, shown: str) -> Configuration:
+    return of_backend(open_backend(bundle, name, threads, precision), bundle, shown)
 
 
 def open_all(
@@ -178,31 +181,6 @@ def _require_precision(path: Path, threads: int, precision: Precision) -> None:
         raise EngineError(
             f"onnxruntime {ort.__version__} runs no {precision} graphs on the CPU: {in_short(error)}"
         ) from None
-
-
-def _openvino(bundle: Bundle, threads: int | None, precision: Precision) -> Configuration:
-    if importlib.util.find_spec("openvino") is None:
-        raise EngineError("OpenVINO is not installed: pip install 'glic-deploy[openvino]'")
-    if precision == "bf16" and not machine.has_bfloat16():
-        raise EngineError("this processor has no bfloat16 (AVX-512 BF16 or AMX)")
-    from glic_deploy.backends.openvino import OpenVinoBackend
-
-    name = "openvino" if precision == "fp32" else f"openvino-{precision}"
-    return of_backend(OpenVinoBackend(bundle, threads, precision=precision), bundle, name)
-
-
-def _onnxruntime_cuda(bundle: Bundle) -> Configuration:
-    from glic_deploy.backends.onnxruntime_cuda import OnnxRuntimeCudaBackend
-
-    return of_backend(OnnxRuntimeCudaBackend(bundle), bundle, "onnxruntime-cuda")
-
-
-def _tensorrt(bundle: Bundle) -> Any:
-    if not _is_installed("cuda.bindings"):
-        raise EngineError("CUDA's Python bindings are not installed: pip install 'glic-deploy[tensorrt]'")
-    from glic_deploy.backends.tensorrt import TensorRTBackend
-
-    return TensorRTBackend(bundle)
 
 
 def of_plans(backend: Any) -> Configuration:
