@@ -201,17 +201,22 @@ def read_bounded(stream: IO[bytes], max_bytes: int, name: str) -> bytes:
     A regular file is read by its size, everything else in blocks, so that memory is taken for what is there alone.
     """
     size = regular_size(stream)
-    if size is None or size <= max_bytes:
-        data = io.BytesIO(stream.read(size or 0))
-        data.seek(0, io.SEEK_END)
-        while data.tell() <= max_bytes and (block := stream.read(min(_BLOCK, max_bytes + 1 - data.tell()))):
-            data.write(block)
-        if data.tell() <= max_bytes:
-            return data.getvalue()
-    raise LimitError(
-        f"{name}: more than {max_bytes:,} bytes, which no .glic file within the limits has; "
-        "raise --max-pixels, Limits(max_pixels=...), if it really is one"
-    )
+    data = read_up_to(stream, max_bytes + 1) if size is None or size <= max_bytes else None
+    if data is None or len(data) > max_bytes:
+        raise LimitError(
+            f"{name}: more than {max_bytes:,} bytes, which no .glic file within the limits has; "
+            "raise --max-pixels, Limits(max_pixels=...), if it really is one"
+        )
+    return data
+
+
+def read_up_to(stream: IO[bytes], most: int) -> bytes:
+    """The rest of a stream, but at most so many bytes of it; memory is taken for what is there alone."""
+    data = io.BytesIO(stream.read(min(most, regular_size(stream) or 0)))
+    data.seek(0, io.SEEK_END)
+    while data.tell() < most and (block := stream.read(min(_BLOCK, most - data.tell()))):
+        data.write(block)
+    return data.getvalue()
 
 
 def open_ahead(path: str | os.PathLike[str], max_bytes: int = DEFAULT_LIMITS.max_image_bytes) -> BinaryIO:

@@ -195,11 +195,20 @@ class TestStandardStreams:
         assert glic("encode", "in/a.png", "-") == exits.USAGE
         assert "terminal" in capsys.readouterr().err
 
-    def test_endless_input_is_not_read(self, stdin):
+    @pytest.mark.parametrize("payload_bytes", [1000, 1 << 30])
+    def test_endless_input_is_not_read(self, stdin, payload_bytes):
+        header = container.Header(10, 6, True, False, StoringCodec.fingerprint, bytes(4))
+        stdin.write(container.pack_front(header, payload_bytes) + bytes(10_000_000))
+        stdin.seek(0)
+        code = exits.BAD_INPUT if payload_bytes == 1000 else exits.OVER_LIMIT
+        assert glic("decode", "-", "x.png", "--max-pixels", "60", "--max-side", "10") == code
+        assert stdin.tell() < 100_000
+
+    def test_what_is_no_glic_file_is_not_read(self, stdin):
         stdin.write(bytes(10_000_000))
         stdin.seek(0)
-        assert glic("decode", "-", "x.png", "--max-pixels", "1", "--max-side", "1") == exits.OVER_LIMIT
-        assert stdin.tell() < 1_000_000
+        assert glic("decode", "-", "x.png") == exits.BAD_INPUT
+        assert stdin.tell() < 1000
 
     def test_piped_through_processes(self, folder):
         code = "import sys; from glic_deploy.cli import main; sys.exit(main(sys.argv[1:]))"
@@ -365,7 +374,7 @@ class TestOptions:
         assert glic("encode", "clear.png", "x.glic") == exits.BAD_INPUT
         for colour in ("#010203", "1,2,3", "rgb(1,2,3)"):
             assert glic("encode", "clear.png", "x.glic", "--background", colour) == exits.OK
-            assert glic("decode", "x.glic", "x.png") == exits.OK
+            assert glic("decode", "x.glic", "x.png", "--overwrite") == exits.OK
             assert load_image("x.png")[0, 0].tolist() == [1, 2, 3]
 
     def test_json_has_stdout_for_itself(self, pictures, capsys):
