@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from ..manifest import Manifest
 
 
+PRECISIONS = ("fp32", "fp16", "bf16")
+
+
 def add_engine(parser: argparse.ArgumentParser, *, required: bool = True, several: bool = False) -> None:
     parser.add_argument(
         "--engine",
@@ -27,12 +30,12 @@ def add_engine(parser: argparse.ArgumentParser, *, required: bool = True, severa
         required=required,
         action="append" if several else "store",
         help="the engine bundle, made by export, or a folder of several"
-        + ("; may be given several times" if several else ""),
+        + ("; may be given several times, as NAME=DIR to say which are one curve" if several else ""),
     )
-    parser.add_argument("--backend", metavar="NAME", help="what runs its graphs (default: the best that works here)")
     parser.add_argument(
-        "--precision", choices=("fp32", "fp16", "bf16"), help="of the transforms (default: the backend's)"
+        "--backend", metavar="NAME", type=path, help="what runs its graphs (default: the best that works here)"
     )
+    parser.add_argument("--precision", choices=PRECISIONS, help="of the transforms (default: the backend's)")
     parser.add_argument("--threads", metavar="N", type=threads, help="CPU threads (default: all that may be used)")
 
 
