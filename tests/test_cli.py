@@ -7,7 +7,6 @@ import json
 import os
 import subprocess
 import sys
-import zlib
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,52 +15,13 @@ import pytest
 from PIL import Image
 
 import glic_deploy
-from glic_deploy import EngineError, Limits, ModelMismatchError, container, doctor
+from glic_deploy import container, doctor
 from glic_deploy.cli import COMMANDS, batch, exits, main, options, progress
 from glic_deploy.image import load_image
 from glic_deploy.manifest import Manifest
 
 from .conftest import DATA, ROOT
-
-
-class StoringCodec:
-    """Codec's interface with the pixels themselves, deflated, as the payload."""
-
-    fingerprint = b"ABCD"
-    fingerprints = ("ABCD",)
-
-    def __init__(self, engine, *, backend=None, precision=None, threads=None, limits=None):
-        if backend == "absent":
-            raise EngineError("backend absent is not installed: pip install absent")
-        self.limits = limits or Limits()
-        self.threads = threads
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        pass
-
-    def check_arithmetic(self):
-        return "exact"
-
-    def describe(self):
-        return {"backend": {"name": "storing", "threads": self.threads}}
-
-    def encode(self, img, *, background=None, stages=None):
-        image = load_image(img, background=background, limits=self.limits)
-        if stages is not None:
-            stages["store"] = 0.5
-        height, width = image.shape[:2]
-        header = container.Header(width, height, True, False, self.fingerprint, bytes(4))
-        return container.pack(header, zlib.compress(image.tobytes()), 0)
-
-    def decode(self, data, *, stages=None):
-        file = container.parse(data, self.limits)
-        if file.header.model_fingerprint != self.fingerprint:
-            raise ModelMismatchError("the file was written with another model; use its bundle")
-        pixels = np.frombuffer(zlib.decompress(file.payload), np.uint8)
-        return pixels.reshape(file.header.height, file.header.width, 3)
+from .storing_codec import StoringCodec
 
 
 @pytest.fixture(autouse=True)

@@ -222,7 +222,7 @@ def tile(text: str) -> int:
     value = whole(text)
     if value and (value < 2 * CODED_MULTIPLE or value % CODED_MULTIPLE):
         raise argparse.ArgumentTypeError(
-            f"got {shortened(text)}, expected 0 or a multiple of {CODED_MULTIPLE} from {2 * CODED_MULTIPLE}, such as 1024"
+            f"got {shortened(text)}, expected 0, or a multiple of {CODED_MULTIPLE} from {2 * CODED_MULTIPLE} as 1024"
         )
     return value
 

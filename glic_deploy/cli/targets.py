@@ -256,7 +256,8 @@ def _given(args: argparse.Namespace, options: Sequence[str]) -> Iterator[tuple[s
 
 def _engines(args: argparse.Namespace) -> list[str]:
     engine = getattr(args, "engine", None)
-    return [] if engine is None else [engine] if isinstance(engine, str) else list(engine)
+    given = [] if engine is None else [engine] if isinstance(engine, str) else list(engine)
+    return [name if os.path.exists(name) else name.partition("=")[2] or name for name in given]  # NAME=DIR of eval
 
 
 def _is_inside(place: str, folder: str) -> bool:
