@@ -1,6 +1,7 @@
 """A codec that stores pixels, and `python -m tests.storing_codec`: the `glic` command with it, which needs no engine.
 
-The environment says how it is to behave: STORING_SECONDS to encode or decode, STORING_WARNS a warning at each image.
+The environment says how it is to behave: STORING_SECONDS to encode or decode, STORING_WARNS a warning at each image,
+STORING_BEGUN a file that appears when the first one is being coded.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class StoringCodec:
     def describe(self):
         return {"backend": {"name": "storing", "threads": self.threads}}
 
-    def encode(self, img, *, background=None, stages=None):
+    def encode(self, img, *, background=None, stages=None, **options):
         image = load_image(img, background=background, limits=self.limits)
         _behave()
         if stages is not None:
@@ -52,7 +53,7 @@ class StoringCodec:
         header = container.Header(width, height, True, False, self.fingerprint, bytes(4))
         return container.pack(header, zlib.compress(image.tobytes()), 0)
 
-    def decode(self, data, *, stages=None):
+    def decode(self, data, *, stages=None, **options):
         file = container.parse(data, self.limits)
         if file.header.model_fingerprint != self.fingerprint:
             raise ModelMismatchError("the file was written with another model; use its bundle")
@@ -65,6 +66,8 @@ def _behave() -> None:
     if text := os.environ.get("STORING_WARNS"):
         warnings.warn(text, stacklevel=2)
         logging.getLogger("glic_deploy.storing").info("stored as %s", text)
+    if path := os.environ.get("STORING_BEGUN"):
+        open(path, "w").close()
     time.sleep(float(os.environ.get("STORING_SECONDS", "0")))
 
 

@@ -46,7 +46,7 @@ class Pipe:
     def __init__(self, data: bytes, *, endless: bool = False) -> None:
         self.written = 0
         reader, writer = os.pipe()
-        self.reader = open(reader, "rb")
+        self.reader = open(reader, "rb")  # noqa: SIM115  closed at the end
 
         def write() -> None:
             try:
@@ -86,7 +86,10 @@ class TestReading:
     def test_more_than_allowed(self, tmp_path: Path) -> None:
         with open(tmp_path / "sparse", "wb") as stream:
             stream.truncate(1 << 40)
-        with open(tmp_path / "sparse", "rb") as stream, pytest.raises(LimitError, match="sparse: more than 1,000 bytes"):
+        with (
+            open(tmp_path / "sparse", "rb") as stream,
+            pytest.raises(LimitError, match="sparse: more than 1,000 bytes"),
+        ):
             read_bounded(stream, 1000, "sparse")
         with pytest.raises(LimitError):
             read_bounded(io.BytesIO(bytes(1001)), 1000, "stream")
@@ -98,7 +101,7 @@ class TestReading:
             assert pipe.written < 6_000_000
 
     def test_memory_is_taken_for_what_is_there(self) -> None:
-        """The largest `.glic` file within the limits has 2 GB, which a process of 1 GB need not have to read 60 bytes."""
+        """The largest `.glic` file within the limits has 2 GB; a process of 1 GB reads one of 60 bytes."""
         limit = f"ulimit -v {1 << 20}; exec '{sys.executable}' -m glic_deploy info"
         for command in (f"{limit} tests/data/format/version1.glic", f"{limit} - < tests/data/format/version1.glic"):
             done = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True)
@@ -179,7 +182,7 @@ class TestWriting:
 
     def test_what_appears_meanwhile_stays(self, tmp_path: Path) -> None:
         target = tmp_path / "photo.png"
-        with pytest.raises(FileExistsError), atomic_writer(target, replace=False) as stream:
+        with pytest.raises(FileExistsError), atomic_writer(target, replace=False) as stream:  # noqa: PT012
             stream.write(b"ours")
             target.write_bytes(b"theirs")
         assert target.read_bytes() == b"theirs"
@@ -190,7 +193,9 @@ class TestWriting:
         assert os.listdir(tmp_path) == ["photo.png"]
 
     @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EDQUOT])
-    def test_a_full_disk_leaves_the_old_file(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    def test_a_full_disk_leaves_the_old_file(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+    ) -> None:
         atomic_write(tmp_path / "file", b"old")
 
         def fail(descriptor: int) -> None:
