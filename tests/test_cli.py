@@ -244,6 +244,8 @@ class TestErrors:
         assert "--debug" in said
         with pytest.raises(ZeroDivisionError):
             glic("encode", "in/a.png", "x.glic", "--debug")
+        assert glic("encode", "in", "out") == exits.FAILED
+        assert "0 of 3 files done" in capsys.readouterr().err
 
     def test_out_of_memory(self, pictures, capsys, monkeypatch):
         def exhaust(*_, **__):

@@ -154,6 +154,25 @@ class TestSignals:
         assert process.returncode == 143
         assert not list(folder.glob(".x.glic.*"))
 
+    def test_with_a_stderr_that_nobody_reads(self, folder):
+        reader, writer = os.pipe()
+        os.set_blocking(writer, False)
+        while True:
+            try:
+                os.write(writer, bytes(4096))
+            except BlockingIOError:
+                break
+        os.set_blocking(writer, True)
+        environment = {**os.environ, "STORING_SECONDS": "30", "STORING_BEGUN": "begun"}
+        command = [*GLIC, "encode", "in/0.png", "x.glic", "--engine", "E"]
+        process = subprocess.Popen(command, stderr=writer, env=environment)
+        while not os.path.exists("begun"):
+            time.sleep(0.01)
+        process.terminate()
+        assert process.wait(timeout=10) == 143
+        os.close(reader)
+        os.close(writer)
+
     def test_nohup(self, folder):
         done = shell("trap '' HUP; glic encode in/0.png x.glic --engine E & sleep 0.3; kill -HUP $!; wait $!")
         assert done.returncode == exits.OK

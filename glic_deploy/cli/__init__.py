@@ -10,6 +10,8 @@ import argparse
 import functools
 import os
 import sys
+import threading
+import time
 from collections.abc import Sequence
 from importlib import import_module
 from types import ModuleType
@@ -93,13 +95,20 @@ def _end(name: str, error: KeyboardInterrupt, *, at_once: bool) -> int:
     """Say what ended the command; `at_once` ends the process, though threads of it are still at work."""
     from .. import files
 
+    code = signals.code_of(error)
     if at_once:
         files.abandon()
+        threading.Thread(target=_exit_soon, args=(code,), daemon=True).start()
     console.say(f"glic {name}: {signals.describe(error)}")
-    code = signals.code_of(error)
     if at_once:
         os._exit(code)
     return code
+
+
+def _exit_soon(code: int) -> None:
+    """End the process even if nobody reads its stderr."""
+    time.sleep(1)
+    os._exit(code)
 
 
 def _fail(name: str, args: argparse.Namespace, error: Exception) -> int:

@@ -85,12 +85,12 @@ class Batch:
                 row: Row = {"input": job.source, "output": job.target}
                 with console.status(None if self._quiet else f"{place}{job.source}: {work.doing}"):
                     outcome = next(outcomes)
-                if isinstance(outcome, exits.EXPECTED):
+                if isinstance(outcome, Exception):
+                    if self._debug and not isinstance(outcome, exits.EXPECTED):
+                        raise outcome
                     errors.append(outcome)
                     row |= {"ok": False, **exits.as_json(outcome)}
                     self._complain(place, job, outcome)
-                elif isinstance(outcome, Exception):
-                    raise outcome
                 else:
                     row |= {"ok": True, **outcome.row}
                     row["bpp"] = bits_per_pixel(row)
@@ -132,7 +132,7 @@ class Batch:
 
         def write(task: _Task) -> _Task:
             if "skipped" not in task.row:
-                if self._manifest is not None:
+                if self._manifest is not None and not task.job.replace:
                     self._manifest.begin(task.job.target)
                 with messages.collect(task.job.source, task.row["warnings"]):
                     work.write(task.job, task.data)

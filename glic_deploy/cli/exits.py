@@ -9,7 +9,7 @@ from typing import Any
 from ..errors import BitstreamError, EngineError, GlicError, ImageError, LimitError, ModelMismatchError
 
 OK, FAILED, USAGE, BAD_INPUT, WRONG_MODEL, OVER_LIMIT, BAD_ENGINE, FILE_SYSTEM = range(8)
-INTERRUPTED, TERMINATED = 130, 143
+INTERRUPTED = 130
 
 TABLE = """\
 exit codes:

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
 
-_INTERRUPTED = 128
+_SIGNALLED = 128
 
 
 class Ended(KeyboardInterrupt):
@@ -25,7 +25,7 @@ def describe(error: KeyboardInterrupt) -> str:
 
 def code_of(error: KeyboardInterrupt) -> int:
     """The exit code: 128 and the signal's number, as shells give it."""
-    return _INTERRUPTED + (error.number if isinstance(error, Ended) else signal.SIGINT)
+    return _SIGNALLED + (error.number if isinstance(error, Ended) else signal.SIGINT)
 
 
 @contextlib.contextmanager
