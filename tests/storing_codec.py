@@ -42,7 +42,7 @@ class StoringCodec:
         return "exact"
 
     def describe(self):
-        return {"backend": {"name": "storing", "threads": self.threads}}
+        return {"backend": {"name": "storing", "threads": self.threads}, "notices": []}
 
     def encode(self, img, *, background=None, stages=None, **options):
         image = load_image(img, background=background, limits=self.limits)
