@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
+import functools
 import os
 import shutil
+import stat
+import tempfile
 from pathlib import Path
 
 from .files import atomic_write
@@ -11,9 +16,18 @@ from .notices import PROCESS
 
 
 def directory() -> Path:
-    """`glic-deploy` under GLIC_CACHE, else under XDG_CACHE_HOME, else under ~/.cache."""
-    base = os.environ.get("GLIC_CACHE") or os.environ.get("XDG_CACHE_HOME")
-    return Path(base) / "glic-deploy" if base else Path.home() / ".cache" / "glic-deploy"
+    """`glic-deploy` under GLIC_CACHE, else under XDG_CACHE_HOME, else under ~/.cache: the user's own, and private.
+
+    The directory is made where that is possible, for its owner alone. One of another user, who could have put anything
+    into it, and what is no directory at all, are not used: a warning is logged, and a temporary directory takes their
+    place until the process ends. Raises nothing.
+    """
+    root = _place()
+    with contextlib.suppress(OSError):
+        root.parent.mkdir(parents=True, exist_ok=True)
+        root.mkdir(mode=0o700, exist_ok=True)
+    fault = _fault(root)
+    return root if fault is None else Path(_instead_of(str(root), fault))
 
 
 def fetch(name: str) -> bytes | None:
@@ -56,19 +70,72 @@ def clear() -> int:
     """Delete the whole cache. Returns the bytes that it had. Raises OSError where that is not allowed."""
     root = directory()
     freed = size(root)
-    if root.exists():
-        shutil.rmtree(root)
+    for entry in root.iterdir() if root.exists() else ():
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
     return freed
 
 
 def prune(path: Path, limit: int) -> None:
-    """Delete the files under a directory that were used longest ago, until the rest has at most `limit` bytes."""
+    """Delete the files under a directory that were used longest ago, until the rest has at most `limit` bytes.
+
+    What cannot be deleted stays.
+    """
     files = sorted((file for file in path.rglob("*") if file.is_file()), key=_last_use, reverse=True)
     kept = 0
     for file in files:
         kept += _size(file)
         if kept > limit:
-            file.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                file.unlink(missing_ok=True)
+
+
+def _place() -> Path:
+    base = os.environ.get("GLIC_CACHE") or os.environ.get("XDG_CACHE_HOME")
+    if base:
+        return Path(base) / "glic-deploy"
+    try:
+        return Path.home() / ".cache" / "glic-deploy"
+    except RuntimeError:  # a user without a home
+        return Path(tempfile.gettempdir()) / f"glic-deploy-{os.getuid()}"
+
+
+def _fault(root: Path) -> str | None:
+    """Why a directory is not to be used; None for one that is ours, which is made private, and for one that is absent.
+
+    Where nothing can be made, users of the cache do without.
+    """
+    try:
+        status = root.stat()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        return f"cannot be looked at ({error.strerror})"
+    if not stat.S_ISDIR(status.st_mode):
+        return "is no directory"
+    if hasattr(os, "getuid") and status.st_uid != os.getuid():
+        return f"belongs to the user with the number {status.st_uid}, not to this one"
+    if status.st_mode & 0o077:
+        with contextlib.suppress(OSError):
+            root.chmod(0o700)
+    return None
+
+
+@functools.cache
+def _instead_of(root: str, fault: str) -> str:
+    """A temporary directory for this process, told about once."""
+    PROCESS.add(
+        f"the cache {root} {fault} and is not used: checks and compiled models are made again at each start; delete "
+        "it, or set GLIC_CACHE to a directory of yours"
+    )
+    try:
+        temporary = tempfile.mkdtemp(prefix="glic-cache-")
+    except OSError:
+        return os.path.join(os.devnull, "cache")  # where nothing is and nothing can be made
+    atexit.register(shutil.rmtree, temporary, ignore_errors=True)
+    return temporary
 
 
 def _size(file: Path) -> int:

@@ -128,9 +128,7 @@ class _Job:
         place = PurePosixPath(os.path.normpath(name.lstrip("/")))
         if ".." in place.parts:
             raise ImageError(f"{source} is not below {self.root}; name a root that holds all sources")
-        if self.direction == "encode":
-            return f"{place}.glic"
-        return f"{str(place).removesuffix('.glic')}.{self.format.lower()}"
+        return str(place.with_suffix(".glic" if self.direction == "encode" else f".{self.format.lower()}"))
 
 
 def encode(
@@ -144,7 +142,7 @@ def encode(
     codec: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> Summary:
-    """Encode pictures to `.glic` files in the folder `output`, each named as its source with `.glic` behind.
+    """Encode pictures to `.glic` files in the folder `output`, each named as its source, with the suffix `.glic`.
 
     Args:
         sources: paths or URIs of picture files, or a dataset with a column `path`; where it has `bytes` too, those are
@@ -194,6 +192,7 @@ def read_manifest(output: str) -> pa.Table:
 def _run(job: _Job, sources: Sources, resources: Resources) -> Summary:
     start = time.monotonic()
     bundles_in(job.engine)
+    _refuse_collisions(job, sources)
     folder = _Folder(job.output)
     folder.write(f"{MANIFEST}/.probe", b"")  # an output that cannot be written to is told before any work
     manifest = read_manifest(job.output)
@@ -215,6 +214,23 @@ def _run(job: _Job, sources: Sources, resources: Resources) -> Summary:
             for name in counts:
                 counts[name] += int(batch[name].sum())
     return Summary(before=len(done), **counts, seconds=time.monotonic() - start)
+
+
+def _refuse_collisions(job: _Job, sources: Sources) -> None:
+    """Raise ImageError for two sources of one output. Of a dataset the last one written stays."""
+    if isinstance(sources, ray.data.Dataset):
+        return
+    taken: dict[str, str] = {}
+    for source in sources:
+        try:
+            output = job.output_of(source)
+        except ImageError:
+            continue  # recorded when its turn comes
+        if taken.setdefault(output, source) != source:
+            raise ImageError(
+                f"{taken[output]} and {source} would both be written to {output}; run them apart, with an output "
+                "folder each"
+            )
 
 
 def _pending(sources: Sources, done: set[str], batch: int) -> ray.data.Dataset | None:

@@ -1,49 +1,108 @@
-"""Writing files and directories so that nobody ever sees half of one."""
+"""Reads files no further than the limits allow, and writes files and directories so that nobody sees half of one."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
+import re
 import secrets
 import shutil
+import stat
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, BinaryIO
+from typing import IO, BinaryIO, cast
 
 from .errors import LimitError
+from .limits import DEFAULT_LIMITS
 
+try:
+    import fcntl
+except ImportError:  # Windows: temporary files are not locked there, and sweep() leaves them
+    fcntl = None  # type: ignore[assignment]
+
+_BLOCK = 1 << 20
 _LARGE_FILE = 64 << 20
+
+# A file name has at most 255 bytes, on encrypted file systems 143; the rest of the hidden name has 20.
+_NAME_BYTES = 100
+_TEMPORARY = re.compile(r"\..*\.glic-[0-9a-f]{8}\.part", re.DOTALL)
+
+
+# Writing
+
+
+class _Unfinished:
+    """Temporary files and directories that this process is writing, so that a program that must end removes them."""
+
+    def __init__(self) -> None:
+        self._paths: set[Path] = set()
+        self._lock = threading.Lock()
+        self._ended = False
+
+    @contextlib.contextmanager
+    def removed(self, path: Path) -> Iterator[None]:
+        """Removes `path` when the block raises. Raises InterruptedError once the program has begun to end."""
+        with self._lock:
+            if self._ended:
+                _remove(path)
+                raise InterruptedError(f"{path} is not written, the program is ending")
+            self._paths.add(path)
+        try:
+            yield
+        except BaseException:
+            _remove(path)
+            raise
+        finally:
+            with self._lock:
+                self._paths.discard(path)
+
+    def end(self) -> None:
+        with self._lock:
+            self._ended = True
+            for path in self._paths:
+                _remove(path)
+
+
+_unfinished = _Unfinished()
+
+
+def abandon() -> None:
+    """Remove what is half-written and write nothing more: for a program that ends while threads are still writing."""
+    _unfinished.end()
 
 
 @contextlib.contextmanager
-def atomic_writer(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+def atomic_writer(path: str | os.PathLike[str], *, replace: bool = True) -> Iterator[BinaryIO]:
     """A binary file that appears under `path`, whole, when the block ends, and not at all when the block raises.
 
     It is written beside its target under a hidden name, synced, then renamed over it; a symbolic link is followed. What
-    exists and is no regular file (a pipe, a device) cannot be replaced and is written to directly. Raises OSError.
+    exists and is no regular file (a pipe, a device) cannot be replaced and is written to directly.
+
+    replace: False keeps what has appeared under `path` meanwhile and is not empty, and raises FileExistsError.
+
+    Raises OSError.
     """
     target = Path(os.path.realpath(path))
     if target.exists() and not target.is_file():
-        with open(target, "wb") as stream:
-            yield stream
+        with open(target, "wb") as special:
+            yield special
         return
-    partial = target.with_name(f".{target.name[:200]}.{secrets.token_hex(4)}.part")
     try:
-        stream = open(partial, "xb")  # noqa: SIM115
+        partial, stream = _create_beside(target)
     except OSError as error:
         error.filename = os.fspath(path)  # the user asked for this name, not for the hidden one
         raise
-    try:
-        with stream:
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(partial, target)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
+    with _unfinished.removed(partial), stream:
+        yield stream
+        stream.flush()
+        os.fsync(stream.fileno())
+        if not replace and target.exists() and target.stat().st_size:
+            raise FileExistsError(errno.EEXIST, "exists already and is not replaced", os.fspath(path))
+        os.replace(partial, target)  # before it is closed, which releases the lock
 
 
 def atomic_write(path: str | os.PathLike[str], data: bytes | bytearray | memoryview) -> None:
@@ -60,19 +119,149 @@ def atomic_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     target = Path(path).resolve()
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    try:
+    temporary = Path(tempfile.mkdtemp(prefix=f".{_shortened(target.name)}.", dir=target.parent))
+    with _unfinished.removed(temporary):
         yield temporary
         temporary.chmod(0o755)
         if target.exists():
             replaced = temporary.with_name(f"{temporary.name}.old")
             os.rename(target, replaced)
-            os.rename(temporary, target)
+            try:
+                os.rename(temporary, target)
+            except BaseException:
+                os.rename(replaced, target)
+                raise
             shutil.rmtree(replaced)
         else:
             os.rename(temporary, target)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def sweep(folder: str | os.PathLike[str]) -> int:
+    """Delete the temporary files in `folder` whose writers died. Returns how many; what cannot be looked at is left.
+
+    A writer holds a lock on its temporary file, which ends with the writer, whatever ends it.
+    """
+    swept = 0
+    try:
+        entries = os.scandir(folder)
+        names = [entry.name for entry in entries if _TEMPORARY.fullmatch(entry.name) and entry.is_file()]
+    except OSError:
+        return 0
+    for name in names:
+        path = Path(folder, name)
+        with contextlib.suppress(OSError), open(path, "rb") as stream:
+            if _lock(stream, where_unsupported=False):
+                path.unlink()
+                swept += 1
+    return swept
+
+
+def _create_beside(target: Path) -> tuple[Path, BinaryIO]:
+    """A new file in the target's folder, locked, under a hidden name."""
+    while True:
+        partial = target.with_name(f".{_shortened(target.name)}.glic-{secrets.token_hex(4)}.part")
+        stream = open(partial, "xb")  # noqa: SIM115  closed by who writes it
+        if _lock(stream, where_unsupported=True) and os.fstat(stream.fileno()).st_nlink:
+            return partial, stream
+        stream.close()  # another process swept it away before it was locked
+
+
+def _lock(stream: BinaryIO, *, where_unsupported: bool) -> bool:
+    """Lock a file. Returns whether no other process has; `where_unsupported` on systems that have no such locks."""
+    if fcntl is None:
+        return where_unsupported
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return where_unsupported
+    return True
+
+
+def _shortened(name: str) -> str:
+    """As much of a file's name as fits in _NAME_BYTES bytes."""
+    return os.fsencode(name)[:_NAME_BYTES].decode(errors="ignore")
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+
+# Reading
+
+
+def read_bounded(stream: IO[bytes], max_bytes: int, name: str) -> bytes:
+    """All of a `.glic` file or pipe; LimitError, before it is in memory, when it has more than `max_bytes`.
+
+    A regular file is read by its size, everything else in blocks, so that memory is taken for what is there alone.
+    """
+    size = regular_size(stream)
+    data = read_up_to(stream, max_bytes + 1) if size is None or size <= max_bytes else None
+    if data is None or len(data) > max_bytes:
+        raise LimitError(
+            f"{name}: more than {max_bytes:,} bytes, which no .glic file within the limits has; "
+            "raise --max-pixels, Limits(max_pixels=...), if it really is one"
+        )
+    return data
+
+
+def read_up_to(stream: IO[bytes], most: int) -> bytes:
+    """The rest of a stream, but at most so many bytes of it; memory is taken for what is there alone."""
+    data = io.BytesIO(stream.read(min(most, regular_size(stream) or 0)))
+    data.seek(0, io.SEEK_END)
+    while data.tell() < most and (block := stream.read(min(_BLOCK, most - data.tell()))):
+        data.write(block)
+    return data.getvalue()
+
+
+def open_ahead(path: str | os.PathLike[str], max_bytes: int = DEFAULT_LIMITS.max_image_bytes) -> BinaryIO:
+    """A file to read, in memory already unless it is large, so that later reads do not block on the disk.
+
+    A pipe or a device is read when it is asked for, and no further than `max_bytes` (see `seekable`). Raises OSError,
+    LimitError for a file that has more.
+    """
+    stream = open(path, "rb")  # noqa: SIM115  closed by who reads it
+    try:
+        size = regular_size(stream)
+        if size is None or size > max_bytes:
+            return seekable(stream, max_bytes)
+        if size > _LARGE_FILE:
+            return stream
+        with stream:
+            return _InMemory(stream.read(size), os.fspath(path))
+    except BaseException:
+        stream.close()
+        raise
+
+
+def seekable(stream: IO[bytes], max_bytes: int) -> BinaryIO:
+    """`stream` itself if it is a regular file or another that can seek, else a view of it that can.
+
+    The view keeps what was read, reads no more than it is asked for, and raises LimitError for more than `max_bytes`;
+    a regular file that has more raises it at once.
+    """
+    size = regular_size(stream)
+    if size is not None and size > max_bytes:
+        raise _too_large(max_bytes)
+    if size is not None or (_descriptor(stream) is None and _can_seek(stream)):
+        return cast(BinaryIO, stream)
+    return cast(BinaryIO, _Kept(stream, max_bytes))
+
+
+def regular_size(stream: IO[bytes]) -> int | None:
+    """Bytes from where a regular file is read to its end; None for a pipe, a device or a stream of another kind."""
+    descriptor = _descriptor(stream)
+    if descriptor is None:
+        return None
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        return None
+    return max(0, status.st_size - stream.tell())
 
 
 class _InMemory(io.BytesIO):
@@ -83,29 +272,71 @@ class _InMemory(io.BytesIO):
         self.name = name
 
 
-def open_ahead(path: str) -> BinaryIO:
-    """A file to read, already in memory unless it is large: so that who reads it later does not wait for the disk."""
-    stream = open(path, "rb")  # noqa: SIM115  closed by who reads it
-    if _size(stream) > _LARGE_FILE:
-        return stream
-    with stream:
-        return _InMemory(stream.read(), path)
+class _Kept(io.BufferedIOBase):
+    """A stream that cannot seek, made one that can by keeping what has been read of it, at most `max_bytes`."""
+
+    def __init__(self, stream: IO[bytes], max_bytes: int) -> None:
+        self._stream = stream
+        self._max_bytes = max_bytes
+        self._kept = io.BytesIO()
+        self._size = 0
+        self.name = getattr(stream, "name", "the stream")
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._kept.tell()
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        if whence == io.SEEK_END:
+            self._read_up_to(None)
+        return self._kept.seek(offset, whence)
+
+    def read(self, size: int | None = -1) -> bytes:
+        self._read_up_to(None if size is None or size < 0 else self._kept.tell() + size)
+        return self._kept.read(size)
+
+    def read1(self, size: int = -1) -> bytes:
+        return self.read(size)
+
+    def close(self) -> None:
+        self._stream.close()
+        super().close()
+
+    def _read_up_to(self, end: int | None) -> None:
+        """Keep the stream's bytes up to that position, or all."""
+        position = self._kept.seek(0, io.SEEK_CUR)
+        self._kept.seek(self._size)
+        while end is None or self._size < end:
+            block = self._stream.read(_BLOCK if end is None else min(_BLOCK, end - self._size))
+            if not block:
+                break
+            if self._size + len(block) > self._max_bytes:
+                raise _too_large(self._max_bytes)
+            self._size += self._kept.write(block)
+        self._kept.seek(position)
 
 
-def read_bounded(stream: IO[bytes], max_bytes: int, name: str) -> bytes:
-    """All of a `.glic` file or pipe; LimitError, before it is in memory, when it has more than `max_bytes`."""
-    data = stream.read(max_bytes + 1) if _size(stream) <= max_bytes else None
-    if data is None or len(data) > max_bytes:
-        raise LimitError(
-            f"{name}: more than {max_bytes:,} bytes, which no .glic file within the limits has; "
-            "raise --max-pixels, Limits(max_pixels=...), if it really is one"
-        )
-    return data
+def _too_large(max_bytes: int) -> LimitError:
+    return LimitError(
+        f"more than {max_bytes:,} bytes, which an image file within the limits is not expected to have; raise "
+        "--max-pixels, Limits(max_pixels=...), if it really is one"
+    )
 
 
-def _size(stream: IO[bytes]) -> int:
-    """Bytes that the file is known to have; 0 for a pipe."""
+def _descriptor(stream: IO[bytes]) -> int | None:
     try:
-        return os.fstat(stream.fileno()).st_size
-    except OSError:  # io.UnsupportedOperation too: no file of the system
-        return 0
+        return stream.fileno()
+    except (AttributeError, OSError, ValueError):  # no file of the system
+        return None
+
+
+def _can_seek(stream: IO[bytes]) -> bool:
+    try:
+        return stream.seekable()
+    except (AttributeError, ValueError):
+        return False

@@ -20,7 +20,7 @@ from PIL import __version__ as pillow_version
 
 from .arrays import DlpackArray, to_numpy
 from .errors import ImageError, LimitError
-from .files import atomic_writer
+from .files import atomic_writer, seekable
 from .limits import CODED_MULTIPLE, DEFAULT_LIMITS, Limits
 
 if TYPE_CHECKING:
@@ -75,8 +75,19 @@ def load_image(
             )
         )
     name = os.fspath(source) if isinstance(source, (str, os.PathLike)) else getattr(source, "name", "the file")
-    with _pillow_errors(str(name)), Image.open(cast(str | IO[bytes], source)) as image:
+    with (
+        _pillow_errors(str(name)),
+        _opened(source) as stream,
+        Image.open(seekable(stream, limits.max_image_bytes)) as image,
+    ):
         return _from_pillow(image, colour, limits)
+
+
+def _opened(source: Source) -> contextlib.AbstractContextManager[IO[bytes]]:
+    """The file of a path, closed at the end, or a file as it is."""
+    if isinstance(source, (str, os.PathLike)):
+        return open(source, "rb")
+    return contextlib.nullcontext(cast(IO[bytes], source))
 
 
 def lift_pillow_limit(max_pixels: int) -> None:

@@ -4,37 +4,40 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 
 class JsonLines:
-    """Appends objects to a file; each is on its way to the disk once `append` returns."""
+    """Appends objects to a file, from any thread; each is on its way to the disk once `append` returns."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._lock = threading.Lock()
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        """All whole lines so far; one that an interrupted run was writing is passed over."""
-        if not self.path.exists():
+        """All whole lines so far; one that an interrupted run was writing, or that is damaged, is passed over."""
+        if not self.path.is_file():
             return
         with open(self.path, encoding="utf-8", errors="replace") as stream:
             for line in stream:
                 try:
                     entry = json.loads(line)
-                except ValueError:
+                except (ValueError, RecursionError):
                     continue
                 if isinstance(entry, dict):
                     yield entry
 
     def append(self, entry: Mapping[str, Any]) -> None:
-        with open(self.path, "a", encoding="utf-8") as stream:
-            stream.write("\n" * self._torn() + json.dumps(entry) + "\n")
+        """Write an object as the next line. Raises OSError."""
+        with self._lock, open(self.path, "ab") as stream:
+            stream.write(b"\n" * self._torn() + json.dumps(entry).encode() + b"\n")
 
     def _torn(self) -> bool:
         """Whether the file ends within a line."""
-        if not self.path.exists() or not self.path.stat().st_size:
+        if not self.path.stat().st_size:
             return False
         with open(self.path, "rb") as stream:
             stream.seek(-1, os.SEEK_END)

@@ -88,5 +88,10 @@ class Limits:
         padding = 2 * CODED_MULTIPLE * self.max_side + CODED_MULTIPLE**2
         return (self.max_pixels + padding) * self.max_payload_bpp // 8 + 64
 
+    @property
+    def max_image_bytes(self) -> int:
+        """Size in bytes above which an image file is refused: that of `max_pixels` with 16-bit RGBA, and 64 MiB."""
+        return 8 * self.max_pixels + (64 << 20)
+
 
 DEFAULT_LIMITS = Limits()

@@ -7,7 +7,7 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -25,7 +25,8 @@ class Manifest:
 
     A line has `output` (relative to the folder), `source`, `source_bytes` and `source_mtime_ns` as it was when it was
     read, `settings` (a digest of whatever else could change the output), and either `bytes`, `width`, `height` of the
-    `.glic` file with `output_bytes` and `output_crc32c`, or `error` and `error_type`.
+    `.glic` file with `output_bytes` and `output_crc32c`, or `error` and `error_type`; or `begun` beside `output`: the
+    output appears soon, unless the run is killed.
 
     Args:
         folder: the outputs' folder, made where it is missing. Only one process at a time may work in it: for another,
@@ -38,14 +39,19 @@ class Manifest:
         self._folder.mkdir(parents=True, exist_ok=True)
         self._settings = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
         self._lines = JsonLines(self._folder / NAME)
+        if self._lines.path.exists() and not self._lines.path.is_file():
+            raise OSError(errno.EINVAL, "is no regular file; delete it", str(self._lines.path))
         self._lock = open(self._lines.path, "ab")  # noqa: SIM115  held until close()
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             self._lock.close()
-            message = "another glic process is working in this folder; wait for it, or name another one"
+            message = "another glic process is working in this folder; wait until it is done, or name another folder"
             raise BlockingIOError(errno.EAGAIN, message, str(self._folder)) from None
+        except OSError:  # no locks on this file system: two processes in it are not noticed
+            pass
         self._done: dict[str, Mapping[str, Any]] = {str(line.get("output")): line for line in self._lines}
+        self._ours = _made(self._lines)
 
     def __enter__(self) -> Manifest:
         return self
@@ -62,9 +68,17 @@ class Manifest:
             same = line["settings"] == self._settings and all(line[key] == value for key, value in source.items())
             if not same or line["output_bytes"] != os.path.getsize(target) or line["output_crc32c"] != _crc32c(target):
                 return None
-            return {key: line[key] for key in ("bytes", "width", "height")}
+            numbers = {key: line[key] for key in ("bytes", "width", "height")}
+            return numbers if all(type(value) is int and value > 0 for value in numbers.values()) else None
         except (OSError, KeyError):
             return None
+
+    def begin(self, target: str) -> None:
+        """Remember that a target is about to be written for the first time: if the run is killed, it is one of ours."""
+        name = self._name(target)
+        if name not in self._ours:
+            self._lines.append({"output": name, "begun": True})
+            self._ours.add(name)
 
     def record(self, source: str, target: str, row: Mapping[str, Any], source_identity: Mapping[str, int]) -> None:
         """Remember what became of a target: `row` has width, height and bytes, or error and error_type."""
@@ -82,6 +96,16 @@ class Manifest:
 
     def _name(self, target: str) -> str:
         return os.path.relpath(target, self._folder)
+
+
+def made_in(folder: str | Path, targets: Iterable[str]) -> set[str]:
+    """Those of `targets` that the folder's manifest says to have been made, or begun, by this or an earlier run."""
+    names = _made(JsonLines(Path(folder, NAME)))
+    return {target for target in targets if os.path.relpath(target, folder) in names}
+
+
+def _made(lines: Iterable[Mapping[str, Any]]) -> set[str]:
+    return {line["output"] for line in lines if isinstance(line.get("output"), str) and "error" not in line}
 
 
 def identity(source: str) -> dict[str, int]:

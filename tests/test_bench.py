@@ -15,10 +15,11 @@ from glic_deploy.bench import compare, latency, sweep, tables
 from glic_deploy.bench.contender import Contender, engine_command, torch_command
 from glic_deploy.bench.latency import Plan
 from glic_deploy.bench.pictures import made_up, prepare
-from glic_deploy.bench.run import SCHEMA_FILE, Settings, run
+from glic_deploy.bench.run import SCHEMA_FILE, Settings, _starts, run
 from glic_deploy.bench.statistics import Change, PowerLaw, Summary, paired_ratios
 from glic_deploy.bundle import Bundle
 from glic_deploy.cli import exits, main
+from glic_deploy.cli.bench import backends
 from glic_deploy.limits import Limits
 
 from .conftest import DATA, PHOTOS, SAMPLE_CHECKPOINT
@@ -234,3 +235,34 @@ class TestRun:
         with pytest.raises(SystemExit) as left:
             main(["bench", "--engine", "E", *arguments])
         assert left.value.code == exits.USAGE
+
+
+class TestBackends:
+    def test_each_has_its_own_precision(self, monkeypatch):
+        assert backends(None, "bf16") == [None]
+        assert backends("onnxruntime,openvino:bf16", None) == ["onnxruntime", "openvino:bf16"]
+        started: list[tuple[str | None, list[str]]] = []
+        monkeypatch.setattr("glic_deploy.bench.run.Contender", lambda name, command: started.append((name, command)))
+        for start in _starts(Settings("E", ("onnxruntime", "openvino:bf16", None))):
+            start()
+        options = [command[command.index("--engine") :] for _, command in started]
+        assert [name for name, _ in started] == ["onnxruntime", "openvino:bf16", None]
+        assert options == [
+            ["--engine", "E", "--backend", "onnxruntime"],
+            ["--engine", "E", "--backend", "openvino", "--precision", "bf16"],
+            ["--engine", "E"],
+        ]
+
+    @pytest.mark.parametrize(
+        ("text", "precision", "words"),
+        [
+            ("onnxruntime,openvino", "bf16", "--backend onnxruntime:bf16,openvino:bf16"),
+            ("openvino:fp32", "bf16", "does not say"),
+            ("openvino:int8", None, "openvino:int8"),
+            ("openvino,", None, "''"),
+            ("openvino,openvino", None, "twice"),
+        ],
+    )
+    def test_what_is_ambiguous_is_refused(self, text, precision, words):
+        with pytest.raises(exits.UsageError, match=words):
+            backends(text, precision)

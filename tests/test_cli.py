@@ -7,7 +7,6 @@ import json
 import os
 import subprocess
 import sys
-import zlib
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,52 +15,13 @@ import pytest
 from PIL import Image
 
 import glic_deploy
-from glic_deploy import EngineError, Limits, ModelMismatchError, container, doctor
+from glic_deploy import container, doctor
 from glic_deploy.cli import COMMANDS, batch, exits, main, options, progress
 from glic_deploy.image import load_image
 from glic_deploy.manifest import Manifest
 
 from .conftest import DATA, ROOT
-
-
-class StoringCodec:
-    """Codec's interface with the pixels themselves, deflated, as the payload."""
-
-    fingerprint = b"ABCD"
-    fingerprints = ("ABCD",)
-
-    def __init__(self, engine, *, backend=None, precision=None, threads=None, limits=None):
-        if backend == "absent":
-            raise EngineError("backend absent is not installed: pip install absent")
-        self.limits = limits or Limits()
-        self.threads = threads
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        pass
-
-    def check_arithmetic(self):
-        return "exact"
-
-    def describe(self):
-        return {"backend": {"name": "storing", "threads": self.threads}, "notices": []}
-
-    def encode(self, img, *, background=None, stages=None):
-        image = load_image(img, background=background, limits=self.limits)
-        if stages is not None:
-            stages["store"] = 0.5
-        height, width = image.shape[:2]
-        header = container.Header(width, height, True, False, self.fingerprint, bytes(4))
-        return container.pack(header, zlib.compress(image.tobytes()), 0)
-
-    def decode(self, data, *, stages=None):
-        file = container.parse(data, self.limits)
-        if file.header.model_fingerprint != self.fingerprint:
-            raise ModelMismatchError("the file was written with another model; use its bundle")
-        pixels = np.frombuffer(zlib.decompress(file.payload), np.uint8)
-        return pixels.reshape(file.header.height, file.header.width, 3)
+from .storing_codec import StoringCodec
 
 
 @pytest.fixture(autouse=True)
@@ -195,11 +155,20 @@ class TestStandardStreams:
         assert glic("encode", "in/a.png", "-") == exits.USAGE
         assert "terminal" in capsys.readouterr().err
 
-    def test_endless_input_is_not_read(self, stdin):
+    @pytest.mark.parametrize("payload_bytes", [1000, 1 << 30])
+    def test_endless_input_is_not_read(self, stdin, payload_bytes):
+        header = container.Header(10, 6, True, False, StoringCodec.fingerprint, bytes(4))
+        stdin.write(container.pack_front(header, payload_bytes) + bytes(10_000_000))
+        stdin.seek(0)
+        code = exits.BAD_INPUT if payload_bytes == 1000 else exits.OVER_LIMIT
+        assert glic("decode", "-", "x.png", "--max-pixels", "60", "--max-side", "10") == code
+        assert stdin.tell() < 100_000
+
+    def test_what_is_no_glic_file_is_not_read(self, stdin):
         stdin.write(bytes(10_000_000))
         stdin.seek(0)
-        assert glic("decode", "-", "x.png", "--max-pixels", "1", "--max-side", "1") == exits.OVER_LIMIT
-        assert stdin.tell() < 1_000_000
+        assert glic("decode", "-", "x.png") == exits.BAD_INPUT
+        assert stdin.tell() < 1000
 
     def test_piped_through_processes(self, folder):
         code = "import sys; from glic_deploy.cli import main; sys.exit(main(sys.argv[1:]))"
@@ -275,6 +244,8 @@ class TestErrors:
         assert "--debug" in said
         with pytest.raises(ZeroDivisionError):
             glic("encode", "in/a.png", "x.glic", "--debug")
+        assert glic("encode", "in", "out") == exits.FAILED
+        assert "0 of 3 files done" in capsys.readouterr().err
 
     def test_out_of_memory(self, pictures, capsys, monkeypatch):
         def exhaust(*_, **__):
@@ -365,7 +336,7 @@ class TestOptions:
         assert glic("encode", "clear.png", "x.glic") == exits.BAD_INPUT
         for colour in ("#010203", "1,2,3", "rgb(1,2,3)"):
             assert glic("encode", "clear.png", "x.glic", "--background", colour) == exits.OK
-            assert glic("decode", "x.glic", "x.png") == exits.OK
+            assert glic("decode", "x.glic", "x.png", "--overwrite") == exits.OK
             assert load_image("x.png")[0, 0].tolist() == [1, 2, 3]
 
     def test_json_has_stdout_for_itself(self, pictures, capsys):

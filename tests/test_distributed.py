@@ -91,7 +91,7 @@ def test_there_and_back(sources: list[str], arguments: dict, engine: Path, tmp_p
     found = rows(output)
     assert len(found) == 12
     with Codec(engine, threads=1, backend="onnxruntime") as codec:
-        assert (output / "deep" / "00.png.glic").read_bytes() == codec.encode(sources[-4])
+        assert (output / "deep" / "00.glic").read_bytes() == codec.encode(sources[-4])
         row = found["00.png"]
         assert row["fingerprint"] == codec.fingerprints[0]
     assert row["bpp"] == 8 * row["bytes"] / (row["width"] * row["height"])
@@ -103,7 +103,7 @@ def test_there_and_back(sources: list[str], arguments: dict, engine: Path, tmp_p
     files = sorted(str(path) for path in output.rglob("*.glic"))
     back = distributed.decode(files, str(tmp_path / "back"), **{**arguments, "root": str(output)})
     assert back.done == 12
-    assert load_image(tmp_path / "back" / "deep" / "00.png.png").shape == (150, 200, 3)
+    assert load_image(tmp_path / "back" / "deep" / "00.png").shape == (150, 200, 3)
 
 
 @pytest.mark.slow
@@ -218,10 +218,10 @@ def test_names_below_a_root() -> None:
     def job(direction, root):
         return _Job(direction, "E", "out", root, "PNG", False, {}, {}, 1)
 
-    assert job("encode", "/data").output_of("/data/a/b.png") == "a/b.png.glic"
-    assert job("encode", None).output_of("/data/a/b.png") == "data/a/b.png.glic"
-    assert job("encode", None).output_of("s3://bucket/a.png") == "bucket/a.png.glic"
-    assert job("encode", "s3://bucket").output_of("s3://bucket/a.png") == "a.png.glic"
-    assert job("decode", "/data").output_of("/data/a/b.png.glic") == "a/b.png.png"
+    assert job("encode", "/data").output_of("/data/a/b.png") == "a/b.glic"
+    assert job("encode", None).output_of("/data/a/b.png") == "data/a/b.glic"
+    assert job("encode", None).output_of("s3://bucket/a.png") == "bucket/a.glic"
+    assert job("encode", "s3://bucket").output_of("s3://bucket/a.png") == "a.glic"
+    assert job("decode", "/data").output_of("/data/a/b.glic") == "a/b.png"
     with pytest.raises(ImageError, match="not below"):
         job("encode", "/data/a").output_of("/data/b.png")

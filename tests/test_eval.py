@@ -20,6 +20,7 @@ from glic_deploy.entropy.passes import CodedPass, Pass
 from glic_deploy.entropy.rans import CdfTables, Encoder
 from glic_deploy.evaluation import codecs, curves, degrees, quality, rates, results, tables
 from glic_deploy.evaluation.curves import PUBLISHED, Curve, Point, bd_rate, psnr_at
+from glic_deploy.evaluation.families import families, load_external
 from glic_deploy.evaluation.run import SCHEMA_FILE, Evaluation, Settings
 
 from .oracles.grouping import pack, query_nodes
@@ -241,11 +242,20 @@ class TestEvaluation:
         shutil.copytree(engine, tmp_path / "other")
         settings = evaluated["settings"]
         both = Settings(
-            [str(engine), str(tmp_path / "other")], settings.images, threads=1, codecs=[], keep=settings.keep
+            [str(engine), str(tmp_path / "other")],
+            settings.images,
+            threads=1,
+            codecs=[],
+            keep=settings.keep,
+            families=["a", "b"],
+            external=[{"title": "x", "points": [{"bpp": 1.0, "psnr": 40.0, "ms_ssim": None}]}],
         )
         document = Evaluation(both, lambda line: None).run()
+        jsonschema.validate(json.loads(json.dumps(document)), json.loads(SCHEMA_FILE.read_text()))
         assert [entry["title"] for entry in document["engines"]] == ["sample", "other"]
-        assert document["codecs"] == document["bd_rates"] == []
+        assert [entry["family"] for entry in document["engines"]] == ["a", "b"]
+        assert document["codecs"] == []
+        assert {(pair["of"], pair["to"]) for pair in document["bd_rates"]} <= {("b", "a"), ("a", "x"), ("b", "x")}
 
     def test_published_only_for_the_whole_set(self):
         from glic_deploy.evaluation.run import _set_of
@@ -253,6 +263,69 @@ class TestEvaluation:
         names = [f"x/kodim{number:02}.png" for number in range(1, 25)]
         assert _set_of(names) == "kodak"
         assert _set_of(names[:3]) is None
+
+
+class TestFamilies:
+    def document(self, **options) -> dict:
+        def entry(title: str, family: str, bpp: float) -> dict:
+            row = {"bpp": bpp, "psnr": 30 + bpp, "ms_ssim": None}
+            return {"title": title, "family": family, "mean": row}
+
+        entries = [entry(f"{family}{bpp}", family, bpp) for family in "ab" for bpp in (0.1, 0.2, 0.4, 0.8)]
+        return {"engines": entries, "codecs": [], "published": None, **options}
+
+    def test_each_is_a_curve(self):
+        from glic_deploy.evaluation.run import _compare, curves_of
+
+        external = [{"title": "VTM", "points": [{"bpp": 0.3, "psnr": 31.0, "ms_ssim": None}]}]
+        document = self.document(external=external)
+        ours, others = curves_of(document)
+        assert (ours.title, len(ours.points)) == ("a", 4)
+        assert [(curve.title, len(curve.points)) for curve in others] == [("b", 4), ("VTM", 1)]
+        compared = _compare(document["engines"], [], None, external)
+        assert {(pair["of"], pair["to"]) for pair in compared["at_equal_rate"]} == {
+            ("b", "a"),
+            ("a", "VTM"),
+            ("b", "VTM"),
+        }
+        if curves.bd_rate_installed():
+            rates = {(pair["of"], pair["to"]): pair["percent"] for pair in compared["bd_rates"]}
+            assert rates[("b", "a")] == pytest.approx(0)
+
+    def test_which_engines_are_one(self, engine, tmp_path):
+        for place in ("new/1", "new/2", "old/new/1", "old/new/2", "one", "two"):
+            shutil.copytree(engine, tmp_path / place)
+        new, old, one, two = (str(tmp_path / name) for name in ("new", "old/new", "one", "two"))
+        titles = [title for _, title in families([new, old])]
+        assert titles == ["new", "new", "new (2)", "new (2)"]
+        assert families([one, two]) == [(one, "engines"), (two, "engines")]
+        assert families([one]) == [(one, "one")]
+        assert [title for _, title in families([f"ours={one}", f"theirs={two}"])] == ["ours", "theirs"]
+        assert [title for _, title in families([f"ours={one}", f"ours={two}", one])] == ["ours", "ours", "one"]
+        manifest = json.loads((tmp_path / "two" / "manifest.json").read_text())
+        manifest["model"]["config"]["depths"] = [1]
+        (tmp_path / "two" / "manifest.json").write_text(json.dumps(manifest))
+        assert [title for _, title in families([one, two])] == ["one", "two"]
+
+    def test_external_results(self, evaluated, tmp_path):
+        (tmp_path / "vtm.csv").write_text("bpp,psnr\n0.1,30\n0.2,32\n")
+        (curve,) = load_external(str(tmp_path / "vtm.csv"))
+        assert curve["title"] == "vtm"
+        assert curve["points"][1] == {"bpp": 0.2, "psnr": 32.0, "ms_ssim": None}
+        (tmp_path / "own.csv").write_text(results.as_csv(evaluated["document"]))
+        own = {curve["title"]: curve["points"] for curve in load_external(str(tmp_path / "own.csv"))}
+        assert len(own["jpeg"]) == 7
+        (tmp_path / "two.json").write_text('[{"codec": "x", "bpp": 1, "psnr": 40, "ms_ssim": 0.99}]')
+        assert load_external(str(tmp_path / "two.json"))[0]["points"][0]["ms_ssim"] == 0.99
+
+    @pytest.mark.parametrize(
+        "content", ["", "bpp\n1\n", "bpp,psnr\nx,1\n", "bpp,psnr\nnan,1\n", "\0", "[1]", "[" * 9999]
+    )
+    @pytest.mark.parametrize("name", ["bad.csv", "bad.json"])
+    def test_external_results_that_are_none(self, tmp_path, content, name):
+        (tmp_path / name).write_text(content)
+        with pytest.raises(errors.EngineError, match="bpp and psnr"):
+            load_external(str(tmp_path / name))
 
 
 class TestStore:

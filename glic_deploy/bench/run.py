@@ -32,7 +32,9 @@ class Settings:
 
     Attributes:
         engine: the bundle; of a folder of them, the highest quality is measured.
-        backends: names, each a contender; None is the best that works here.
+        backends: names, each a contender, with their precision behind them as in "openvino:bf16"; None is the best that
+            works here.
+        precision: of the backends that have none behind their name.
         checkpoint: where given, the eager network of it is a contender too.
         pictures, sizes: every picture in every size; without pictures a made-up one, without sizes their own.
         batch: pictures that are coded for throughput, 0 for none; in_flight: how many at a time.
@@ -113,10 +115,11 @@ def _starts(settings: Settings) -> list[Callable[[], Contender]]:
     def start(name: str | None, command: Sequence[str]) -> Callable[[], Contender]:
         return lambda: Contender(name, command)
 
-    starts = [
-        start(backend, engine_command(settings.engine, backend, settings.precision, settings.threads))
-        for backend in settings.backends
-    ]
+    def command(backend: str | None) -> list[str]:
+        name, _, precision = (backend or "").partition(":")
+        return engine_command(settings.engine, name or None, precision or settings.precision, settings.threads)
+
+    starts = [start(backend, command(backend)) for backend in settings.backends]
     if settings.checkpoint is not None:
         starts.append(start(TORCH, torch_command(settings.checkpoint, settings.threads)))
     return starts

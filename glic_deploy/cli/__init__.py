@@ -7,14 +7,20 @@ Only the module that is asked for is imported, and none imports numpy or a backe
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 import sys
+import threading
+import time
 from collections.abc import Sequence
 from importlib import import_module
+from types import ModuleType
 
 from .. import __version__
-from . import exits
+from . import exits, messages, signals, streams
+from .messages import console
 from .output import write_json
+from .paths import STDIO
 
 COMMANDS = {
     "encode": "pictures to .glic files",
@@ -24,11 +30,20 @@ COMMANDS = {
     "bench": "how fast an engine is on this machine, stage by stage",
     "doctor": "what works here, what is missing, and what to type",
     "serve": "an engine over HTTP and gRPC, with Triton Inference Server",
+    "export": "checkpoints to engine bundles, bundles to TensorRT plans and Triton repositories",
 }
+
+# These have nothing to put away but files, which `abandon` knows: a signal need not wait for their graphs.
+_IN_THREAD = ("encode", "decode")
+_REST = "rest"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command line (without the program's name) and return the exit code of `glic_deploy.cli.exits`."""
+    """Run one command line (without the program's name) and return the exit code of `glic_deploy.cli.exits`.
+
+    argv: None takes the program's own, and ends the process at once when a signal interrupts encode or decode.
+    """
+    streams.open_missing()
     arguments = list(sys.argv[1:] if argv is None else argv)
     top = _top_parser()
     if not arguments or arguments[0] not in COMMANDS:
@@ -37,31 +52,77 @@ def main(argv: Sequence[str] | None = None) -> int:
         return exits.USAGE
     name = arguments[0]
     command = import_module(f".{name}", __name__)
+    parser, args = _parse(name, command, arguments[1:])
+    program = argv is None
+    with signals.raised(), messages.shown(f"glic {name}", quiet=getattr(args, "quiet", False), verbose=args.verbose):
+        try:
+            work = functools.partial(command.run, args)
+            code: int = signals.in_thread(work) if program and name in _IN_THREAD else work()
+            sys.stdout.flush()
+            return code
+        except exits.UsageError as error:
+            parser.error(str(error))
+        except BrokenPipeError:
+            streams.discard_stdout()
+            return exits.FILE_SYSTEM
+        except KeyboardInterrupt as error:
+            return _end(name, error, at_once=program and name in _IN_THREAD)
+        except Exception as error:
+            if args.debug:
+                raise
+            return _fail(name, args, error)
+
+
+def _parse(name: str, command: ModuleType, arguments: list[str]) -> tuple[argparse.ArgumentParser, argparse.Namespace]:
     parser = argparse.ArgumentParser(
         prog=f"glic {name}", description=command.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--debug", action="store_true", help="show where an error was raised")
+    parser.add_argument("-v", "--verbose", action="store_true", help="show what the package logs, not warnings alone")
     command.add_arguments(parser)
-    args = parser.parse_intermixed_args(arguments[1:])
-    try:
-        code: int = command.run(args)
-        sys.stdout.flush()
-        return code
-    except exits.UsageError as error:
-        parser.error(str(error))
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that the exit's own flush does not fail too
-        return exits.FILE_SYSTEM
-    except KeyboardInterrupt:
-        print(f"glic {name}: interrupted", file=sys.stderr)
-        return exits.INTERRUPTED
-    except Exception as error:
-        if args.debug:
-            raise
-        print(f"glic {name}: error: {exits.describe(error)}", file=sys.stderr)
-        if getattr(args, "json", None):
-            write_json(args.json, {"command": name, "version": __version__, **exits.as_json(error)})
-        return exits.code_of(error)
+    if hasattr(command, "PASSES_ON"):
+        return parser, parser.parse_args(arguments)
+    if "--" in arguments:  # what follows is a path, whatever it begins with
+        at = arguments.index("--")
+        behind = (
+            f".{os.sep}{text}" if text.startswith("-") and text != STDIO else text for text in arguments[at + 1 :]
+        )
+        arguments = [*arguments[:at], *behind]
+    return parser, parser.parse_intermixed_args(arguments)
+
+
+def _end(name: str, error: KeyboardInterrupt, *, at_once: bool) -> int:
+    """Say what ended the command; `at_once` ends the process, though threads of it are still at work."""
+    from .. import files
+
+    code = signals.code_of(error)
+    if at_once:
+        files.abandon()
+        threading.Thread(target=_exit_soon, args=(code,), daemon=True).start()
+    console.say(f"glic {name}: {signals.describe(error)}")
+    if at_once:
+        os._exit(code)
+    return code
+
+
+def _exit_soon(code: int) -> None:
+    """End the process even if nobody reads its stderr."""
+    time.sleep(1)
+    os._exit(code)
+
+
+def _fail(name: str, args: argparse.Namespace, error: Exception) -> int:
+    """Say what went wrong, on stderr and where JSON was asked for."""
+    console.say(f"glic {name}: error: {exits.describe(error)}")
+    if getattr(args, "json", None):
+        document = {"command": name, "version": __version__, **exits.as_json(error), "warnings": messages.collected()}
+        try:
+            write_json(args.json, document)
+        except OSError as second:
+            if exits.describe(second) != exits.describe(error):
+                console.say(f"glic {name}: error: --json: {exits.describe(second)}")
+    streams.discard_stdout()
+    return exits.code_of(error)
 
 
 def _top_parser() -> argparse.ArgumentParser:

@@ -4,25 +4,33 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import sys
+import os
 import time
 import traceback
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from .. import __version__, many
+from ..files import sweep
 from ..manifest import Manifest, identity
-from . import exits
+from . import exits, messages, targets
+from .messages import console
 from .output import write_json
-from .paths import Job
+from .paths import STDIO, Job
 
 Row = dict[str, Any]
 
 
 class Work(ABC):
-    """What a command does with one file, in steps that overlap those of other files when several are worked on."""
+    """What a command does with one file, in steps that overlap those of other files when several are worked on.
+
+    Attributes:
+        doing: what it is called while it is being done.
+    """
+
+    doing: str
 
     @abstractmethod
     def read(self, job: Job) -> Any:
@@ -62,32 +70,33 @@ class Batch:
         self._workers: int = args.workers or 0
         self._codec = dict(codec)
         self._manifest = manifest
+        self._unrecorded = False
 
     def run(self, jobs: Sequence[Job], work: Work) -> int:
         """Exit code: OK, or what all failures have in common."""
         rows: list[Row] = []
         errors: list[BaseException] = []
         start = time.perf_counter()
+        for folder in {os.path.dirname(job.target) or "." for job in jobs if job.target != STDIO}:
+            sweep(folder)
         with contextlib.closing(self._outcomes(jobs, work)) as outcomes:
             for number, job in enumerate(jobs, 1):
                 place = f"[{number}/{len(jobs)}] " if len(jobs) > 1 else ""
                 row: Row = {"input": job.source, "output": job.target}
-                with self._in_progress(f"{place}{job.source}"):
+                with console.status(None if self._quiet else f"{place}{job.source}: {work.doing}"):
                     outcome = next(outcomes)
-                if isinstance(outcome, exits.EXPECTED):
+                if isinstance(outcome, Exception):
+                    if self._debug and not isinstance(outcome, exits.EXPECTED):
+                        raise outcome
                     errors.append(outcome)
                     row |= {"ok": False, **exits.as_json(outcome)}
                     self._complain(place, job, outcome)
-                elif isinstance(outcome, Exception):
-                    raise outcome
                 else:
                     row |= {"ok": True, **outcome.row}
                     row["bpp"] = bits_per_pixel(row)
                     if not row.get("skipped"):
                         self._say(f"{place}{job.source} -> {job.target}: {numbers(row)}")
-                if self._manifest is not None and not row.get("skipped"):
-                    source = outcome.source if isinstance(outcome, _Task) else {}
-                    self._manifest.record(job.source, job.target, row, source)
+                self._record(job, row, outcome, errors)
                 rows.append(row)
         summary = _summary(rows, time.perf_counter() - start)
         if len(jobs) > 1:
@@ -96,7 +105,8 @@ class Batch:
             self._say(f"{done} of {summary['files']} files done{before}: {numbers(summary)}")
         if self._json_target:
             document = {"command": self._command, "version": __version__, "codec": self._codec}
-            write_json(self._json_target, document | {"files": rows, "summary": summary})
+            others = {"warnings": messages.collected()}
+            write_json(self._json_target, document | {"files": rows, "summary": summary} | others)
         return exits.code_of_all(errors)
 
     def _outcomes(self, jobs: Sequence[Job], work: Work) -> Generator[Any, None, None]:
@@ -104,22 +114,28 @@ class Batch:
 
         def read(task: _Task) -> _Task:
             task.begin = time.perf_counter()
+            targets.check_writable(task.job.target)
             if self._manifest is not None:
                 task.source = identity(task.job.source)
                 if done := self._manifest.find(task.job.target, task.source):
                     task.row = {**done, "skipped": True}
                     return task
+            task.row["warnings"] = []
             task.data = work.read(task.job)
             return task
 
         def code(task: _Task) -> _Task:
             if "skipped" not in task.row:
-                task.data = work.code(task.data, task.row)
+                with messages.collect(task.job.source, task.row["warnings"]):
+                    task.data = work.code(task.data, task.row)
             return task
 
         def write(task: _Task) -> _Task:
             if "skipped" not in task.row:
-                work.write(task.job, task.data)
+                if self._manifest is not None and not task.job.replace:
+                    self._manifest.begin(task.job.target)
+                with messages.collect(task.job.source, task.row["warnings"]):
+                    work.write(task.job, task.data)
                 task.data = None
                 task.row["seconds"] = time.perf_counter() - task.begin
             return task
@@ -128,28 +144,31 @@ class Batch:
         tasks = (_Task(job) for job in jobs)
         return many.overlap(tasks, (read, io_threads), (code, self._workers), (write, io_threads))
 
+    def _record(self, job: Job, row: Row, outcome: Any, errors: list[BaseException]) -> None:
+        """Remember in the manifest what became of a job. If that fails the rest goes on, to be done again next time."""
+        if self._manifest is None or row.get("skipped"):
+            return
+        try:
+            self._manifest.record(job.source, job.target, row, outcome.source if isinstance(outcome, _Task) else {})
+        except OSError as error:
+            if not self._unrecorded:
+                console.say(
+                    f"glic {self._command}: error: the manifest cannot be written: {exits.describe(error)}; the rest "
+                    "goes on, and the same command does again what is not recorded"
+                )
+            self._unrecorded = True
+            errors.append(error)
+
     def _complain(self, place: str, job: Job, error: BaseException) -> None:
         message = exits.describe(error)
         name = "" if message.startswith(f"{job.source}:") else f"{job.source}: "
-        print(f"glic {self._command}: error: {place}{name}{message}", file=sys.stderr)
+        console.say(f"glic {self._command}: error: {place}{name}{message}")
         if self._debug:
-            traceback.print_exception(error)
+            console.say("".join(traceback.format_exception(error)).rstrip())
 
     def _say(self, line: str) -> None:
         if not self._quiet:
-            print(line, file=sys.stderr)
-
-    @contextlib.contextmanager
-    def _in_progress(self, text: str) -> Iterator[None]:
-        """On a terminal, a line that is there while the file is being worked on."""
-        if self._quiet or not sys.stderr.isatty():
-            yield
-            return
-        print(f"{text} ...", end="", file=sys.stderr, flush=True)
-        try:
-            yield
-        finally:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+            console.say(line)
 
 
 def bits_per_pixel(row: Mapping[str, Any]) -> float:

@@ -8,16 +8,22 @@ glic bench --engine DIR photo.png --json now.json --compare before.json
 from __future__ import annotations
 
 import argparse
-import sys
 
-from . import exits, options, output, paths
+from . import exits, options, output, paths, targets
+from .messages import console
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("pictures", metavar="PICTURE", nargs="*", help="pictures to time with (default: a made-up one)")
+    parser.add_argument(
+        "pictures",
+        metavar="PICTURE",
+        nargs="*",
+        type=options.path,
+        help="pictures to time with (default: a made-up one)",
+    )
     options.add_engine(parser)
     parser.add_argument("--against", choices=("torch",), help="time the eager network too, in turns")
-    parser.add_argument("--checkpoint", metavar="C.pth", help="the eager network's checkpoint")
+    parser.add_argument("--checkpoint", metavar="C.pth", type=options.path, help="the eager network's checkpoint")
     parser.add_argument(
         "--size",
         metavar="WxH,...",
@@ -30,18 +36,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seconds",
         metavar="S",
-        type=float,
+        type=options.number,
         default=60,
         help="begin no further run of a picture after that long, but for the first three (default: 60)",
     )
     parser.add_argument(
-        "--batch", metavar="N", type=int, default=4, help="pictures to measure throughput with (default: 4; 0: do not)"
+        "--batch",
+        metavar="N",
+        type=options.whole,
+        default=4,
+        help="pictures to measure throughput with (default: 4; 0: do not)",
     )
     parser.add_argument(
-        "--in-flight", metavar="N", type=options.positive, default=2, help="of them at a time (default: 2)"
+        "--in-flight", metavar="N", type=options.threads, default=2, help="of them at a time (default: 2)"
     )
     parser.add_argument(
-        "--cold", metavar="N", type=int, default=2, help="further processes to measure cold starts with (default: 2)"
+        "--cold",
+        metavar="N",
+        type=options.whole,
+        default=2,
+        help="further processes to measure cold starts with (default: 2)",
     )
     parser.add_argument(
         "--sweep",
@@ -51,8 +65,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         const=(),
         help="measure growth with size (default: 256x256 to 2048x2048)",
     )
-    parser.add_argument("--compare", metavar="OLD.json", help="print what changed since that result")
-    parser.add_argument("--json", metavar="PATH", help="write the result as JSON; -: to stdout, nothing else on it")
+    parser.add_argument("--compare", metavar="OLD.json", type=options.path, help="print what changed since that result")
+    parser.add_argument(
+        "--json", metavar="PATH", type=options.path, help="write the result as JSON; -: to stdout, nothing else on it"
+    )
     parser.add_argument("-q", "--quiet", action="store_true", help="do not tell what is being done")
 
 
@@ -65,10 +81,11 @@ def run(args: argparse.Namespace) -> int:
 
     if (args.against is None) != (args.checkpoint is None):
         raise exits.UsageError("--against torch and --checkpoint C.pth go together")
+    targets.check_reports(args, [*args.pictures, *filter(None, (args.compare, args.checkpoint))])
     old = compare.load(args.compare) if args.compare else None
     settings = Settings(
         engine=args.engine,
-        backends=args.backend.split(",") if args.backend else (None,),
+        backends=backends(args.backend, args.precision),
         precision=args.precision,
         threads=args.threads,
         checkpoint=args.checkpoint,
@@ -92,7 +109,33 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _say(line: str) -> None:
-    print(line, file=sys.stderr)
+    console.say(line)
+
+
+def backends(text: str | None, precision: str | None) -> list[str | None]:
+    """`onnxruntime,openvino:bf16` as its parts, each with the precision behind it that it is to be measured in.
+
+    Raises UsageError where it is not clear what --precision is for, or a part is wrong.
+    """
+    if text is None:
+        return [None]
+    parts = text.split(",")
+    for part in parts:
+        name, colon, own = part.partition(":")
+        if not name or (colon and own not in options.PRECISIONS):
+            raise exits.UsageError(
+                f"--backend has {part!r}, expected a backend's name, or one with a precision such as openvino:bf16 "
+                f"({', '.join(options.PRECISIONS)})"
+            )
+        if precision and (colon or len(parts) > 1):
+            behind = ",".join(part if ":" in part else f"{part}:{precision}" for part in parts)
+            raise exits.UsageError(
+                f"--precision {precision} does not say which backend it is for; name it behind those that have it: "
+                f"--backend {behind}"
+            )
+    if len(set(parts)) < len(parts):
+        raise exits.UsageError(f"--backend {text} names one twice; name each once, or with different precisions")
+    return list(parts)
 
 
 def sizes(text: str) -> list[tuple[int, int]]:

@@ -25,8 +25,12 @@ _FORMATS = {"png": "PNG", "tiff": "TIFF", "webp": "WEBP", "bmp": "BMP", "ppm": "
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("inputs", metavar="IN", nargs="+", help=".glic files, folders, globs, or - for stdin")
-    parser.add_argument("output", metavar="OUT", help="a picture file for one input, else a folder; - for stdout")
+    parser.add_argument(
+        "inputs", metavar="IN", nargs="+", type=options.path, help=".glic files, folders, globs, or - for stdin"
+    )
+    parser.add_argument(
+        "output", metavar="OUT", type=options.path, help="a picture file for one input, else a folder; - for stdout"
+    )
     options.add_engine(parser)
     parser.add_argument(
         "--format", choices=_FORMATS, help="of the pictures (default: by OUT's suffix; png in folders and on stdout)"
@@ -40,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="raise",
         help="what a damaged tile does to its picture: makes it fail, or is grey in it (default: raise)",
     )
+    options.add_overwrite(parser, "nothing is replaced")
     options.add_workers(parser)
     options.add_limits(parser)
     options.add_reports(parser)
@@ -47,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     writes = f".{args.format or 'png'}"
-    jobs = paths.plan(args.inputs, args.output, reads=frozenset({paths.GLIC_SUFFIX}), writes=writes)
+    jobs = options.permitted_jobs("decode", args, reads=frozenset({paths.GLIC_SUFFIX}), writes=writes, makes=writes)
     output.check_stdout(jobs, args.json)
     with options.open_codec(args) as codec, options.open_manifest("decode", args, jobs, codec) as manifest:
         return Batch("decode", args, codec.describe(), manifest).run(jobs, Decoding(codec, args))
@@ -55,6 +60,8 @@ def run(args: argparse.Namespace) -> int:
 
 class Decoding(Work):
     """A `.glic` file to a picture file."""
+
+    doing = "decoding"
 
     def __init__(self, codec: Codec, args: argparse.Namespace) -> None:
         self._codec = codec
@@ -68,7 +75,7 @@ class Decoding(Work):
 
     def read(self, job: paths.Job) -> bytes:
         self._format_of(job)  # an unknown one is told before the work is done
-        return output.read_input(job.source, self._limits.max_file_bytes)
+        return output.read_glic(job.source, self._limits.max_file_bytes)
 
     def code(self, data: bytes, row: Row) -> NDArray[np.uint8] | Strips:
         """The picture; of one in tiles what decodes it, and fills in the row, while it is being written."""
@@ -91,7 +98,7 @@ class Decoding(Work):
         from ..image import save_image
         from ..tiles import Strips, save_strips
 
-        with output.open_output(job.target) as stream:
+        with output.open_output(job) as stream:
             if isinstance(coded, Strips):
                 save_strips(coded, stream, self._format_of(job))
             else:

@@ -6,15 +6,15 @@ With --engine, also encode and decode a small picture. Exit code 0: glic can cod
 from __future__ import annotations
 
 import argparse
-import sys
 
 from .. import __version__
-from . import exits, options, output
+from . import exits, options, output, targets
+from .messages import console
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_engine(parser, required=False)
-    parser.add_argument("--json", metavar="PATH", help="write it as JSON instead; -: to stdout")
+    parser.add_argument("--json", metavar="PATH", type=options.path, help="write it as JSON instead; -: to stdout")
     parser.add_argument(
         "--clear-cache",
         action="store_true",
@@ -25,9 +25,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from .. import cache, doctor
 
+    targets.check_reports(args, [])
     if args.clear_cache:
         freed = cache.clear()
-        print(f"deleted {freed:,} bytes of {cache.directory()}", file=sys.stderr)
+        console.say(f"deleted {freed:,} bytes of {cache.directory()}")
     report = doctor.examine()
     if args.engine:
         report += doctor.round_trip(args.engine, backend=args.backend, threads=args.threads, precision=args.precision)

@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import sys
 from typing import TYPE_CHECKING, BinaryIO
 
 from .. import files
-from . import options, output, paths, progress
+from . import options, output, paths, progress, streams
 from .batch import Batch, Row, Work
 
 if TYPE_CHECKING:
@@ -22,8 +21,12 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("inputs", metavar="IN", nargs="+", help="picture files, folders, globs, or - for stdin")
-    parser.add_argument("output", metavar="OUT", help="a .glic file for one input, else a folder; - for stdout")
+    parser.add_argument(
+        "inputs", metavar="IN", nargs="+", type=options.path, help="picture files, folders, globs, or - for stdin"
+    )
+    parser.add_argument(
+        "output", metavar="OUT", type=options.path, help="a .glic file for one input, else a folder; - for stdout"
+    )
     options.add_engine(parser)
     parser.add_argument(
         "--background",
@@ -35,17 +38,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tile",
         metavar="N",
-        type=int,
+        type=options.tile,
         help="code in tiles of at most N pixels on a side, a multiple of 128; 0: whole (default: whole, where "
         "--max-memory allows it)",
     )
+    options.add_overwrite(parser, "only .glic files are replaced")
     options.add_workers(parser)
     options.add_limits(parser)
     options.add_reports(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    jobs = paths.plan(args.inputs, args.output, reads=paths.PICTURE_SUFFIXES, writes=paths.GLIC_SUFFIX)
+    jobs = options.permitted_jobs(
+        "encode", args, reads=paths.PICTURE_SUFFIXES, writes=paths.GLIC_SUFFIX, makes=paths.GLIC_SUFFIX
+    )
     output.check_stdout(jobs, args.json)
     with options.open_codec(args) as codec, options.open_manifest("encode", args, jobs, codec) as manifest:
         from ..image import lift_pillow_limit
@@ -57,9 +63,12 @@ def run(args: argparse.Namespace) -> int:
 class Encoding(Work):
     """A picture file to a `.glic` file."""
 
+    doing = "encoding"
+
     def __init__(self, codec: Codec, args: argparse.Namespace) -> None:
         self._codec = codec
         self._limits = options.limits(args)
+        self._stdin: BinaryIO | None = None
         self._options = {"background": args.background, **options.quality(args)}
         self._qualities = {entry["fingerprint"]: entry["quality"] for entry in codec.describe().get("qualities", ())}
         if args.tile is not None:
@@ -68,13 +77,17 @@ class Encoding(Work):
             self._options["progress"] = bar
 
     def read(self, job: paths.Job) -> BinaryIO:
-        return sys.stdin.buffer if job.source == paths.STDIO else files.open_ahead(job.source)
+        bound = self._limits.max_image_bytes
+        if job.source != paths.STDIO:
+            return files.open_ahead(job.source, bound)
+        self._stdin = files.seekable(streams.stdin(), bound)
+        return self._stdin
 
     def code(self, data: BinaryIO, row: Row) -> bytes:
         from ..container import parse_header
 
         stages: dict[str, float] = {}
-        with contextlib.nullcontext() if data is sys.stdin.buffer else data:
+        with contextlib.nullcontext() if data is self._stdin else data:
             coded: bytes = self._codec.encode(data, stages=stages, **self._options)
         header = parse_header(coded, self._limits)
         row |= {"width": header.width, "height": header.height, "bytes": len(coded), "stages": stages}
@@ -83,5 +96,5 @@ class Encoding(Work):
         return coded
 
     def write(self, job: paths.Job, coded: bytes) -> None:
-        with output.open_output(job.target) as stream:
+        with output.open_output(job) as stream:
             stream.write(coded)

@@ -2,24 +2,27 @@
 
 glic eval --engine DIR pictures/
 glic eval --engine A --engine B --engine C --engine D pictures/ --csv rows.csv
+glic eval --engine new/ --engine old/ pictures/ --external vtm.csv
 glic eval --engine DIR pictures/ --report out.html
 """
 
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import exits, options, output, paths
+from . import exits, options, output, paths, targets
+from .messages import console
 
 if TYPE_CHECKING:
     from ..evaluation.run import Evaluation
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("images", metavar="IMAGES", nargs="+", help="picture files, folders or globs")
+    parser.add_argument(
+        "images", metavar="IMAGES", nargs="+", type=options.path, help="picture files, folders or globs"
+    )
     options.add_engine(parser, several=True)
     parser.add_argument(
         "--codecs",
@@ -31,20 +34,38 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("kodak", "clic", "tecnick"),
         help="the published curve for these pictures (default: kodak's if they are its 24)",
     )
-    parser.add_argument("--keep", metavar="DIR", help="keep .glic files and rows there, and resume from them")
-    parser.add_argument("--csv", metavar="PATH", help="write every row as CSV")
-    parser.add_argument("--maps", metavar="DIR", help="draw bits per block and node degrees of the first picture")
-    parser.add_argument("--report", metavar="PATH", help="write one HTML page with everything to look at")
     parser.add_argument(
-        "--report-pictures", metavar="N", type=int, default=12, help="before and after on the page (default: 12)"
+        "--external",
+        metavar="FILE",
+        action="append",
+        default=[],
+        type=options.path,
+        help="curves measured elsewhere, CSV or JSON with columns bpp, psnr and codec; may be given several times",
+    )
+    written = (
+        ("keep", "DIR", "keep .glic files and rows there, and resume from them"),
+        ("csv", "PATH", "write every row as CSV"),
+        ("maps", "DIR", "draw bits per block and node degrees of the first picture"),
+        ("report", "PATH", "write one HTML page with everything to look at"),
+        ("figures", "DIR", "write the report's plots as SVG and its tables as Markdown"),
+    )
+    for name, metavar, text in written:
+        parser.add_argument(f"--{name}", metavar=metavar, type=options.path, help=text)
+    parser.add_argument(
+        "--report-pictures",
+        metavar="N",
+        type=options.whole,
+        default=12,
+        help="before and after on the page (default: 12)",
     )
     parser.add_argument(
         "--bench",
         metavar="RESULT.json",
         action="append",
+        default=[],
+        type=options.path,
         help="show this result of glic bench, instead of a short one made for the report; may be given several times",
     )
-    parser.add_argument("--figures", metavar="DIR", help="write the report's plots as SVG and its tables as Markdown")
     parser.add_argument(
         "--background", metavar="COLOUR", type=options.colour, help="what shows through transparent pixels"
     )
@@ -55,17 +76,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from ..bench import compare
     from ..evaluation import results, tables
+    from ..evaluation.families import families, load_external
     from ..evaluation.run import Evaluation, Settings
     from ..files import atomic_write
-    from ..qualities import bundles_in
     from ..report import figures
 
+    images = paths.sources(args.images, paths.PICTURE_SUFFIXES)
+    targets.check_reports(args, [*images, *args.bench, *args.external])
     drawn = args.maps or args.report or args.figures
     if drawn:
         figures.check_installed()
+    engines = families(args.engine)
     settings = Settings(
-        engines=[str(bundle.path) for engine in args.engine for bundle in bundles_in(engine)],
-        images=paths.sources(args.images, paths.PICTURE_SUFFIXES),
+        engines=[path for path, _ in engines],
+        families=[title for _, title in engines],
+        external=[curve for path in args.external for curve in load_external(path)],
+        images=images,
         backend=args.backend,
         precision=args.precision,
         threads=args.threads,
@@ -75,13 +101,13 @@ def run(args: argparse.Namespace) -> int:
         published=args.published,
         keep=args.keep,
     )
-    benches = [compare.load(path) for path in args.bench or ()]
+    benches = [compare.load(path) for path in args.bench]
     evaluation = Evaluation(settings, (lambda line: None) if args.quiet else _say)
     document = evaluation.run()
     if drawn:
         _look(evaluation, document, benches, args)
     if args.csv:
-        atomic_write(args.csv, results.as_csv(document).encode())
+        atomic_write(args.csv, results.as_csv(document).encode(errors="surrogateescape"))
     if args.json != paths.STDIO:
         print(tables.render(document))
     if args.json:
@@ -112,4 +138,4 @@ def _names(text: str | None) -> list[str] | None:
 
 
 def _say(line: str) -> None:
-    print(line, file=sys.stderr)
+    console.say(line)

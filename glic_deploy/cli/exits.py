@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -20,7 +21,7 @@ exit codes:
   5    a picture or file above the limits, or out of memory
   6    an engine bundle, backend or native library that is missing or does not work
   7    a file that cannot be read or written
-  130  interrupted
+  130  interrupted; 143 and 129: ended by SIGTERM and SIGHUP
 """
 
 _CODES: tuple[tuple[type[BaseException], int], ...] = (
@@ -53,12 +54,27 @@ def code_of_all(errors: Iterable[BaseException]) -> int:
 
 def describe(error: BaseException) -> str:
     if isinstance(error, GlicError):
-        return str(error)
+        return for_shell(str(error))
     if isinstance(error, OSError):
         return f"{error.filename}: {error.strerror}" if error.filename is not None else str(error)
     if isinstance(error, MemoryError):
         return "out of memory; use a smaller picture, fewer processes or a machine with more memory"
     return f"{type(error).__name__}: {error}; this is unexpected: run again with --debug and report what it prints"
+
+
+# A message's remedies for Python, and what takes their place.
+_REMEDIES = (
+    (re.compile(r"(Limits|background=)\([^()]*\), on the command line "), ""),
+    (re.compile(r"(--max-\w+), Limits\([^()]*\)"), r"\1"),
+    (re.compile(r"Limits\(max_(pixels|side|memory)=(\d+)\)"), r"--max-\1 \2"),
+)
+
+
+def for_shell(message: str) -> str:
+    """A message with the remedies of the command line alone, where it has those of Python too."""
+    for pattern, replacement in _REMEDIES:
+        message = pattern.sub(replacement, message)
+    return message
 
 
 def as_json(error: BaseException) -> dict[str, Any]:

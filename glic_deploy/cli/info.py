@@ -9,26 +9,32 @@ from __future__ import annotations
 import argparse
 import glob
 import os
-import sys
 from collections.abc import Mapping
 from typing import Any
 
 from .. import __version__
-from ..limits import DEFAULT_LIMITS, Limits
-from . import exits, output, paths
+from ..limits import Limits
+from . import exits, options, output, paths, targets
+from .messages import console
 
 # Nothing here is allocated by what a header says, so that a file above every limit can still be looked at.
 _UNLIMITED = Limits(max_pixels=1 << 64, max_memory=1 << 90, max_side=1 << 32, max_payload_bpp=1 << 32)
+_LARGEST_PAYLOAD = (1 << 32) - 1
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "inputs", metavar="FILE_OR_DIR", nargs="+", help=".glic files, bundles, folders, or - for stdin"
+        "inputs",
+        metavar="FILE_OR_DIR",
+        nargs="+",
+        type=options.path,
+        help=".glic files, bundles, folders, or - for stdin",
     )
-    parser.add_argument("--json", metavar="PATH", help="write it as JSON instead; -: to stdout")
+    parser.add_argument("--json", metavar="PATH", type=options.path, help="write it as JSON instead; -: to stdout")
 
 
 def run(args: argparse.Namespace) -> int:
+    targets.check_reports(args, args.inputs)
     entries: list[dict[str, Any]] = []
     errors: list[BaseException] = []
     for name in [name for given in args.inputs for name in _expand(given)]:
@@ -37,7 +43,8 @@ def run(args: argparse.Namespace) -> int:
         except exits.EXPECTED as error:
             errors.append(error)
             entry = {"ok": False, **exits.as_json(error)}
-            print(f"glic info: error: {name}: {exits.describe(error)}", file=sys.stderr)
+            message = exits.describe(error)
+            console.say(f"glic info: error: {'' if message.startswith(f'{name}:') else f'{name}: '}{message}")
         else:
             entry = {"ok": True, **entry}
             if not args.json:
@@ -65,7 +72,7 @@ def _expand(given: str) -> list[str]:
 def _describe_file(name: str) -> dict[str, Any]:
     from ..container import VERSION, parse
 
-    data = output.read_input(name, 8 * DEFAULT_LIMITS.max_file_bytes)
+    data = output.read_glic(name, _LARGEST_PAYLOAD)
     file = parse(data, _UNLIMITED)
     header = file.header
     tiles = {"tiles": _describe_tiles(data)} if header.tiled else {}

@@ -4,33 +4,39 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from ..limits import DEFAULT_LIMITS, Limits
+from ..limits import CODED_MULTIPLE, DEFAULT_LIMITS, Limits
 from ..machine import cores
+from . import targets
 from .exits import UsageError
-from .paths import STDIO, Job
+from .paths import STDIO, CommandLine, Job, plan
 
 if TYPE_CHECKING:
     from .. import Codec
     from ..manifest import Manifest
 
 
+PRECISIONS = ("fp32", "fp16", "bf16")
+
+
 def add_engine(parser: argparse.ArgumentParser, *, required: bool = True, several: bool = False) -> None:
     parser.add_argument(
         "--engine",
         metavar="DIR",
+        type=path,
         required=required,
         action="append" if several else "store",
         help="the engine bundle, made by export, or a folder of several"
-        + ("; may be given several times" if several else ""),
+        + ("; may be given several times, as NAME=DIR to say which are one curve" if several else ""),
     )
-    parser.add_argument("--backend", metavar="NAME", help="what runs its graphs (default: the best that works here)")
     parser.add_argument(
-        "--precision", choices=("fp32", "fp16", "bf16"), help="of the transforms (default: the backend's)"
+        "--backend", metavar="NAME", type=path, help="what runs its graphs (default: the best that works here)"
     )
-    parser.add_argument("--threads", metavar="N", type=positive, help="CPU threads (default: all that may be used)")
+    parser.add_argument("--precision", choices=PRECISIONS, help="of the transforms (default: the backend's)")
+    parser.add_argument("--threads", metavar="N", type=threads, help="CPU threads (default: all that may be used)")
 
 
 def add_quality(parser: argparse.ArgumentParser) -> None:
@@ -38,8 +44,8 @@ def add_quality(parser: argparse.ArgumentParser) -> None:
     goal.add_argument(
         "--quality", metavar="N", type=positive, help="of a folder of bundles, 1: smallest files (default: the highest)"
     )
-    goal.add_argument("--target-bpp", metavar="X", type=float, help="the highest quality within X bits per pixel")
-    goal.add_argument("--target-psnr", metavar="X", type=float, help="the lowest quality that reaches X dB")
+    goal.add_argument("--target-bpp", metavar="X", type=number, help="the highest quality within X bits per pixel")
+    goal.add_argument("--target-psnr", metavar="X", type=number, help="the lowest quality that reaches X dB")
 
 
 def quality(args: argparse.Namespace) -> dict[str, float]:
@@ -74,17 +80,25 @@ def add_limits(parser: argparse.ArgumentParser) -> None:
 
 
 def add_reports(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", metavar="PATH", help="write what was done as JSON; -: to stdout, nothing else on it")
+    parser.add_argument(
+        "--json", metavar="PATH", type=path, help="write what was done as JSON; -: to stdout, nothing else on it"
+    )
     parser.add_argument("-q", "--quiet", action="store_true", help="say nothing but errors")
+
+
+def add_overwrite(parser: argparse.ArgumentParser, keeps: str) -> None:
+    parser.add_argument(
+        "--overwrite", action="store_true", help=f"replace files that exist (default: {keeps}); never an input"
+    )
 
 
 def add_workers(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--workers",
         metavar="N",
-        type=positive,
+        type=threads,
         help="work on so many files at a time, and keep a manifest in the folder OUT: what it has done and is whole is "
-        "skipped when the command is run again (default: one after another, existing files are replaced)",
+        "skipped when the command is run again (default: one after another)",
     )
 
 
@@ -103,6 +117,7 @@ def open_codec(args: argparse.Namespace) -> Codec:
 
 _NO_SETTINGS = {
     "inputs", "output", "engine", "backend", "threads", "workers", "max_pixels", "max_side", "json", "quiet", "debug",
+    "verbose", "overwrite",
 }  # fmt: skip
 
 
@@ -114,8 +129,6 @@ def open_manifest(
     if not args.workers:
         yield None
         return
-    if any(job.target in (STDIO, args.output) for job in jobs):
-        raise UsageError("--workers is for many files; name a folder as the output (ending in / if it is new)")
     from ..manifest import Manifest
 
     settings = {name: value for name, value in vars(args).items() if name not in _NO_SETTINGS}
@@ -124,10 +137,71 @@ def open_manifest(
         yield manifest
 
 
+def permitted_jobs(
+    command: str, args: argparse.Namespace, *, reads: frozenset[str], writes: str, makes: str
+) -> list[Job]:
+    """What encode or decode is to do, once it is clear that it loses nothing. Raises UsageError, OSError."""
+    line = CommandLine(command, args.inputs, args.output, args.engine)
+    jobs = plan(line, reads=reads, writes=writes)
+    made: set[str] = set()
+    if args.workers:
+        if any(job.target in (STDIO, args.output) for job in jobs):
+            raise UsageError(
+                "--workers is for many files; name a folder as OUT: "
+                + line.with_output("out/", "--workers", str(args.workers))
+            )
+        from ..manifest import made_in
+
+        made = made_in(args.output, [job.target for job in jobs])
+    permitted = targets.permit(line, jobs, makes=makes, overwrite=args.overwrite, made=made)
+    targets.check_reports(args, [job.source for job in jobs], jobs)
+    return permitted
+
+
+def path(text: str) -> str:
+    if not text:
+        raise argparse.ArgumentTypeError("it is empty, expected the name of a file or folder")
+    return text
+
+
+def whole(text: str) -> int:
+    """A whole number of at least 0, whose digits may be grouped by _ or commas."""
+    try:
+        value = int(text.replace("_", "").replace(",", ""))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"got {shortened(text)}, expected a whole number") from None
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"got {shortened(text)}, expected at least 0")
+    return value
+
+
 def positive(text: str) -> int:
-    value = int(text.replace("_", "").replace(",", ""))
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"got {text}, expected at least 1")
+    value = whole(text)
+    if not value:
+        raise argparse.ArgumentTypeError(f"got {shortened(text)}, expected at least 1")
+    return value
+
+
+def threads(text: str) -> int:
+    """A number of threads or workers that a machine can start: at most 16 for each of its cores, but 64 anywhere."""
+    most = max(64, 16 * cores())
+    value = positive(text)
+    if value > most:
+        raise argparse.ArgumentTypeError(
+            f"got {shortened(text)}, expected at most {most} on this machine of {cores()} cores; more than the cores "
+            "gain nothing"
+        )
+    return value
+
+
+def number(text: str) -> float:
+    """A finite number above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"got {shortened(text)}, expected a number above 0")
     return value
 
 
@@ -135,15 +209,34 @@ def memory(text: str) -> int:
     """Bytes of `3G`, `1.5G`, `700M` or a plain number; the units are powers of 1024."""
     units = {"K": 10, "M": 20, "G": 30, "T": 40}
     unit = text[-1:].upper()
-    return positive(str(int(float(text[:-1]) * (1 << units[unit])))) if unit in units else positive(text)
+    if unit not in units:
+        return positive(text)
+    value = number(text[:-1]) * (1 << units[unit])
+    if not 1 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"got {shortened(text)}, expected a size such as 3G or 700M")
+    return int(value)
+
+
+def tile(text: str) -> int:
+    """The side of tiles in pixels: 0, or a multiple of 128 from 256."""
+    value = whole(text)
+    if value and (value < 2 * CODED_MULTIPLE or value % CODED_MULTIPLE):
+        raise argparse.ArgumentTypeError(
+            f"got {shortened(text)}, expected 0, or a multiple of {CODED_MULTIPLE} from {2 * CODED_MULTIPLE} as 1024"
+        )
+    return value
 
 
 def region(text: str) -> tuple[int, int, int, int]:
     """`x,y,width,height` in pixels."""
-    parts = text.split(",")
-    if len(parts) != 4:
-        raise argparse.ArgumentTypeError(f"got {text!r}, expected X,Y,WIDTH,HEIGHT in pixels")
-    x, y, width, height = map(int, parts)
+    try:
+        x, y, width, height = map(int, text.split(","))
+    except ValueError:
+        x = y = width = height = -1
+    if min(x, y) < 0 or min(width, height) < 1:
+        raise argparse.ArgumentTypeError(
+            f"got {shortened(text)}, expected X,Y,WIDTH,HEIGHT in pixels, such as 0,0,640,480"
+        )
     return x, y, width, height
 
 
@@ -154,8 +247,14 @@ def colour(text: str) -> tuple[int, int, int]:
     numbers = text.count(",") == 2 and text[:1].isdigit()
     try:
         rgb = ImageColor.getrgb(f"rgb({text})" if numbers else text)
-    except ValueError:
+    except (ValueError, OverflowError):
         rgb = (0, 0, 0, 0)
-    if len(rgb) != 3 or max(rgb) > 255:
-        raise argparse.ArgumentTypeError(f"got {text!r}, expected an opaque colour: white, #ffffff or 255,255,255")
+    if len(rgb) != 3 or min(rgb) < 0 or max(rgb) > 255:
+        raise argparse.ArgumentTypeError(
+            f"got {shortened(text)}, expected an opaque colour: white, #ffffff or 255,255,255"
+        )
     return rgb
+
+
+def shortened(text: str, most: int = 40) -> str:
+    return repr(text if len(text) <= most else text[:most] + "...")

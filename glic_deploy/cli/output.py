@@ -9,27 +9,35 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from ..files import atomic_write, atomic_writer, read_bounded
-from . import exits
+from .. import container
+from ..errors import LimitError
+from ..files import atomic_write, atomic_writer, read_up_to
+from . import exits, streams
 from .paths import STDIO, Job
+
+_FRONT_BYTES = 64
+_END_BYTES = 64  # more than follows a payload
 
 
 @contextlib.contextmanager
-def open_output(target: str) -> Iterator[BinaryIO]:
+def open_output(job: Job) -> Iterator[BinaryIO]:
     """Standard output, or a file that appears when the block ends, its folder made where it is missing."""
-    if target == STDIO:
-        yield sys.stdout.buffer
-        sys.stdout.buffer.flush()
+    if job.target == STDIO:
+        stdout = streams.stdout()
+        yield stdout
+        stdout.flush()
     else:
-        Path(target).parent.mkdir(parents=True, exist_ok=True)
-        with atomic_writer(target) as stream:
+        Path(job.target).parent.mkdir(parents=True, exist_ok=True)
+        with atomic_writer(job.target, replace=job.replace) as stream:
             yield stream
 
 
 def write_json(target: str, document: Mapping[str, Any]) -> None:
     text = json.dumps(document, indent=2, allow_nan=False) + "\n"
     if target == STDIO:
+        streams.stdout()
         sys.stdout.write(text)
+        sys.stdout.flush()
     else:
         atomic_write(target, text.encode())
 
@@ -44,7 +52,18 @@ def check_stdout(jobs: Sequence[Job], json_target: str | None) -> None:
         raise exits.UsageError("the output is - and stdout a terminal; redirect it to a file or a pipe")
 
 
-def read_input(source: str, max_bytes: int) -> bytes:
-    """A whole file or stdin; LimitError, before it is in memory, when it has more than `max_bytes`."""
-    with contextlib.nullcontext(sys.stdin.buffer) if source == STDIO else open(source, "rb") as stream:
-        return read_bounded(stream, max_bytes, source)
+def read_glic(source: str, max_bytes: int) -> bytes:
+    """A whole `.glic` file or stdin; of what is longer than its header says, a little more than that.
+
+    Raises BitstreamError for what does not start as a `.glic` file, LimitError for one of more than `max_bytes`.
+    """
+    with contextlib.nullcontext(streams.stdin()) if source == STDIO else open(source, "rb") as stream:
+        start = stream.read(_FRONT_BYTES)
+        front = container.read_front(memoryview(start))
+        length = front.start + front.length + _END_BYTES
+        if front.length > max_bytes:
+            raise LimitError(
+                f"{source}: its header says {front.length:,} bytes, more than the {max_bytes:,} that a file within the "
+                "limits has; raise --max-pixels if it really is so large"
+            )
+        return start + read_up_to(stream, length - len(start)) if length > len(start) else start

@@ -1,9 +1,13 @@
-"""Which files a command reads and writes: several inputs, globs, folders, stdin and stdout."""
+"""Which files a command reads and writes: several inputs, globs, folders, stdin and stdout.
+
+What may be written where is `glic_deploy.cli.targets`.
+"""
 
 from __future__ import annotations
 
 import glob
 import os
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -19,37 +23,65 @@ PICTURE_SUFFIXES = frozenset({
 })
 # fmt: on
 
+_SHOWN = 4
+
 
 @dataclass(frozen=True)
 class Job:
-    """One file to read and one to write; `-` is stdin or stdout."""
+    """One file to read and one to write; `-` is stdin or stdout.
+
+    Attributes:
+        source, target: their names.
+        replace: whether what has the target's name already may be replaced.
+    """
 
     source: str
     target: str
+    replace: bool = False
 
 
-def plan(inputs: Sequence[str], output: str, *, reads: frozenset[str], writes: str) -> list[Job]:
+@dataclass(frozen=True)
+class CommandLine:
+    """What was typed, in so far as it is to be typed again: the command, its inputs, OUT, and the engine."""
+
+    command: str
+    inputs: Sequence[str]
+    output: str
+    engine: str | None = None
+
+    def with_output(self, output: str, *more: str, inputs: Sequence[str] | None = None) -> str:
+        """The same with another OUT, other inputs and further options, as a line for a shell."""
+        inputs = self.inputs if inputs is None else inputs
+        shown = [shlex.quote(name) for name in inputs[:_SHOWN]] + ["..."] * (len(inputs) > _SHOWN)
+        engine = ["--engine", self.engine] if self.engine else []
+        return " ".join(["glic", self.command, *shown, *map(shlex.quote, [output, *engine, *more])])
+
+
+def plan(line: CommandLine, *, reads: frozenset[str], writes: str) -> list[Job]:
     """Pair every input file with its output.
 
-    One file (or stdin) goes to `output` itself, unless that is a folder. Everything else goes into the folder `output`,
-    under its own name with the suffix `writes`; the files of an input folder (at any depth, with a suffix in `reads`,
-    not hidden) keep their places in it.
+    One file (or stdin) goes to OUT itself, unless that is a folder. Everything else goes into the folder OUT, under its
+    own name with the suffix `writes`; the files of an input folder (at any depth, with a suffix in `reads`, not hidden)
+    keep their places in it.
 
     Raises UsageError where that does not name one output for each input.
     """
+    inputs, output = line.inputs, line.output
     found = [pair for given in inputs for pair in _expand(given, reads)]
     single = len(inputs) == 1 and len(found) == 1 and found[0][0] == inputs[0]
-    if single and not _is_folder(output):
+    if single and not is_folder(output):
         jobs = [Job(inputs[0], output)]
     elif output == STDIO:
-        raise UsageError(f"{len(found)} files cannot all go to stdout; name a folder as the output")
+        raise UsageError(
+            f"{len(found)} files cannot all go to stdout; name a folder as the output: {line.with_output('out/')}"
+        )
     elif any(source == STDIO for source, _ in found):
-        raise UsageError("what is read from stdin has no name in a folder; name the output file")
-    elif os.path.exists(output) and not os.path.isdir(output):
-        raise UsageError(f"{output} is a file, but {len(found)} inputs need a folder as the output")
+        raise UsageError(
+            "what is read from stdin has no name in a folder; name the output file: "
+            + line.with_output(f"out{writes}", inputs=[STDIO])
+        )
     else:
         jobs = [Job(source, str(Path(output, place.with_suffix(writes)))) for source, place in found]
-    _refuse_collisions(jobs)
     return jobs
 
 
@@ -72,6 +104,11 @@ def files_in(folder: str, reads: frozenset[str]) -> list[str]:
     )
 
 
+def is_folder(output: str) -> bool:
+    """Whether OUT is a folder already, or says by a slash at its end that it is to be one."""
+    return output != STDIO and (os.path.isdir(output) or output.endswith(("/", os.sep)))
+
+
 def _expand(given: str, reads: frozenset[str]) -> Iterator[tuple[str, PurePath]]:
     """Files that an argument stands for, and where each belongs in an output folder."""
     if given != STDIO and os.path.isdir(given):
@@ -79,26 +116,10 @@ def _expand(given: str, reads: frozenset[str]) -> Iterator[tuple[str, PurePath]]
         if not files:
             raise UsageError(f"folder {given} holds no file ending in {', '.join(sorted(reads))}")
         yield from ((name, PurePath(name).relative_to(given)) for name in files)
-    elif not os.path.exists(given) and glob.has_magic(given):
+    elif not os.path.lexists(given) and glob.has_magic(given):
         files = [name for name in sorted(glob.glob(given, recursive=True)) if os.path.isfile(name)]
         if not files:
             raise UsageError(f"nothing matches {given}")
         yield from ((name, PurePath(PurePath(name).name)) for name in files)
     else:
         yield given, PurePath(PurePath(given).name)
-
-
-def _is_folder(output: str) -> bool:
-    return output != STDIO and (os.path.isdir(output) or output.endswith(("/", os.sep)))
-
-
-def _refuse_collisions(jobs: Sequence[Job]) -> None:
-    sources: dict[str, str] = {}
-    for job in jobs:
-        if job.target == STDIO:
-            continue
-        if job.target in sources:
-            raise UsageError(f"{sources[job.target]} and {job.source} would both be written to {job.target}")
-        sources[job.target] = job.source
-        if os.path.isfile(job.target) and os.path.exists(job.source) and os.path.samefile(job.source, job.target):
-            raise UsageError(f"{job.source} would be written over itself")

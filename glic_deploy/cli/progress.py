@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from collections.abc import Callable
+
+from .messages import console, on_terminal
 
 _WIDTH = 30
 
 
 def tile_bar(args: argparse.Namespace) -> Callable[[int, int], None] | None:
     """What `Codec.encode` and `.decode` call; None where nobody would see it, or several files would share the line."""
-    if args.quiet or args.workers or not sys.stderr.isatty():
+    if args.quiet or args.workers or not on_terminal():
         return None
     start = time.perf_counter()
 
@@ -21,7 +22,7 @@ def tile_bar(args: argparse.Namespace) -> Callable[[int, int], None] | None:
         if not done:
             start = time.perf_counter()
         left = f", {(time.perf_counter() - start) / done * (total - done):.0f} s left" if done else ""
-        print(f"\r\x1b[K{bar(done, total)} {done}/{total} tiles{left}", end="", file=sys.stderr, flush=True)
+        console.detail(f"{bar(done, total)} {done}/{total} tiles{left}")
 
     return show
 

@@ -21,7 +21,7 @@ class Store:
 
     def __init__(self, path: Path) -> None:
         self._lines = JsonLines(path)
-        self._rows: dict[str, Row] = {line["key"]: line["row"] for line in self._lines if {"key", "row"} <= line.keys()}
+        self._rows: dict[str, Row] = {line["key"]: line["row"] for line in self._lines if _is_row(line)}
 
     def get(self, key: str) -> Row | None:
         return self._rows.get(key)
@@ -29,6 +29,10 @@ class Store:
     def put(self, key: str, row: Row) -> None:
         self._rows[key] = row
         self._lines.append({"key": key, "row": row})
+
+
+def _is_row(line: Mapping[str, Any]) -> bool:
+    return isinstance(line.get("key"), str) and isinstance(line.get("row"), dict)
 
 
 def key_of(image: str, measured_with: Mapping[str, Any]) -> str:

@@ -20,6 +20,7 @@ from ..image import Background, load_image
 from ..limits import DEFAULT_LIMITS, Limits
 from .codecs import PillowCodec, choose
 from .curves import BD_RATE_REMEDY, PUBLISHED, Curve, Point, bd_rate, bd_rate_installed, psnr_at
+from .families import grouped
 from .measure import Picture, Row, Similarity, measure_engine, measure_other
 from .quality import MS_SSIM_REMEDY, MsSsim, ms_ssim_installed
 from .results import Store, key_of, mean
@@ -38,6 +39,8 @@ class Settings:
 
     Attributes:
         engines: bundles, each a point of a curve; images: paths of pictures.
+        families: the title of each engine's curve; none: all are points of one.
+        external: curves that were measured elsewhere, as `load_external` reads them.
         codecs: names of other codecs; None is all that are installed.
         published: name of a set in PUBLISHED that the images are; None: Kodak if their names are those 24.
         keep: folder for the `.glic` files and what was measured, from which a later run resumes; None keeps nothing.
@@ -53,6 +56,8 @@ class Settings:
     codecs: list[str] | None = None
     published: str | None = None
     keep: str | None = None
+    families: Sequence[str] = ()
+    external: Sequence[Mapping[str, Any]] = ()
 
 
 class Evaluation:
@@ -83,6 +88,8 @@ class Evaluation:
             if not bd_rate_installed():
                 self._say(f"BD-rates are left out: {BD_RATE_REMEDY}")
             engines = [self._engine(engine, folder, store, similarity) for engine in self.settings.engines]
+            for entry, family in zip(engines, self.settings.families, strict=False):
+                entry["family"] = family
             codecs = [self._other(codec, store, similarity) for codec in others]
         for entry in [*engines, *(point for codec in codecs for point in codec["points"])]:
             entry["rows"] = [row for row in entry["rows"] if row["image"] not in self._failures]
@@ -97,8 +104,9 @@ class Evaluation:
             "published": published,
             "engines": engines,
             "codecs": codecs,
+            "external": list(self.settings.external),
             "failures": list(self._failures.values()),
-            **_compare(engines, codecs, published),
+            **_compare(engines, codecs, published, self.settings.external),
         }
 
     def open_codec(self, engine: str) -> Codec:
@@ -197,43 +205,57 @@ def _set_of(images: Sequence[str]) -> str | None:
 
 
 def curves_of(document: Mapping[str, Any]) -> tuple[Curve, list[Curve]]:
-    """The engines' curve, and those to compare it with: the published one and the other codecs'."""
-    return _curves(document["engines"], document["codecs"], document["published"])
+    """The first engines' curve, and those to compare it with: of other engines, published, and of other codecs."""
+    ours, others = _curves(document["engines"], document["codecs"], document["published"], document.get("external", ()))
+    return ours[0], [curve for curve in [*ours[1:], *others] if curve.points]
 
 
 def _curves(
-    engines: Sequence[Mapping[str, Any]], codecs: Sequence[Mapping[str, Any]], published: str | None
-) -> tuple[Curve, list[Curve]]:
+    engines: Sequence[Mapping[str, Any]],
+    codecs: Sequence[Mapping[str, Any]],
+    published: str | None,
+    external: Sequence[Mapping[str, Any]],
+) -> tuple[list[Curve], list[Curve]]:
+    """The engines' curves, a family each, and those to compare them with."""
+
     def points(entries: Sequence[Mapping[str, Any]]) -> list[Point]:
         means = [entry["mean"] for entry in entries if entry["mean"]["psnr"] is not None]
         return [Point(row["bpp"], row["psnr"], row["ms_ssim"]) for row in means]
 
-    ours = Curve.of(engines[0]["title"] if len(engines) == 1 else "engines", points(engines))
+    families = grouped(engines, engines[0]["title"] if len(engines) == 1 else "engines")
+    ours = [Curve.of(title, points(entries)) for title, entries in families.items()]
     others = [Curve.of(codec["title"], points(codec["points"])) for codec in codecs]
-    return ours, [*([PUBLISHED[published]] if published else []), *others]
+    elsewhere = [Curve.of(curve["title"], [Point(**point) for point in curve["points"]]) for curve in external]
+    return ours, [*([PUBLISHED[published]] if published else []), *elsewhere, *others]
 
 
 def _compare(
-    engines: Sequence[Mapping[str, Any]], codecs: Sequence[Mapping[str, Any]], published: str | None
+    engines: Sequence[Mapping[str, Any]],
+    codecs: Sequence[Mapping[str, Any]],
+    published: str | None,
+    external: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
-    ours, others = _curves(engines, codecs, published)
-    tested = [ours, *([PUBLISHED[published]] if published else [])]
+    ours, others = _curves(engines, codecs, published, external)
+    # Of two families the later one is compared with the earlier one, each with all that are not ours.
+    pairs = [(curve, other) for number, curve in enumerate(ours) for other in [*ours[:number], *others]]
+    if published:
+        pairs += [(PUBLISHED[published], other) for other in others if other is not PUBLISHED[published]]
     return {
         "bd_rates": [
             {"of": test.title, "to": other.title, "percent": bd_rate(test, other)}
-            for test in tested
-            for other in others
-            if test is not other and bd_rate_installed()
+            for test, other in pairs
+            if bd_rate_installed()
         ],
         "at_equal_rate": [
             {
-                "of": ours.title,
+                "of": curve.title,
                 "to": other.title,
                 "bpp": point.bpp,
                 "psnr": point.psnr,
                 "psnr_of_other": psnr_at(other, point.bpp),
             }
-            for point in ours.points
-            for other in others
+            for curve, other in pairs
+            if curve in ours
+            for point in curve.points
         ],
     }

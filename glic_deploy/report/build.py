@@ -80,7 +80,7 @@ class Report:
         contents = page.Contents(
             self.document, self.benches, self.titles(), self.plots(), self.overlays, self.map_of, self.pairs
         )
-        atomic_write(path, page.render(contents).encode())
+        atomic_write(path, page.render(contents).encode(errors="backslashreplace"))
 
     def write_figures(self, folder: Path) -> None:
         """The plots as SVG and the tables as Markdown."""
@@ -88,7 +88,10 @@ class Report:
         for title, svg in self.plots().items():
             name = "".join(letter if letter.isalnum() else "_" for letter in title.lower())
             atomic_write(folder / f"{name}.svg", svg)
-        atomic_write(folder / "tables.md", markdown.render(self.document, self.benches, self.titles()).encode())
+        atomic_write(
+            folder / "tables.md",
+            markdown.render(self.document, self.benches, self.titles()).encode(errors="backslashreplace"),
+        )
 
     def write_maps(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)

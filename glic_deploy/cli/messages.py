@@ -1,0 +1,152 @@
+"""What a command says on stderr: lines, warnings, and on a terminal one line that shows what is being done."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import shutil
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+_PACKAGE = "glic_deploy"
+_TICK = 1.0
+
+
+class Console:
+    """Writes whole lines to stderr, around the line of status that is there on a terminal. Threads may share it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._status: str | None = None
+        self._detail: str | None = None
+        self._since = 0.0
+
+    def say(self, line: str) -> None:
+        """Print a line. A stderr that is gone stops no work."""
+        with self._lock, contextlib.suppress(OSError, ValueError):
+            self._write("\r\x1b[K" if self._status is not None else "", line + "\n")
+            self._draw()
+
+    @contextlib.contextmanager
+    def status(self, text: str | None) -> Iterator[None]:
+        """Within the block, a line with the seconds that have passed, if `text` is given and stderr is a terminal."""
+        if text is None or not on_terminal():
+            yield
+            return
+        done = threading.Event()
+
+        def tick() -> None:
+            while not done.wait(_TICK):
+                with self._lock, contextlib.suppress(OSError, ValueError):
+                    self._draw()
+
+        with self._lock:
+            self._status, self._detail, self._since = text, None, time.monotonic()
+            self._draw()
+        ticker = threading.Thread(target=tick, name="glic-status", daemon=True)
+        ticker.start()
+        try:
+            yield
+        finally:
+            done.set()
+            ticker.join()
+            with self._lock, contextlib.suppress(OSError, ValueError):
+                self._status = None
+                self._write("\r\x1b[K")
+
+    def detail(self, text: str) -> None:
+        """Show this in the line of status in place of the seconds."""
+        with self._lock, contextlib.suppress(OSError, ValueError):
+            self._detail = text
+            self._draw()
+
+    def _draw(self) -> None:
+        if self._status is None:
+            return
+        detail = self._detail or f"{time.monotonic() - self._since:.0f} s"
+        line = f"{self._status}, {detail}"
+        columns = shutil.get_terminal_size().columns
+        self._write("\r\x1b[K", line if len(line) < columns else line[: columns - 2] + "…")
+
+    def _write(self, *texts: str) -> None:
+        sys.stderr.write("".join(texts))
+        sys.stderr.flush()
+
+
+console = Console()
+
+
+def on_terminal() -> bool:
+    """Whether stderr is a terminal."""
+    return sys.stderr is not None and sys.stderr.isatty()
+
+
+class _Collected(threading.local):
+    """Where this thread's warnings are counted, and what they are about."""
+
+    name = ""
+    into: list[str] | None = None
+
+
+_collected = _Collected()
+_others: list[str] = []
+
+
+def collected() -> list[str]:
+    """The warnings so far that were about no single file."""
+    return list(_others)
+
+
+@contextlib.contextmanager
+def collect(name: str, into: list[str]) -> Iterator[None]:
+    """Count this thread's warnings within the block in `into`, as what `name` is about."""
+    before = _collected.name, _collected.into
+    _collected.name, _collected.into = name, into
+    try:
+        yield
+    finally:
+        _collected.name, _collected.into = before
+
+
+@contextlib.contextmanager
+def shown(command: str, *, quiet: bool, verbose: bool) -> Iterator[None]:
+    """Within the block, Python's warnings and the package's log are lines such as `glic encode: warning: ...`.
+
+    quiet: they are only counted. verbose: what the log has to say of less weight is shown too.
+    """
+
+    def warn(text: str) -> None:
+        text = " ".join(text.splitlines())
+        about = f"{_collected.name}: " if _collected.name and not text.startswith(_collected.name) else ""
+        (_others if _collected.into is None else _collected.into).append(text)
+        if not quiet:
+            console.say(f"{command}: warning: {about}{text}")
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if record.levelno >= logging.WARNING:
+                warn(record.getMessage())
+            elif not quiet:
+                console.say(f"{command}: {record.getMessage()}")
+
+    def show(message: Warning | str, *_: Any, **__: Any) -> None:
+        warn(str(message))
+
+    _others.clear()
+    logger, handler = logging.getLogger(_PACKAGE), Handler()
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO if verbose else logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            if not sys.warnoptions:
+                warnings.simplefilter("always", UserWarning)  # each file's, not only the first one's
+            warnings.showwarning = show
+            yield
+    finally:
+        logger.setLevel(level)
+        logger.removeHandler(handler)

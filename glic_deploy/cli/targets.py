@@ -1,0 +1,265 @@
+"""What a command may write, and where: nothing of the user's is lost. docs/cli.md has the rules as a table."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import os
+import sys
+from collections.abc import Container, Iterable, Iterator, Sequence
+from dataclasses import replace
+
+from . import streams
+from .exits import UsageError
+from .paths import GLIC_SUFFIX, PICTURE_SUFFIXES, STDIO, CommandLine, Job, is_folder
+
+# fmt: off
+_IMAGE_SUFFIXES = PICTURE_SUFFIXES | {
+    ".arw", ".cr2", ".cr3", ".dng", ".exr", ".hdr", ".heic", ".heif", ".ico", ".icns", ".j2c", ".jpx", ".jxl", ".nef",
+    ".pam", ".pcx", ".pfm", ".svg",
+}
+_IMAGE_MAGIC = (
+    b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"II*\0", b"MM\0*", b"8BPS", b"qoif", b"\xff\x0a", b"\0\0\0\x0cJXL ",
+    b"\0\0\0\x0cjP  ", b"P5\n", b"P6\n",
+)
+# fmt: on
+_GLIC_MAGIC = b"GLIC"
+_NAMED = 3
+
+_FILES = ("json", "csv", "report")
+_FOLDERS = ("keep", "maps", "figures")
+
+
+def permit(
+    line: CommandLine, jobs: Sequence[Job], *, makes: str, overwrite: bool = False, made: Container[str] = frozenset()
+) -> list[Job]:
+    """The jobs, each with whether it may replace what is there.
+
+    Args:
+        makes: suffix of what the command writes: `.glic` replaces `.glic` files, images replace nothing.
+        overwrite: whatever is no input may be replaced.
+        made: targets that an earlier run of the same folder made.
+
+    Raises UsageError, which says what to type, before anything is written: for an OUT that names something else than
+    what is made, for outputs of the same name, for an output that is an input, and for one that may not be replaced.
+    """
+    encodes = makes == GLIC_SUFFIX
+    _check_inputs(line, jobs)
+    _check_output(line, jobs, encodes)
+    _check_collisions(line, jobs)
+    permitted = [replace(job, replace=_may_replace(job.target, encodes, overwrite, made)) for job in jobs]
+    taken = [job.target for job in permitted if not job.replace and _holds_something(job.target)]
+    if taken:
+        names = ", ".join(taken[:_NAMED]) + (", ..." if len(taken) > _NAMED else "")
+        count = f"{len(taken)} of {len(jobs)} outputs exist" if len(jobs) > 1 else "the output exists"
+        raise UsageError(
+            f"{count} already: {names}; name another OUT, or replace what is there: "
+            + line.with_output(line.output, "--overwrite")
+        )
+    return permitted
+
+
+def check_reports(args: argparse.Namespace, inputs: Iterable[str], jobs: Sequence[Job] = ()) -> None:
+    """Check where a command is to write its JSON, CSV, page and folders, before the work begins.
+
+    Raises UsageError for one that would replace an input, an image, a `.glic` file, part of an engine or an output, and
+    OSError for one that cannot be written.
+    """
+    inputs = list(inputs)
+    known = _identities(inputs)
+    bundles = _engines(args) + [name for name in inputs if os.path.isfile(os.path.join(name, "manifest.json"))]
+    outputs = {os.path.realpath(job.target) for job in jobs if job.target != STDIO}
+    if getattr(args, "workers", None):
+        outputs.add(os.path.realpath(os.path.join(args.output, "manifest.jsonl")))
+    for option, path in _given(args, _FILES):
+        place = os.path.realpath(path)
+        what = None
+        if is_folder(path):
+            what = "is a folder, expected a file's name"
+        elif (identity := _identity(path)) in known:
+            what = f"is an input, {known[identity]}, and would be replaced"
+        elif place in outputs:
+            what = "is also where another output goes"
+        elif os.path.splitext(path)[1].lower() in _IMAGE_SUFFIXES | {GLIC_SUFFIX} or _is_image(path) or _is_glic(path):
+            what = "has the name of, or is, an image or a .glic file, which a report does not replace"
+        elif os.path.exists(path) and any(_is_inside(place, folder) for folder in bundles):
+            what = "is part of the engine"
+        if what:
+            suffix = {"report": ".html"}.get(option, f".{option}")
+            raise UsageError(f"--{option} {path}: it {what}; name another: --{option} {option}{suffix}")
+        outputs.add(place)
+        check_writable(path)
+    folders = {os.path.realpath(os.path.dirname(name)) for name in inputs if name != STDIO and not os.path.isdir(name)}
+    for option, path in _given(args, _FOLDERS):
+        place = os.path.realpath(path)
+        if os.path.exists(path) and not os.path.isdir(path):
+            raise UsageError(f"--{option} {path}: it is a file, expected a folder; name another: --{option} {option}/")
+        if place in folders or any(_is_inside(place, folder) for folder in bundles):
+            raise UsageError(
+                f"--{option} {path}: it holds inputs of this command, which its files could replace; name another "
+                f"folder: --{option} {option}/"
+            )
+        check_writable(os.path.join(path, option))
+
+
+def check_writable(path: str) -> None:
+    """Raise OSError if a file of this name cannot be written, as far as that shows before it is written."""
+    if path == STDIO:
+        streams.stdout()
+        return
+    try:
+        if os.path.isdir(path):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        os.lstat(path)  # a name that is too long
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except OSError as error:
+        raise type(error)(error.errno, error.strerror, path) from None
+    folder = os.path.dirname(os.path.realpath(path))
+    while not os.path.lexists(folder) and folder != os.path.dirname(folder):
+        folder = os.path.dirname(folder)
+    if not os.path.isdir(folder):
+        raise NotADirectoryError(errno.ENOTDIR, f"{folder} is not a directory", path)
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, f"cannot be written, {folder} does not allow it", path)
+
+
+def _check_output(line: CommandLine, jobs: Sequence[Job], encodes: bool) -> None:
+    """Refuse an OUT that names an image for encode, a `.glic` file for decode, or a file for several inputs."""
+    output, suffix = line.output, os.path.splitext(line.output)[1].lower()
+    if output == STDIO or is_folder(output):
+        return
+    in_folder = any(job.target != output for job in jobs)
+    foreign = suffix in _IMAGE_SUFFIXES if encodes else suffix == GLIC_SUFFIX
+    exists = os.path.exists(output)
+    folder = "coded/" if encodes else "decoded/"
+    if foreign and exists:
+        raise UsageError(
+            f"OUT is {output}, {_kind(encodes)}, which {line.command} does not write; if it is an input, type OUT "
+            f"behind it: {line.with_output(folder, inputs=[*line.inputs, output])}"
+        )
+    if in_folder and exists:
+        raise UsageError(
+            f"{output} is a file, but several inputs need a folder as OUT; type: {line.with_output(folder)}"
+        )
+    if in_folder and suffix in _IMAGE_SUFFIXES | {GLIC_SUFFIX}:
+        raise UsageError(
+            f"OUT is {output}, a file's name, but several inputs need a folder; type: {line.with_output(folder)}"
+        )
+    if foreign:
+        better = os.path.splitext(output)[0] + (GLIC_SUFFIX if encodes else ".png")
+        raise UsageError(
+            f"OUT is {output}, {_kind(encodes)}, which {line.command} does not write; type: {line.with_output(better)}"
+        )
+
+
+def _kind(encodes: bool) -> str:
+    return "an image's name" if encodes else "a .glic file's name"
+
+
+def _check_collisions(line: CommandLine, jobs: Sequence[Job]) -> None:
+    """Refuse two outputs of one name, upper and lower case being one where the file system says so."""
+    fold = len(jobs) > 1 and _ignores_case(line.output)
+    taken: dict[str, Job] = {}
+    for job in jobs:
+        if job.target == STDIO:
+            continue
+        place = os.path.realpath(job.target)
+        other = taken.setdefault(place.casefold() if fold else place, job)
+        if other is not job:
+            root, suffix = os.path.splitext(job.target)
+            raise UsageError(
+                f"{other.source} and {job.source} would both be written to {job.target}; write one of them by itself: "
+                + line.with_output(f"{root}-2{suffix}", inputs=[job.source])
+            )
+
+
+def _ignores_case(path: str) -> bool:
+    """Whether the file system of `path` takes upper and lower case for the same."""
+    path = os.path.realpath(path)
+    while not os.path.exists(path) or path.swapcase() == path:
+        if path == os.path.dirname(path):
+            return False
+        path = os.path.dirname(path)
+    return os.path.exists(path.swapcase()) and os.path.samefile(path, path.swapcase())
+
+
+def _check_inputs(line: CommandLine, jobs: Sequence[Job]) -> None:
+    """Refuse an output that is an input, by whatever name: through links, in other case, or the file on stdin."""
+    known = _identities(job.source for job in jobs)
+    for job in jobs:
+        source = known.get(_identity(job.target)) if job.target != STDIO else None
+        if source is not None:
+            what = f"{job.source} would be written over itself" if source == job.source else (
+                f"{job.target}, made of {job.source}, would be written over the input {source}"
+            )  # fmt: skip
+            raise UsageError(f"{what}; name another OUT: {line.with_output('out/')}")
+        place = os.path.realpath(job.target)
+        if line.engine and job.target != STDIO and os.path.exists(place) and _is_inside(place, line.engine):
+            raise UsageError(f"{job.target} is part of the engine; name another OUT: {line.with_output('out/')}")
+
+
+def _may_replace(target: str, encodes: bool, overwrite: bool, made: Container[str]) -> bool:
+    if overwrite or target in made:
+        return True
+    return encodes and not _is_image(target) and (target.lower().endswith(GLIC_SUFFIX) or _is_glic(target))
+
+
+def _holds_something(target: str) -> bool:
+    """Whether a file with content is there: pipes and devices are written to, an empty file is nothing to lose."""
+    return target != STDIO and os.path.isfile(target) and os.path.getsize(target) > 0
+
+
+def _is_glic(path: str) -> bool:
+    return _start(path).startswith(_GLIC_MAGIC)
+
+
+def _is_image(path: str) -> bool:
+    start = _start(path)
+    return start.startswith(_IMAGE_MAGIC) or start[4:8] == b"ftyp" or (start[:4] == b"RIFF" and start[8:12] == b"WEBP")
+
+
+def _start(path: str) -> bytes:
+    """The first bytes of a regular file; none of anything else."""
+    try:
+        if not os.path.isfile(path):
+            return b""
+        with open(path, "rb") as stream:
+            return stream.read(12)
+    except OSError:
+        return b""
+
+
+def _identities(names: Iterable[str]) -> dict[tuple[int, int] | None, str]:
+    """Which input each file is, by device and inode."""
+    found = {_identity(name): name for name in names}
+    found.pop(None, None)
+    return found
+
+
+def _identity(name: str) -> tuple[int, int] | None:
+    """Device and inode of a regular file, of stdin for `-`; None where there is none."""
+    try:
+        status = os.fstat(sys.stdin.fileno()) if name == STDIO else os.stat(name)
+    except (OSError, ValueError, AttributeError):
+        return None
+    regular = status.st_mode & 0o170000 == 0o100000
+    return (status.st_dev, status.st_ino) if regular else None
+
+
+def _given(args: argparse.Namespace, options: Sequence[str]) -> Iterator[tuple[str, str]]:
+    for option in options:
+        path = getattr(args, option, None)
+        if path is not None and path != STDIO:
+            yield option, path
+
+
+def _engines(args: argparse.Namespace) -> list[str]:
+    engine = getattr(args, "engine", None)
+    given = [] if engine is None else [engine] if isinstance(engine, str) else list(engine)
+    return [name if os.path.exists(name) else name.partition("=")[2] or name for name in given]  # NAME=DIR of eval
+
+
+def _is_inside(place: str, folder: str) -> bool:
+    root = os.path.realpath(folder)
+    return place == root or place.startswith(root.rstrip(os.sep) + os.sep)
