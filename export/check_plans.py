@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,10 +10,10 @@ import numpy as np
 from glic_deploy import conformance
 from glic_deploy.backends.onnxruntime import OnnxRuntimeBackend
 from glic_deploy.backends.tensorrt import TensorRTBackend
-from glic_deploy.bundle import MANIFEST, PLANS, Bundle
+from glic_deploy.bundle import Bundle
 from glic_deploy.errors import EngineError
-from glic_deploy.files import atomic_writer
 
+from .bundle import updating
 from .integer.build import default_pictures
 
 Progress = Callable[[str], None]
@@ -61,9 +60,5 @@ def transform_psnr(bundle: Bundle, plans: TensorRTBackend) -> float:
 
 
 def _drop_plans(directory: Path) -> None:
-    manifest = json.loads((directory / MANIFEST).read_bytes())
-    for plan in manifest.pop(PLANS, []):
-        del manifest["files"][plan["file"]]
-        (directory / plan["file"]).unlink(missing_ok=True)
-    with atomic_writer(directory / MANIFEST) as stream:
-        stream.write((json.dumps(manifest, indent=1) + "\n").encode())
+    with updating(directory) as update:
+        update.drop_plans()

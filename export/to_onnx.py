@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from glic_deploy.bundle import CONFORMANCE, TABLES
+from glic_deploy.bundle import CONFORMANCE, TABLES, Arithmetic, Model
 from glic_deploy.errors import GlicError
 
 from . import integer
-from .bundle import BundleWriter, bundle_directory, fingerprint
+from .bundle import BundleWriter, bundle_directory, fingerprint, manifest_config
 from .checkpoint import Checkpoint, load_checkpoint
 from .graphs import GraphSpec, entropy_graphs, transform_graphs
 from .integer.build import load_pictures
@@ -73,12 +73,8 @@ def write_parameters(
     writer.add_arrays(TABLES, tables)
     arithmetic = tables | (network.parameters() if network else {})
     writer.finish(
-        model={
-            "fingerprint": model_fingerprint(checkpoint),
-            "config": checkpoint.config.as_dict(),
-            **({} if lmbda is None else {"lambda": lmbda}),
-        },
-        arithmetic={"profile": "exact" if network else "float", "fingerprint": fingerprint(arithmetic)},
+        Model(model_fingerprint(checkpoint), manifest_config(checkpoint.config), lmbda),
+        Arithmetic("exact" if network else "float", fingerprint(arithmetic)),
     )
 
 
@@ -111,9 +107,9 @@ def _add_graphs(writer: BundleWriter, specs: Iterable[GraphSpec], progress: Prog
     for number, spec in enumerate(specs, 1):
         module = spec.build().eval()
         model = trace(spec, module)
-        path = writer.add_graph(spec.name, "base", model, spec.inputs, spec.outputs)
+        path = writer.add_graph(spec.name, "base", model)
         if native := for_kernels(model):
-            path = writer.add_graph(spec.name, "native", native, spec.inputs, spec.outputs)
+            path = writer.add_graph(spec.name, "native", native)
         difference = largest_difference(path, spec, module)
         progress(f"[{number:2}/{len(specs)}] {spec.name:18} {difference}")
 
@@ -122,7 +118,7 @@ def _add_exact_entropy(writer: BundleWriter, network: integer.IntegerNetwork, pr
     """All lowerings of the integer entropy path, and what proves them right on the machine that runs them."""
     for variant in integer.LOWERINGS:
         for graph in integer.lower(network, variant):
-            writer.add_graph(graph.name, variant, graph.model, graph.inputs, graph.outputs)
+            writer.add_graph(graph.name, variant, graph.model)
     vectors = conformance_vectors(network)
     writer.add_arrays(CONFORMANCE, vectors)
     count = sum(values.size for name, values in vectors.items() if name.endswith(("indexes", "means")))

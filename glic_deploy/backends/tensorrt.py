@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ from ..bundle import TENSORRT, Bundle
 from ..errors import EngineError
 from ..tensorrt import BuildOptions, Flavour, Profile, build_plan, choose, load, on_terminal
 from ..values import Value
-from .base import Backend
+from .base import Backend, Precision
 from .cuda import CudaDevice, Device, DeviceMemoryError
 from .device_runs import DeviceRunner, Form, Shape
 
@@ -39,7 +39,8 @@ class TensorRTBackend(Backend):
         self._runner = DeviceRunner(self._device, bundle, self._prepare)
         for name in bundle.graphs():
             bundle.variant(name, TENSORRT)
-        self.precision = bundle.variant("analysis", TENSORRT).get("precision", "fp32")
+        precision = bundle.variant("analysis", TENSORRT).precision
+        self.precision = next((known for known in get_args(Precision) if known == precision), "fp32")
 
     def run(self, graph: str, inputs: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
         return self._runner.run(graph, inputs)
@@ -62,10 +63,10 @@ class TensorRTBackend(Backend):
         return self._engines[graph]
 
     def _plan(self, graph: str) -> bytes:
-        wanted = self._flavour.name, self._flavour.version, list(self._device.capability)
+        wanted = self._flavour.name, self._flavour.version, tuple(self._device.capability)
         for plan in self._bundle.plans():
-            if plan["graph"] == graph and (plan["flavour"], plan["version"], plan["capability"]) == wanted:
-                return self._bundle.file(plan["file"]).read_bytes()
+            if plan.graph == graph and (plan.flavour, plan.version, plan.capability) == wanted:
+                return self._bundle.file(plan.file).read_bytes()
         warnings.warn(
             f"{self._bundle.path} has no plan of {graph} for {self._device.name} and {self._flavour.name} "
             f"{self._flavour.version}: building it now, which takes from seconds to minutes; to keep it, run: "
@@ -73,7 +74,7 @@ class TensorRTBackend(Backend):
             stacklevel=2,
         )
         inputs, _ = self._bundle.ports(graph)
-        plugins = self._bundle.variant(graph, TENSORRT)["plugins"]
+        plugins = self._bundle.variant(graph, TENSORRT).plugins
         path = self._bundle.graph(graph, [TENSORRT])
         return build_plan(self._flavour, path, inputs, plugins, BuildOptions(Profile()), on_terminal())
 
