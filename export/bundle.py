@@ -130,7 +130,8 @@ class BundleWriter:
 class BundleUpdate(BundleWriter):
     """Changes a bundle: collects new files in a hidden folder inside it, until `updating` ends.
 
-    Graphs and plans that are added take the place of those of the same name. A plan whose graph changed is dropped.
+    Graphs and plans that are added take the place of those of the same name. A plan is of the graph that the bundle has
+    when the update begins, and is dropped if that changes.
     """
 
     def __init__(self, bundle: Bundle, staging: Path) -> None:
@@ -140,7 +141,7 @@ class BundleUpdate(BundleWriter):
         self._plans = {plan.file: plan for plan in bundle.manifest.plans}
 
     def add_plan(self, plan: PlanEntry, data: bytes) -> None:
-        """Add a plan of the graph that the bundle has now; `plan.file` is its name there."""
+        """Add a plan; `plan.file` is its name in the bundle."""
         self._new(plan.file).write_bytes(data)
         self._plans[plan.file] = plan
 
@@ -157,6 +158,11 @@ class BundleUpdate(BundleWriter):
         old, new = self.bundle.manifest, self._manifest()
         written = self._written & set(new.files)
         replaced = {name for name in written & set(old.files) if old.files[name] != new.files[name]}
+        for form in new.forms():
+            if form.file not in written and self.bundle.files_of(form) & replaced:
+                raise EngineError(
+                    f"{form.file} has constants in a file that is replaced; add that graph in this update too"
+                )
         try:
             if replaced:
                 old = self._without(old, replaced)
