@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import onnx
@@ -74,12 +74,9 @@ class BundleWriter:
         Large constants go to the file `weights`, which graphs share; those that are in a file already stay there.
         """
         model = ModelProto.FromString(model.SerializeToString())
-        held = [tensor for tensor in _initializers(model.graph) if tensor.data_location != TensorProto.EXTERNAL]
-        large = [(tensor, data) for tensor in held if len(data := numpy_helper.to_array(tensor).tobytes()) >= _EMBEDDED]
-        if large:
-            with open(self._new(weights), "ab") as stream:
-                for tensor, data in large:
-                    self._externalize(tensor, data, weights, stream)
+        for tensor in _initializers(model.graph):
+            if tensor.data_location != TensorProto.EXTERNAL:
+                self._externalize(tensor, weights)
         path = f"{GRAPHS}/{name}.{variant}.onnx"
         self._new(path).write_bytes(model.SerializeToString(deterministic=True))
         plugins = sum(node.domain == "glic" for graph in _graphs(model.graph) for node in graph.node)
@@ -111,13 +108,17 @@ class BundleWriter:
         path.parent.mkdir(exist_ok=True)
         return path
 
-    def _externalize(self, tensor: TensorProto, data: bytes, weights: str, stream: BinaryIO) -> None:
+    def _externalize(self, tensor: TensorProto, weights: str) -> None:
+        data = numpy_helper.to_array(tensor).tobytes()
+        if len(data) < _EMBEDDED:
+            return
         offsets = self._offsets.setdefault(weights, {})
         key = hashlib.sha256(data).digest()
         if key not in offsets:
-            stream.write(bytes(-stream.tell() % _PAGE))
-            offsets[key] = stream.tell(), len(data)
-            stream.write(data)
+            with open(self._new(weights), "ab") as stream:
+                stream.write(bytes(-stream.tell() % _PAGE))
+                offsets[key] = stream.tell(), len(data)
+                stream.write(data)
         offset, length = offsets[key]
         for name in ("raw_data", "float_data", "int32_data", "int64_data"):
             tensor.ClearField(name)

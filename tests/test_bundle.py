@@ -602,6 +602,15 @@ class TestExternalData:
         with pytest.raises(EngineError, match="which the manifest does not list"):
             Bundle.open(bundle).graph("synthesis", ["base"])
 
+    def test_a_graph_is_no_link_to_where_other_constants_are(self, bundle: Path, tmp_path: Path) -> None:
+        (bundle / BASE).rename(tmp_path / "graph.onnx")
+        (bundle / BASE).symlink_to(tmp_path / "graph.onnx")
+        with pytest.raises(EngineError, match="is a symbolic link, expected the file itself"):
+            Bundle.open(bundle).graph("synthesis", ["base"])
+        (bundle / "graphs").rename(tmp_path / "graphs")
+        (bundle / "graphs").symlink_to(tmp_path / "graphs")
+        Bundle.open(bundle).graph("analysis", ["base"])
+
     def test_files_that_another_graph_reads_are_not_looked_at(self, bundle: Path) -> None:
         replace_file(bundle, "graphs/weights.fp16.bin", b"of other graphs")
         (bundle / "graphs" / "weights.fp16.bin").unlink()

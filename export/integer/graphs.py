@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from onnx import ModelProto, TensorProto
 
-from glic_deploy.bundle import Ends, Port, graph_ends
+from glic_deploy.bundle import Ends, graph_ends
 
 from .builder import GraphBuilder
 from .lowerings import FloatHeld, IntegerProducts, NativeKernels
@@ -25,12 +25,10 @@ LOWERINGS: dict[str, type[FloatHeld]] = {"base": FloatHeld, "integer": IntegerPr
 
 @dataclass(frozen=True)
 class LoweredGraph:
-    """One graph of the entropy path with its ends."""
+    """One graph of the entropy path."""
 
     name: str
     model: ModelProto
-    inputs: tuple[Port, ...]
-    outputs: tuple[Port, ...]
 
 
 def lower(network: IntegerNetwork, lowering: str) -> Iterator[LoweredGraph]:
@@ -104,8 +102,7 @@ class _Ends:
         """The graph with these ends, whose outputs are those values, in order."""
         for value, port in zip(outputs, ports.outputs, strict=True):
             self.graph.output(value, port)
-        model = self.graph.model(name, ports.inputs, ports.outputs)
-        return LoweredGraph(name, model, ports.inputs, ports.outputs)
+        return LoweredGraph(name, self.graph.model(name, ports.inputs, ports.outputs))
 
     def _times(self, x: str, factor: float) -> str:
         return self.graph.op("Mul", x, self.graph.constant(factor, np.float32))

@@ -217,12 +217,16 @@ class Bundle:
 
     def _onnx(self, form: Form) -> Path:
         """The path of an ONNX file, which was checked together with all files that it reads."""
+        path = self.path / form.file
         with self._lock:
             if form.file not in self._checked:
-                for file in self.files_of(form) - {form.file}:
+                constants = self.files_of(form) - {form.file}
+                if constants and path.is_symlink():  # from whose target's folder some runtimes would read them
+                    raise EngineError(f"{path} is a symbolic link, expected the file itself; copy the bundle: cp -rL")
+                for file in constants:
                     self.file(file)
                 self._checked.add(form.file)
-        return self.path / form.file
+        return path
 
     def _arrays(
         self, name: str, reader: Callable[[bytes, Manifest], dict[str, NDArray[Any]]]

@@ -21,7 +21,6 @@ MANIFEST = "manifest.json"
 TABLES = "tables.npz"
 CONFORMANCE = "conformance.npz"
 PLANS = "plans"  # folder and manifest entry
-GRAPHS = "graphs"  # folder and manifest entry
 TENSORRT = "tensorrt"  # the graph variant that plans are built from
 
 MAX_MANIFEST_BYTES = 4 << 20
@@ -200,9 +199,7 @@ def to_json(manifest: Manifest) -> bytes:
     try:
         _manifest(read_json(data))
     except MalformedError as error:
-        raise EngineError(
-            f"the manifest to write is not one: {error}; report this as a defect of glic-deploy"
-        ) from None
+        raise EngineError(f"no bundle can be written with this: {error}; export with other values") from None
     return data
 
 
