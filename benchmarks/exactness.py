@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export import integer
-from export.bundle import BundleWriter, fingerprint
+from export.bundle import BundleWriter, fingerprint, manifest_config
 from export.checkpoint import Checkpoint, load_checkpoint
 from export.graphs import GraphSpec, entropy_graphs, transform_graphs
 from export.integer.reference import oracle_backend, torch_backend
@@ -38,7 +38,7 @@ from export.tracing import trace
 from glic_deploy import machine
 from glic_deploy.backends.base import Backend, Precision
 from glic_deploy.backends.onnxruntime import OnnxRuntimeBackend, custom_ops_library
-from glic_deploy.bundle import TABLES, Bundle
+from glic_deploy.bundle import TABLES, Arithmetic, Bundle, Model
 from glic_deploy.entropy.passes import Pass, pack, quantize, walk
 from glic_deploy.entropy.rans import CdfTables, Encoder
 from glic_deploy.errors import EngineError
@@ -84,15 +84,15 @@ def bundle(checkpoint: Checkpoint, directory: Path, network: integer.IntegerNetw
     specs: Iterable[GraphSpec] = entropy_graphs(checkpoint) if network is None else transform_graphs(checkpoint)
     for spec in specs:
         model = trace(spec, spec.build().eval())
-        writer.add_graph(spec.name, "base", model, spec.inputs, spec.outputs)
+        writer.add_graph(spec.name, "base", model)
         if native := for_kernels(model):
-            writer.add_graph(spec.name, "native", native, spec.inputs, spec.outputs)
+            writer.add_graph(spec.name, "native", native)
     for lowering in integer.LOWERINGS if network else ():
         for graph in integer.lower(network, lowering):
-            writer.add_graph(graph.name, lowering, graph.model, graph.inputs, graph.outputs)
+            writer.add_graph(graph.name, lowering, graph.model)
     writer.finish(
-        model={"fingerprint": model_fingerprint(checkpoint), "config": checkpoint.config.as_dict()},
-        arithmetic={"profile": "exact" if network else "float", "fingerprint": fingerprint(tables)},
+        Model(model_fingerprint(checkpoint), manifest_config(checkpoint.config)),
+        Arithmetic("exact" if network else "float", fingerprint(tables)),
     )
     return Bundle.open(directory)
 

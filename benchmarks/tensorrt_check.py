@@ -20,7 +20,7 @@ from pathlib import Path
 
 from export.checkpoint import load_checkpoint
 from export.progress import Progress
-from export.tensorrt_bundle import TRANSFORMS, add_graphs
+from export.tensorrt_bundle import add_graphs
 from export.to_onnx import export_bundle
 from glic_deploy.bundle import TENSORRT, Bundle
 from glic_deploy.errors import GlicError
@@ -122,14 +122,14 @@ def build_engines(engine: Path) -> tuple[int, int, int]:
         for capability in CAPABILITIES:
             try:
                 options = BuildOptions(Profile(), (capability,))
-                build_plan(flavour, bundle.graph(name, [TENSORRT]), inputs, variant["plugins"], options)
+                build_plan(flavour, bundle.graph(name, [TENSORRT]), inputs, variant.plugins, options)
             except GlicError as error:
                 say(f"{engine.name} {name} for {capability}: {error}")
             else:
                 built += 1
-        right = (variant["plugins"] > 0) == (name in ("analysis", "synthesis")) and built > before
+        right = (variant.plugins > 0) == (name in ("analysis", "synthesis")) and built > before
         complete += right
-        precision = variant["precision"] if name in TRANSFORMS else "exact integers"
+        precision = variant.precision if name in bundle.transforms() else "exact integers"
         say(f"{engine.name} {name}: {precision}, {variant['plugins']} plugins, {built - before} engines")
     return len(bundle.graphs()), complete, built
 

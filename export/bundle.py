@@ -1,103 +1,282 @@
-"""Writes an engine bundle: graphs, their shared weights, entropy tables and the manifest that ties them together.
+"""Writes engine bundles: graphs, their shared weights, entropy tables and the manifest that ties them together.
 
-The directory appears whole or not at all. `docs/bundle.md` describes its files.
+A new bundle's directory appears whole or not at all; one that is updated is a valid bundle at every moment.
+`docs/bundle.md` describes the files.
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
-import json
-from collections.abc import Iterable, Iterator, Mapping
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import asdict, replace
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
+import onnx
 from onnx import GraphProto, ModelProto, TensorProto, numpy_helper
 
 import glic_deploy
-from glic_deploy.bundle import FORMAT, MANIFEST, sha256
-from glic_deploy.errors import GlicError
-from glic_deploy.files import atomic_directory, atomic_writer
+from glic_deploy.bundle import (
+    MANIFEST,
+    PLANS,
+    TENSORRT,
+    Arithmetic,
+    Bundle,
+    Config,
+    FileEntry,
+    Form,
+    GraphAggregation,
+    Manifest,
+    Model,
+    PlanEntry,
+    files_read_by,
+    fingerprint,
+    graphs_of,
+    sha256,
+    to_json,
+)
+from glic_deploy.errors import EngineError, GlicError
+from glic_deploy.files import atomic_directory, atomic_write
 
-from .graphs import Port
+from . import schema
 
-WEIGHTS = "graphs/weights.bin"
+__all__ = ["WEIGHTS", "BundleUpdate", "BundleWriter", "bundle_directory", "fingerprint", "manifest_config", "updating"]
+
+GRAPHS = "graphs"
+WEIGHTS = f"{GRAPHS}/weights.bin"
 _PAGE = 4096  # runtimes map weights from the file where they start on a page
 _EMBEDDED = 1024  # smaller tensors stay in the graph
+_OURS = {GRAPHS: (".onnx", ".bin"), PLANS: (".plan",)}
+"""Folders of a bundle, and the suffixes of files there that belong to no one else."""
+_STAGING = ".update."
 
 
-def fingerprint(tensors: Mapping[str, np.ndarray]) -> str:
-    """SHA-256 over names, dtypes, shapes and little-endian values, in order of name; as 64 hex digits."""
-    digest = hashlib.sha256()
-    for name in sorted(tensors):
-        value = np.ascontiguousarray(tensors[name])
-        value = value.astype(value.dtype.newbyteorder("<"), copy=False)
-        digest.update(f"{name}\0{value.dtype.str}\0{value.shape}\0".encode())
-        digest.update(value.tobytes())
-    return digest.hexdigest()
-
-
-@dataclass
 class BundleWriter:
-    """Collects a bundle's files in a directory; `finish` writes the manifest."""
+    """Collects a new bundle's files in a directory; `finish` writes the manifest."""
 
-    directory: Path
-    graphs: dict[str, dict[str, Any]] = field(default_factory=dict)
-    weights: str = WEIGHTS
-    _offsets: dict[bytes, tuple[int, int]] = field(default_factory=dict)
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._variants: dict[str, dict[str, Form]] = {}
+        self._written: set[str] = set()
+        self._offsets: dict[str, dict[bytes, tuple[int, int]]] = {}
 
     def add_graph(
-        self, name: str, variant: str, model: ModelProto, inputs: Iterable[Port], outputs: Iterable[Port]
+        self, name: str, variant: str, model: ModelProto, *, precision: str | None = None, weights: str = WEIGHTS
     ) -> Path:
-        """Write one graph; large constants go to the weights file that all graphs share. Gives the graph's path."""
-        path = f"graphs/{name}.{variant}.onnx"
-        (self.directory / "graphs").mkdir(exist_ok=True)
+        """Write one variant of a graph and return its path.
+
+        Large constants go to the file `weights`, which graphs share; those that are in a file already stay there.
+        """
         model = ModelProto.FromString(model.SerializeToString())
-        with open(self.directory / self.weights, "ab") as stream:
-            for tensor in _initializers(model.graph):
-                self._externalize(tensor, stream)
-        (self.directory / path).write_bytes(model.SerializeToString(deterministic=True))
-        custom = sum(node.domain == "glic" for graph in graphs_in(model.graph) for node in graph.node)
-        ends = {"inputs": [asdict(port) for port in inputs], "outputs": [asdict(port) for port in outputs]}
-        entry = self.graphs.setdefault(name, {"variants": {}, **ends})
-        entry["variants"][variant] = {"file": path, "plugins": custom}
+        for tensor in _initializers(model.graph):
+            if tensor.data_location != TensorProto.EXTERNAL:
+                self._externalize(tensor, weights)
+        path = f"{GRAPHS}/{name}.{variant}.onnx"
+        self._new(path).write_bytes(model.SerializeToString(deterministic=True))
+        plugins = sum(node.domain == "glic" for graph in graphs_in(model.graph) for node in graph.node)
+        self._variants.setdefault(name, {})[variant] = Form(path, plugins, precision)
         return self.directory / path
 
-    def _externalize(self, tensor: TensorProto, stream: Any) -> None:
+    def add_arrays(self, name: str, arrays: Mapping[str, np.ndarray]) -> None:
+        """Write named arrays, of numbers, as an .npz."""
+        np.savez_compressed(self._new(name), **arrays)
+
+    def finish(self, model: Model, arithmetic: Arithmetic) -> None:
+        """Write the manifest: every graph of the network, and size and SHA-256 of every file.
+
+        Raises EngineError where the manifest would not be one, such as for lack of tables.
+        """
+        manifest = Manifest(
+            _generator(),
+            model,
+            arithmetic,
+            graphs_of(model.config, arithmetic.profile, self._variants),
+            {name: _entry(self.directory / name) for name in sorted(self._written)},
+        )
+        atomic_write(self.directory / MANIFEST, to_json(manifest))
+
+    def _new(self, name: str) -> Path:
+        """Path of a file of the bundle that is written now."""
+        self._written.add(name)
+        path = self.directory / name
+        path.parent.mkdir(exist_ok=True)
+        return path
+
+    def _externalize(self, tensor: TensorProto, weights: str) -> None:
         data = numpy_helper.to_array(tensor).tobytes()
         if len(data) < _EMBEDDED:
             return
+        offsets = self._offsets.setdefault(weights, {})
         key = hashlib.sha256(data).digest()
-        if key not in self._offsets:
-            stream.write(bytes(-stream.tell() % _PAGE))
-            self._offsets[key] = stream.tell(), len(data)
-            stream.write(data)
-        offset, length = self._offsets[key]
+        if key not in offsets:
+            with open(self._new(weights), "ab") as stream:
+                stream.write(bytes(-stream.tell() % _PAGE))
+                offsets[key] = stream.tell(), len(data)
+                stream.write(data)
+        offset, length = offsets[key]
         for name in ("raw_data", "float_data", "int32_data", "int64_data"):
             tensor.ClearField(name)
         tensor.data_location = TensorProto.EXTERNAL
-        for key_name, value in (("location", Path(self.weights).name), ("offset", offset), ("length", length)):
+        for key_name, value in (("location", PurePosixPath(weights).name), ("offset", offset), ("length", length)):
             entry = tensor.external_data.add()
             entry.key, entry.value = key_name, str(value)
 
-    def add_arrays(self, name: str, arrays: Mapping[str, np.ndarray]) -> None:
-        """Write named arrays as an .npz without pickles."""
-        np.savez_compressed(self.directory / name, allow_pickle=False, **arrays)
 
-    def finish(self, **entries: Any) -> None:
-        """Write the manifest: `entries`, the graphs, and size and SHA-256 of every file."""
-        files = sorted(path for path in self.directory.rglob("*") if path.is_file() and path.name != MANIFEST)
-        manifest = {
-            "format": FORMAT,
-            "generator": f"glic-deploy {glic_deploy.__version__}",
-            **entries,
-            "graphs": self.graphs,
-            "files": {path.relative_to(self.directory).as_posix(): _digest(path) for path in files},
+class BundleUpdate(BundleWriter):
+    """Changes a bundle: collects new files in a hidden folder inside it, until `updating` ends.
+
+    Graphs and plans that are added take the place of those of the same name. A plan is of the graph that the bundle has
+    when the update begins, and is dropped if that changes.
+    """
+
+    def __init__(self, bundle: Bundle, staging: Path) -> None:
+        super().__init__(staging)
+        self.bundle = bundle
+        self._variants = {name: dict(graph.variants) for name, graph in bundle.manifest.graphs.items()}
+        self._plans = {plan.file: plan for plan in bundle.manifest.plans}
+
+    def add_plan(self, plan: PlanEntry, data: bytes) -> None:
+        """Add a plan; `plan.file` is its name in the bundle."""
+        self._new(plan.file).write_bytes(data)
+        self._plans[plan.file] = plan
+
+    def drop_plans(self, which: Callable[[PlanEntry], bool] = lambda plan: True) -> None:
+        """Drop the plans that `which` chooses, by default all."""
+        self._plans = {file: plan for file, plan in self._plans.items() if not which(plan)}
+
+    def apply(self) -> None:
+        """Put the files into the bundle, list them, and delete those that are not listed any more.
+
+        The manifest is valid in between: before a file is replaced, the manifest no longer lists what needs that.
+        Raises EngineError, OSError.
+        """
+        old, new = self.bundle.manifest, self._manifest()
+        written = self._written & set(new.files)
+        replaced = {name for name in written & set(old.files) if old.files[name] != new.files[name]}
+        for form in new.forms():
+            if form.file not in written and self.bundle.files_of(form) & replaced:
+                raise EngineError(
+                    f"{form.file} has constants in a file that is replaced; add that graph in this update too"
+                )
+        try:
+            if replaced:
+                old = self._without(old, replaced)
+                self._write(old)
+            for name in sorted(written):
+                self._move(name)
+            for name in sorted(written & {form.file for form in new.forms()}):
+                onnx.checker.check_model(str(self.bundle.path / name))
+            self._write(new)
+            old = new
+        finally:
+            self._sweep(old)
+
+    def _manifest(self) -> Manifest:
+        """What the bundle will be: `files` has what graphs and plans need, and whatever else was listed."""
+        old = self.bundle.manifest
+        files = dict(old.files) | {name: _entry(self.directory / name) for name in sorted(self._written)}
+        graphs = graphs_of(old.model.config, old.arithmetic.profile, self._variants)
+        manifest = replace(old, generator=_generator(), graphs=graphs, files=files)
+        plans = tuple(plan for plan in self._plans.values() if self._fits(plan, manifest))
+        needed = {file for form in manifest.forms() for file in self._files_of(form)} | {plan.file for plan in plans}
+        kept = {name: entry for name, entry in files.items() if name in needed or not _is_ours(name)}
+        return replace(manifest, files=dict(sorted(kept.items())), plans=plans)
+
+    def _fits(self, plan: PlanEntry, manifest: Manifest) -> bool:
+        """Whether a plan is of the graph as it will be."""
+        old = self.bundle.manifest
+        before, after = (of.graphs[plan.graph].variants.get(TENSORRT) for of in (old, manifest))
+        if before is None or after is None:
+            return False
+        try:
+            then = {file: old.files[file] for file in self.bundle.files_of(before)}
+        except EngineError:  # damaged, and made anew now
+            return False
+        return then == {file: manifest.files[file] for file in self._files_of(after)}
+
+    def _files_of(self, form: Form) -> set[str]:
+        """Names of the files of a form of a graph as it will be."""
+        if form.file not in self._written:
+            return self.bundle.files_of(form)
+        return files_read_by(form.file, (self.directory / form.file).read_bytes())
+
+    def _without(self, manifest: Manifest, gone: set[str]) -> Manifest:
+        """A manifest that lists none of these files, nor what needs them."""
+        graphs = {
+            name: replace(
+                graph,
+                variants={
+                    variant: form
+                    for variant, form in graph.variants.items()
+                    if form.file not in gone and not self.bundle.files_of(form) & gone
+                },
+            )
+            for name, graph in manifest.graphs.items()
         }
-        with atomic_writer(self.directory / MANIFEST) as stream:
-            stream.write((json.dumps(manifest, indent=1) + "\n").encode())
+        plans = (plan for plan in manifest.plans if TENSORRT in graphs[plan.graph].variants and plan.file not in gone)
+        files = {name: entry for name, entry in manifest.files.items() if name not in gone}
+        return replace(manifest, graphs=graphs, files=files, plans=tuple(plans))
+
+    def _write(self, manifest: Manifest) -> None:
+        atomic_write(self.bundle.path / MANIFEST, to_json(manifest))
+
+    def _move(self, name: str) -> None:
+        source, target = self.directory / name, self.bundle.path / name
+        with open(source, "rb") as stream:
+            os.fsync(stream.fileno())
+        target.parent.mkdir(exist_ok=True)
+        os.replace(source, target)
+
+    def _sweep(self, manifest: Manifest) -> None:
+        """Delete the files in the bundle's folders that its manifest does not list."""
+        for folder in _OURS:
+            for path in (self.bundle.path / folder).glob("*"):
+                name = f"{folder}/{path.name}"
+                if name not in manifest.files and _is_ours(name):
+                    path.unlink(missing_ok=True)
+
+
+@contextmanager
+def updating(directory: str | Path) -> Iterator[BundleUpdate]:
+    """A change of the bundle `directory` that is applied when the block ends, and not at all when the block raises.
+
+    Raises EngineError when `directory` is no bundle, or another process is changing it.
+    """
+    directory = Path(directory)
+    Bundle.open(directory)
+    with _alone_in(directory):
+        for left in directory.glob(f"{_STAGING}*"):  # of a process that was killed
+            shutil.rmtree(left, ignore_errors=True)
+        with tempfile.TemporaryDirectory(prefix=_STAGING, dir=directory) as staging:
+            update = BundleUpdate(Bundle.open(directory), Path(staging))
+            yield update
+            update.apply()
+
+
+@contextmanager
+def _alone_in(directory: Path) -> Iterator[None]:
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise EngineError(f"another process is changing {directory}; start again when it has ended") from None
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def manifest_config(config: schema.Config) -> Config:
+    """A network's dimensions as the manifest has them."""
+    values: dict[str, Any] = asdict(config)
+    aggregations = tuple(GraphAggregation(**graph) for graph in values.pop("graphs"))
+    return Config(graphs=aggregations, **values)
 
 
 @contextmanager
@@ -116,8 +295,18 @@ def bundle_directory(output: str | Path) -> Iterator[Path]:
         yield temporary
 
 
-def _digest(path: Path) -> dict[str, Any]:
-    return {"bytes": path.stat().st_size, "sha256": sha256(path)}
+def _generator() -> str:
+    return f"glic-deploy {glic_deploy.__version__}"
+
+
+def _entry(path: Path) -> FileEntry:
+    return FileEntry(path.stat().st_size, sha256(path))
+
+
+def _is_ours(name: str) -> bool:
+    """Whether a file's name is that of a graph, of weights or of a plan."""
+    folder, _, file = name.rpartition("/")
+    return file.endswith(_OURS.get(folder, ()))
 
 
 def graphs_in(graph: GraphProto) -> Iterator[GraphProto]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +10,10 @@ import numpy as np
 from glic_deploy import conformance
 from glic_deploy.backends.onnxruntime import OnnxRuntimeBackend
 from glic_deploy.backends.tensorrt import TensorRTBackend
-from glic_deploy.bundle import MANIFEST, PLANS, Bundle
+from glic_deploy.bundle import Bundle, PlanEntry
 from glic_deploy.errors import EngineError
-from glic_deploy.files import atomic_writer
 
+from .bundle import updating
 from .integer.build import default_pictures
 from .progress import SILENT, Progress
 
@@ -21,11 +21,11 @@ LOWEST_PSNR = 40.0
 """In dB, of a picture that went through the plans against one that went through the float32 graphs on the CPU."""
 
 
-def check_plans(directory: Path, progress: Progress = SILENT) -> None:
-    """Run the conformance vectors and a shipped picture through a bundle's plans.
+def check_plans(directory: Path, new: Callable[[PlanEntry], bool], progress: Progress = SILENT) -> None:
+    """Run the conformance vectors and a shipped image through a bundle's plans.
 
-    Raises EngineError, and takes the plans out of the bundle, where the entropy path is not exact to the bit or the
-    transforms lose more than rounding to their precision explains.
+    Raises EngineError, and takes the plans that are `new` out of the bundle, where the entropy path is not exact to the
+    bit or the transforms lose more than rounding to their precision explains.
     """
     bundle = Bundle.open(directory)
     plans = TensorRTBackend(bundle)
@@ -40,7 +40,8 @@ def check_plans(directory: Path, progress: Progress = SILENT) -> None:
                 f"{LOWEST_PSNR} at least: build them in another precision: --precision bf16 or fp32"
             )
     except EngineError:
-        _drop_plans(directory)
+        with updating(directory) as update:
+            update.drop_plans(new)
         raise
     finally:
         plans.close()
@@ -56,12 +57,3 @@ def transform_psnr(bundle: Bundle, plans: TensorRTBackend) -> float:
         results.append(backend.run("synthesis", {"y_hat": np.rint(y)})[0].astype(np.float64))
     error = float(np.square(results[0] - results[1]).mean())
     return float("inf") if error == 0 else 10 * float(np.log10(255**2 / error))
-
-
-def _drop_plans(directory: Path) -> None:
-    manifest = json.loads((directory / MANIFEST).read_bytes())
-    for plan in manifest.pop(PLANS, []):
-        del manifest["files"][plan["file"]]
-        (directory / plan["file"]).unlink(missing_ok=True)
-    with atomic_writer(directory / MANIFEST) as stream:
-        stream.write((json.dumps(manifest, indent=1) + "\n").encode())

@@ -1,12 +1,15 @@
-"""The graphs of a bundle: which module each one is, and the names, types and symbolic shapes at its ends."""
+"""The graphs of a bundle: which module each one is. What is at their ends: `glic_deploy.bundle.graph_ends`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import nn
+
+from glic_deploy.bundle import Port, graph_ends
 
 from .checkpoint import Checkpoint
 from .network import Analysis, HyperAnalysis, HyperSynthesis, SliceAnchors, SliceNonanchors, Synthesis
@@ -19,22 +22,6 @@ SCALES = {"H": ("h", 1), "W": ("w", 1)} | {f"{s}/{d}": (s.lower(), d) for s in "
 
 WINOGRAD_CHANNELS = 64
 """An upsampling convolution to fewer results does not repay Winograd's transformations."""
-
-Dim = int | str
-
-
-@dataclass(frozen=True)
-class Port:
-    """One input or output of a graph. dtype: NumPy's name; shape: numbers and keys of SCALES."""
-
-    name: str
-    dtype: str
-    shape: tuple[Dim, ...]
-
-    def example_shape(self, rows: int, columns: int) -> tuple[int, ...]:
-        """The shape for a picture of rows×columns blocks."""
-        blocks = {"h": rows * BLOCK, "w": columns * BLOCK}
-        return tuple(d if isinstance(d, int) else blocks[SCALES[d][0]] // SCALES[d][1] for d in self.shape)
 
 
 @dataclass(frozen=True)
@@ -61,7 +48,7 @@ class GraphSpec:
 
 
 def _example(port: Port, rows: int, columns: int, generator: torch.Generator) -> torch.Tensor:
-    shape = port.example_shape(rows, columns)
+    shape = port.at(rows * BLOCK, columns * BLOCK)
     if port.dtype == "uint8":
         return torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
     if port.dtype == "int16":
@@ -71,15 +58,14 @@ def _example(port: Port, rows: int, columns: int, generator: torch.Generator) ->
 
 def transform_graphs(checkpoint: Checkpoint) -> Iterator[GraphSpec]:
     """Graphs in floating point whose results need not be reproducible: they decide quality, not decodability."""
-    root, m, n = Scope(checkpoint.state), checkpoint.config.latent, checkpoint.config.hyper
-    picture = Port("image", "uint8", ("H", "W", 3))
-    y = Port("y", "float32", (1, m, "H/16", "W/16"))
-    y_hat = Port("y_hat", "float32", (1, m, "H/16", "W/16"))
-    z = Port("z_symbols", "int16", (1, n, "H/64", "W/64"))
-    analysis_ops, synthesis_ops = _analysis_ops(checkpoint.config), _synthesis_ops(checkpoint.config)
-    yield GraphSpec("analysis", lambda: Analysis(root / "g_a"), (picture,), (y,), analysis_ops)
-    yield GraphSpec("hyper_analysis", lambda: HyperAnalysis(root / "latent_codec" / "hyper"), (y,), (z,))
-    yield GraphSpec("synthesis", lambda: Synthesis(root / "g_s"), (y_hat,), (picture,), synthesis_ops)
+    root = Scope(checkpoint.state)
+    builds: dict[str, Callable[[], nn.Module]] = {
+        "analysis": lambda: Analysis(root / "g_a"),
+        "hyper_analysis": lambda: HyperAnalysis(root / "latent_codec" / "hyper"),
+        "synthesis": lambda: Synthesis(root / "g_s"),
+    }
+    config = checkpoint.config
+    return _specs(checkpoint, builds, {"analysis": _block_ops(config, "g_a"), "synthesis": _synthesis_ops(config)})
 
 
 def _block_ops(config: Config, side: str) -> dict[str, int]:
@@ -99,46 +85,33 @@ def _block_ops(config: Config, side: str) -> dict[str, int]:
     }
 
 
-def _analysis_ops(config: Config) -> dict[str, int]:
-    return _block_ops(config, "g_a")
-
-
 def _synthesis_ops(config: Config) -> dict[str, int]:
     """The coarsest map is not upsampled by Winograd's transformations, nor is one to few channels."""
     results = [4 * channels for channels in (*config.widths[::-1][1:], 3)]
     by_winograd = sum(channels >= WINOGRAD_CHANNELS for channels in results)
-    shuffles = 2 * (1 + len(results)) - by_winograd
     return _block_ops(config, "g_s") | {
         "WinogradInput": by_winograd,
         "WinogradShuffle": by_winograd,
-        "PixelShuffle": shuffles,
+        "PixelShuffle": 2 * (1 + len(results)) - by_winograd,
     }
 
 
 def entropy_graphs(checkpoint: Checkpoint) -> Iterator[GraphSpec]:
     """The entropy path in floating point, one graph a decoding step."""
-    config = checkpoint.config
     latent_codec = Scope(checkpoint.state) / "latent_codec"
-    z = Port("z_symbols", "int16", (1, config.hyper, "H/64", "W/64"))
-    hyper = Port("hyper", "float32", (1, 2 * config.hyper, "H/16", "W/16"))
-    yield GraphSpec("hyper_synthesis", lambda: HyperSynthesis(latent_codec / "hyper"), (z,), (hyper,))
-    for k, group in enumerate(config.groups):
-        before = sum(config.groups[:k])
-        width = 2 * config.hyper + (2 * group if k else 0)
-        support = Port("support", "float32", (1, width, "H/16", "W/32"))
-        packed = (1, group, "H/16", "W/32")
-        parameters = (Port("indexes", "uint8", packed), Port("means", "float32", packed))
-        y_hat = (Port("y_hat", "float32", (1, before, "H/16", "W/16")),) if k else ()
-        anchors = Port("anchors", "float32", (1, group, "H/16", "W/16"))
-        yield GraphSpec(
-            f"slice{k}_anchors",
-            lambda k=k: SliceAnchors(latent_codec / "y", k),
-            (hyper, *y_hat),
-            (*parameters, support),
-        )
-        yield GraphSpec(
-            f"slice{k}_nonanchors",
-            lambda k=k: SliceNonanchors(latent_codec / "y", k),
-            (anchors, support),
-            parameters,
-        )
+    builds: dict[str, Callable[[], nn.Module]] = {"hyper_synthesis": lambda: HyperSynthesis(latent_codec / "hyper")}
+    for k in range(len(checkpoint.config.groups)):
+        builds[f"slice{k}_anchors"] = partial(SliceAnchors, latent_codec / "y", k)
+        builds[f"slice{k}_nonanchors"] = partial(SliceNonanchors, latent_codec / "y", k)
+    return _specs(checkpoint, builds)
+
+
+def _specs(
+    checkpoint: Checkpoint,
+    builds: Mapping[str, Callable[[], nn.Module]],
+    native_ops: Mapping[str, Mapping[str, int]] | None = None,
+) -> Iterator[GraphSpec]:
+    config, ops = checkpoint.config, native_ops or {}
+    ends = graph_ends(config.latent, config.hyper, config.groups, exact=False)
+    for name, build in builds.items():
+        yield GraphSpec(name, build, ends[name].inputs, ends[name].outputs, ops.get(name, {}))

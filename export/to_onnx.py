@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from onnx import ModelProto
 
-from glic_deploy.bundle import CONFORMANCE, TABLES
+from glic_deploy.bundle import CONFORMANCE, TABLES, Arithmetic, Model
 from glic_deploy.notices import logger
 
 from . import command, integer
-from .bundle import BundleWriter, bundle_directory, fingerprint
+from .bundle import BundleWriter, bundle_directory, fingerprint, manifest_config
 from .checkpoint import Checkpoint, load_checkpoint
 from .graphs import GraphSpec, entropy_graphs, transform_graphs
 from .integer.build import load_pictures
@@ -108,12 +108,8 @@ def write_parameters(
     writer.add_arrays(TABLES, tables)
     arithmetic = tables | (network.parameters() if network else {})
     writer.finish(
-        model={
-            "fingerprint": model_fingerprint(checkpoint),
-            "config": checkpoint.config.as_dict(),
-            **({} if lmbda is None else {"lambda": lmbda}),
-        },
-        arithmetic={"profile": "exact" if network else "float", "fingerprint": fingerprint(arithmetic)},
+        Model(model_fingerprint(checkpoint), manifest_config(checkpoint.config), lmbda),
+        Arithmetic("exact" if network else "float", fingerprint(arithmetic)),
     )
 
 
@@ -146,11 +142,11 @@ def _add_graphs(writer: BundleWriter, specs: Iterable[GraphSpec], progress: Prog
         progress.begin(f"exporting {spec.name}")
         module = spec.build().eval()
         model = trace(spec, module)
-        path = writer.add_graph(spec.name, "base", model, spec.inputs, spec.outputs)
+        path = writer.add_graph(spec.name, "base", model)
         if spec.native_ops:
             native = for_kernels(model)
             _warn_of_unmatched(spec, native)
-            path = writer.add_graph(spec.name, "native", native, spec.inputs, spec.outputs)
+            path = writer.add_graph(spec.name, "native", native)
         progress.done(f"{spec.name:18} {largest_difference(path, spec, module)}")
 
 
@@ -168,7 +164,7 @@ def _add_exact_entropy(writer: BundleWriter, network: integer.IntegerNetwork, pr
     for variant in integer.LOWERINGS:
         progress.begin(f"writing the exact entropy path, form {variant}")
         for graph in integer.lower(network, variant):
-            writer.add_graph(graph.name, variant, graph.model, graph.inputs, graph.outputs)
+            writer.add_graph(graph.name, variant, graph.model)
         progress.done()
     progress.begin("making conformance vectors")
     vectors = conformance_vectors(network)

@@ -83,7 +83,7 @@ def build_plans(directory: Path, flavour: str | None, options: tensorrt.BuildOpt
         return
     from .check_plans import check_plans
 
-    check_plans(directory, progress)
+    check_plans(directory, lambda plan: (plan.flavour, plan.capabilities) == (chosen, targets), progress)
 
 
 def main(argv: list[str] | None = None) -> int:

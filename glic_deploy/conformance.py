@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,14 @@ from numpy.typing import NDArray
 from . import cache
 from .backends.base import Backend
 from .bundle import Bundle
+from .bundle.tables import CASES
 from .entropy.passes import Pass, Symbols, walk
 from .errors import EngineError
 from .values import Value
 
-CASES = 2
 _PASSED = b"passed\n"
+
+__all__ = ["CASES", "check", "ensure", "identity", "pass_name"]
 
 
 def pass_name(part: Pass) -> str:
@@ -39,6 +41,12 @@ def check(bundle: Bundle, backend: Backend) -> int:
     """
     vectors = bundle.conformance()
     compared = 0
+
+    def run(graph: str, **inputs: Value) -> Sequence[Value]:
+        outputs = backend.start(graph, inputs)
+        bundle.check_outputs(graph, inputs, outputs)
+        return outputs
+
     for case in range(CASES):
 
         def step(part: Pass, indexes: NDArray[np.uint8], means: Value, case: int = case) -> Symbols:
@@ -56,7 +64,7 @@ def check(bundle: Bundle, backend: Backend) -> int:
             symbols: Symbols = vectors[f"{name}_symbols"][case]
             return symbols
 
-        walk(bundle.groups, lambda graph, **inputs: backend.start(graph, inputs), vectors["z_symbols"][case], step)
+        walk(bundle.groups, run, vectors["z_symbols"][case], step)
     return compared
 
 
@@ -73,7 +81,7 @@ def ensure(bundle: Bundle, backend: Backend) -> None:
 def identity(bundle: Bundle, backend: Backend) -> str:
     """Name for what was found: changes with all that could change it, the bundle, the backend, the processor."""
     parts: Mapping[str, Any] = {
-        "files": bundle.manifest["files"],
+        "files": {name: entry.sha256 for name, entry in bundle.manifest.files.items()},
         "backend": backend.describe(),
         "machine": [platform.machine(), platform.system(), _processor()],
     }

@@ -189,6 +189,7 @@ class Engine:
         def run(graph: str, **inputs: Value) -> Sequence[Value]:
             with stage(stages, graph):
                 outputs = self._backend.start(graph, inputs)
+            self.bundle.check_outputs(graph, inputs, outputs)
             if isinstance(stages, Stages) and (use := self._backend.device_use()):
                 stages.device[graph] = use
             return outputs

@@ -7,11 +7,18 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
+import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 
 class Deferred(Protocol):
     """An array that `np.asarray` fetches, or waits for. It cannot be written to."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def dtype(self) -> np.dtype[Any]: ...
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]: ...
 
@@ -34,6 +41,12 @@ class Settled:
         """Of the settled part."""
         images, _, height, width = self.whole.shape
         return images, self.channels, height, width
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the elements."""
+        dtype: np.dtype[Any] = self.whole.dtype
+        return dtype
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
         return converted(self.whole[:, : self.channels], dtype)

@@ -22,7 +22,7 @@ from export.integer import LOWERINGS, IntegerNetwork, build, lower
 from export.integer.conformance import conformance_vectors
 from glic_deploy import Codec, container, tiles
 from glic_deploy.backends.onnxruntime import OnnxRuntimeBackend
-from glic_deploy.bundle import CONFORMANCE, TABLES, Bundle
+from glic_deploy.bundle import CONFORMANCE, TABLES, Arithmetic, Bundle, Config, GraphAggregation, Model
 
 from .conftest import DATA, PHOTOS, SAMPLE_CHECKPOINT
 
@@ -59,13 +59,16 @@ def write_bundle(directory: Path) -> Bundle:
     writer.add_arrays(TABLES, tables)
     for variant in LOWERINGS:
         for graph in lower(network, variant):
-            writer.add_graph(graph.name, variant, graph.model, graph.inputs, graph.outputs)
+            writer.add_graph(graph.name, variant, graph.model)
     writer.add_arrays(CONFORMANCE, conformance_vectors(network))
-    writer.finish(
-        model=expected["model"],
-        arithmetic={"profile": "exact", "fingerprint": fingerprint(tables | network.parameters())},
-    )
+    writer.finish(_model(expected["model"]), Arithmetic("exact", fingerprint(tables | network.parameters())))
     return Bundle.open(directory)
+
+
+def _model(document: dict[str, Any]) -> Model:
+    config = {key: tuple(value) if isinstance(value, list) else value for key, value in document["config"].items()}
+    config["graphs"] = tuple(GraphAggregation(**graph) for graph in config["graphs"])
+    return Model(document["fingerprint"], Config(**config))
 
 
 def latents() -> dict[str, str]:
@@ -109,7 +112,7 @@ def _make() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         engine = Path(temporary) / "engine"
         export_bundle(checkpoint, engine)
-        model = Bundle.open(engine).manifest["model"]
+        model = Bundle.open(engine).manifest.model.as_dict()
         with Codec(engine) as codec:
             for name, picture in pictures.items():
                 (DIRECTORY / name).write_bytes(codec.encode(picture))

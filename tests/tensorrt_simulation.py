@@ -194,7 +194,7 @@ class _Engine:
         self.num_io_tensors = len(self.ports)
         self.graph = self.path.name.split(".")[0]
         ports = simulation.bundle.ports(self.graph)[0]
-        self.profile = {port["name"]: simulation.profile.shapes(port) for port in ports}
+        self.profile = {port.name: simulation.profile.shapes(port) for port in ports}
 
     def get_tensor_name(self, index: int) -> str:
         return list(self.ports)[index]

@@ -20,7 +20,7 @@ import pytest
 from onnx import TensorProto, numpy_helper
 
 from glic_deploy.backends.onnxruntime import OnnxRuntimeBackend
-from glic_deploy.bundle import MANIFEST, Bundle, sha256, shape_at
+from glic_deploy.bundle import MANIFEST, Bundle, sha256
 from glic_deploy.errors import EngineError
 from glic_deploy.image import load_image, save_image
 
@@ -111,7 +111,7 @@ def test_what_is_saved_is_read_by_polygraphys_tools(
     bundle = Bundle.open(engine)
     for graph in bundle.graphs():
         (inputs,) = load_json(str(saved / graph / "inputs.json"))
-        assert set(inputs) == {port["name"] for port in bundle.ports(graph)[0]}
+        assert set(inputs) == {port.name for port in bundle.ports(graph)[0]}
         results = RunResults.load(str(saved / graph / "results.json"))
         assert set(results["base"][0]) == set(bundle.outputs(graph))
     for name in ("inputs", "results", "accuracy"):
@@ -299,7 +299,7 @@ def test_without_a_cuda_runtime_it_says_what_to_install(monkeypatch: pytest.Monk
 
 def test_polygraphy_inspects_every_graph(engine: Path, capsys: pytest.CaptureFixture[str]) -> None:
     files = sorted((engine / "graphs").glob("*.onnx"))
-    assert len(files) == sum(len(entry["variants"]) for entry in Bundle.open(engine).manifest["graphs"].values())
+    assert len(files) == sum(len(graph.variants) for graph in Bundle.open(engine).manifest.graphs.values())
     for file in files:
         assert polygraphy(["inspect", "model", str(file)]) == 0, capsys.readouterr().out
         assert f"Name: {file.name.split('.')[0]}" in capsys.readouterr().out
@@ -308,7 +308,7 @@ def test_polygraphy_inspects_every_graph(engine: Path, capsys: pytest.CaptureFix
 def test_polygraphy_runs_every_base_graph(engine: Path, capsys: pytest.CaptureFixture[str]) -> None:
     bundle = Bundle.open(engine)
     for graph in bundle.graphs():
-        taken = {port["name"]: shape_at(port["shape"], 128, 256) for port in bundle.ports(graph)[0]}
+        taken = {port.name: port.at(128, 256) for port in bundle.ports(graph)[0]}
         shapes = [f"{name}:[{','.join(map(str, shape))}]" for name, shape in taken.items()]
         path = bundle.graph(graph, ["base"])
         code = polygraphy(["run", str(path), "--onnxrt", "--input-shapes", *shapes])

@@ -303,7 +303,7 @@ class TestFamilies:
         assert [title for _, title in families([f"ours={one}", f"theirs={two}"])] == ["ours", "theirs"]
         assert [title for _, title in families([f"ours={one}", f"ours={two}", one])] == ["ours", "ours", "one"]
         manifest = json.loads((tmp_path / "two" / "manifest.json").read_text())
-        manifest["model"]["config"]["depths"] = [1]
+        manifest["model"]["config"]["window"] = 16
         (tmp_path / "two" / "manifest.json").write_text(json.dumps(manifest))
         assert [title for _, title in families([one, two])] == ["one", "two"]
 

@@ -6,7 +6,6 @@ import hashlib
 import io
 import json
 import logging
-import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -25,8 +24,7 @@ from export.progress import SILENT, Progress
 from export.to_onnx import _add_graphs, export_bundle, main, model_fingerprint
 from export.tracing import trace
 from glic_deploy.backends.onnxruntime import open_session
-from glic_deploy.bundle import Bundle
-from glic_deploy.errors import EngineError, GlicError
+from glic_deploy.errors import GlicError
 
 from .conftest import ROOT
 
@@ -181,50 +179,3 @@ def test_a_pattern_that_a_rewrite_misses_is_told(
         _add_graphs(BundleWriter(tmp_path), [spec], SILENT)
     assert "graph analysis has 0 nodes DepthwiseMix in its native form, expected 3" in caplog.text
     assert "pip install torch==" in caplog.text
-
-
-@pytest.fixture
-def damaged(engine: Path, tmp_path: Path) -> Path:
-    """A copy of the bundle, to be altered."""
-    return shutil.copytree(engine, tmp_path / "copy")
-
-
-def test_altered_files_are_found_out(damaged: Path) -> None:
-    name = manifest(damaged)["graphs"]["synthesis"]["variants"]["base"]["file"]
-    data = bytearray((damaged / name).read_bytes())
-    data[len(data) // 2] ^= 1
-    (damaged / name).write_bytes(data)
-    with pytest.raises(EngineError, match="SHA-256 differs"):
-        Bundle.open(damaged).graph("synthesis", ["base"])
-    (damaged / name).write_bytes(data[:-1])
-    with pytest.raises(EngineError, match="bytes, its manifest says"):
-        Bundle.open(damaged).graph("synthesis", ["base"])
-    (damaged / name).unlink()
-    with pytest.raises(EngineError, match="cannot be read"):
-        Bundle.open(damaged).graph("synthesis", ["base"])
-
-
-@pytest.mark.parametrize(
-    "text", ["", "[]", "{}", '{"format": 1}', '{"format": 99}', "\xff", '{"format": 1, "model": 3}']
-)
-def test_broken_manifests_are_refused(damaged: Path, text: str) -> None:
-    (damaged / "manifest.json").write_text(text, encoding="latin-1")
-    with pytest.raises(EngineError, match="export the checkpoint again"):
-        Bundle.open(damaged)
-
-
-def test_manifest_cannot_point_outside_its_directory(damaged: Path) -> None:
-    content = manifest(damaged)
-    content["graphs"]["synthesis"]["variants"]["base"]["file"] = "../elsewhere.onnx"
-    content["files"]["../elsewhere.onnx"] = content["files"]["tables.npz"]
-    (damaged / "manifest.json").write_text(json.dumps(content))
-    with pytest.raises(EngineError, match="lists no file"):
-        Bundle.open(damaged).graph("synthesis", ["base"])
-
-
-def test_what_is_no_bundle_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(EngineError, match=r"no manifest\.json"):
-        Bundle.open(tmp_path)
-    (tmp_path / "file").write_text("")
-    with pytest.raises(EngineError, match="is a file"):
-        Bundle.open(tmp_path / "file")

@@ -187,7 +187,7 @@ def test_a_graph_that_cannot_run_says_what_it_got(backend: OnCpu) -> None:
 
 
 def test_wrong_inputs_are_named(backend: OnCpu) -> None:
-    with pytest.raises(EngineError, match=r"graph analysis takes image \['H', 'W', 3\], got y \[1, 64, 8, 8\]"):
+    with pytest.raises(EngineError, match=r"graph analysis takes image uint8\[H, W, 3\], got y \[1, 64, 8, 8\]"):
         backend.run("analysis", {"y": np.zeros((1, 64, 8, 8), np.float32)})
 
 

@@ -13,7 +13,7 @@ from onnx import TensorProto, helper
 from export.check_plans import check_plans
 from export.ops.translation import DOMAIN, PLUGIN
 from export.precision import in_half_precision
-from export.tensorrt_bundle import TRANSFORMS, add_graphs, add_plans
+from export.tensorrt_bundle import add_graphs, add_plans
 from export.to_trt import main
 from glic_deploy import EngineError, PluginError
 from glic_deploy.backends.onnxruntime import OnnxRuntimeBackend
@@ -161,13 +161,13 @@ def test_graphs_of_the_sample_network_become_plans(rtx: Flavour, gpu_engine: Pat
     """The transforms in half precision, and one graph of the entropy path; all others in `make tensorrt-check`."""
     bundle = Bundle.open(gpu_engine)
     lines: list[str] = []
-    for name in (*TRANSFORMS, "slice1_anchors"):
+    for name in (*bundle.transforms(), "slice1_anchors"):
         variant = bundle.variant(name, TENSORRT)
-        assert (variant["plugins"] > 0) == (name in ("analysis", "synthesis"))
+        assert (variant.plugins > 0) == (name in ("analysis", "synthesis"))
         options = BuildOptions(Profile(), RTX_CAPABILITIES, 1 << 34)
         inputs, _ = bundle.ports(name)
         path = bundle.graph(name, [TENSORRT])
-        assert build_plan(rtx, path, inputs, variant["plugins"], options, lines.append)
+        assert build_plan(rtx, path, inputs, variant.plugins, options, lines.append)
     assert lines  # of TensorRT's progress
 
 
@@ -203,9 +203,9 @@ def test_plans_are_listed_and_checked(
     bundle = Bundle.open(engine)
     assert len(bundle.plans()) == 2 * len(bundle.graphs())
     plan = bundle.plans()[0]
-    assert plan["flavour"] == "rtx"
-    assert plan["capabilities"] == [[8, 9]]
-    assert plan["precision"] == "fp16"
+    assert plan.flavour == "rtx"
+    assert plan.capabilities == ((8, 9),)
+    assert plan.precision == "fp16"
     assert listed_plans(engine) == plan_files(engine)
 
     add_graphs(engine, "fp16")  # they come out as they were, so the plans still fit
@@ -215,9 +215,9 @@ def test_plans_are_listed_and_checked(
     assert listed_plans(engine) == plan_files(engine)
 
     plan = Bundle.open(engine).plans()[0]
-    (engine / plan["file"]).write_bytes(b"another")
+    (engine / plan.file).write_bytes(b"another")
     with pytest.raises(EngineError, match=r"SHA-256|bytes"):
-        Bundle.open(engine).file(plan["file"])
+        Bundle.open(engine).file(plan.file)
 
 
 def test_plans_of_other_graphs_are_deleted(
@@ -229,12 +229,12 @@ def test_plans_of_other_graphs_are_deleted(
     add_plans(engine, rtx, ((8, 9),), BuildOptions())
     add_graphs(engine, "fp32")
     kept = Bundle.open(engine).plans()
-    assert {plan["graph"] for plan in kept}.isdisjoint(TRANSFORMS)
+    assert {plan.graph for plan in kept}.isdisjoint(Bundle.open(engine).transforms())
     assert listed_plans(engine) == plan_files(engine)
 
 
 def listed_plans(engine: Path) -> set[str]:
-    return {plan["file"] for plan in Bundle.open(engine).plans()}
+    return {plan.file for plan in Bundle.open(engine).plans()}
 
 
 def plan_files(engine: Path) -> set[str]:
@@ -248,12 +248,12 @@ def test_plans_that_fail_their_check_are_not_kept(
     shutil.copytree(gpu_engine, engine)
     monkeypatch.setattr("export.tensorrt_bundle.build_plan", lambda *arguments: b"a plan")
     add_plans(engine, rtx, ((8, 9),), BuildOptions())
-    files = [engine / plan["file"] for plan in Bundle.open(engine).plans()]
+    files = [engine / plan.file for plan in Bundle.open(engine).plans()]
     monkeypatch.setattr("export.check_plans.TensorRTBackend", lambda bundle: OnnxRuntimeBackend(bundle, 1))
     monkeypatch.setattr("export.check_plans.conformance.check", lambda bundle, backend: 1)
     monkeypatch.setattr("export.check_plans.transform_psnr", lambda bundle, plans: 20.0)
     with pytest.raises(EngineError, match=r"20\.0 dB .* --precision"):
-        check_plans(engine)
+        check_plans(engine, lambda plan: True)
     assert files
     assert not any(path.exists() for path in files)
     assert not Bundle.open(engine).plans()

@@ -73,7 +73,7 @@ def test_the_readmes_first_lines(place: Path) -> None:
     assert all(bundle.has_variant(name, TENSORRT) for name in bundle.graphs())
     if bundle.plans():
         assert len(bundle.plans()) == len(bundle.graphs())
-        assert bundle.plans()[0]["capabilities"] == [list(capability) for capability in RTX_CAPABILITIES]
+        assert bundle.plans()[0].capabilities == RTX_CAPABILITIES
     else:
         assert "no TensorRT plans were built" in exported.stderr
     assert {path.name for path in place.iterdir()} == {

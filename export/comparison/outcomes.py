@@ -34,8 +34,6 @@ from glic_deploy.errors import EngineError
 from .inputs import Arrays
 from .runners import Configuration, in_short, silence
 
-TRANSFORMS = ("analysis", "hyper_analysis", "synthesis")
-
 # Backends on a GPU set up a graph in its first run and capture it as a CUDA graph in its second.
 _WARM_UP = 2
 
@@ -135,7 +133,7 @@ def _run(graph: str, feeds: Sequence[Arrays], configuration: Configuration) -> t
 def _compare(bundle: Bundle, graph: str, comparison: GraphComparison, found: RunResults, halves: bool) -> None:
     """Add a runner's results, and how they differ from the reference's."""
     (first, reference), (name, iterations) = comparison.results[0], found[0]
-    exact = bundle.exact and graph not in TRANSFORMS
+    exact = bundle.exact and graph not in bundle.transforms()
     tolerances = {
         output: EXACT if exact else _tolerance(output, [result[output] for result in reference], halves)
         for output in bundle.outputs(graph)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import onnxruntime as ort
 from numpy.typing import NDArray
@@ -65,7 +65,7 @@ class BackendRunner(BaseRunner):
     def get_input_metadata_impl(self) -> TensorMetadata:
         metadata = TensorMetadata()
         for port in self._bundle.ports(self._graph)[0]:
-            metadata.add(port["name"], dtype=port["dtype"], shape=port["shape"])
+            metadata.add(port.name, dtype=port.dtype, shape=port.shape)
         return metadata
 
     def infer_impl(self, feed_dict: Arrays) -> dict[str, NDArray[Any]]:
@@ -92,7 +92,7 @@ Open = Callable[[], Configuration]
 
 def known(bundle: Bundle, threads: int | None) -> dict[str, Open]:
     """Every configuration that this bundle could run in, by name, the reference first; each raises EngineError."""
-    found = {variant: None for graph in bundle.graphs() for variant in bundle.manifest["graphs"][graph]["variants"]}
+    found = {variant: None for graph in bundle.graphs() for variant in bundle.manifest.graphs[graph].variants}
     openers = {
         _variant_name(variant): functools.partial(_of_variant, bundle, variant, threads or 0)
         for variant in sorted(found, key=lambda variant: variant != "base")
@@ -149,7 +149,7 @@ def _variant_name(variant: str) -> str:
 def _of_variant(bundle: Bundle, variant: str, threads: int) -> Configuration:
     """One variant of the graphs on onnxruntime's CPU provider, our library registered in each session."""
     name = _variant_name(variant)
-    variants = {graph: bundle.manifest["graphs"][graph]["variants"] for graph in bundle.graphs()}
+    variants = {name: graph.variants for name, graph in bundle.manifest.graphs.items()}
     paths = {graph: bundle.graph(graph, [variant]) for graph, entry in variants.items() if variant in entry}
     if variant == "native" and custom_ops_library() is None:
         raise EngineError(
@@ -169,8 +169,8 @@ def _of_variant(bundle: Bundle, variant: str, threads: int) -> Configuration:
 
 def _precision(bundle: Bundle, variant: str) -> Precision:
     if variant == TENSORRT:
-        stated: Precision = bundle.variant("analysis", TENSORRT).get("precision", "fp32")
-        return stated
+        stated = bundle.variant("analysis", TENSORRT).precision
+        return next((known for known in get_args(Precision) if known == stated), "fp32")
     return next((half for half in _HALVES if half == variant), "fp32")
 
 

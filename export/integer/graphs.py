@@ -6,13 +6,14 @@ channels-last and holds integers.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from onnx import ModelProto, TensorProto
 
-from ..graphs import Port
+from glic_deploy.bundle import Ends, graph_ends
+
 from .builder import GraphBuilder
 from .lowerings import FloatHeld, IntegerProducts, NativeKernels
 from .network import FRACTION_BITS, IntegerNetwork
@@ -24,12 +25,10 @@ LOWERINGS: dict[str, type[FloatHeld]] = {"base": FloatHeld, "integer": IntegerPr
 
 @dataclass(frozen=True)
 class LoweredGraph:
-    """One graph of the entropy path with its ends."""
+    """One graph of the entropy path."""
 
     name: str
     model: ModelProto
-    inputs: tuple[Port, ...]
-    outputs: tuple[Port, ...]
 
 
 def lower(network: IntegerNetwork, lowering: str) -> Iterator[LoweredGraph]:
@@ -44,37 +43,30 @@ def lower(network: IntegerNetwork, lowering: str) -> Iterator[LoweredGraph]:
 class _Writer:
     def __init__(self, network: IntegerNetwork, arithmetic: type[FloatHeld]) -> None:
         self.network, self.arithmetic = network, arithmetic
-        self.hyper = Port("hyper", "float32", ("H/16", "W/16", network.hyper_synthesis.output.bias.size))
+        groups = tuple(net.channels for net in network.slices)
+        self.ports = graph_ends(sum(groups), network.hyper_synthesis.medians.size, groups, exact=True)
 
     def hyper_synthesis(self) -> LoweredGraph:
-        net = self.network.hyper_synthesis
-        symbols = Port("z_symbols", "int16", (1, net.medians.size, "H/64", "W/64"))
+        name = "hyper_synthesis"
+        (symbols,) = self.ports[name].inputs
         ends, wiring = self._start()
-        hyper = wiring.hyper_synthesis(ends.channels_last(ends.cast(symbols.name, TensorProto.FLOAT)), net)
-        return ends.finish("hyper_synthesis", {symbols: None, self.hyper: hyper})
+        z = ends.channels_last(ends.cast(symbols.name, TensorProto.FLOAT))
+        return ends.finish(name, self.ports[name], [wiring.hyper_synthesis(z, self.network.hyper_synthesis)])
 
     def anchors(self, k: int) -> LoweredGraph:
-        net = self.network.slices[k]
-        before = sum(previous.channels for previous in self.network.slices[:k])
-        y_hat = Port("y_hat", "float32", (1, before, "H/16", "W/16"))
+        name = f"slice{k}_anchors"
+        hyper, *before = self.ports[name].inputs
         ends, wiring = self._start()
-        coded = ends.fixed_point(y_hat.name) if k else None
-        indexes, means, support = wiring.anchors(self.hyper.name, coded, net)
-        inputs = {self.hyper: None, y_hat: None} if k else {self.hyper: None}
-        outputs = {**ends.parameters(net.channels, indexes, means), self._support(k): support}
-        return ends.finish(f"slice{k}_anchors", {**inputs, **outputs})
+        coded = ends.fixed_point(before[0].name) if before else None
+        indexes, means, support = wiring.anchors(hyper.name, coded, self.network.slices[k])
+        return ends.finish(name, self.ports[name], [*ends.parameters(indexes, means), support])
 
     def nonanchors(self, k: int) -> LoweredGraph:
-        net = self.network.slices[k]
-        anchors = Port("anchors", "float32", (1, net.channels, "H/16", "W/16"))
-        support = self._support(k)
+        name = f"slice{k}_nonanchors"
+        anchors, support = self.ports[name].inputs
         ends, wiring = self._start()
-        indexes, means = wiring.nonanchors(ends.fixed_point(anchors.name), support.name, net)
-        outputs = ends.parameters(net.channels, indexes, means)
-        return ends.finish(f"slice{k}_nonanchors", {anchors: None, support: None, **outputs})
-
-    def _support(self, k: int) -> Port:
-        return Port("support", "float32", ("H/16", "W/32", self.network.slices[k].anchor_mixer.weight.shape[0]))
+        indexes, means = wiring.nonanchors(ends.fixed_point(anchors.name), support.name, self.network.slices[k])
+        return ends.finish(name, self.ports[name], ends.parameters(indexes, means))
 
     def _start(self) -> tuple[_Ends, Wiring[str]]:
         graph = GraphBuilder()
@@ -100,20 +92,17 @@ class _Ends:
     def fixed_point(self, latent: str) -> str:
         return self._times(self.channels_last(latent), 2.0**FRACTION_BITS)
 
-    def parameters(self, channels: int, indexes: str, means: str) -> dict[Port, str]:
-        shape = (1, channels, "H/16", "W/32")
-        return {
-            Port("indexes", "uint8", shape): self.cast(self.channels_first(indexes), TensorProto.UINT8),
-            Port("means", "float32", shape): self.channels_first(self._times(means, 2.0**-FRACTION_BITS)),
-        }
+    def parameters(self, indexes: str, means: str) -> list[str]:
+        return [
+            self.cast(self.channels_first(indexes), TensorProto.UINT8),
+            self.channels_first(self._times(means, 2.0**-FRACTION_BITS)),
+        ]
 
-    def finish(self, name: str, ports: dict[Port, str | None]) -> LoweredGraph:
-        """The graph whose inputs are the ports without a value and whose outputs are those with one."""
-        inputs = tuple(port for port, value in ports.items() if value is None)
-        outputs = tuple(port for port, value in ports.items() if value is not None)
-        for port in outputs:
-            self.graph.output(str(ports[port]), port)
-        return LoweredGraph(name, self.graph.model(name, inputs, outputs), inputs, outputs)
+    def finish(self, name: str, ports: Ends, outputs: Sequence[str]) -> LoweredGraph:
+        """The graph with these ends, whose outputs are those values, in order."""
+        for value, port in zip(outputs, ports.outputs, strict=True):
+            self.graph.output(value, port)
+        return LoweredGraph(name, self.graph.model(name, ports.inputs, ports.outputs))
 
     def _times(self, x: str, factor: float) -> str:
         return self.graph.op("Mul", x, self.graph.constant(factor, np.float32))

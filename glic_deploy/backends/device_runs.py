@@ -119,7 +119,7 @@ class _Output:
     """An output that was handed out: of a slot while that holds it, else an array of its own."""
 
     def __init__(self, runner: DeviceRunner, slot: _Slot, dtype: DTypeLike) -> None:
-        self._runner, self._slot, self._dtype = runner, slot, dtype
+        self._runner, self._slot, self.dtype = runner, slot, np.dtype(dtype)
         self._generation = slot.generation
         self._array: NDArray[Any] | None = None
         self.shape = slot.shape
@@ -139,7 +139,7 @@ class _Output:
             if not self.coming:
                 self.bring()
             self._slot.wait()
-            self._array = self._slot.host.astype(self._dtype)
+            self._array = self._slot.host.astype(self.dtype)
         return self._array
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
@@ -304,10 +304,10 @@ class DeviceRunner:
     def _hand_out(self, graph: str, prepared: _Prepared) -> list[_Output]:
         outputs = []
         for port in self._bundle.ports(graph)[1]:
-            slot = prepared.outputs[port["name"]]
+            slot = prepared.outputs[port.name]
             slot.generation += 1
-            output = _Output(self, slot, port["dtype"])
-            if (graph, port["name"]) not in self._staying:
+            output = _Output(self, slot, port.dtype)
+            if (graph, port.name) not in self._staying:
                 output.bring()
             outputs.append(output)
         prepared.handed_out = [weakref.ref(output) for output in outputs]
@@ -320,6 +320,6 @@ def _outputs_taken_later(bundle: Bundle) -> set[tuple[str, str]]:
     taken: set[str] = set()
     for graph in reversed(bundle.graphs()):
         inputs, outputs = bundle.ports(graph)
-        found |= {(graph, port["name"]) for port in outputs if port["name"] in taken}
-        taken |= {port["name"] for port in inputs}
+        found |= {(graph, port.name) for port in outputs if port.name in taken}
+        taken |= {port.name for port in inputs}
     return found

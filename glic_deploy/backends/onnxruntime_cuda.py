@@ -50,7 +50,7 @@ class OnnxRuntimeCudaBackend(OnnxRuntimeBackend):
     def __init__(self, bundle: Bundle, device: Device | None = None) -> None:
         super().__init__(bundle, variants=("fp16", "bf16", "base"))
         halves: tuple[Precision, ...] = ("fp16", "bf16")
-        available = bundle.describe()["graphs"]["analysis"]
+        available = bundle.manifest.graphs["analysis"].variants
         self.precision = next((precision for precision in halves if precision in available), "fp32")
         self._check_provider()
         self._device = device or CudaDevice()
@@ -170,8 +170,8 @@ class _Bound:
         self._backend, self._device, self._graph = backend, device, graph
         inputs, outputs = bundle.ports(graph)
         given = bundle.output_shapes(graph, shapes)
-        self.inputs: dict[str, Form] = {p["name"]: (shapes[p["name"]], np.dtype(p["dtype"])) for p in inputs}
-        self.outputs: dict[str, Form] = {p["name"]: (given[p["name"]], np.dtype(p["dtype"])) for p in outputs}
+        self.inputs: dict[str, Form] = {p.name: (shapes[p.name], np.dtype(p.dtype)) for p in inputs}
+        self.outputs: dict[str, Form] = {p.name: (given[p.name], np.dtype(p.dtype)) for p in outputs}
         self._addresses: Mapping[str, int] = {}
         self._session: ort.InferenceSession | None = None
         self._binding: Any = None

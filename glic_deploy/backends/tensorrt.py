@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,7 +50,8 @@ class TensorRTBackend(Backend):
         self._runner = DeviceRunner(self._device, bundle, self._prepare)
         for name in bundle.graphs():
             bundle.variant(name, TENSORRT)
-        self.precision = bundle.variant("analysis", TENSORRT).get("precision", "fp32")
+        precision = bundle.variant("analysis", TENSORRT).precision
+        self.precision = next((known for known in get_args(Precision) if known == precision), "fp32")
 
     @classmethod
     def check_machine(cls) -> str:
@@ -100,11 +101,10 @@ class TensorRTBackend(Backend):
 
     def _plan(self, graph: str) -> bytes:
         ours = self._flavour.name, self._flavour.version
-        mine = list(self._device.capability)
         for plan in self._bundle.plans():
-            fits = (plan["flavour"], plan["version"]) == ours and mine in plan["capabilities"]
-            if plan["graph"] == graph and fits:
-                return self._bundle.file(plan["file"]).read_bytes()
+            fits = (plan.flavour, plan.version) == ours and self._device.capability in plan.capabilities
+            if plan.graph == graph and fits:
+                return self._bundle.file(plan.file).read_bytes()
         name = f"plans/{self._identity(graph)}"
         return _whole(cache.fetch(name)) or self._build(graph, name)
 
@@ -116,7 +116,7 @@ class TensorRTBackend(Backend):
             f"the cache; to have them in the bundle, run: python -m export.to_trt --engine {self._bundle.path}"
         )
         inputs, _ = self._bundle.ports(graph)
-        plugins = self._bundle.variant(graph, TENSORRT)["plugins"]
+        plugins = self._bundle.variant(graph, TENSORRT).plugins
         path = self._bundle.graph(graph, [TENSORRT])
         plan = build_plan(self._flavour, path, inputs, plugins, BuildOptions(Profile()), on_terminal())
         cache.store(name, hashlib.sha256(plan).digest() + plan, limit=_KEPT_PLANS)

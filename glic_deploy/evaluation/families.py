@@ -37,7 +37,7 @@ def families(engines: Sequence[str]) -> list[tuple[str, str]]:
             elif len(bundles) > 1:
                 found.append((str(bundle.path), ("folder", os.path.realpath(path)), Path(path).resolve().name))
             else:
-                network = json.dumps(bundle.manifest["model"]["config"], sort_keys=True)
+                network = json.dumps(bundle.manifest.model.as_dict()["config"], sort_keys=True)
                 found.append((str(bundle.path), ("network", network), bundle.path.name or str(bundle.path)))
     return list(zip((path for path, _, _ in found), _titles(found), strict=True))
 

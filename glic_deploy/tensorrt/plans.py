@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..bundle import Shape, shape_at
+from ..bundle import Port, Shape
 from ..errors import EngineError
 from .flavours import RTX_CAPABILITIES, Capability, Flavour, shown
 
 Size = tuple[int, int]
-Port = Mapping[str, Any]
 Progress = Callable[[str], None]
 
 
@@ -35,7 +34,7 @@ class Profile:
 
     def shapes(self, port: Port) -> tuple[Shape, Shape, Shape]:
         """Smallest, optimal and largest shape of a graph's input."""
-        smallest, optimal, largest = (shape_at(port["shape"], *size) for size in vars(self).values())
+        smallest, optimal, largest = (port.at(*size) for size in vars(self).values())
         return smallest, optimal, largest
 
     def as_dict(self) -> dict[str, Size]:
@@ -109,7 +108,7 @@ def build_plan(
         _build_for(api, config, options.capabilities)
     profile = builder.create_optimization_profile()
     for port in inputs:
-        profile.set_shape(port["name"], *options.profile.shapes(port))
+        profile.set_shape(port.name, *options.profile.shapes(port))
     config.add_optimization_profile(profile)
     timing_cache = options.timing_cache if flavour.name == "tensorrt" else None
     if timing_cache is not None:

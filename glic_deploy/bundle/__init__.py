@@ -1,0 +1,64 @@
+"""Engine bundles: directories of graphs, weights and entropy tables under a manifest. See docs/bundle.md.
+
+`manifest` has the types of the manifest, its reader and its writer; `graphs` what is at the ends of every graph;
+`bundle` the bundle on disk, whose files are checked before they are used.
+"""
+
+from .bundle import Bundle
+from .files import sha256
+from .graphs import Ends, Port, Role, Shape, graph_ends
+from .manifest import (
+    CONFORMANCE,
+    FORMAT,
+    MANIFEST,
+    PLANS,
+    TABLES,
+    TENSORRT,
+    Arithmetic,
+    Config,
+    FileEntry,
+    Form,
+    Graph,
+    GraphAggregation,
+    Manifest,
+    Model,
+    PlanEntry,
+    SizeRange,
+    graphs_of,
+    parse,
+    to_json,
+)
+from .onnx_files import external_files, files_read_by
+from .tables import fingerprint
+
+__all__ = [
+    "CONFORMANCE",
+    "FORMAT",
+    "MANIFEST",
+    "PLANS",
+    "TABLES",
+    "TENSORRT",
+    "Arithmetic",
+    "Bundle",
+    "Config",
+    "Ends",
+    "FileEntry",
+    "Form",
+    "Graph",
+    "GraphAggregation",
+    "Manifest",
+    "Model",
+    "PlanEntry",
+    "Port",
+    "Role",
+    "Shape",
+    "SizeRange",
+    "external_files",
+    "files_read_by",
+    "fingerprint",
+    "graph_ends",
+    "graphs_of",
+    "parse",
+    "sha256",
+    "to_json",
+]

@@ -1,0 +1,304 @@
+"""An engine bundle on disk: its manifest, and its files, each of which is checked before it is first used."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..container import FINGERPRINT_BYTES
+from ..errors import EngineError
+from ..values import Value
+from .files import digest_of, open_regular, read_exactly, size_of
+from .graphs import Port, Shape
+from .manifest import (
+    CONFORMANCE,
+    EXPORT,
+    MANIFEST,
+    MAX_MANIFEST_BYTES,
+    TABLES,
+    TENSORRT,
+    WHOLE_COPY,
+    FileEntry,
+    Form,
+    Graph,
+    Manifest,
+    PlanEntry,
+    parse,
+)
+from .onnx_files import files_read_by
+from .tables import MAX_ARRAYS_BYTES, read_conformance, read_tables
+
+MAX_GRAPH_BYTES = (1 << 31) - 1
+"""Of an ONNX file without its external data: what a protobuf message may have."""
+
+_FOR_GPUS = (TENSORRT, "fp16", "bf16")
+
+
+class Bundle:
+    """An engine bundle on disk. Safe to use from several threads at once.
+
+    Every file is checked against the manifest's SHA-256 before it is first used. What `open` returns agrees with
+    itself: all graphs are listed, their ends are those that the codec feeds and takes.
+
+    Attributes:
+        path: the directory.
+        manifest: its manifest.
+        groups: channels of each slice of y.
+        latent, hyper: channels of y and of z.
+        exact: whether the entropy path is integer arithmetic, so that files decode on any machine.
+        model_fingerprint, arithmetic_fingerprint: as `.glic` files carry them.
+        lmbda: the weight of distortion that the network was trained with, the larger the larger files; None: unknown.
+    """
+
+    def __init__(self, path: Path, manifest: Manifest) -> None:
+        self.path = path
+        self.manifest = manifest
+        self._checked: set[str] = set()
+        self._lock = threading.RLock()
+        config = manifest.model.config
+        self.groups, self.latent, self.hyper = config.groups, config.latent, config.hyper
+        self.exact = manifest.arithmetic.exact
+        self.model_fingerprint = bytes.fromhex(manifest.model.fingerprint)[:FINGERPRINT_BYTES]
+        self.arithmetic_fingerprint = bytes.fromhex(manifest.arithmetic.fingerprint)[:FINGERPRINT_BYTES]
+        self.lmbda = manifest.model.lmbda
+
+    @classmethod
+    def open(cls, path: str | Path) -> Bundle:
+        """Read a bundle's manifest. Raises EngineError for no bundle, a damaged one, or one of another format."""
+        path = Path(path)
+        try:
+            with open_regular(path / MANIFEST) as stream:
+                data = read_exactly(stream, min(size_of(stream), MAX_MANIFEST_BYTES + 1))
+        except FileNotFoundError:
+            raise EngineError(f"{path} is no engine bundle, it has no {MANIFEST}; export one: {EXPORT}") from None
+        except NotADirectoryError:
+            raise EngineError(
+                f"{path} is a file, expected the directory of an engine bundle; export one: {EXPORT}"
+            ) from None
+        except (OSError, ValueError) as error:
+            raise EngineError(f"{path / MANIFEST} cannot be read: {_reason(error)}; {WHOLE_COPY}") from None
+        return cls(path, parse(data, str(path / MANIFEST)))
+
+    @property
+    def fingerprints(self) -> str:
+        """What files say of their model and arithmetic, as hexadecimal digits."""
+        return (self.model_fingerprint + self.arithmetic_fingerprint).hex()
+
+    def file(self, name: str) -> Path:
+        """Return the path of one of the bundle's files, its bytes checked. Raises EngineError for altered ones."""
+        with self._lock:
+            if name not in self._checked:
+                with self._opened(name) as (stream, entry):
+                    self._require_digest(name, entry, digest_of(stream, entry.bytes))
+                self._checked.add(name)
+        return self.path / name
+
+    def graph(self, name: str, variants: Sequence[str]) -> Path:
+        """Return the path of a graph in the first of `variants` that the bundle has.
+
+        Its file and those with its constants are checked. Raises EngineError.
+        """
+        available = self._graph(name).variants
+        chosen = next((variant for variant in variants if variant in available), None)
+        if chosen is None:
+            raise EngineError(
+                f"{self.path}: graph {name} exists as {', '.join(available) or 'nothing'}, "
+                f"this backend takes {' or '.join(variants)}; {self._how_to_add(variants[0])}"
+            )
+        return self._onnx(available[chosen])
+
+    def files_of(self, form: Form) -> set[str]:
+        """Return the names of the files that a form of a graph is in, its own and those with its constants.
+
+        Its own is checked, the others are listed. Raises EngineError where that is not so.
+        """
+        path = self.path / form.file
+        try:
+            files = files_read_by(form.file, self._read(form.file, MAX_GRAPH_BYTES))
+        except ValueError as error:
+            raise EngineError(f"{path} is no ONNX graph: {error}; {WHOLE_COPY}") from None
+        for file in files - set(self.manifest.files):
+            raise EngineError(f"{path} reads {file!a}, which the manifest does not list; {WHOLE_COPY}")
+        return files
+
+    def graphs(self) -> list[str]:
+        """Return the names of all graphs."""
+        return list(self.manifest.graphs)
+
+    def transforms(self) -> list[str]:
+        """Return the names of the graphs that decide quality alone, which may run in less than float32."""
+        return [name for name, graph in self.manifest.graphs.items() if graph.role == "transform"]
+
+    def ports(self, name: str) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
+        """Return a graph's inputs and outputs."""
+        graph = self._graph(name)
+        return graph.inputs, graph.outputs
+
+    def output_shapes(self, name: str, inputs: Mapping[str, Shape]) -> dict[str, Shape]:
+        """Return the shapes of a graph's outputs for inputs of these shapes. Raises EngineError for other inputs."""
+        graph = self._graph(name)
+        try:
+            shapes = graph.output_shapes(inputs)
+        except ValueError as error:
+            raise EngineError(f"graph {name} {error}; run it on what this bundle's graphs give") from None
+        return {port.name: shape for port, shape in zip(graph.outputs, shapes, strict=True)}
+
+    def check_outputs(self, name: str, inputs: Mapping[str, Value], outputs: Sequence[Value]) -> None:
+        """Raises EngineError unless what a graph gave for `inputs` has the dtypes and shapes that the manifest says."""
+        ports = self._graph(name).outputs
+        shapes = self.output_shapes(name, {key: value.shape for key, value in inputs.items()}).values()
+        expected = [(np.dtype(port.dtype), shape) for port, shape in zip(ports, shapes, strict=True)]
+        got = [(value.dtype, value.shape) for value in outputs]
+        if got != expected:
+            raise EngineError(
+                f"graph {name} of {self.path} gave {_described(got)}, its manifest says {_described(expected)}; "
+                f"the graph is not this network's: {WHOLE_COPY}"
+            )
+
+    def variant(self, name: str, variant: str) -> Form:
+        """Return one variant of a graph. Raises EngineError when the bundle lacks it."""
+        found = self._graph(name).variants.get(variant)
+        if found is None:
+            raise EngineError(f"{self.path}: graph {name} has no variant {variant}; {self._how_to_add(variant)}")
+        return found
+
+    def has_variant(self, name: str, variant: str) -> bool:
+        """Return whether the bundle has this form of a graph."""
+        return variant in self._graph(name).variants
+
+    def graph_digest(self, name: str, variant: str) -> str:
+        """Return a digest that changes with a form of a graph and its constants. Raises EngineError."""
+        files = self.files_of(self.variant(name, variant))
+        digests = {file: self.manifest.files[file].sha256 for file in files}
+        return hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest()
+
+    def plans(self) -> tuple[PlanEntry, ...]:
+        """Return TensorRT's plans; none before `python -m export.to_trt`."""
+        return self.manifest.plans
+
+    def outputs(self, name: str) -> list[str]:
+        """Return the names of a graph's outputs, in order."""
+        return [port.name for port in self._graph(name).outputs]
+
+    def tables(self) -> dict[str, NDArray[np.int32]]:
+        """Return the entropy tables: `y_cdfs`, `y_lengths`, `y_offsets` (a row a scale), and the same for z.
+
+        z has a row a channel. Raises EngineError where they are not this network's, or not what the range coder takes.
+        """
+        return self._arrays(TABLES, read_tables)
+
+    def conformance(self) -> dict[str, NDArray[Any]]:
+        """Return inputs and exact results of every pass of an exact entropy path; see `glic_deploy.conformance`.
+
+        Raises EngineError where they are not this network's.
+        """
+        return self._arrays(CONFORMANCE, read_conformance)
+
+    def describe(self) -> dict[str, Any]:
+        """Return what the bundle holds, for people and for JSON."""
+        manifest = self.manifest.as_dict()
+        return {
+            "path": str(self.path),
+            "generator": self.manifest.generator,
+            "model": manifest["model"],
+            "arithmetic": manifest["arithmetic"],
+            "graphs": {name: sorted(graph.variants) for name, graph in self.manifest.graphs.items()},
+            "plans": _described_plans(self.manifest.plans),
+            "bytes": sum(entry.bytes for entry in self.manifest.files.values()),
+        }
+
+    def _graph(self, name: str) -> Graph:
+        if name not in self.manifest.graphs:
+            raise EngineError(f"{self.path} has no graph {name}; its graphs are {', '.join(self.manifest.graphs)}")
+        return self.manifest.graphs[name]
+
+    def _how_to_add(self, variant: str) -> str:
+        if variant in _FOR_GPUS:
+            return f"add it: python -m export.to_trt --engine {self.path} --graphs-only"
+        return f"export the checkpoint again: {EXPORT}"
+
+    def _onnx(self, form: Form) -> Path:
+        """The path of an ONNX file, which was checked together with all files that it reads."""
+        path = self.path / form.file
+        with self._lock:
+            if form.file not in self._checked:
+                constants = self.files_of(form) - {form.file}
+                if constants and path.is_symlink():  # from whose target's folder some runtimes would read them
+                    raise EngineError(f"{path} is a symbolic link, expected the file itself; copy the bundle: cp -rL")
+                for file in constants:
+                    self.file(file)
+                self._checked.add(form.file)
+        return path
+
+    def _arrays(
+        self, name: str, reader: Callable[[bytes, Manifest], dict[str, NDArray[Any]]]
+    ) -> dict[str, NDArray[Any]]:
+        data = self._read(name, MAX_ARRAYS_BYTES)
+        try:
+            return reader(data, self.manifest)
+        except ValueError as error:
+            raise EngineError(f"{self.path / name}: {error}; {WHOLE_COPY}") from None
+
+    def _read(self, name: str, most: int) -> bytes:
+        """All bytes of a file, checked."""
+        with self._opened(name) as (stream, entry):
+            if entry.bytes > most:
+                raise EngineError(
+                    f"{self.path / name} has {entry.bytes:,} bytes, expected at most {most:,}; {WHOLE_COPY}"
+                )
+            data = read_exactly(stream, entry.bytes)
+        self._require_digest(name, entry, hashlib.sha256(data).hexdigest())
+        return data
+
+    @contextmanager
+    def _opened(self, name: str) -> Iterator[tuple[BinaryIO, FileEntry]]:
+        """A file, open to read, whose size is right."""
+        entry, path = self.manifest.files.get(name), self.path / name
+        if entry is None:
+            raise EngineError(f"{self.path}: the manifest lists no file {name!a}; {WHOLE_COPY}")
+        try:
+            with open_regular(path) as stream:
+                size = size_of(stream)
+                if size != entry.bytes:
+                    raise EngineError(f"{path} has {size:,} bytes, its manifest says {entry.bytes:,}; {WHOLE_COPY}")
+                yield stream, entry
+        except OSError as error:
+            raise EngineError(f"{path} cannot be read: {_reason(error)}; {WHOLE_COPY}") from None
+
+    def _require_digest(self, name: str, entry: FileEntry, digest: str) -> None:
+        if digest != entry.sha256:
+            raise EngineError(
+                f"{self.path / name} is not the file that was exported (its SHA-256 differs); {WHOLE_COPY}"
+            )
+
+
+def _reason(error: Exception) -> str:
+    return error.strerror or str(error) if isinstance(error, OSError) else str(error)
+
+
+def _described(values: list[tuple[np.dtype[Any], Shape]]) -> str:
+    return ", ".join(f"{dtype}{list(shape)}" for dtype, shape in values) or "nothing"
+
+
+def _described_plans(plans: Sequence[PlanEntry]) -> list[dict[str, Any]]:
+    """What there are plans for, and of how many graphs each."""
+    kinds = Counter((plan.flavour, plan.version, plan.capabilities, plan.profile) for plan in plans)
+    return [
+        {
+            "flavour": flavour,
+            "version": version,
+            "compute_capabilities": [f"{major}.{minor}" for major, minor in capabilities],
+            "sizes": " to ".join(f"{width}x{height}" for height, width in (profile.smallest, profile.largest)),
+            "graphs": count,
+        }
+        for (flavour, version, capabilities, profile), count in kinds.items()
+    ]

@@ -1,0 +1,62 @@
+"""Opens and reads the regular files of a bundle, and nothing else: a pipe or a device would block or never end."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+_BLOCK = 1 << 20
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a regular file to read; a symbolic link to one is followed. Raises OSError, at once, for anything else."""
+    _require_regular(os.stat(path))  # to open a device may have effects
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        _require_regular(os.fstat(descriptor))
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def size_of(stream: BinaryIO) -> int:
+    """Return the bytes that an open file has."""
+    return os.fstat(stream.fileno()).st_size
+
+
+def read_exactly(stream: BinaryIO, size: int) -> bytes:
+    """Return the next `size` bytes. Raises OSError where the file ends before."""
+    data = stream.read(size) or b""
+    if len(data) != size:
+        raise OSError(errno.EIO, f"it ended after {len(data):,} of {size:,} bytes")
+    return data
+
+
+def digest_of(stream: BinaryIO, size: int) -> str:
+    """Return the SHA-256 of the next `size` bytes. Raises OSError where the file ends before."""
+    digest = hashlib.sha256()
+    for count in _blocks(size):
+        digest.update(read_exactly(stream, count))
+    return digest.hexdigest()
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a regular file, as 64 hexadecimal digits. Raises OSError."""
+    with open_regular(path) as stream:
+        return digest_of(stream, size_of(stream))
+
+
+def _blocks(size: int) -> Iterator[int]:
+    for start in range(0, size, _BLOCK):
+        yield min(_BLOCK, size - start)
+
+
+def _require_regular(status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "it is no regular file")

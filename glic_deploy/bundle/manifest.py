@@ -1,0 +1,356 @@
+"""The manifest of an engine bundle: its types, the one reader and the one writer. See docs/bundle.md.
+
+Whatever a `Manifest` that was read says is within bounds and agrees with itself; the files are checked when they are
+used.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, get_args
+
+from ..errors import EngineError
+from .graphs import Ends, graph_ends
+from .json_reader import MalformedError, Node, read_json
+
+FORMAT = 2
+MANIFEST = "manifest.json"
+TABLES = "tables.npz"
+CONFORMANCE = "conformance.npz"
+PLANS = "plans"  # folder and manifest entry
+TENSORRT = "tensorrt"  # the graph variant that plans are built from
+
+MAX_MANIFEST_BYTES = 4 << 20
+MAX_FILE_BYTES = 1 << 34
+MAX_CHANNELS = 4096
+MAX_HYPER = 256
+"""Channels of z, each of which has a table of the range coder, whose indexes are bytes."""
+MAX_SLICES = 64
+
+EXPORT = "python -m export.to_onnx --checkpoint C.pth --output DIR"
+WHOLE_COPY = "get a whole copy of the bundle"
+UPGRADE = "upgrade glic-deploy: pip install --upgrade glic-deploy"
+
+Profile = Literal["exact", "float"]
+Size = tuple[int, int]
+"""Height and width in pixels."""
+
+_HASH = re.compile("[0-9a-f]{64}"), "64 hexadecimal digits"
+_TEXT = re.compile("[ -~]{1,200}"), "1 to 200 printable ASCII characters"
+_NAME = re.compile("[a-z][a-z0-9_.]{0,63}"), "a name of lower-case letters, digits, '_' and '.'"
+_FILE = (
+    re.compile(r"(?=.{1,250}$)[A-Za-z0-9_][A-Za-z0-9_.+-]*(/[A-Za-z0-9_][A-Za-z0-9_.+-]*){0,7}"),
+    "the path of a file inside the bundle, of letters, digits and '_.+-' between single '/'",
+)
+
+
+@dataclass(frozen=True)
+class GraphAggregation:
+    """One graph feature aggregation of the network: its place, width, number of blocks and heads."""
+
+    name: str
+    channels: int
+    depth: int
+    heads: int
+
+
+@dataclass(frozen=True)
+class Config:
+    """The network's dimensions, as the exporter read them from the checkpoint's shapes.
+
+    widths: channels at 1/2, 1/4 and 1/8 scale. latent, hyper: channels of y and of z. groups: channels of each slice of
+    y. window, sample: sides of a query group and of its candidate grid.
+    """
+
+    widths: tuple[int, ...]
+    latent: int
+    hyper: int
+    groups: tuple[int, ...]
+    graphs: tuple[GraphAggregation, ...]
+    window: int
+    sample: int
+
+
+@dataclass(frozen=True)
+class Model:
+    """The network: the fingerprint of its weights, its dimensions, and the lambda of its training where known."""
+
+    fingerprint: str
+    config: Config
+    lmbda: float | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the model as the manifest has it."""
+        config = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self.config).items()}
+        of_training = {} if self.lmbda is None else {"lambda": self.lmbda}
+        return {"fingerprint": self.fingerprint, "config": config, **of_training}
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """The entropy path: integers ("exact") or floating point ("float"), and the fingerprint of its parameters."""
+
+    profile: Profile
+    fingerprint: str
+
+    @property
+    def exact(self) -> bool:
+        """Whether files decode on any machine."""
+        return self.profile == "exact"
+
+
+@dataclass(frozen=True)
+class Form:
+    """One form of a graph, a variant of it: its file, the glic nodes in that, and the precision where it has one."""
+
+    file: str
+    plugins: int
+    precision: str | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the form as the manifest has it."""
+        precision = {} if self.precision is None else {"precision": self.precision}
+        return {"file": self.file, "plugins": self.plugins, **precision}
+
+
+@dataclass(frozen=True)
+class Graph(Ends):
+    """A graph: its role, its ends, and its variants by name. None of them is there where nothing was exported."""
+
+    variants: Mapping[str, Form]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the graph as the manifest has it."""
+        return {
+            "role": self.role,
+            **_ends_as_dict(self),
+            "variants": {name: form.as_dict() for name, form in self.variants.items()},
+        }
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """What a file must be: its size and the SHA-256 of its bytes, as 64 hexadecimal digits."""
+
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class SizeRange:
+    """Padded image sizes that a plan takes; it is fastest at `optimal`."""
+
+    smallest: Size
+    optimal: Size
+    largest: Size
+
+
+@dataclass(frozen=True)
+class PlanEntry:
+    """A TensorRT plan: the graph that it runs, its file, and what it was built by and for.
+
+    flavour: a key of `glic_deploy.tensorrt.FLAVOURS`. capabilities: compute capabilities of the GPUs that the plan runs
+    on, (8, 9) for 8.9.
+    """
+
+    graph: str
+    file: str
+    flavour: str
+    version: str
+    capabilities: tuple[tuple[int, int], ...]
+    precision: str
+    profile: SizeRange
+    build_seconds: float
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """All that a bundle says about itself. Mappings keep the order of the document."""
+
+    generator: str
+    model: Model
+    arithmetic: Arithmetic
+    graphs: Mapping[str, Graph]
+    files: Mapping[str, FileEntry]
+    plans: tuple[PlanEntry, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the JSON document."""
+        return {
+            "format": FORMAT,
+            "generator": self.generator,
+            "model": self.model.as_dict(),
+            "arithmetic": asdict(self.arithmetic),
+            "graphs": {name: graph.as_dict() for name, graph in self.graphs.items()},
+            "files": {name: asdict(entry) for name, entry in self.files.items()},
+            **({PLANS: [asdict(plan) for plan in self.plans]} if self.plans else {}),
+        }
+
+    def forms(self) -> Iterator[Form]:
+        """Every variant of every graph."""
+        return (form for graph in self.graphs.values() for form in graph.variants.values())
+
+
+def to_json(manifest: Manifest) -> bytes:
+    """Write a manifest. Raises EngineError for one that `parse` would refuse."""
+    data = (json.dumps(manifest.as_dict(), indent=1) + "\n").encode()
+    try:
+        _manifest(read_json(data))
+    except MalformedError as error:
+        raise EngineError(f"no bundle can be written with this: {error}; export with other values") from None
+    return data
+
+
+def parse(data: bytes, source: str = MANIFEST) -> Manifest:
+    """Read a manifest of at most MAX_MANIFEST_BYTES.
+
+    Raises EngineError, which begins with `source` and names the place in the document, when it has another format or
+    anything in it is not as it must be.
+    """
+    if len(data) > MAX_MANIFEST_BYTES:
+        raise EngineError(f"{source} has {len(data):,} bytes, expected at most {MAX_MANIFEST_BYTES:,}; {WHOLE_COPY}")
+    try:
+        document = read_json(data)
+        version = document["format"].integer(1, 1 << 32)
+        if version == FORMAT:
+            return _manifest(document)
+    except (MalformedError, RecursionError) as error:
+        raise EngineError(f"{source} is damaged or was edited: {error}; {WHOLE_COPY}") from None
+    remedy = UPGRADE if version > FORMAT else f"export the checkpoint again: {EXPORT}"
+    maker = "a newer" if version > FORMAT else "an older"
+    raise EngineError(
+        f"{source} is of bundle format {version}, made by {maker} glic-deploy; this one reads format {FORMAT}; {remedy}"
+    )
+
+
+def graphs_of(config: Config, profile: Profile, variants: Mapping[str, Mapping[str, Form]]) -> dict[str, Graph]:
+    """Return all graphs of a network with those variants that there are, by the names of graphs."""
+    expected = graph_ends(config.latent, config.hyper, config.groups, profile == "exact")
+    return {
+        name: Graph(ends.role, ends.inputs, ends.outputs, variants.get(name, {})) for name, ends in expected.items()
+    }
+
+
+def _manifest(document: Node) -> Manifest:
+    model = _model(document["model"])
+    arithmetic = _arithmetic(document["arithmetic"])
+    files = {_key(key, entry, _FILE): _file_entry(entry) for key, entry in document["files"].items()}
+    for name in (TABLES, CONFORMANCE) if arithmetic.exact else (TABLES,):
+        if name not in files:
+            raise MalformedError(f"files lacks {name!r}")
+    graphs = _graphs(document["graphs"], model.config, arithmetic.profile, files)
+    plans = document.get(PLANS)
+    return Manifest(
+        document["generator"].text(*_TEXT),
+        model,
+        arithmetic,
+        graphs,
+        files,
+        tuple(_plan(plan, graphs, files) for plan in plans.elements()) if plans else (),
+    )
+
+
+def _model(node: Node) -> Model:
+    lmbda = node.get("lambda")
+    if lmbda and not lmbda.number() > 0:
+        lmbda.fail("a number above 0")
+    return Model(node["fingerprint"].text(*_HASH), _config(node["config"]), lmbda.number() if lmbda else None)
+
+
+def _config(node: Node) -> Config:
+    config = Config(
+        tuple(width.integer(1, MAX_CHANNELS) for width in node["widths"].elements(3, 3)),
+        node["latent"].integer(1, MAX_CHANNELS),
+        node["hyper"].integer(1, MAX_HYPER),
+        tuple(group.integer(1, MAX_CHANNELS) for group in node["groups"].elements(1, MAX_SLICES)),
+        tuple(_aggregation(graph) for graph in node["graphs"].elements(0, MAX_SLICES)),
+        node["window"].integer(1, MAX_CHANNELS),
+        node["sample"].integer(1, MAX_CHANNELS),
+    )
+    if sum(config.groups) != config.latent:
+        raise MalformedError(f"{node.path}.groups sum to {sum(config.groups)}, latent is {config.latent}")
+    return config
+
+
+def _aggregation(node: Node) -> GraphAggregation:
+    return GraphAggregation(
+        node["name"].text(*_NAME), *(node[key].integer(1, MAX_CHANNELS) for key in ("channels", "depth", "heads"))
+    )
+
+
+def _arithmetic(node: Node) -> Arithmetic:
+    profile = node["profile"]
+    if profile.value not in get_args(Profile):
+        profile.fail(" or ".join(map(repr, get_args(Profile))))
+    return Arithmetic(profile.value, node["fingerprint"].text(*_HASH))
+
+
+def _key(key: str, node: Node, form: tuple[re.Pattern[str], str]) -> str:
+    """The key that a value has, which must be of this form."""
+    return Node(key, f"the key of {node.path}").text(*form)
+
+
+def _file_entry(node: Node) -> FileEntry:
+    return FileEntry(node["bytes"].integer(0, MAX_FILE_BYTES), node["sha256"].text(*_HASH))
+
+
+def _listed(node: Node, suffix: str, files: Mapping[str, FileEntry]) -> str:
+    """A file name that `files` has."""
+    name = node.text(*_FILE)
+    if name not in files or not name.endswith(suffix):
+        node.fail(f"a {suffix} file that the manifest lists under files")
+    return name
+
+
+def _graphs(node: Node, config: Config, profile: Profile, files: Mapping[str, FileEntry]) -> dict[str, Graph]:
+    expected = graphs_of(config, profile, {})
+    for key, graph in node.items():
+        if key not in expected:
+            graph.fail(f"one of the network's graphs: {', '.join(expected)}")
+    return {name: _graph(node[name], ends, files) for name, ends in expected.items()}
+
+
+def _graph(node: Node, expected: Graph, files: Mapping[str, FileEntry]) -> Graph:
+    for key, value in {"role": expected.role, **_ends_as_dict(expected)}.items():
+        if node[key].value != value:
+            text = json.dumps(node[key].value)
+            raise MalformedError(f"{node.path}.{key} is {text[:200]}, expected {json.dumps(value)}")
+    variants = {_key(key, form, _NAME): _form(form, files) for key, form in node["variants"].items()}
+    return Graph(expected.role, expected.inputs, expected.outputs, variants)
+
+
+def _ends_as_dict(ends: Ends) -> dict[str, Any]:
+    return {name: [port.as_dict() for port in getattr(ends, name)] for name in ("inputs", "outputs")}
+
+
+def _form(node: Node, files: Mapping[str, FileEntry]) -> Form:
+    precision = node.get("precision")
+    return Form(
+        _listed(node["file"], ".onnx", files),
+        node["plugins"].integer(0, 1 << 20),
+        precision.text(*_TEXT) if precision else None,
+    )
+
+
+def _plan(node: Node, graphs: Mapping[str, Graph], files: Mapping[str, FileEntry]) -> PlanEntry:
+    if node["graph"].value not in list(graphs):
+        node["graph"].fail("the name of a graph")
+    profile = node["profile"]
+    return PlanEntry(
+        node["graph"].value,
+        _listed(node["file"], ".plan", files),
+        node["flavour"].text(*_TEXT),
+        node["version"].text(*_TEXT),
+        tuple(_pair(capability, 0, 999) for capability in node["capabilities"].elements(1, 64)),
+        node["precision"].text(*_TEXT),
+        SizeRange(*(_pair(profile[key], 1, 1 << 32) for key in ("smallest", "optimal", "largest"))),
+        node["build_seconds"].number(),
+    )
+
+
+def _pair(node: Node, least: int, most: int) -> tuple[int, int]:
+    first, second = (element.integer(least, most) for element in node.elements(2, 2))
+    return first, second
