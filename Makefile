@@ -7,8 +7,15 @@ EXTRAS := cpu,export,dev,bench,tiff,openvino,polygraphy
 .PHONY: demo test test-all lint gpu-libraries tensorrt-check gpu-check
 .PHONY: bench-coder fuzz-coder bench-cpu bench-precision exactness report clean triton-env bench-serving
 
-$(VENV)/.installed: pyproject.toml CMakeLists.txt $(shell find plugins_cpp -name '*.cpp' -o -name '*.h' -o -name '*.inl' -o -name CMakeLists.txt)
+# An editable installation knows modules by their files: it is made again when one comes, goes or moves.
+MODULES := $(shell find glic_deploy export -name '*.py' | sort | cksum | cut -d ' ' -f 1)
+$(VENV)/.modules-%:
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	rm -f $(VENV)/.modules-*
+	touch $@
+
+$(VENV)/.installed: pyproject.toml CMakeLists.txt $(VENV)/.modules-$(MODULES) \
+		$(shell find plugins_cpp -name '*.cpp' -o -name '*.h' -o -name '*.inl' -o -name CMakeLists.txt)
 	$(BIN)/pip install -q torch==2.13.0 openvino
 	$(BIN)/pip install -q -e ".[$(EXTRAS)]"
 	touch $@
