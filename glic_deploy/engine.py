@@ -19,7 +19,7 @@ from .entropy.passes import CodedPass, Pass, RunGraph, Symbols, pack, quantize, 
 from .entropy.rans import CdfTables, Decoder, Encoder
 from .errors import BitstreamError, EngineError, ModelMismatchError
 from .limits import CODED_MULTIPLE
-from .stages import Stages, stage
+from .stages import stage
 from .values import Settled, Value
 
 
@@ -188,10 +188,7 @@ class Engine:
 
         def run(graph: str, **inputs: Value) -> Sequence[Value]:
             with stage(stages, graph):
-                outputs = self._backend.start(graph, inputs)
-            if isinstance(stages, Stages) and (use := self._backend.device_use()):
-                stages.device[graph] = use
-            return outputs
+                return self._backend.start(graph, inputs)
 
         return run
 

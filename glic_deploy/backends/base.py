@@ -9,7 +9,6 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ..stages import DeviceUse
 from ..values import Value
 
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -37,10 +36,6 @@ class Backend(ABC):
 
     def trim(self) -> None:  # noqa: B027 - most backends have nothing of the kind
         """Free what is kept for the sizes of pictures that came so far; it is made again when they come again."""
-
-    def device_use(self) -> DeviceUse | None:
-        """What this thread's last `run` took of a device; None where graphs run on the host."""
-        return None
 
     @abstractmethod
     def describe(self) -> dict[str, Any]:
