@@ -220,7 +220,7 @@ def test_limits_hold_both_ways(engine: Path, crop: np.ndarray, crop_file: bytes)
 def test_memory_limits_what_is_decoded_at_once(engine: Path, crop_file: bytes) -> None:
     with (
         Codec(engine, limits=Limits(max_memory=650 << 20)) as strict,
-        pytest.raises(LimitError, match=r"takes up to 0\.7 GiB .* --max-memory 1G"),
+        pytest.raises(LimitError, match=r"takes up to 0\.7 GiB .*--max-memory 1G"),
     ):
         strict.decode(crop_file)
 
