@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import container, many, tiles
-from .arguments import integer, known, shown, thread_count
+from .arguments import known, shown, thread_count
 from .arrays import DlpackArray, writable
 from .backends import Backend, Precision
 from .coded import CodedFile, read_coded
@@ -86,7 +86,6 @@ class Codec:
         ):
             if not right:
                 raise EngineError(f"{name} is {shown(value)}, expected {expected}")
-        keep = integer("keep", keep, "an integer of at least 1, the engines that stay open", least=1)
         self._limits = limits or DEFAULT_LIMITS
         self._workers = max(many.LEAST_WORKERS, cores() // (threads or cores()))
         self._engines = Engines(Path(engine), backend=backend, threads=threads, precision=precision, keep=keep)

@@ -66,6 +66,7 @@ class Engines:
         precision: Precision | None = None,
         keep: int = 2,
     ) -> None:
+        self._keep = integer("keep", keep, "an integer of at least 1, the engines that stay open", least=1)
         self.bundles = bundles_in(path)
         if isinstance(backend, Backend) and len(self.bundles) > 1:
             raise EngineError(
@@ -73,7 +74,6 @@ class Engines:
             )
         self._path = path
         self._options: dict[str, Any] = {"backend": backend, "threads": threads, "precision": precision}
-        self._keep = keep
         self._slots: dict[int, _Slot] = {}
         self._lock = threading.Lock()
         self._closed = False
