@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.lib import NumpyVersion
 from PIL import Image, UnidentifiedImageError
 
 from glic_deploy import Codec, EngineError, ImageError, Limits, container, pillow
@@ -215,6 +216,7 @@ class TestArrays:
         with pytest.raises(ImageError, match="BytesIO"):
             codec.encode(memoryview(data))
 
+    @pytest.mark.skipif(NumpyVersion(np.__version__) < "2.1.0", reason="needs numpy 2.1: pip install -U numpy")
     def test_a_device_s_memory_is_copied_to_the_host(self, codec: Codec, picture: np.ndarray, data: bytes) -> None:
         array = OnDevice(picture.copy())
         assert codec.encode(array) == data
