@@ -18,7 +18,7 @@ from pathlib import Path
 
 from glic_deploy import machine
 from glic_deploy.bench.contender import Answer, Contender, engine_command, torch_command
-from glic_deploy.bench.latency import DIRECTIONS, FILES, Plan, peaks, summarise, take_turns
+from glic_deploy.bench.latency import DIRECTIONS, FILES, Plan, peak_resident, summarise, take_turns
 from glic_deploy.bench.pictures import Workload, prepare
 from glic_deploy.bench.statistics import Summary, paired_ratios
 from glic_deploy.bench.tables import stage_title
@@ -102,7 +102,7 @@ def report(contenders: list[Contender], workload: Workload, runs: list[list[Answ
             if name == single:
                 summary[f"fp32_{direction}_ratio"] = ratio
     print_stages({name: answers[name] for name in engines})
-    summary["peak_rss_mib"] = (peaks(runs[0])["peak_resident_bytes"] or 0) / 2**20
+    summary["peak_rss_mib"] = (peak_resident(runs[0]) or 0) / 2**20
     print(f"\npeak resident memory of {ours.name}: {summary['peak_rss_mib']:,.0f} MiB\n")
     print(json.dumps({name: round(value, 3) if isinstance(value, float) else value for name, value in summary.items()}))
 

@@ -21,12 +21,11 @@ from export.checkpoint import load_checkpoint
 from export.eager import eager_codec
 from glic_deploy import Codec
 from glic_deploy.image import load_image
-from glic_deploy.stages import Stages
 
 REPEATS, WARM_UP = 10, 3
 
 
-def medians(runs: list[Stages]) -> dict[str, float]:
+def medians(runs: list[dict[str, float]]) -> dict[str, float]:
     """Milliseconds of each stage, and of all."""
     found = {name: 1e3 * statistics.median(run.get(name, 0.0) for run in runs) for name in runs[0]}
     return found | {"all": 1e3 * statistics.median(sum(run.values()) for run in runs)}
@@ -35,10 +34,11 @@ def medians(runs: list[Stages]) -> dict[str, float]:
 def measure(codecs: dict[str, Codec], picture: Path) -> dict[str, dict[str, dict[str, float]]]:
     """By direction and codec, the medians of its stages."""
     image = load_image(picture)
-    runs: dict[tuple[str, str], list[Stages]] = defaultdict(list)
+    runs: dict[tuple[str, str], list[dict[str, float]]] = defaultdict(list)
     for repeat in range(WARM_UP + REPEATS):
         for name, codec in codecs.items():
-            encoding, decoding = Stages(), Stages()
+            encoding: dict[str, float] = {}
+            decoding: dict[str, float] = {}
             codec.decode(codec.encode(image, stages=encoding), stages=decoding)
             if repeat >= WARM_UP:
                 runs["encode", name].append(encoding)

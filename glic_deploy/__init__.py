@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 from .errors import (
     BitstreamError,
     CheckpointError,
+    DamagedTilesWarning,
     EngineError,
     GlicError,
     ImageError,
     LimitError,
     ModelMismatchError,
     PluginError,
+    TargetWarning,
 )
 from .limits import Limits
 
@@ -29,6 +31,7 @@ __all__ = [
     "BitstreamError",
     "CheckpointError",
     "Codec",
+    "DamagedTilesWarning",
     "EngineError",
     "GlicError",
     "ImageError",
@@ -36,6 +39,7 @@ __all__ = [
     "Limits",
     "ModelMismatchError",
     "PluginError",
+    "TargetWarning",
     "__version__",
 ]
 

@@ -29,8 +29,10 @@ class DlpackArray(Protocol):
 def to_numpy(source: Any) -> NDArray[Any] | None:
     """A numpy array of the same memory, or a copy of it if that is not the host's; None if `source` is no array.
 
-    Raises ImageError for an array that its library does not hand out.
+    Raises ImageError for an array that its library does not hand out, or in which elements are masked.
     """
+    if isinstance(source, np.ma.MaskedArray):
+        return _unmasked(source)
     if isinstance(source, np.ndarray):
         return source
     if hasattr(source, "__dlpack__"):
@@ -53,6 +55,8 @@ def writable(out: Any, height: int, width: int) -> NDArray[np.uint8]:
             "and copy: of torch, out.copy_(torch.from_numpy(codec.decode(data)))"
         )
     view = to_numpy(out)
+    if view is not None and not view.flags.writeable:
+        view = _writable_twin(out, view)
     if view is None:
         raise ImageError(
             f"out is a {type(out).__name__}, expected an array of numpy or of a library with DLPack; "
@@ -67,6 +71,30 @@ def writable(out: Any, height: int, width: int) -> NDArray[np.uint8]:
         state = "read-only" if view.flags.c_contiguous else "not contiguous"
         raise ImageError(f"out is {state}, expected a writable array, contiguous in C order; decode into a new one")
     return view
+
+
+def _unmasked(source: np.ma.MaskedArray[Any, Any]) -> NDArray[Any]:
+    """The array's elements if all of them are valid."""
+    masked = np.count_nonzero(np.ma.getmaskarray(source))
+    if masked:
+        raise ImageError(
+            f"{masked:,} of the array's {source.size:,} elements are masked, expected values for all; choose one for "
+            "these: array.filled(0)"
+        )
+    return source.data
+
+
+def _writable_twin(out: Any, view: NDArray[Any]) -> NDArray[Any]:
+    """The array that the library itself makes of `out`, if that may be written to and is the same memory; else `view`.
+
+    numpy before 2.1 has only read-only views of what comes through DLPack.
+    """
+    try:
+        twin = np.asarray(out)
+    except _BECAUSE:
+        return view
+    same = (twin.ctypes.data, twin.shape, twin.strides) == (view.ctypes.data, view.shape, view.strides)
+    return twin if same and twin.dtype == view.dtype and twin.flags.writeable else view
 
 
 def _from_dlpack(source: Any) -> NDArray[Any]:

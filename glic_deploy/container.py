@@ -87,7 +87,7 @@ def pack(header: Header, payload: Buffer, symbol_checksum: int) -> bytes:
     """The bytes of a `.glic` file. Raises ValueError for a field out of its range, which is a caller's mistake."""
     if not 0 <= symbol_checksum <= _UINT32_MAX:
         raise ValueError(f"symbol checksum is {symbol_checksum}, expected 0 to {_UINT32_MAX}")
-    payload = memoryview(payload).cast("B")
+    payload = flat(payload)
     body = b"".join((pack_front(header, len(payload)), payload, struct.pack("<I", symbol_checksum)))
     return body + struct.pack("<I", crc32c(body))
 
@@ -123,7 +123,7 @@ def parse(data: Buffer, limits: Limits = DEFAULT_LIMITS) -> File:
     bytes after its end, fails its checksum, or breaks a rule of the format; then LimitError for a picture or payload
     above `limits`. Whether the codec has the model that the file needs is not looked at here.
     """
-    view = memoryview(data).cast("B")
+    view = flat(data)
     front = read_front(view)
     end = front.start + front.length
     total = end + _CHECKSUMS.size
@@ -146,15 +146,24 @@ def parse_header(data: Buffer, limits: Limits = DEFAULT_LIMITS) -> Header:
 
     Nothing is verified by checksum, so the result is a claim: call `parse` before acting on it. Raises as `parse` does.
     """
-    front = read_front(memoryview(data).cast("B"))
+    front = read_front(flat(data))
     check_front(front, limits)
     return front.header
 
 
 def is_tiled(data: Buffer) -> bool:
     """Whether the data, if it is a `.glic` file, says that it is in tiles."""
-    view = memoryview(data).cast("B")
+    view = flat(data)
     return len(view) > 5 and bool(view[5] & _TILED)
+
+
+def flat(data: Buffer) -> memoryview:
+    """The bytes of a buffer, one-dimensional, whatever its elements; a copy if its strides leave gaps between them.
+
+    Raises TypeError for what is no buffer, ValueError for a memoryview that was released.
+    """
+    view = memoryview(data)
+    return view.cast("B") if view.c_contiguous and view.nbytes else memoryview(view.tobytes())
 
 
 def read_front(view: memoryview) -> Front:
@@ -170,7 +179,7 @@ def read_front(view: memoryview) -> Front:
     if version != VERSION:
         raise BitstreamError(
             f"the file is of format version {version}, this glic-deploy reads version {VERSION}; "
-            + ("install a newer one: pip install -U glic-deploy" if version > VERSION else "get an unaltered copy")
+            + ("install a newer one" if version > VERSION else "get an unaltered copy")
         )
     width, offset = read_varint(view, 6, "width")
     height, offset = read_varint(view, offset, "height")
@@ -203,7 +212,7 @@ def check_front(front: Front, limits: Limits) -> None:
     if front.flags & ~_FLAGS:
         raise BitstreamError(
             f"flags byte is {front.flags:#04x}, this glic-deploy knows {_FLAGS:#04x}; "
-            "the file needs a newer one: pip install -U glic-deploy"
+            "the file needs a newer one, install it"
         )
     if header.width == 0 or header.height == 0:
         raise BitstreamError(

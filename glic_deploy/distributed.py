@@ -18,10 +18,11 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import IO, TYPE_CHECKING, Any, Literal, TypeAlias
 
 from . import container, many
 from .codec import Codec
+from .coded import read_coded
 from .errors import EngineError, GlicError, ImageError
 from .evaluation.quality import psnr as psnr_of
 from .files import atomic_write
@@ -305,14 +306,17 @@ class _Worker:
             rows.append(row)
         return rows
 
-    def _read(self, item: tuple[str, bytes | None]) -> tuple[str, bytes]:
+    def _read(self, item: tuple[str, bytes | None]) -> tuple[str, bytes | memoryview]:
         path, content = item
-        return path, _read(path) if content is None else content
+        if content is not None:
+            return path, content
+        return path, _read_coded(path, self._limits) if self._job.direction == "decode" else _read(path)
 
-    def _code(self, item: tuple[str, bytes]) -> tuple[dict[str, Any], bytes]:
+    def _code(self, item: tuple[str, bytes | memoryview]) -> tuple[dict[str, Any], bytes]:
         path, content = item
         job = self._job
         row: dict[str, Any] = {"output": job.output_of(path)}
+        coded: bytes | memoryview
         if job.direction == "encode":
             picture = load_image(io.BytesIO(content), background=job.options.get("background"), limits=self._limits)
             coded = result = self._codec.encode(picture, **job.options)
@@ -374,9 +378,19 @@ class _Folder:
 
 
 def _read(uri: str) -> bytes:
+    with _opened(uri) as stream:
+        return stream.read()
+
+
+def _read_coded(uri: str, limits: Limits) -> memoryview:
+    with _opened(uri) as stream:
+        return read_coded(stream, limits)
+
+
+def _opened(uri: str) -> IO[bytes]:
+    """A file to read. Raises OSError."""
     if "://" not in uri:
-        return Path(uri).read_bytes()
+        return open(uri, "rb")
     system, path = pa.fs.FileSystem.from_uri(uri)
-    with system.open_input_file(path) as stream:
-        content: bytes = stream.read()
-        return content
+    stream: IO[bytes] = system.open_input_file(path)
+    return stream

@@ -19,7 +19,7 @@ from .entropy.rans import CdfTables, Decoder, Encoder
 from .errors import BitstreamError, EngineError, ModelMismatchError
 from .limits import CODED_MULTIPLE
 from .notices import PROCESS
-from .stages import Stages, stage
+from .stages import stage
 from .values import Settled, Value
 
 
@@ -190,8 +190,6 @@ class Engine:
             with stage(stages, graph):
                 outputs = self._backend.start(graph, inputs)
             self.bundle.check_outputs(graph, inputs, outputs)
-            if isinstance(stages, Stages) and (use := self._backend.device_use()):
-                stages.device[graph] = use
             return outputs
 
         return run

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 
@@ -61,3 +62,29 @@ class DamagedTilesWarning(UserWarning):
             + "; get an unaltered copy"
         )
         self.boxes = list(boxes)
+
+
+class TargetWarning(UserWarning):
+    """No quality of the engine reaches the rate or PSNR that was asked for; the file has the nearest quality.
+
+    Attributes:
+        name: "target_bpp" or "target_psnr".
+        target, got: what was asked for, and what the file has, in bits per pixel or dB.
+    """
+
+    def __init__(self, name: str, target: float, got: float) -> None:
+        if name == "target_bpp":
+            message = (
+                f"target_bpp is {target:g}, the smallest file that this engine makes of the image has {got:.4f} bits "
+                f"per pixel and was taken; ask for at least {math.ceil(1e4 * got) / 1e4:.4f}, or add a bundle of a "
+                "smaller lambda to the engine"
+            )
+        else:
+            message = (
+                f"target_psnr is {target:g}, the best quality of this engine decodes to {got:.2f} dB and was taken; "
+                f"ask for at most {math.floor(1e2 * got) / 1e2:.2f}, or add a bundle of a larger lambda to the engine"
+            )
+        super().__init__(message)
+        self.name = name
+        self.target = target
+        self.got = got

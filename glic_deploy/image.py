@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL import __version__ as pillow_version
 
+from .arguments import shown
 from .arrays import DlpackArray, to_numpy
 from .errors import ImageError, LimitError
 from .files import atomic_writer, seekable
-from .limits import CODED_MULTIPLE, DEFAULT_LIMITS, Limits
+from .limits import CODED_MULTIPLE, DEFAULT_LIMITS, Limits, raised
 
 if TYPE_CHECKING:
     from PIL.ImageCms import ImageCmsProfile
@@ -40,6 +41,7 @@ _SAVE_OPTIONS: dict[str, dict[str, Any]] = {
     "JPEG": {"quality": 95, "subsampling": 0},
     "WEBP": {"lossless": True},
 }
+_PERCEPTUAL = b"\0"  # the rendering intent for photographs, which PNG's sRGB chunk holds
 
 
 def load_image(
@@ -58,7 +60,7 @@ def load_image(
 
     Raises ImageError for what cannot be read or needs a decision of the caller's, LimitError for too large a picture.
     """
-    colour = None if background is None else _check_background(background)
+    colour = check_background(background)
     if isinstance(source, Image.Image):
         with _pillow_errors("the PIL image"):
             return _from_pillow(source, colour, limits)
@@ -116,6 +118,8 @@ def save_image(
 ) -> None:
     """Write uint8 (height, width, 3) as a picture file, at high quality where the format is lossy; a path atomically.
 
+    PNG says that its colours are sRGB. The other formats say nothing: readers take them for sRGB then.
+
     Args:
         image: the picture, sRGB.
         target: a path, or a binary file.
@@ -138,11 +142,21 @@ def _encode_picture(image: NDArray[np.uint8], format: str) -> memoryview:
         raise ImageError(f"cannot write pictures of format {format}; use one of PNG, TIFF, PPM, BMP, WEBP, JPEG")
     encoded = io.BytesIO()
     try:
-        Image.fromarray(image).save(encoded, format, **_SAVE_OPTIONS.get(format, {}))
+        Image.fromarray(image).save(encoded, format, **_save_options(format))
     except (OSError, ValueError) as error:
         height, width = image.shape[:2]
         raise ImageError(f"{format} cannot hold this picture of {width} x {height}: {error}; use PNG") from error
     return encoded.getbuffer()
+
+
+def _save_options(format: str) -> dict[str, Any]:
+    if format != "PNG":
+        return _SAVE_OPTIONS.get(format, {})
+    from PIL.PngImagePlugin import PngInfo
+
+    chunks = PngInfo()
+    chunks.add(b"sRGB", _PERCEPTUAL)
+    return {"pnginfo": chunks}
 
 
 def format_of(path: str | os.PathLike[str]) -> str:
@@ -156,10 +170,19 @@ def format_of(path: str | os.PathLike[str]) -> str:
     return formats[suffix]
 
 
-def _check_background(background: Background) -> NDArray[np.uint16]:
-    if len(background) != 3 or not all(isinstance(v, (int, np.integer)) and 0 <= v <= 255 for v in background):
-        raise ImageError(f"background is {background!r}, expected three integers of 0 to 255 such as (255, 255, 255)")
-    return np.array(background, np.uint16)
+def check_background(background: Background | None) -> NDArray[np.uint16] | None:
+    """The colour as an array (3,), None for None. Raises ImageError unless it is three integers of 0 to 255."""
+    if background is None:
+        return None
+    try:
+        colour = list(background)
+    except TypeError:
+        colour = []
+    if len(colour) != 3 or not all(isinstance(v, (int, np.integer)) and 0 <= v <= 255 for v in colour):
+        raise ImageError(
+            f"background is {shown(background)}, expected three integers of 0 to 255 such as (255, 255, 255)"
+        )
+    return np.array(colour, np.uint16)
 
 
 @contextlib.contextmanager
@@ -173,7 +196,8 @@ def _pillow_errors(name: str) -> Iterator[None]:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise LimitError(
-            f"{name}: {error}; this limit is Pillow's: if you trust the picture, raise PIL.Image.MAX_IMAGE_PIXELS too"
+            f"{name}: {error} If you trust the image, {raised('max_pixels', '...')}, and in Python PIL's own limit, "
+            "PIL.Image.MAX_IMAGE_PIXELS, too"
         ) from error
     except UnidentifiedImageError as error:
         raise ImageError(
@@ -219,8 +243,8 @@ def _from_pillow(image: Image.Image, background: NDArray[np.uint16] | None, limi
         raise ImageError(f"picture is a drawing ({image.format}), expected pixels; render it to PNG first")
     if getattr(image, "is_animated", False) and image.format not in _FIRST_FRAME_FORMATS:
         raise ImageError(
-            "picture has more than one frame, a .glic file holds one; choose it with PIL: image.seek(n), then pass "
-            "image.copy()"
+            "picture has more than one frame, a .glic file holds one; choose a frame and save it as an image of its "
+            "own, in Python with PIL: image.seek(n), image.copy()"
         )
     if (image.mode == "I" and image.format not in _SIXTEEN_BIT_FORMATS) or image.mode in ("F", "LAB"):
         raise ImageError(
@@ -269,7 +293,7 @@ def _composite(
     if background is None:
         raise ImageError(
             f"{100 * np.mean(alpha < 255):.3g} % of the pixels are transparent, expected an opaque picture; "
-            "choose what shows through: background=(255, 255, 255), on the command line --background white"
+            "choose the background that shows through (--background white, background=(255, 255, 255))"
         )
     weight = alpha[:, :, np.newaxis].astype(np.uint16)
     return ((colour * weight + background * (255 - weight) + 127) // 255).astype(np.uint8)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
+from .arguments import integer
 from .errors import LimitError
 
 CODED_MULTIPLE = 128
@@ -24,9 +25,17 @@ def network_memory(width: int, height: int) -> int:
     return (600 << 20) + 1600 * coded_pixels(width, height)
 
 
+def raised(limit: str, option: object, value: object = None) -> str:
+    """The remedy for a limit, as every surface names it: its option's value, and its value in Python if they differ."""
+    python = option if value is None else value
+    return f"raise the limit {limit} (--{limit.replace('_', '-')} {option}, Limits({limit}={python}))"
+
+
 @dataclass(frozen=True)
 class Limits:
     """Largest pictures and payloads that a codec accepts, when it encodes and when it decodes.
+
+    Raises LimitError for a limit that is no integer of at least 1.
 
     Attributes:
         max_pixels: width times height, before padding. The default, 16384 squared, is 0.8 GB as an array.
@@ -43,19 +52,24 @@ class Limits:
     max_side: int = 1 << 15
     max_payload_bpp: int = 64
 
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            limit = integer(field.name, getattr(self, field.name), "an integer of at least 1", LimitError, least=1)
+            object.__setattr__(self, field.name, limit)  # an int, whose products do not overflow as numpy's do
+
     def check_image(self, width: int, height: int) -> None:
         """Raise LimitError unless a picture of `width` x `height` pixels may be coded."""
         for name, side in (("width", width), ("height", height)):
             if side > self.max_side:
                 raise LimitError(
                     f"{name} is {side:,} pixels, at most {self.max_side:,} allowed; "
-                    f"cut the picture into smaller ones, or pass Limits(max_side={side}) to allow it"
+                    f"cut the image into smaller ones, or {raised('max_side', side)}"
                 )
         pixels = width * height
         if pixels > self.max_pixels:
             raise LimitError(
                 f"picture has {width:,} x {height:,} = {pixels:,} pixels, at most {self.max_pixels:,} allowed; "
-                f"to allow it pass Limits(max_pixels={pixels}), on the command line --max-pixels {pixels}"
+                f"{raised('max_pixels', pixels)}"
             )
 
     def fits_memory(self, width: int, height: int, times: int = 1) -> bool:
@@ -67,10 +81,11 @@ class Limits:
         """Raise LimitError unless so many pixels, a whole picture or a tile of one, may be coded at once."""
         if not self.fits_memory(width, height):
             needed = network_memory(width, height) / (1 << 30)
+            whole = math.ceil(needed)
             raise LimitError(
                 f"coding {width:,} x {height:,} pixels at once takes up to {needed:.1f} GiB of memory, at most "
-                f"{self.max_memory / (1 << 30):.1f} GiB allowed; encode in tiles, or allow more: "
-                f"Limits(max_memory={math.ceil(needed)} << 30), on the command line --max-memory {math.ceil(needed)}G"
+                f"{self.max_memory / (1 << 30):.1f} GiB allowed; encode in tiles, or "
+                f"{raised('max_memory', f'{whole}G', f'{whole} << 30')}"
             )
 
     def check_payload(self, length: int, width: int, height: int) -> None:
@@ -79,7 +94,8 @@ class Limits:
         if length > allowed:
             raise LimitError(
                 f"payload has {length:,} bytes, at most {allowed:,} allowed for {width:,} x {height:,} pixels; "
-                "no encoder writes that much: get an unaltered copy, or pass Limits(max_payload_bpp=...) to allow it"
+                "no encoder writes that much: get an unaltered copy, or raise the limit max_payload_bpp "
+                "(Limits(max_payload_bpp=...))"
             )
 
     @property

@@ -6,7 +6,10 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
-from typing import Any, Literal
+from typing import Any, Literal, get_args
+
+from .arguments import shown
+from .errors import ImageError
 
 Step = tuple[Callable[[Any], Any], int]
 """Work for one item, and how many items may be in it at a time; 0 does the work in the caller's thread."""
@@ -34,9 +37,12 @@ def overlap(items: Iterable[Any], *steps: Step) -> Generator[Any, None, None]:
 
 
 def results(outcomes: Iterator[Any], on_error: OnError) -> Iterator[Any]:
-    """What `overlap` yields, the first exception raised ("raise") or each left in its item's place ("yield")."""
-    if on_error not in ("raise", "yield"):
-        raise ValueError(f"on_error is {on_error!r}, expected 'raise' or 'yield'")
+    """What `overlap` yields, the first exception raised ("raise") or each left in its item's place ("yield").
+
+    Raises ImageError for another `on_error`.
+    """
+    if on_error not in get_args(OnError):
+        raise ImageError(f"on_error is {shown(on_error)}, expected 'raise' or 'yield'")
     return _raising(outcomes) if on_error == "raise" else outcomes
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 import os
 import threading
@@ -13,11 +14,11 @@ from typing import IO, Any
 from PIL import Image, ImageFile
 
 from . import container
-from .bundle import Bundle
 from .codec import Codec
+from .coded import read_coded
 from .errors import BitstreamError, GlicError, LimitError
-from .files import read_bounded
-from .limits import Limits
+from .limits import DEFAULT_LIMITS, Limits
+from .qualities import bundles_in
 
 FORMAT = "GLIC"
 MIME_TYPE = "image/x-glic"
@@ -37,11 +38,13 @@ def register(engine: str | Path | Codec, **options: Any) -> None:
             that, start them with "spawn" or "forkserver": a backend's threads do not survive a fork.)
         options: of `Codec`, for a directory.
 
-    Registering again replaces the engine. Raises EngineError for a directory that is no bundle.
+    Registering again replaces the engine. Raises EngineError for a directory that is no bundle, TypeError for an option
+    that `Codec` does not have.
     """
     global _engine
     if not isinstance(engine, Codec):
-        Bundle.open(engine)
+        inspect.signature(Codec).bind(engine, **options)
+        bundles_in(engine)
     _engine = _Engine(engine, options)
     Image.register_open(FORMAT, GlicImageFile, _accept)
     Image.register_save(FORMAT, _save)
@@ -79,15 +82,14 @@ class GlicImageFile(ImageFile.ImageFile):
         stream = _stream(self)
         stream.seek(0)
         with _pillow_errors():
-            data = read_bounded(stream, codec.limits.max_file_bytes, str(self.filename or "the file"))
-            return codec.decode(data).data
+            return codec.decode(stream).data
 
     def verify(self) -> None:
-        """Check the whole file's checksum, without decoding it. Raises OSError."""
+        """Check the whole file's checksum, without decoding it. Raises OSError, DecompressionBombError as `load`."""
         stream = _stream(self)
         stream.seek(0)
         with _pillow_errors():
-            container.parse(stream.read(), _UNLIMITED)
+            container.parse(read_coded(stream, _registered().limits), _UNLIMITED)
         super().verify()
 
 
@@ -101,6 +103,11 @@ class _Engine:
         self._process = 0
         self._lock = threading.Lock()
 
+    @property
+    def limits(self) -> Limits:
+        """The codec's, which need not be open."""
+        return self._engine.limits if isinstance(self._engine, Codec) else self._options.get("limits") or DEFAULT_LIMITS
+
     def codec(self) -> Codec:
         if isinstance(self._engine, Codec):
             return self._engine
@@ -113,11 +120,16 @@ class _Engine:
 _engine: _Engine | None = None
 
 
-def _opened() -> Codec:
+def _registered() -> _Engine:
     if _engine is None:
         raise OSError("no engine is registered for .glic files; call glic_deploy.pillow.register(engine)")
+    return _engine
+
+
+def _opened() -> Codec:
+    engine = _registered()
     with _pillow_errors():
-        return _engine.codec()
+        return engine.codec()
 
 
 @contextmanager

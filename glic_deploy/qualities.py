@@ -6,8 +6,11 @@ do, else in that of the folders' names, in which digits count as numbers (`q2` c
 
 from __future__ import annotations
 
+import functools
+import math
 import re
 import threading
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +19,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .arguments import integer, positive
 from .backends import Backend, Precision
 from .bundle import MANIFEST, Bundle
 from .container import Header
 from .engine import Engine
-from .errors import EngineError, ModelMismatchError
+from .errors import EngineError, ModelMismatchError, TargetWarning
 from .evaluation.quality import psnr
 
 
@@ -62,8 +66,7 @@ class Engines:
         precision: Precision | None = None,
         keep: int = 2,
     ) -> None:
-        if keep < 1:
-            raise EngineError(f"keep is {keep}, expected at least 1 engine")
+        self._keep = integer("keep", keep, "an integer of at least 1, the engines that stay open", least=1)
         self.bundles = bundles_in(path)
         if isinstance(backend, Backend) and len(self.bundles) > 1:
             raise EngineError(
@@ -71,7 +74,6 @@ class Engines:
             )
         self._path = path
         self._options: dict[str, Any] = {"backend": backend, "threads": threads, "precision": precision}
-        self._keep = keep
         self._slots: dict[int, _Slot] = {}
         self._lock = threading.Lock()
         self._closed = False
@@ -84,13 +86,17 @@ class Engines:
         """The engine of the highest quality."""
         return self.of(len(self))
 
-    def of(self, quality: int) -> Engine:
-        """The engine of a quality, 1 to the number of bundles."""
+    def check(self, quality: int) -> None:
+        """Raise EngineError unless there is such a quality."""
         if not 1 <= quality <= len(self):
             raise EngineError(
                 f"quality is {quality}, {self._path} has "
                 + (f"qualities 1 to {len(self)}" if len(self) > 1 else "one bundle, quality 1")
             )
+
+    def of(self, quality: int) -> Engine:
+        """The engine of a quality, 1 to the number of bundles."""
+        self.check(quality)
         with self._lock:
             if self._closed:
                 raise EngineError("the codec is closed; open another: Codec(engine)")
@@ -176,9 +182,10 @@ class Goal:
         given = {name: value for name, value in targets.items() if value is not None}
         if len(given) > 1:
             raise EngineError(f"got {' and '.join(given)}, expected one of them at most")
-        for name, value in given.items():
-            if not value > 0:
-                raise EngineError(f"{name} is {value}, expected more than 0")
+        if self.quality is not None:
+            integer("quality", self.quality, "an integer from 1, the smallest files, to the number of bundles", least=1)
+        for name in given.keys() - {"quality"}:
+            positive(name, given[name])
 
     def reach(
         self,
@@ -190,30 +197,33 @@ class Goal:
         """The file of `picture`, `encode` being called with one of 1 to `qualities`, the fewer times the better.
 
         Rate and PSNR are taken to grow with quality. A rate that none is within gets the lowest quality, a PSNR that
-        none reaches the highest.
+        none reaches the highest, and a TargetWarning says what can be had.
         """
-        files: dict[int, bytes] = {}
+        file = functools.cache(encode)
 
-        def file(quality: int) -> bytes:
-            if quality not in files:
-                files[quality] = encode(quality)
-            return files[quality]
-
-        def small_enough(quality: int) -> bool:
-            assert self.bpp is not None
+        @functools.cache
+        def rate(quality: int) -> float:
             height, width = picture.shape[:2]
-            return bool(8 * len(file(quality)) <= self.bpp * height * width)
+            return float(8 * len(file(quality)) / (height * width))
 
-        def too_bad(quality: int) -> bool:
-            assert self.psnr is not None
+        @functools.cache
+        def decibels(quality: int) -> float:
             measured = psnr(picture, decode(file(quality)))
-            return measured is not None and measured < self.psnr
+            return math.inf if measured is None else measured
 
-        if self.bpp is not None:
-            return file(max(1, _last(qualities, small_enough)))
-        if self.psnr is not None:
-            return file(min(qualities, 1 + _last(qualities, too_bad)))
-        return file(self.quality or qualities)
+        if (bpp := self.bpp) is not None:
+            quality = _last(qualities, lambda quality: rate(quality) <= bpp)
+            if not quality:
+                quality = 1
+                warnings.warn(TargetWarning("target_bpp", bpp, rate(quality)), stacklevel=3)
+        elif (least := self.psnr) is not None:
+            quality = 1 + _last(qualities, lambda quality: decibels(quality) < least)
+            if quality > qualities:
+                quality = qualities
+                warnings.warn(TargetWarning("target_psnr", least, decibels(quality)), stacklevel=3)
+        else:
+            quality = self.quality or qualities
+        return file(quality)
 
 
 def _last(count: int, holds: Callable[[int], bool]) -> int:

@@ -9,15 +9,13 @@ import jsonschema
 import numpy as np
 import pytest
 
-from glic_deploy import Codec, errors, machine, stages
-from glic_deploy.backends.onnxruntime import OnnxRuntimeBackend
+from glic_deploy import errors, machine, stages
 from glic_deploy.bench import compare, latency, sweep, tables
 from glic_deploy.bench.contender import Contender, engine_command, torch_command
 from glic_deploy.bench.latency import Plan
 from glic_deploy.bench.pictures import made_up, prepare
 from glic_deploy.bench.run import SCHEMA_FILE, Settings, _starts, run
 from glic_deploy.bench.statistics import Change, PowerLaw, Summary, paired_ratios
-from glic_deploy.bundle import Bundle
 from glic_deploy.cli import exits, main
 from glic_deploy.cli.bench import backends
 from glic_deploy.limits import Limits
@@ -77,7 +75,7 @@ class TestStatistics:
 
 class TestSummaries:
     def run(self, total: float, **stages: float) -> dict:
-        half = {"total": total, "stages": stages, "device": {}}
+        half = {"total": total, "stages": stages}
         return {"encode": half, "decode": half, "bytes": 1, "peak_resident_bytes": 2**20}
 
     def test_stages_and_rest_make_the_whole(self):
@@ -88,12 +86,10 @@ class TestSummaries:
         assert times["without_files_s"]["median"] == pytest.approx(12.5)
         assert times["runs_s"] == [10, 20]
 
-    def test_device_times_and_peaks(self):
-        use = {"copy_in": 0.1, "compute": 0.2, "copy_out": 0.1, "seconds": 0.4, "peak_bytes": 7}
-        run = self.run(1.0, analysis=1.0)
-        run["encode"] = {**run["encode"], "device": {"analysis": use}}
-        assert latency.summarise([run])["encode"]["device_s"]["analysis"]["seconds"]["median"] == 0.4
-        assert latency.peaks([run, self.run(1.0)]) == {"peak_resident_bytes": 2**20, "peak_device_bytes": 7}
+    def test_peak_of_all_runs(self):
+        untold = {**self.run(1.0), "peak_resident_bytes": None}
+        assert latency.peak_resident([untold, self.run(1.0)]) == 2**20
+        assert latency.peak_resident([untold]) is None
 
 
 class TestResult:
@@ -163,20 +159,6 @@ class TestStages:
         with stages.stage(seconds, "analysis"), stages.stage(None, "nobody asked"):
             pass
         assert opened == list(seconds) == ["analysis"]
-
-    def test_what_graphs_take_of_a_device(self, engine):
-        use = stages.DeviceUse(copy_in=0.1, compute=0.2, copy_out=0.3, peak_bytes=4)
-
-        class OnDevice(OnnxRuntimeBackend):
-            def device_use(self):
-                return use
-
-        taken = stages.Stages()
-        with Codec(engine, backend=OnDevice(Bundle.open(engine), 1)) as codec:
-            codec.encode(made_up(64, 48), stages=taken)
-        assert taken.device["analysis"] is use
-        assert taken.device["analysis"].seconds == pytest.approx(0.6)
-        assert set(taken.device) < set(taken)
 
 
 class TestContender:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import io
+import mmap
 import shutil
 import struct
 import subprocess
@@ -11,14 +13,27 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from glic_deploy import BitstreamError, Codec, EngineError, GlicError, LimitError, Limits, ModelMismatchError, container
+from glic_deploy import (
+    BitstreamError,
+    Codec,
+    EngineError,
+    GlicError,
+    ImageError,
+    LimitError,
+    Limits,
+    ModelMismatchError,
+    arguments,
+    container,
+)
 from glic_deploy.checksum import crc32c
+from glic_deploy.coded import read_coded
 from glic_deploy.entropy import passes
 from glic_deploy.entropy.rans import Encoder
 from glic_deploy.image import load_image, pad
@@ -78,6 +93,100 @@ def test_buffers_of_any_kind_decode(codec: Codec, crop_file: bytes) -> None:
     expected = codec.decode(crop_file)
     for data in (bytearray(crop_file), memoryview(b"xx" + crop_file)[2:]):
         np.testing.assert_array_equal(codec.decode(data), expected)
+
+
+def forms(data: bytes, path: Path) -> dict[str, Any]:
+    """The same bytes, an even number of them, in everything that `decode` takes."""
+    path.write_bytes(data)
+    array = np.frombuffer(data, np.uint8)
+    gaps = np.zeros((len(data), 2), np.uint8)
+    gaps[:, 0] = array
+    with open(path, "rb") as stream:
+        mapped = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+    return {
+        "path": path,
+        "name of a path": str(path),
+        "open file": open(path, "rb"),
+        "file in memory": io.BytesIO(data),
+        "mapped file": mapped,
+        "array": array,
+        "two dimensions": memoryview(array.reshape(2, -1)),
+        "strided view": memoryview(gaps[:, 0]),
+        "strided array": gaps[:, :1],
+        "16-bit view": memoryview(array.view(np.uint16)),
+        "big-endian view": array.view(">u2"),
+        "strided 16-bit view": memoryview(gaps.reshape(-1, 4)[:, ::2].copy().view(np.uint16)),
+    }
+
+
+def test_whatever_holds_a_file_gives_its_bytes(tmp_path: Path) -> None:
+    data = bytes(range(256))
+    for form, source in forms(data, tmp_path / "a.glic").items():
+        assert read_coded(source, Limits()) == data, form
+    for empty in (b"", np.zeros((0, 3), np.uint8), io.BytesIO()):
+        assert read_coded(empty, Limits()) == b""  # type: ignore[arg-type]
+    view = memoryview(data)
+    assert np.shares_memory(read_coded(view, Limits()), view)
+
+
+def test_whether_a_file_is_tiled_is_read_from_its_bytes(tmp_path: Path) -> None:
+    """The flags are the upper half of a 16-bit element."""
+    for tiled in (False, True):
+        header = container.Header(300, 260, True, tiled, bytes(4), bytes(4))
+        data = container.pack(header, bytes(range(9)), 0)
+        data += bytes(len(data) % 2)
+        for form, source in forms(data, tmp_path / "a.glic").items():
+            if isinstance(source, (memoryview, np.ndarray)):
+                assert container.is_tiled(source) == tiled, form  # type: ignore[arg-type]
+
+
+def test_paths_and_files_decode(codec: Codec, crop: np.ndarray, crop_file: bytes, tmp_path: Path) -> None:
+    expected = codec.decode(crop_file)
+    path = tmp_path / "a.glic"
+    path.write_bytes(crop_file)
+    np.testing.assert_array_equal(codec.decode(str(path)), expected)
+    np.testing.assert_array_equal(codec.decode_strips(path).gather(), expected)
+    stream = io.BytesIO(b"front" + crop_file)
+    stream.seek(5)  # it is read from where it stands
+    np.testing.assert_array_equal(codec.decode(stream), expected)
+    tiled = codec.encode(crop[:40].repeat(2, axis=1)[:, :300], tile=256)
+    path.write_bytes(tiled)
+    with open(path, "rb") as file:
+        pictures = list(codec.decode_many([file, path, memoryview(np.repeat(np.frombuffer(tiled, "u1"), 2))[::2]]))
+    for picture in pictures:
+        np.testing.assert_array_equal(picture, codec.decode(tiled))
+
+
+def test_what_holds_no_file_is_refused_in_words(codec: Codec, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("GLIC")
+    released = memoryview(b"GLIC")
+    released.release()
+    with open(tmp_path / "a.txt") as text:
+        for source, words in (
+            (None, "got a NoneType, expected the bytes"),
+            (5, "got a int"),
+            ([1, 2], "got a list"),
+            (released, "got a memoryview"),
+            (text, "mode 'rb'"),
+            ("a\0b", "cannot be the path"),
+        ):
+            for decode in (codec.decode, codec.decode_strips):
+                with pytest.raises(BitstreamError, match=words):
+                    decode(source)  # type: ignore[operator]
+    with pytest.raises(FileNotFoundError, match=r"absent\.glic"):
+        codec.decode(tmp_path / "absent.glic")
+    with pytest.raises(IsADirectoryError):
+        codec.decode(tmp_path)
+
+
+def test_files_are_read_no_further_than_the_limits_allow(tmp_path: Path) -> None:
+    huge = tmp_path / "huge.glic"
+    with open(huge, "wb") as stream:
+        stream.truncate(1 << 40)
+    with open(huge, "rb") as stream, open("/dev/zero", "rb") as endless:
+        for source in (huge, stream, endless):
+            with pytest.raises(LimitError, match="max-pixels"):
+                read_coded(source, Limits(max_pixels=1 << 16, max_side=1 << 8))
 
 
 def test_threads_share_a_codec(codec: Codec, crop: np.ndarray, crop_file: bytes) -> None:
@@ -220,7 +329,7 @@ def test_limits_hold_both_ways(engine: Path, crop: np.ndarray, crop_file: bytes)
 def test_memory_limits_what_is_decoded_at_once(engine: Path, crop_file: bytes) -> None:
     with (
         Codec(engine, limits=Limits(max_memory=650 << 20)) as strict,
-        pytest.raises(LimitError, match=r"takes up to 0\.7 GiB .* --max-memory 1G"),
+        pytest.raises(LimitError, match=r"takes up to 0\.7 GiB .*--max-memory 1G"),
     ):
         strict.decode(crop_file)
 
@@ -250,11 +359,97 @@ def test_a_closed_codec_says_so(engine: Path, crop: np.ndarray) -> None:
         codec.encode(crop)
 
 
-def test_bad_options_are_refused(engine: Path) -> None:
-    with pytest.raises(EngineError, match="threads is 0"):
-        Codec(engine, threads=0)
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"threads": 0}, "threads is 0, expected an integer from 1 to"),
+        ({"threads": "x"}, "threads is 'x', expected an integer"),
+        ({"threads": 1.5}, r"threads is 1\.5"),
+        ({"threads": True}, "threads is True"),
+        ({"threads": 5000}, "threads is 5000, expected .*four times the cores"),
+        ({"threads": 10**6}, "threads is 1000000"),
+        ({"keep": 0}, "keep is 0, expected an integer of at least 1"),
+        ({"keep": "x"}, "keep is 'x'"),
+        ({"keep": None}, "keep is None"),
+        ({"backend": 5}, "backend is 5, expected the name of a backend"),
+        ({"precision": "fp8"}, "precision is 'fp8', expected fp32, bf16, fp16 or None"),
+        ({"limits": 5}, r"limits is 5, expected glic_deploy\.Limits"),
+    ],
+)
+def test_bad_options_are_refused_before_the_engine_is_opened(options: dict, words: str, tmp_path: Path) -> None:
+    with pytest.raises(EngineError, match=words):
+        Codec(tmp_path / "absent", **options)
+
+
+def test_what_is_no_engine_is_refused(engine: Path) -> None:
+    with pytest.raises(EngineError, match="engine is None, expected the directory"):
+        Codec(None)  # type: ignore[arg-type]
     with pytest.raises(EngineError, match="no backend is called 'abacus'"):
         Codec(engine, backend="abacus")
+
+
+@pytest.mark.parametrize("cores", [1, 2, 8, 96])
+def test_the_most_threads_follow_the_cores(cores: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("glic_deploy.machine.cores", lambda: cores)
+    most = max(16, 4 * cores)
+    assert arguments.thread_count("threads", np.int64(most)) == most
+    with pytest.raises(EngineError, match=f"from 1 to {most} "):
+        arguments.thread_count("threads", most + 1)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        ({"quality": "x"}, EngineError, "quality is 'x', expected an integer from 1"),
+        ({"quality": 0}, EngineError, "quality is 0, expected an integer from 1"),
+        ({"quality": 2}, EngineError, "quality is 2, .* has one bundle"),
+        ({"quality": 1.0}, EngineError, r"quality is 1\.0"),
+        ({"quality": 1, "target_bpp": 1.0}, EngineError, "got quality and target_bpp"),
+        ({"target_bpp": "x"}, EngineError, "target_bpp is 'x', expected a number above 0"),
+        ({"target_bpp": float("nan")}, EngineError, "target_bpp is nan"),
+        ({"target_bpp": -0.5}, EngineError, r"target_bpp is -0\.5"),
+        ({"target_bpp": [1]}, EngineError, r"target_bpp is \[1\]"),
+        ({"target_psnr": float("nan")}, EngineError, "target_psnr is nan"),
+        ({"target_psnr": 0}, EngineError, "target_psnr is 0"),
+        ({"target_psnr": True}, EngineError, "target_psnr is True"),
+        ({"tile": "x"}, ImageError, "tile is 'x', expected a multiple of 128"),
+        ({"tile": 256.0}, ImageError, r"tile is 256\.0"),
+        ({"tile": -128}, ImageError, "tile is -128"),
+        ({"background": 5}, ImageError, "background is 5, expected three integers"),
+        ({"background": "red"}, ImageError, "background is 'red'"),
+    ],
+)
+def test_wrong_arguments_of_encode_are_refused_before_the_image_is_read(
+    codec: Codec, options: dict, error: type[GlicError], words: str
+) -> None:
+    with pytest.raises(error, match=words):
+        codec.encode("absent.png", **options)
+    with pytest.raises(error, match=words):
+        codec.encode_many(["absent.png"], **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"region": "a"}, "region is 'a', expected four integers"),
+        ({"region": "abcd"}, "a number of the region is 'a'"),
+        ({"region": 5}, "region is 5"),
+        ({"region": (0, 0, 5)}, r"region is \(0, 0, 5\)"),
+        ({"region": (0, 0, 5.0, 5)}, r"a number of the region is 5\.0"),
+        ({"on_error": "bogus"}, "on_error is 'bogus', expected 'raise' or 'fill'"),
+        ({"on_error": None}, "on_error is None"),
+    ],
+)
+def test_wrong_arguments_of_decode_are_refused_before_the_file_is_read(codec: Codec, options: dict, words: str) -> None:
+    for decode in (codec.decode, codec.decode_strips):
+        with pytest.raises(ImageError, match=words):
+            decode("absent.glic", **options)
+
+
+def test_a_region_may_be_any_sequence_of_integers(codec: Codec, crop_file: bytes) -> None:
+    expected = codec.decode(crop_file)[2:7, 1:5]
+    for region in ([1, 2, 4, 5], np.array([1, 2, 4, 5], np.uint8)):
+        np.testing.assert_array_equal(codec.decode(crop_file, region=region), expected)  # type: ignore[arg-type]
 
 
 def test_without_a_backend_the_codec_says_what_to_install(engine: Path, monkeypatch: pytest.MonkeyPatch) -> None:

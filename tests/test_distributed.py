@@ -12,9 +12,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from glic_deploy import Codec
+from glic_deploy import Codec, Limits
 from glic_deploy.image import load_image, save_image
 
 from .conftest import PHOTOS, ROOT
@@ -197,6 +198,26 @@ def test_another_setting_is_done_again(sources: list[str], arguments: dict, tmp_
         summary = distributed.encode(sources[:2], str(tmp_path / "coded"), background=background, **arguments)
         assert (summary.done, summary.before) == (2, 0)
     assert len(rows(tmp_path / "coded")) == 2
+
+
+def test_coded_files_are_read_no_further_than_the_limits_allow(engine: Path, tmp_path: Path) -> None:
+    """By one worker, which needs no cluster, from a path and from a URI."""
+    pytest.importorskip("ray", reason=RAY)
+    from glic_deploy import distributed
+
+    limits = Limits(max_pixels=1 << 16, max_side=1 << 8)
+    with Codec(engine, backend="onnxruntime", threads=1) as codec:
+        (tmp_path / "a.glic").write_bytes(codec.encode(load_image(PHOTOS / "kodim23.png")[:64, :64]))
+    with open(tmp_path / "huge.glic", "wb") as stream:
+        stream.truncate(1 << 40)
+    job = distributed._Job(
+        "decode", str(engine), str(tmp_path / "out"), None, "PNG", False, {"limits": limits}, {}, threads=1
+    )
+    sources = [f"{scheme}{tmp_path}/{name}.glic" for scheme in ("", "file://") for name in ("a", "huge")]
+    done = distributed._Worker(job)({"path": np.array(sources)})
+    assert (done["done"], done["failed"]) == ([2], [2])
+    errors = distributed.read_manifest(str(tmp_path / "out")).column("error_type").to_pylist()
+    assert errors == [None, "LimitError", None, "LimitError"]
 
 
 def test_without_ray_the_message_says_what_to_install() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import stat
 import struct
 import warnings
@@ -104,6 +105,16 @@ class TestArrays:
         with pytest.raises(ImageError, match=words):
             load_image(source)
 
+    def test_masks_are_not_dropped(self, rgb):
+        masked = np.ma.masked_equal(rgb, rgb[3, 4, 1])
+        count = np.count_nonzero(rgb == rgb[3, 4, 1])
+        with pytest.raises(ImageError, match=rf"{count} of the array's 720 elements are masked.*filled\(0\)"):
+            load_image(masked)
+        np.testing.assert_array_equal(load_image(masked.filled(0)), np.where(rgb == rgb[3, 4, 1], 0, rgb))
+        whole = load_image(np.ma.array(rgb))
+        assert type(whole) is np.ndarray
+        assert np.shares_memory(whole, rgb)
+
     def test_limits(self):
         huge = np.broadcast_to(np.uint8(0), (1 << 14, (1 << 14) + 1, 3))
         with pytest.raises(LimitError, match="268,451,840 pixels, at most 268,435,456"):
@@ -111,6 +122,31 @@ class TestArrays:
         assert load_image(np.zeros((4, 5), np.uint8), limits=Limits(max_pixels=20)).shape == (4, 5, 3)
         with pytest.raises(LimitError, match=r"Limits\(max_side=5\)"):
             load_image(np.zeros((4, 5), np.uint8), limits=Limits(max_side=4))
+
+
+class TestLimits:
+    @pytest.mark.parametrize("limit", ["max_pixels", "max_memory", "max_side", "max_payload_bpp"])
+    @pytest.mark.parametrize("value", [0, -1, 1e9, float("nan"), "9", None, True])
+    def test_what_is_no_limit_is_refused(self, limit, value):
+        with pytest.raises(LimitError, match=f"{limit} is {value!r}, expected an integer of at least 1"):
+            Limits(**{limit: value})
+
+    def test_products_of_numpys_integers_do_not_overflow(self):
+        assert Limits(max_pixels=np.int32(1 << 30)).max_file_bytes > 1 << 32
+
+    @pytest.mark.parametrize(
+        ("check", "remedies"),
+        [
+            (lambda limits: limits.check_image(9, 1), ("--max-side 9", "Limits(max_side=9)")),
+            (lambda limits: limits.check_image(4, 4), ("--max-pixels 16", "Limits(max_pixels=16)")),
+            (lambda limits: limits.check_memory(128, 128), ("--max-memory 1G", "Limits(max_memory=1 << 30)")),
+        ],
+    )
+    def test_errors_name_the_remedy_of_every_surface(self, check, remedies):
+        with pytest.raises(LimitError) as caught:
+            check(Limits(max_pixels=8, max_side=8, max_memory=1))
+        assert re.search(r"raise the limit max_\w+ \(", str(caught.value))
+        assert all(remedy in str(caught.value) for remedy in remedies)
 
 
 class TestAlpha:
@@ -326,6 +362,14 @@ class TestSaving:
         save_image(rgb, tmp_path / f"out{suffix}")
         np.testing.assert_array_equal(load_image(tmp_path / f"out{suffix}"), rgb)
         assert [entry.name for entry in tmp_path.iterdir()] == [f"out{suffix}"]
+
+    def test_png_says_that_it_is_srgb(self, rgb, tmp_path):
+        save_image(rgb, tmp_path / "out.png")
+        data = (tmp_path / "out.png").read_bytes()
+        assert data.count(png_chunk(b"sRGB", b"\0")) == 1
+        assert data.index(b"sRGB") < data.index(b"IDAT")
+        with Image.open(tmp_path / "out.png") as image:
+            assert image.info["srgb"] == 0
 
     def test_stream(self, rgb):
         stream = io.BytesIO()

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from glic_deploy import BitstreamError, Codec, ImageError, LimitError, Limits
+from glic_deploy import BitstreamError, Codec, EngineError, ImageError, LimitError, Limits
+from glic_deploy.codec import DecodeOptions, EncodeOptions
 from glic_deploy.many import overlap, results
 
 from .conftest import PHOTOS
@@ -132,6 +134,38 @@ class TestCodec:
         assert [type(picture) for picture in decoded] == [
             np.ndarray, BitstreamError, FileNotFoundError, BitstreamError, np.ndarray,
         ]  # fmt: skip
+
+    def test_unknown_keywords_are_told_in_the_call(self, codec: Codec) -> None:
+        with pytest.raises(TypeError, match=r"encode_many.*'qualty'; there are: quality, "):
+            codec.encode_many([], qualty=1)  # type: ignore[call-overload]
+        for name in ("out", "on_eror", "passes", "damaged"):
+            with pytest.raises(TypeError, match=f"decode_many.*'{name}'; there are: region, "):
+                codec.decode_many([], **{name: None})
+        with pytest.raises(TypeError, match="'regoin'"):
+            codec.decode_strips(b"", regoin=None)  # type: ignore[call-arg]
+
+    def test_wrong_values_are_told_in_the_call(self, codec: Codec) -> None:
+        for many in (codec.encode_many, codec.decode_many):
+            for workers in (0, -1, "x", 1.0, 5000):
+                with pytest.raises(EngineError, match=f"workers is {workers!r}, expected an integer from 1"):
+                    many([], workers=workers)
+            with pytest.raises(ImageError, match="on_error is 'bogus', expected 'raise' or 'yield'"):
+                many([], on_error="bogus")
+        with pytest.raises(ImageError, match="region is 'a'"):
+            codec.decode_many([], region="a")  # type: ignore[arg-type]
+
+    def test_options_are_those_of_one_image(self) -> None:
+        """The TypedDicts, which type checkers read, say what `encode` and `decode` say."""
+
+        def keywords(function: Callable[..., object]) -> dict[str, object]:
+            parameters = inspect.signature(function).parameters.values()
+            return {each.name: each.annotation for each in parameters if each.kind is each.KEYWORD_ONLY}
+
+        def declared(options: type) -> dict[str, object]:
+            return {name: kind.__forward_arg__ for name, kind in options.__annotations__.items()}
+
+        assert declared(EncodeOptions) == keywords(Codec.encode)
+        assert declared(DecodeOptions).items() <= keywords(Codec.decode).items()
 
     def test_options_go_to_each(self, codec: Codec) -> None:
         clear = np.zeros((20, 20, 4), np.uint8)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.lib import NumpyVersion
 from PIL import Image, UnidentifiedImageError
 
 from glic_deploy import Codec, EngineError, ImageError, Limits, container, pillow
@@ -17,6 +18,7 @@ from glic_deploy.arrays import to_numpy
 from glic_deploy.image import load_image
 
 from .conftest import PHOTOS
+from .test_qualities import add_bundle
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +89,27 @@ class TestPillow:
             pillow.register(tmp_path)
         assert Image.registered_extensions()[".glic"] == "GLIC"
 
+    def test_a_folder_of_bundles(self, engine: Path, tmp_path: Path, picture: np.ndarray) -> None:
+        for number in (1, 2):
+            add_bundle(engine, tmp_path / "engines" / f"q{number}", number)
+        pillow.register(tmp_path / "engines", threads=1, backend="onnxruntime")
+        Image.fromarray(picture).save(tmp_path / "b.glic", quality=1)
+        header = container.parse((tmp_path / "b.glic").read_bytes()).header
+        assert header.model_fingerprint == b"\1" * 4
+
+    def test_options_that_a_codec_does_not_have(self, engine: Path) -> None:
+        with pytest.raises(TypeError, match="thread"):
+            pillow.register(engine, thread=1)
+
+    def test_files_are_read_no_further_than_the_limits_allow(self, engine: Path, data: bytes) -> None:
+        pillow.register(engine, limits=Limits(max_pixels=1 << 16, max_side=1 << 8))
+        for work in ("load", "verify"):
+            with (
+                Image.open(io.BytesIO(data + bytes(2 << 20))) as image,
+                pytest.raises(Image.DecompressionBombError, match="max-pixels"),
+            ):
+                getattr(image, work)()
+
     def test_forked_processes_have_codecs_of_their_own(self, codec: Codec, engine: Path, file: Path) -> None:
         script = (
             "import sys, multiprocessing, numpy\n"
@@ -152,6 +175,25 @@ class OnDevice:
         return self.array.__dlpack__()
 
 
+class Immutable:
+    """An array of a library whose arrays do not change: numpy gets a copy of it, or its memory read-only."""
+
+    def __init__(self, array: np.ndarray, copying: bool) -> None:
+        self.array = array
+        self.copying = copying
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return (1, 0)
+
+    def __dlpack__(self, **_: object) -> object:
+        return self.array.__dlpack__()
+
+    def __array__(self, dtype: object = None, copy: object = None) -> np.ndarray:
+        array = self.array.copy() if self.copying else self.array.view()
+        array.flags.writeable = self.copying
+        return array
+
+
 class TestArrays:
     def test_torch_is_taken_without_a_copy(self, codec: Codec, picture: np.ndarray, data: bytes) -> None:
         torch = pytest.importorskip("torch", reason="needs torch, of the export extra")
@@ -174,6 +216,7 @@ class TestArrays:
         with pytest.raises(ImageError, match="BytesIO"):
             codec.encode(memoryview(data))
 
+    @pytest.mark.skipif(NumpyVersion(np.__version__) < "2.1.0", reason="needs numpy 2.1: pip install -U numpy")
     def test_a_device_s_memory_is_copied_to_the_host(self, codec: Codec, picture: np.ndarray, data: bytes) -> None:
         array = OnDevice(picture.copy())
         assert codec.encode(array) == data
@@ -200,6 +243,31 @@ class TestArrays:
         part = np.empty((40, 50, 3), np.uint8)
         codec.decode(data, out=part, region=(10, 20, 50, 40))
         np.testing.assert_array_equal(part, expected[20:60, 10:60])
+
+    def test_read_only_views_of_older_numpy_are_no_obstacle(
+        self, codec: Codec, data: bytes, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """numpy before 2.1 has only such views of what comes through DLPack."""
+        torch = pytest.importorskip("torch", reason="needs torch, of the export extra")
+
+        def older(source: object) -> np.ndarray:
+            view = from_dlpack(source)
+            view.flags.writeable = False
+            return view
+
+        from_dlpack = np.from_dlpack
+        monkeypatch.setattr(np, "from_dlpack", older)
+        tensor = torch.zeros((120, 200, 3), dtype=torch.uint8)
+        codec.decode(data, out=tensor)
+        np.testing.assert_array_equal(tensor.numpy(), codec.decode(data))
+        for copying in (True, False):
+            with pytest.raises(ImageError, match="read-only"):
+                codec.decode(data, out=Immutable(np.zeros((120, 200, 3), np.uint8), copying))
+
+    def test_masked_memory_is_not_written_to(self, codec: Codec, data: bytes) -> None:
+        out = np.ma.masked_all((120, 200, 3), np.uint8)
+        with pytest.raises(ImageError, match="72,000 of the array's 72,000 elements are masked"):
+            codec.decode(data, out=out)
 
     def test_what_does_not_take_the_picture_is_refused_first(self, codec: Codec, data: bytes) -> None:
         right = np.zeros((120, 200, 3), np.uint8)

@@ -6,13 +6,14 @@ import json
 import math
 import shutil
 import threading
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from glic_deploy import Codec, EngineError, ModelMismatchError, container
+from glic_deploy import Codec, EngineError, ModelMismatchError, TargetWarning, container
 from glic_deploy.bundle import MANIFEST
 from glic_deploy.cli import exits, main
 from glic_deploy.image import load_image, save_image
@@ -121,17 +122,47 @@ class TestGoal:
             (Goal(psnr=math.inf), 6),
         ],
     )
+    @pytest.mark.filterwarnings("ignore::glic_deploy.TargetWarning")
     def test_reached_with_few_encodings(self, goal: Goal, quality: int) -> None:
         ladder = Ladder()
         assert goal.reach(ladder.picture, 6, ladder.encode, ladder.decode)[0] == quality
         assert len(ladder.encoded) <= 3
         assert len(set(ladder.encoded)) == len(ladder.encoded)
 
+    @pytest.mark.parametrize(
+        ("goal", "got", "words"),
+        [
+            (Goal(bpp=0.5), 1.0, r"target_bpp is 0\.5, the smallest file .* 1\.0000 bits .* at least 1\.0000"),
+            (Goal(psnr=99.0), 32.0, r"target_psnr is 99, the best quality .* 31\.97 dB .* at most 31\.96"),
+        ],
+    )
+    def test_a_target_that_is_out_of_reach_is_told(self, goal: Goal, got: float, words: str) -> None:
+        ladder = Ladder()
+        with pytest.warns(TargetWarning, match=words) as caught:
+            goal.reach(ladder.picture, 6, ladder.encode, ladder.decode)
+        warning = caught[0].message
+        assert isinstance(warning, TargetWarning)
+        assert warning.target == (goal.bpp or goal.psnr)
+        assert warning.got == pytest.approx(got, abs=0.2)
+        assert len(ladder.encoded) <= 3
+
+    def test_what_can_be_had_may_be_asked_for(self) -> None:
+        """The limit that the warning names is rounded towards what is reached."""
+        assert "ask for at least 0.3841," in str(TargetWarning("target_bpp", 0.3, 0.38401))
+        assert "ask for at most 30.01," in str(TargetWarning("target_psnr", 35, 30.019))
+
+    def test_a_target_that_is_reached_is_not_told(self) -> None:
+        ladder = Ladder()
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            for goal in (Goal(), Goal(quality=1), Goal(bpp=1.0), Goal(bpp=math.inf), Goal(psnr=31.0)):
+                goal.reach(ladder.picture, 6, ladder.encode, ladder.decode)
+
     def test_what_makes_no_sense(self) -> None:
         with pytest.raises(EngineError, match="quality and target_psnr"):
             Goal(quality=1, psnr=30.0)
         for value in (0.0, -1.0, math.nan):
-            with pytest.raises(EngineError, match="more than 0"):
+            with pytest.raises(EngineError, match="a number above 0"):
                 Goal(bpp=value)
 
 
@@ -146,10 +177,13 @@ class TestCodec:
             codec.encode(picture, quality=4)
 
     def test_targets(self, codec: Codec, picture: np.ndarray) -> None:
-        assert model(codec.encode(picture, target_bpp=1e-3)) == "01"
+        with pytest.warns(TargetWarning, match="target_bpp is 0.001") as caught:
+            assert model(codec.encode(picture, target_bpp=1e-3)) == "01"
+        assert caught[0].filename == __file__
         assert model(codec.encode(picture, target_bpp=100)) == "03"
         assert model(codec.encode(picture, target_psnr=1)) == "01"
-        assert model(codec.encode(picture, target_psnr=90)) == "03"
+        with pytest.warns(TargetWarning, match="target_psnr is 90"):
+            assert model(codec.encode(picture, target_psnr=90)) == "03"
         files = list(codec.encode_many([picture] * 2, target_bpp=100))
         assert [model(data) for data in files] == ["03", "03"]
 

@@ -178,7 +178,7 @@ class TestPage:
     def test_numbers_can_be_read_back(self, browser, shown, report):
         numbers = browser.execute_script("return JSON.parse(document.getElementById('result').textContent)")
         assert numbers["evaluation"]["engines"] == report.document["engines"]
-        assert numbers["benchmarks"][0]["schema"] == "glic-bench/1"
+        assert numbers["benchmarks"][0]["schema"] == "glic-bench/2"
 
     def test_prints(self, browser, shown):
         printed = base64.b64decode(browser.execute_cdp_cmd("Page.printToPDF", {"printBackground": True})["data"])

@@ -196,6 +196,15 @@ def test_bad_pictures_are_refused_and_the_next_is_coded(encoder, picture, glic, 
     np.testing.assert_array_equal(encoder.infer(image=picture), glic)
 
 
+def test_qualities_of_another_shape_are_refused_in_words(encoder, picture):
+    """Triton holds a request's shapes against the configuration; what comes another way is told as well."""
+    for quality in (np.zeros(0, np.uint8), np.ones(2, np.uint8), np.ones((1, 1), np.uint8)):
+        tensors = {"image": simulation.Tensor("image", picture), "quality": simulation.Tensor("quality", quality)}
+        (answer,) = encoder.execute(simulation.InferenceRequest(tensors))
+        assert answer.code == "INVALID_ARG"
+        assert f"quality has shape {quality.shape}, expected (1,)" in str(answer)
+
+
 def test_bad_files_are_refused_and_the_next_is_decoded(decoder, picture, glic):
     altered = glic.copy()
     altered[40] ^= 1

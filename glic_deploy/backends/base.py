@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from ..errors import EngineError
 from ..notices import Notices
-from ..stages import DeviceUse
 from ..values import Value
 
 if TYPE_CHECKING:
@@ -103,10 +102,6 @@ class Backend(ABC):
 
     def trim(self) -> None:  # noqa: B027 - most backends have nothing of the kind
         """Free what is kept for the sizes of pictures that came so far; it is made again when they come again."""
-
-    def device_use(self) -> DeviceUse | None:
-        """What this thread's last `run` took of a device; None where graphs run on the host."""
-        return None
 
     @abstractmethod
     def describe(self) -> dict[str, Any]:

@@ -51,20 +51,12 @@ def summarise(runs: Sequence[Answer]) -> dict[str, Any]:
 def _direction(runs: Sequence[Answer]) -> dict[str, Any]:
     totals = [run["total"] for run in runs]
     stages: dict[str, list[float]] = {name: [run["stages"][name] for run in runs] for name in runs[0]["stages"]}
-    device = {
-        graph: {
-            part: Summary.of([run["device"][graph][part] for run in runs]).as_dict()
-            for part in ("copy_in", "compute", "copy_out", "seconds")
-        }
-        for graph in runs[0]["device"]
-    }
     files = [sum(run["stages"].get(name, 0.0) for name in FILES) for run in runs]
     return {
         "total_s": Summary.of(totals).as_dict(),
         "without_files_s": Summary.of([a - b for a, b in zip(totals, files, strict=True)]).as_dict(),
         "stages_s": {name: Summary.of(values).as_dict() for name, values in stages.items()},
         "rest_s": Summary.of([run["total"] - sum(run["stages"].values()) for run in runs]).as_dict(),
-        "device_s": device,
         "runs_s": totals,
     }
 
@@ -81,10 +73,6 @@ def compare_pairs(contenders: Sequence[Contender], runs: Sequence[Sequence[Answe
     return ratios
 
 
-def peaks(runs: Sequence[Answer]) -> dict[str, int | None]:
-    """Most memory held by the process and on the device, up to the end of these runs."""
-    resident = [run["peak_resident_bytes"] for run in runs if run["peak_resident_bytes"] is not None]
-    device = [
-        use["peak_bytes"] for run in runs for direction in DIRECTIONS for use in run[direction]["device"].values()
-    ]
-    return {"peak_resident_bytes": max(resident, default=None), "peak_device_bytes": max(device, default=None)}
+def peak_resident(runs: Sequence[Answer]) -> int | None:
+    """Most bytes that the process has held up to the end of these runs; None where the system does not tell."""
+    return max((run["peak_resident_bytes"] for run in runs if run["peak_resident_bytes"] is not None), default=None)

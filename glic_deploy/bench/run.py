@@ -16,11 +16,11 @@ from ..bundle import Bundle
 from ..limits import DEFAULT_LIMITS
 from ..qualities import bundles_in
 from .contender import Answer, Contender, engine_command, torch_command
-from .latency import DIRECTIONS, Plan, Say, compare_pairs, peaks, summarise, take_turns
+from .latency import DIRECTIONS, Plan, Say, compare_pairs, peak_resident, summarise, take_turns
 from .pictures import MADE_UP, Size, Workload, prepare
 from .sweep import sweep
 
-SCHEMA = "glic-bench/1"
+SCHEMA = "glic-bench/2"
 SCHEMA_FILE = Path(__file__).with_name("schema.json")
 
 TORCH = "torch"
@@ -72,7 +72,12 @@ def run(settings: Settings, say: Say) -> dict[str, Any]:
         latency, ratios, measured = _latency(contenders, workloads, settings.plan, say)
         throughput = _throughput(contenders, workloads, settings, say) if settings.batch else []
         described: list[dict[str, Any]] = [
-            {"name": contender.name, "codec": contender.codec, **peaks(runs), "cold_start": [_cold_start(contender)]}
+            {
+                "name": contender.name,
+                "codec": contender.codec,
+                "peak_resident_bytes": peak_resident(runs),
+                "cold_start": [_cold_start(contender)],
+            }
             for contender, runs in zip(contenders, measured, strict=True)
         ]
         for start, entry in zip(starts, described, strict=True):

@@ -11,7 +11,7 @@ from ..errors import EngineError, LimitError
 from ..limits import DEFAULT_LIMITS
 from ..machine import memory_bytes
 from .contender import Contender
-from .latency import DIRECTIONS, Plan, Say, peaks, take_turns
+from .latency import DIRECTIONS, Plan, Say, peak_resident, take_turns
 from .pictures import Size, prepare
 from .statistics import PowerLaw, Summary
 
@@ -35,7 +35,11 @@ def sweep(
                 failure = {"size": [width, height], "error": str(error)}
                 say(f"sweep {width}x{height}: {error}")
                 break
-        point: dict[str, Any] = {"size": [width, height], "pixels": workload.pixels, **peaks(runs)}
+        point: dict[str, Any] = {
+            "size": [width, height],
+            "pixels": workload.pixels,
+            "peak_resident_bytes": peak_resident(runs),
+        }
         for direction in DIRECTIONS:
             point[f"{direction}_s"] = Summary.of([run[direction]["total"] for run in runs]).as_dict()
         points.append(point)

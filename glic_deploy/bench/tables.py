@@ -63,8 +63,6 @@ def _direction(direction: str, times: Mapping[str, Any]) -> Iterator[str]:
     stages = {stage_title(name): values for name, values in times["stages_s"].items()}
     for name, values in {**stages, "rest": times["rest_s"]}.items():
         yield _row(f"  {name}", values) + f"{values['median'] / total:8.1%}"
-    for graph, parts in times["device_s"].items():
-        yield _row(f"  on device: {stage_title(graph)}", parts["seconds"])
 
 
 def _row(name: str, values: Mapping[str, float]) -> str:
@@ -101,10 +99,8 @@ def _rest(result: Mapping[str, Any]) -> Iterator[str]:
             f"{title} {median(start[key] for start in starts):.2f} s"
             for key, title in (("start_s", "import"), ("open_s", "open"), ("first_image_s", "first image"))
         )
-        device = contender["peak_device_bytes"]
         yield (
             f"{contender['name']}: peak resident {mebibytes(contender['peak_resident_bytes'])}"
-            + (f", on device {mebibytes(device)}" if device else "")
             + f"; cold start (median of {len(starts)}): {parts}"
         )
 

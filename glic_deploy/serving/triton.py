@@ -104,15 +104,17 @@ class EncodeModel(CodecModel):
         data = self._codec.encode(
             source,
             background=None if background is None else background.tolist(),
-            quality=None if quality is None else self._checked(int(quality[0])),
+            quality=None if quality is None else self._checked(quality),
         )
         return np.frombuffer(data, np.uint8)
 
-    def _checked(self, quality: int) -> int:
+    def _checked(self, quality: NDArray[np.uint8]) -> int:
         qualities = len(self._codec.fingerprints)
-        if not 1 <= quality <= qualities:
-            raise RequestError(f"quality is {quality}, expected 1 to {qualities}, the bundles that are served")
-        return quality
+        if quality.shape != (1,):
+            raise RequestError(f"quality has shape {quality.shape}, expected (1,), one number from 1 to {qualities}")
+        if not 1 <= quality[0] <= qualities:
+            raise RequestError(f"quality is {quality[0]}, expected 1 to {qualities}, the bundles that are served")
+        return int(quality[0])
 
 
 class DecodeModel(CodecModel):

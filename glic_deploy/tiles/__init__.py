@@ -1,6 +1,17 @@
 """Large pictures in tiles: their geometry, their place in a `.glic` file, and how they become one picture again."""
 
-from .coding import OnError, Progress, Strips, check_region, choose_grid, decode, encode
+from .coding import (
+    OnError,
+    Progress,
+    Strips,
+    check_on_error,
+    check_region,
+    check_tile,
+    choose_grid,
+    decode,
+    encode,
+    region_box,
+)
 from .geometry import Box, Grid
 from .saving import save_strips
 from .table import TiledFile, parse
@@ -12,10 +23,13 @@ __all__ = [
     "Progress",
     "Strips",
     "TiledFile",
+    "check_on_error",
     "check_region",
+    "check_tile",
     "choose_grid",
     "decode",
     "encode",
     "parse",
+    "region_box",
     "save_strips",
 ]

@@ -6,17 +6,18 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import Literal, TypeVar, get_args
 
 import numpy as np
 
 from .. import many
+from ..arguments import integer, shown
 from ..container import Header
 from ..engine import Engine
 from ..entropy.passes import CodedPass
 from ..errors import BitstreamError, DamagedTilesWarning, ImageError, LimitError
 from ..image import pad
-from ..limits import CODED_MULTIPLE, Limits, network_memory
+from ..limits import CODED_MULTIPLE, Limits, network_memory, raised
 from ..machine import cores
 from . import table
 from .geometry import Box, Grid
@@ -45,21 +46,30 @@ def choose_grid(width: int, height: int, tile: int | None, limits: Limits) -> Gr
 
     Raises ImageError for another `tile`, LimitError when what it asks for takes too much memory.
     """
+    tile = check_tile(tile)
     if tile is None:
         if limits.fits_memory(width, height):
             return None
         tile = _largest_side(width * height, limits)
-    if tile and (tile < 2 * CODED_MULTIPLE or tile % CODED_MULTIPLE):
-        raise ImageError(
-            f"tile is {tile} pixels, expected a multiple of {CODED_MULTIPLE} from {2 * CODED_MULTIPLE}, such as "
-            f"{SIDE}, or 0 to code the picture whole"
-        )
     if not tile or max(width, height) <= tile:
         limits.check_memory(width, height)
         return None
     grid = Grid.divided(width, height, tile, OVERLAP)
     limits.check_memory(grid.columns.extent, grid.rows.extent)
     return grid
+
+
+def check_tile(tile: int | None) -> int | None:
+    """`tile` as `choose_grid` takes it. Raises ImageError for what is no side of a tile, and is not 0 or None."""
+    if tile is None:
+        return None
+    expected = (
+        f"a multiple of {CODED_MULTIPLE} pixels from {2 * CODED_MULTIPLE}, such as {SIDE}, or 0 to code the image whole"
+    )
+    side = integer("tile", tile, expected, ImageError, least=0)
+    if side and (side < 2 * CODED_MULTIPLE or side % CODED_MULTIPLE):
+        raise ImageError(f"tile is {side}, expected {expected}")
+    return side
 
 
 def _largest_side(pixels: int, limits: Limits) -> int:
@@ -69,7 +79,7 @@ def _largest_side(pixels: int, limits: Limits) -> int:
     raise LimitError(
         f"{limits.max_memory / (1 << 20):.0f} MiB of memory are allowed, coding {pixels:,} pixels in the smallest "
         f"tiles takes {(network_memory(2 * CODED_MULTIPLE, 2 * CODED_MULTIPLE) + 3 * pixels) / (1 << 20):.0f} MiB; "
-        "allow more: Limits(max_memory=...), on the command line --max-memory"
+        f"{raised('max_memory', '...')}"
     )
 
 
@@ -140,8 +150,7 @@ def decode(
     progress: Progress | None = None,
 ) -> Strips:
     """A region of a tiled picture, each part as soon as its tiles are decoded; arguments as of `Codec.decode`."""
-    if on_error not in ("raise", "fill"):
-        raise ValueError(f"on_error is {on_error!r}, expected 'raise' or 'fill'")
+    check_on_error(on_error)
     grid = file.grid
     box = check_region(region, *grid.picture[2:])
     indexes = [index for row in grid.touching(box) for index in row]
@@ -180,11 +189,31 @@ def decode(
     return Strips(box.width, box.height, parts())
 
 
-def check_region(region: tuple[int, int, int, int] | None, width: int, height: int) -> Box:
-    """The region as a box, None being the whole picture. Raises ImageError unless it lies inside the picture."""
+def check_on_error(on_error: OnError) -> None:
+    """Raise ImageError unless `on_error` is one of the words that OnError has."""
+    if on_error not in get_args(OnError):
+        raise ImageError(f"on_error is {shown(on_error)}, expected 'raise' or 'fill'")
+
+
+def region_box(region: Sequence[int] | None) -> Box | None:
+    """The region as a box, wherever it lies. Raises ImageError unless it is None or four integers."""
     if region is None:
+        return None
+    expected = "four integers (x, y, width, height)"
+    try:
+        values = list(region)
+    except TypeError:
+        values = []
+    if len(values) != 4:
+        raise ImageError(f"region is {shown(region)}, expected {expected}")
+    return Box(*(integer("a number of the region", value, expected, ImageError) for value in values))
+
+
+def check_region(region: Sequence[int] | None, width: int, height: int) -> Box:
+    """The region as a box, None being the whole picture. Raises ImageError unless it lies inside the picture."""
+    box = region_box(region)
+    if box is None:
         return Box(0, 0, width, height)
-    box = Box(*region)
     if min(box.x, box.y) < 0 or min(box.width, box.height) < 1 or box.right > width or box.bottom > height:
         raise ImageError(
             f"region is {box.width} x {box.height} pixels at {box.x}, {box.y}, expected a part (x, y, width, height) "

@@ -50,7 +50,7 @@ class TiledFile:
         if computed != stored:
             raise BitstreamError(
                 f"checksum mismatch: its bytes give {computed:08x}, the table says {stored:08x}; get an unaltered "
-                "copy, or the rest of the picture with on_error='fill', on the command line --on-error fill"
+                "copy, or decode the rest of the image (--on-error fill, on_error='fill')"
             )
         return payload
 
@@ -84,7 +84,7 @@ def parse(data: Buffer, limits: Limits = DEFAULT_LIMITS, *, partial: bool = Fals
     Raises BitstreamError for a file that is cut short, altered or breaks a rule of the format, LimitError for a picture
     or a tile above `limits`.
     """
-    view = memoryview(data).cast("B")
+    view = container.flat(data)
     file = None if partial else container.parse(view, limits)
     front = container.read_front(view)
     container.check_end(view, front)

@@ -1,0 +1,71 @@
+"""Arguments of callers, checked before anything is read or loaded."""
+
+from __future__ import annotations
+
+import math
+import operator
+import reprlib
+from collections.abc import Mapping
+from numbers import Real
+
+from .errors import EngineError, GlicError
+
+_FEWEST_ALLOWED = 16
+_THREADS_PER_CORE = 4
+
+
+def most_threads() -> int:
+    """The largest number of threads or workers that is accepted: four times the cores, and at least 16.
+
+    Backends start all their threads at once, and the threads spin while they wait for each other. On two cores a codec
+    with 64 threads takes seconds to open, one with 256 a minute.
+    """
+    from .machine import cores  # whose imports cost more than all others of the package
+
+    return max(_FEWEST_ALLOWED, _THREADS_PER_CORE * cores())
+
+
+def thread_count(name: str, value: object) -> int:
+    """`value` as a number of threads or workers. Raises EngineError unless it is 1 to `most_threads()`."""
+    most = most_threads()
+    expected = f"an integer from 1 to {most} (four times the cores of this machine, at least {_FEWEST_ALLOWED})"
+    return integer(name, value, f"{expected}; leave it out to use all cores", least=1, most=most)
+
+
+def integer(
+    name: str,
+    value: object,
+    expected: str,
+    error: type[GlicError] = EngineError,
+    *,
+    least: int | None = None,
+    most: int | None = None,
+) -> int:
+    """`value` as an int. Raises `error`, which says what was `expected`, for no integer or one out of range."""
+    try:
+        found = None if isinstance(value, bool) else operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        found = None
+    if found is None or (least is not None and found < least) or (most is not None and found > most):
+        raise error(f"{name} is {shown(value)}, expected {expected}")
+    return found
+
+
+def positive(name: str, value: object) -> float:
+    """`value` as a float, perhaps infinite. Raises EngineError unless it is a real number above 0."""
+    if isinstance(value, bool) or not isinstance(value, Real) or math.isnan(value) or value <= 0:
+        raise EngineError(f"{name} is {shown(value)}, expected a number above 0")
+    return float(value)
+
+
+def known(function: str, given: Mapping[str, object], options: type) -> None:
+    """Raise TypeError, as Python does, for a keyword that is no key of the TypedDict `options`."""
+    for name in given.keys() - options.__annotations__.keys():
+        raise TypeError(
+            f"{function}() got an unexpected keyword argument {name!r}; there are: {', '.join(options.__annotations__)}"
+        )
+
+
+def shown(value: object) -> str:
+    """What was got, short enough for a message."""
+    return reprlib.repr(value)
