@@ -105,7 +105,7 @@ class EngineModel(nn.Module):
         ModelMismatchError for files of another engine, LimitError for too large images, EngineError.
         """
         files = _files_of(strings)
-        self._check_sizes(files, tuple(shape))
+        self._check_sizes(files, tuple(map(int, shape)))
         return {"x_hat": _tensor(list(self._codec.decode_many(files)), self._place)}
 
     def forward(self, x: Tensor) -> dict[str, Any]:

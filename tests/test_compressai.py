@@ -15,7 +15,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch", reason="needs torch, of the export extra")
+pytest.importorskip("torch", reason="needs torch, of the export extra")
+
+import torch
 
 from glic_deploy import BitstreamError, Codec, EngineError, ImageError, LimitError, Limits
 from glic_deploy.bundle import Bundle
@@ -242,78 +244,84 @@ class TestRefused:
 
 
 EVALUATION = """
-import json, pathlib, sys
+import json, sys
+from pathlib import Path
 from compressai.utils.eval_model import __main__ as evaluation
 from glic_deploy.compressai import EngineModel
 
-rows = []
+paths = [Path(name) for name in sys.argv[2:]]
 with EngineModel(sys.argv[1], backend="onnxruntime") as model:
-    for path in map(pathlib.Path, sys.argv[2:]):
-        x = evaluation.read_image(path)
-        real, estimated = evaluation.inference(model, x), evaluation.inference_entropy_estimation(model, x)
-        rows.append({"real": real, "estimated": estimated})
-    arguments = {"architecture": "glic", "half": False, "per_image": False}
-    paths = [pathlib.Path(path) for path in sys.argv[2:]]
-    mean = evaluation.eval_model(model, "", "", paths, **arguments)
-print(json.dumps({"rows": rows, "mean": mean}))
+    images = [evaluation.read_image(path) for path in paths]
+    real = [evaluation.inference(model, x) for x in images]
+    estimated = [evaluation.inference_entropy_estimation(model, x) for x in images]
+    mean = evaluation.eval_model(model, "", "", paths, architecture="glic", half=False, per_image=False)
+print(json.dumps({"real": real, "estimated": estimated, "mean": mean}))
 """
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Two photographs, and a part of one whose sides are no multiples of 64."""
+    odd = tmp_path_factory.mktemp("odd") / "odd.png"
+    save_image(load_image(PHOTOS / "kodim21.png")[:331, :501], odd)
+    return [PHOTOS / "kodim07.png", PHOTOS / "kodim23.png", odd]
+
+
+def run_there(*arguments: str | Path) -> str:
+    """Run CompressAI's interpreter on this checkout: what it prints."""
+    if not COMPRESSAI.exists():
+        pytest.skip("needs CompressAI: make compressai-env")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [COMPRESSAI, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def theirs(engine: Path, images: list[Path]) -> dict[str, Any]:
+    """What CompressAI's functions measure."""
+    return json.loads(run_there("-c", EVALUATION, engine, *images))
+
+
+@pytest.fixture(scope="module")
+def ours(engine: Path, images: list[Path], tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """What `glic eval` measures, in the same environment."""
+    path = tmp_path_factory.mktemp("eval") / "result.json"
+    options = ["--engine", engine, "--backend", "onnxruntime", "--codecs", "none", "--json", path]
+    run_there("-m", "glic_deploy", "eval", *images, *options)
+    return json.loads(path.read_text())["engines"][0]["rows"]
 
 
 @pytest.mark.slow
 class TestEvaluation:
-    """CompressAI's own functions, in its environment, beside `glic eval` of the same images."""
-
-    @pytest.fixture(scope="class")
-    def images(self, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-        """Two photographs, and a part of one whose sides are no multiples of 64."""
-        odd = tmp_path_factory.mktemp("odd") / "odd.png"
-        save_image(load_image(PHOTOS / "kodim21.png")[:331, :501], odd)
-        return [PHOTOS / "kodim07.png", PHOTOS / "kodim23.png", odd]
-
-    @pytest.fixture(scope="class")
-    def theirs(self, engine: Path, images: list[Path]) -> dict[str, Any]:
-        if not COMPRESSAI.exists():
-            pytest.skip("needs CompressAI: make compressai-env")
-        command = [COMPRESSAI, "-c", EVALUATION, engine, *images]
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300, check=False)
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
-
-    @pytest.fixture(scope="class")
-    def ours(self, engine: Path, images: list[Path], tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-        path = tmp_path_factory.mktemp("eval") / "result.json"
-        options = ["--engine", engine, "--backend", "onnxruntime", "--codecs", "none", "--json", path]
-        subprocess.run([sys.executable, "-m", "glic_deploy", "eval", *images, *options], cwd=ROOT, check=True)
-        return json.loads(path.read_text())["engines"][0]["rows"]
+    """CompressAI's own functions beside `glic eval`."""
 
     def test_rate_and_quality_are_those_of_glic_eval(self, theirs: dict[str, Any], ours: list[dict[str, Any]]) -> None:
-        for their, our in zip(theirs["rows"][:2], ours[:2], strict=True):
-            assert their["real"]["bpp"] == our["bpp"]
+        for number in range(2):
+            assert theirs["real"][number]["bpp"] == ours[number]["bpp"]
             for kind in ("real", "estimated"):
-                assert their[kind]["psnr-rgb"] == pytest.approx(our["psnr"], abs=1e-4)
-                if our["ms_ssim"] is not None:
-                    assert their[kind]["ms-ssim-rgb"] == pytest.approx(our["ms_ssim"], abs=1e-5)
+                their = theirs[kind][number]
+                assert their["psnr-rgb"] == pytest.approx(ours[number]["psnr"], abs=1e-4)
+                assert their["ms-ssim-rgb"] == pytest.approx(ours[number]["ms_ssim"], abs=1e-5)
 
     def test_estimated_rate_is_that_of_glic_eval_at_any_size(
         self, theirs: dict[str, Any], ours: list[dict[str, Any]]
     ) -> None:
-        for their, our in zip(theirs["rows"], ours, strict=True):
-            assert their["estimated"]["bpp"] == pytest.approx(our["estimated_bpp"], rel=1e-5)
-            assert their["estimated"]["psnr-rgb"] == pytest.approx(our["psnr"], abs=1e-4)
+        for their, our in zip(theirs["estimated"], ours, strict=True):
+            assert their["bpp"] == pytest.approx(our["estimated_bpp"], rel=1e-5)
+            assert their["psnr-rgb"] == pytest.approx(our["psnr"], abs=1e-4)
 
     def test_other_sizes_are_the_files_of_what_the_evaluation_pads(
         self, theirs: dict[str, Any], ours: list[dict[str, Any]], engine: Path, images: list[Path]
     ) -> None:
-        odd = load_image(images[2])
-        # Black all around, up to multiples of 64: 384 x 512 of 331 x 501.
-        padded = np.pad(odd, ((26, 27), (5, 6), (0, 0)))
+        padded = np.pad(load_image(images[2]), ((26, 27), (5, 6), (0, 0)))  # in the middle of 384 x 512, black
         with Codec(engine, backend="onnxruntime") as codec:
-            file = codec.encode(padded)
-        assert theirs["rows"][2]["real"]["bpp"] == 8 * len(file) / (331 * 501)
-        assert theirs["rows"][2]["real"]["bpp"] != ours[2]["bpp"]
+            bpp = 8 * len(codec.encode(padded)) / (331 * 501)
+        assert theirs["real"][2]["bpp"] == pytest.approx(bpp, rel=1e-3)  # another onnxruntime may be here
+        assert theirs["real"][2]["bpp"] != ours[2]["bpp"]
 
     def test_the_mean_over_images(self, theirs: dict[str, Any]) -> None:
         for column in ("bpp", "psnr-rgb"):
-            rows = [row["real"][column] for row in theirs["rows"]]
-            assert theirs["mean"][column] == pytest.approx(sum(rows) / len(rows))
+            values = [row[column] for row in theirs["real"]]
+            assert theirs["mean"][column] == pytest.approx(sum(values) / len(values))

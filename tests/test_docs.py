@@ -81,4 +81,6 @@ def test_distributed_page(workplace: Path) -> None:
 def test_compressai_page(workplace: Path) -> None:
     if not COMPRESSAI.exists():
         pytest.skip("needs CompressAI: make compressai-env")
+    for path in (workplace / "photos").iterdir():  # MS-SSIM needs sides of more than 160 pixels
+        save_image(load_image(PHOTOS / "kodim23.png")[:192, :256], path)
     run_page("compressai", workplace, tag=" compressai", python=COMPRESSAI)
