@@ -118,7 +118,7 @@ class EngineModel(nn.Module):
         x and errors: as of `compress`.
         """
         pictures, likelihoods = [], []
-        for file in self._codec.encode_many(_pictures(x)):
+        for file in self.compress(x)["strings"][0]:
             passes: list[CodedPass] = []
             pictures.append(self._codec.decode(file, passes=passes))
             likelihoods.append(likelihood_maps(passes, self._tables))
