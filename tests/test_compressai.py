@@ -178,7 +178,10 @@ class TestModule:
         for number, name in enumerate(("0.0018", "0.0130"), 1):
             add_bundle(engine, tmp_path / name, number)
         for quality, chosen in ((1, "0.0018"), (2, "0.0130"), (None, "0.0130")):
-            with EngineModel(tmp_path, quality=quality) as model, Codec(tmp_path / chosen) as codec:
+            with (
+                EngineModel(tmp_path, quality=quality, backend="onnxruntime") as model,
+                Codec(tmp_path / chosen, backend="onnxruntime") as codec,
+            ):
                 picture = codec.decode(model.compress(x[:1])["strings"][0][0])
                 assert torch.equal(model(x[:1])["x_hat"], tensor(picture[np.newaxis]))
         for quality in (0, 3):
