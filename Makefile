@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 EXTRAS := cpu,export,dev,bench,tiff,openvino,polygraphy
 
 .PHONY: demo test test-all lint gpu-libraries tensorrt-check gpu-check
-.PHONY: bench-coder fuzz-coder bench-cpu bench-precision exactness report clean triton-env bench-serving
+.PHONY: bench-coder fuzz-coder bench-cpu bench-precision exactness report clean triton-env bench-serving compressai-env
 
 # An editable installation knows modules by their files: it is made again when one comes, goes or moves.
 MODULES := $(shell find glic_deploy export -name '*.py' | sort | cksum | cut -d ' ' -f 1)
@@ -64,9 +64,10 @@ gpu-check: gpu-libraries
 	$(BIN)/pip install -q 'nvidia-cuda-sanitizer-api>=13,<14'
 	$(BIN)/python -m benchmarks.gpu_check
 
-# Ray and Triton's environment are large; where they cannot be had, their tests say so and are skipped.
+# Ray, Triton's and CompressAI's environments are large; where they cannot be had, their tests say so and are skipped.
 test-all: lint
 	-$(MAKE) triton-env
+	-$(MAKE) compressai-env
 	-$(BIN)/pip install -q 'ray[data]>=2.40'
 	$(BIN)/python -m pytest -m "slow or not slow"
 
@@ -99,6 +100,20 @@ $(TRITON)/.installed: $(VENV)/.installed
 bench-serving: triton-env out/sample/manifest.json
 	$(BIN)/python -m benchmarks.serving --engine out/sample --python $(TRITON)/bin/python
 
+# CompressAI, in an environment of its own, since it needs numpy < 2. pip would replace PyTorch by the one that
+# torchvision was compiled for. CompressAI uses none of torchvision's compiled operators, and torchvision 0.15.2 is the
+# last release that imports without them; it has wheels for Python 3.10 and 3.11.
+COMPRESSAI := .venv-compressai
+compressai-env: $(COMPRESSAI)/.installed
+
+$(COMPRESSAI)/.installed: $(VENV)/.installed
+	test -x $(COMPRESSAI)/bin/python || $(PYTHON) -m venv $(COMPRESSAI)
+	$(COMPRESSAI)/bin/pip install -q torch==2.13.0 'numpy<2'
+	$(COMPRESSAI)/bin/pip install -q -e ".[cpu]" 'numpy<2' -C build-dir=build/compressai
+	$(COMPRESSAI)/bin/pip install -q einops pandas pytorch-msssim scipy torch-geometric 'numpy<2'
+	$(COMPRESSAI)/bin/pip install -q --no-deps compressai==1.2.8 torchvision==0.15.2
+	touch $@
+
 # FULL=C.pth adds the pairs of that checkpoint, of full size, on two pictures.
 exactness: $(VENV)/.installed
 	$(BIN)/python -m benchmarks.exactness $(if $(FULL),--full $(FULL))
@@ -130,4 +145,4 @@ report: out/bench_sample.json $(if $(FULL),out/bench_full.json)
 		--report out/report.html --figures out/figures --maps out/maps --json out/eval.json
 
 clean:
-	rm -rf $(VENV) $(TRITON) build out
+	rm -rf $(VENV) $(TRITON) $(COMPRESSAI) build out

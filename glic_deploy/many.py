@@ -36,21 +36,24 @@ def overlap(items: Iterable[Any], *steps: Step) -> Generator[Any, None, None]:
         yield from items
 
 
-def results(outcomes: Iterator[Any], on_error: OnError) -> Iterator[Any]:
+def results(outcomes: Generator[Any, None, None], on_error: OnError) -> Iterator[Any]:
     """What `overlap` yields, the first exception raised ("raise") or each left in its item's place ("yield").
 
-    Raises ImageError for another `on_error`.
+    `outcomes` is closed before an exception is raised. Otherwise the exception's traceback would hold it until the
+    garbage collector runs, which may be in a thread that is just starting and cannot wait for others then. Raises
+    ImageError for another `on_error`.
     """
     if on_error not in get_args(OnError):
         raise ImageError(f"on_error is {shown(on_error)}, expected 'raise' or 'yield'")
     return _raising(outcomes) if on_error == "raise" else outcomes
 
 
-def _raising(outcomes: Iterator[Any]) -> Iterator[Any]:
-    for outcome in outcomes:
-        if isinstance(outcome, Exception):
-            raise outcome
-        yield outcome
+def _raising(outcomes: Generator[Any, None, None]) -> Iterator[Any]:
+    with closing(outcomes):
+        for outcome in outcomes:
+            if isinstance(outcome, Exception):
+                raise outcome
+            yield outcome
 
 
 def _ordered(items: Iterable[Any], work: Callable[[Any], Any], threads: int) -> Generator[Any, None, None]:

@@ -17,12 +17,17 @@ from .conftest import PHOTOS, ROOT
 from .test_qualities import add_bundle
 
 RAY = "needs Ray: pip install 'glic-deploy[ray]'"
+COMPRESSAI = ROOT / ".venv-compressai" / "bin" / "python"
+"""The interpreter that has CompressAI, of `make compressai-env`."""
 
 
-def blocks(page: str) -> Iterator[tuple[str, str]]:
-    """Fenced blocks of a page that are to be run: their language and what to run."""
+def blocks(page: str, tag: str = "") -> Iterator[tuple[str, str]]:
+    """Fenced blocks of a page that are to be run: their language and what to run.
+
+    tag: what follows the language, such as the environment that a block needs.
+    """
     text = (ROOT / "docs" / f"{page}.md").read_text()
-    for language, body in re.findall(r"^```(console|python)\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+    for language, body in re.findall(rf"^```(console|python){tag}\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
         if language == "console":
             body = "\n".join(line[2:] for line in body.splitlines() if line.startswith("$ "))
         yield language, body
@@ -47,21 +52,21 @@ def workplace(tmp_path: Path, engine: Path) -> Path:
     return tmp_path
 
 
-def run_page(page: str, workplace: Path) -> None:
+def run_page(page: str, workplace: Path, tag: str = "", python: str | Path = sys.executable) -> None:
     environment = {
         **os.environ,
         "PATH": f"{workplace / 'bin'}:{os.environ['PATH']}",
         "PYTHONPATH": f"{ROOT}:{os.environ.get('PYTHONPATH', '')}",
     }
-    for language, body in blocks(page):
-        command = ["bash", "-euc", body] if language == "console" else [sys.executable, "-c", body]
+    for language, body in blocks(page, tag):
+        command = ["bash", "-euc", body] if language == "console" else [python, "-c", body]
         done = subprocess.run(command, cwd=workplace, env=environment, capture_output=True, text=True, timeout=240)
         assert done.returncode == 0, f"{body}\n{done.stdout}\n{done.stderr}"
 
 
-@pytest.mark.parametrize("page", ["many", "pillow", "qualities", "tiles"])
+@pytest.mark.parametrize("page", ["compressai", "many", "pillow", "qualities", "tiles"])
 def test_page(page: str, workplace: Path) -> None:
-    if page == "pillow":
+    if page in ("compressai", "pillow"):
         pytest.importorskip("torch", reason="needs torch, of the export extra")
     run_page(page, workplace)
 
@@ -70,3 +75,12 @@ def test_page(page: str, workplace: Path) -> None:
 def test_distributed_page(workplace: Path) -> None:
     pytest.importorskip("ray", reason=RAY)
     run_page("distributed", workplace)
+
+
+@pytest.mark.slow
+def test_compressai_page(workplace: Path) -> None:
+    if not COMPRESSAI.exists():
+        pytest.skip("needs CompressAI: make compressai-env")
+    for path in (workplace / "photos").iterdir():  # MS-SSIM needs sides of more than 160 pixels
+        save_image(load_image(PHOTOS / "kodim23.png")[:192, :256], path)
+    run_page("compressai", workplace, tag=" compressai", python=COMPRESSAI)

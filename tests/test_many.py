@@ -46,6 +46,14 @@ class TestOverlap:
         with pytest.raises(ValueError, match="expected 'raise' or 'yield'"):
             results(iter(()), "ignore")  # type: ignore[arg-type]
 
+    def test_an_error_ends_the_threads_before_it_is_raised(self) -> None:
+        """Left to the garbage collector, which runs in any thread, waiting for them may never end."""
+        before = set(threading.enumerate())
+        with pytest.raises(ValueError) as caught:
+            list(results(overlap(range(40), (slow, 3)), "raise"))
+        assert set(threading.enumerate()) <= before
+        del caught  # held what the iterator had until here
+
     def test_no_more_than_promised_are_drawn_ahead(self) -> None:
         drawn = 0
 
