@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import hashlib
 import io
 import os
@@ -19,11 +20,13 @@ import warnings
 from collections.abc import Hashable, Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from glic_deploy import Codec, cli
+from glic_deploy.backends import onnxruntime
 from glic_deploy.cli import exits
 
 from .mutate import havoc
@@ -34,12 +37,41 @@ CODES = {getattr(exits, name) for name in dir(exits) if name.isupper() and isins
 IMAGE_SUFFIXES = (".png", ".jpg", ".ppm")
 WORDS = (
     *("encode", "decode", "info", "eval", "bench", "doctor", "serve", "--engine", "E", "a.png", "b.jpg", "photo.glic"),
-    *("tiled.glic", "cut.glic", "notes.txt", "images", "images/c.ppm", "empty", "out.glic", "out.png", "new/", "-", "--"),
-    *("--json", "--quiet", "-q", "--debug", "--overwrite", "--workers", "--threads", "--tile", "--quality", "--backend"),
+    *("tiled.glic", "cut.glic", "notes.txt", "images", "images/c.ppm", "empty", "out.glic", "out.png", "new/", "-"),
+    *("--json", "--quiet", "-q", "--debug", "--overwrite", "--workers", "--threads", "--tile", "--quality", "--", "**"),
     *("--target-bpp", "--target-psnr", "--max-pixels", "--max-memory", "--max-side", "--region", "--on-error", "fill"),
-    *("--background", "white", "#fff", "--precision", "fp32", "bf16", "onnxruntime", "--help", "--version", "--format"),
-    *("0", "1", "2", "-1", "256", "5000", "1e9", "3G", "infG", "nan", "0,0,8,8", "1,1,1,1", "*.png", "**", "[", "", " "),
-    *("-a.png", "語" * 80, "x" * 300, "a\udcff.png", "a.png/", "./a.png", "images/../a.png", "link.png", "\n", "E/x.glic"),
+    *(
+        "--background",
+        "white",
+        "#fff",
+        "--precision",
+        "fp32",
+        "bf16",
+        "onnxruntime",
+        "--help",
+        "--version",
+        "--backend",
+    ),
+    *(
+        "0",
+        "1",
+        "2",
+        "-1",
+        "256",
+        "5000",
+        "1e9",
+        "3G",
+        "infG",
+        "nan",
+        "0,0,8,8",
+        "1,1,1,1",
+        "*.png",
+        "[",
+        "",
+        " ",
+        "\n",
+    ),
+    *("-a.png", "語" * 80, "x" * 300, "a\udcff.png", "a.png/", "./a.png", "images/../a.png", "link.png", "E/x.glic"),
 )
 
 
@@ -55,6 +87,7 @@ class CommandLines(Target):
     def __init__(self, place: Place) -> None:
         super().__init__(place)
         warnings.simplefilter("ignore")
+        _keep_sessions()
         self.folder, self.original = place.scratch / "folder", place.scratch / "original"
         self._fill(self.original)
         self.engine = place.scratch / "E"
@@ -149,6 +182,17 @@ class CommandLines(Target):
                 raise Find(f"{name} was replaced by {arguments[0]}{said}")
 
 
+def _keep_sessions() -> None:
+    """Open the engine's graphs once for all command lines: what they do beside that is what is looked at."""
+    open_session = onnxruntime.open_session
+    kept = functools.cache(open_session)
+
+    def open_or_reuse(path: Path, threads: int, **options: bool) -> Any:
+        return (kept if threads <= 4 else open_session)(path, threads, **options)
+
+    onnxruntime.open_session = open_or_reuse
+
+
 def _inside(word: str) -> str:
     """An argument that names nothing outside of the folder."""
     option, equals, value = word.partition("=") if word.startswith("-") else ("", "", word)
@@ -187,7 +231,11 @@ def _streams(folder: Path) -> Iterator[tuple[Path, Path]]:
     out, err = folder.parent / "stdout", folder.parent / "stderr"
     kept = sys.stdin, sys.stdout, sys.stderr
     options = {"encoding": "utf-8", "errors": "backslashreplace"}
-    with open(os.devnull, encoding="utf-8") as stdin, open(out, "w", **options) as stdout, open(err, "w", **options) as stderr:
+    with (
+        open(os.devnull, encoding="utf-8") as stdin,
+        open(out, "w", **options) as stdout,
+        open(err, "w", **options) as stderr,
+    ):
         sys.stdin, sys.stdout, sys.stderr = stdin, stdout, stderr
         try:
             yield out, err
@@ -203,7 +251,9 @@ def _run(arguments: list[str]) -> tuple[object, str, str]:
         except SystemExit as error:
             code = error.code or 0
         except Exception as error:
-            if "--debug" not in " ".join(arguments) and not any("--debug".startswith(a) for a in arguments if a[:3] == "--d"):
+            if "--debug" not in " ".join(arguments) and not any(
+                "--debug".startswith(a) for a in arguments if a[:3] == "--d"
+            ):
                 raise
             code = exits.code_of(error)  # raised on request
     return code, out.read_text(errors="replace"), err.read_text(errors="replace")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import time
 import warnings
@@ -27,10 +28,8 @@ _SIDES = (*EDGES, 127, 128, 129, 255, 256, 257, 300, 512, 2000, 16384, 32768, 32
 def repaired(data: bytes) -> bytes:
     """A file whose checksums, and lengths as far as they are not absurd, fit its bytes."""
     file = bytearray(data)
-    try:
+    with contextlib.suppress(GlicError, ValueError, IndexError):
         _repair_tiles(file)
-    except (GlicError, ValueError, IndexError):
-        pass
     if len(file) >= 4:
         file[-4:] = crc32c(bytes(file[:-4])).to_bytes(4, "little")
     return bytes(file)

@@ -29,7 +29,7 @@ def saved(made: Image.Image, format: str, **options: object) -> bytes:
 
 def images() -> dict[str, bytes]:
     rgb = image()
-    grey16 = Image.fromarray((np.asarray(rgb.convert("L")).astype(np.uint16) * 257))
+    grey16 = Image.fromarray(np.asarray(rgb.convert("L")).astype(np.uint16) * 257)
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
     exif = Image.Exif()

@@ -89,7 +89,9 @@ class Driver:
             self._start(result, 1.0, None, 0, ["--replay", str(path)])
         return result
 
-    def _start(self, result: Result, seconds: float, runs: int | None, seed: int, more: list[str] | None = None) -> bool:
+    def _start(
+        self, result: Result, seconds: float, runs: int | None, seed: int, more: list[str] | None = None
+    ) -> bool:
         """One worker; whether another is to follow."""
         folder = self._scratch / result.target
         shutil.rmtree(folder, ignore_errors=True)
@@ -116,7 +118,10 @@ class Driver:
             return False
         kept = Finds(self._finds / result.target)
         ending = "Hung" if hung else f"Ended with {process.returncode}"
-        frame = next((line.strip() for line in lines if re.match(r"\s*(#\d+ .* in glic|SUMMARY|File \"/.*glic_deploy)", line)), "")
+        frame = next(
+            (line.strip() for line in lines if re.match(r"\s*(#\d+ .* in glic|SUMMARY|File \"/.*glic_deploy)", line)),
+            "",
+        )
         kept.add(f"{ending} {frame}"[:120], current.data, lines[-60:])
         seconds = time.monotonic() - begin
         inputs = 0 if report.exists() else current.count
@@ -189,7 +194,11 @@ def describe(results: list[Result]) -> str:
         if result.failed:
             lines += ["", f"{result.target} does not start:", *(f"    {line}" for line in result.failed.splitlines())]
         for find in result.finds:
-            lines += ["", f"{result.target}: {find['key']} ({find['count']} inputs)", *(f"  {file}" for file in find["files"])]
+            lines += [
+                "",
+                f"{result.target}: {find['key']} ({find['count']} inputs)",
+                *(f"  {file}" for file in find["files"]),
+            ]
             lines += [f"    {line}" for line in find["trace"]]
     return "\n".join(lines)
 

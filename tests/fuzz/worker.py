@@ -105,9 +105,9 @@ class Judge:
             return type(error).__name__, _where(error)
         except (Exception, Hang) as error:
             signal.setitimer(signal.ITIMER_REAL, 0)
-            key = f"{type(error).__name__}: {str(error)[:60]} at {_where(error)}"
+            key = _key(error)
             lines = traceback.format_exception(type(error), error, error.__traceback__)
-            self._finds.add(re.sub(r"\d+|0x[0-9a-f]+", "N", key), data, "".join(lines).rstrip().splitlines())
+            self._finds.add(key, data, "".join(lines).rstrip().splitlines())
             return "find", key
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
@@ -123,6 +123,13 @@ def _hang(number: int, frame: FrameType | None) -> None:
 
 def _allowed(target: Target) -> str:
     return f"{target.name} may grow by {target.memory >> 20} MiB"
+
+
+def _key(error: BaseException) -> str:
+    """What finds that are likely to be the same have in common: the rule that was broken, or the line that raised."""
+    if isinstance(error, Find):
+        return re.sub(r"\d+", "N", str(error).splitlines()[0])[:100]
+    return f"{type(error).__name__} at {_where(error)}"
 
 
 def _peak() -> int:
@@ -186,7 +193,9 @@ def mutate_and_run(target: Target, judge: Judge, seed: int, seconds: float, runs
         kinds.add(kind)
 
 
-def run_atheris(target: Target, judge: Judge, seed: int, seconds: float, runs: int | None, write: Any, corpus: Path) -> None:
+def run_atheris(
+    target: Target, judge: Judge, seed: int, seconds: float, runs: int | None, write: Any, corpus: Path
+) -> None:
     """Atheris with the target's mutator beside its own; it never returns, so that the process ends here."""
     import atheris
 
@@ -215,7 +224,14 @@ def run_atheris(target: Target, judge: Judge, seed: int, seconds: float, runs: i
         return target.mutate(data, rng, seeds)[:most]
 
     longest = max(1 << 16, 2 * max(map(len, seeds)))
-    options = [f"-seed={seed}", "-timeout=0", "-rss_limit_mb=0", f"-max_len={longest}", "-print_final_stats=0", "-verbosity=0"]
+    options = [
+        f"-seed={seed}",
+        "-timeout=0",
+        "-rss_limit_mb=0",
+        f"-max_len={longest}",
+        "-print_final_stats=0",
+        "-verbosity=0",
+    ]
     atheris.Setup([sys.argv[0], *options, str(corpus)], one, custom_mutator=mutate)
     atheris.Fuzz()
 
