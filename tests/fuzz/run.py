@@ -118,10 +118,7 @@ class Driver:
             return False
         kept = Finds(self._finds / result.target)
         ending = "Hung" if hung else f"Ended with {process.returncode}"
-        frame = next(
-            (line.strip() for line in lines if re.match(r"\s*(#\d+ .* in glic|SUMMARY|File \"/.*glic_deploy)", line)),
-            "",
-        )
+        frame = next((line.strip() for line in lines if _TELLING.match(line)), "")
         kept.add(f"{ending} {frame}"[:120], current.data, lines[-60:])
         seconds = time.monotonic() - begin
         inputs = 0 if report.exists() else current.count
@@ -165,6 +162,8 @@ class Driver:
         return result
 
 
+# Of a worker's last words, the line that tells ends apart: a sanitizer's summary, or a frame of ours.
+_TELLING = re.compile(r'\s*(SUMMARY|#\d+ .* in glic|File "/.*glic_deploy)')
 _QUIET = {"OMP_NUM_THREADS": "1", "PYTHONFAULTHANDLER": "1", "PYTHONWARNINGS": "ignore"}
 
 

@@ -111,10 +111,10 @@ class Judge:
             return "find", key
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
-            if self._bounded and _peak() > self._most:
-                grown = (_peak() - self._most + self._target.memory) >> 20
+            if self._bounded and (peak := _peak()) > self._most:
+                grown = (peak - self._most + self._target.memory) >> 20
                 self._finds.add("memory", data, [f"the process grew by {grown} MiB", _allowed(self._target)])
-                self._most = _peak() + self._target.memory // 4
+                self._most = peak + self._target.memory // 4
 
 
 def _hang(number: int, frame: FrameType | None) -> None:
@@ -133,7 +133,11 @@ def _key(error: BaseException) -> str:
 
 
 def _peak() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    """Most memory that the process had, in bytes. Not of getrusage, which counts what was before this program."""
+    with open("/proc/self/status", "rb") as status:
+        found = re.search(rb"VmHWM:\s*(\d+) kB", status.read())
+    assert found
+    return int(found[1]) * 1024
 
 
 def _address_space() -> int:
@@ -178,7 +182,8 @@ def mutate_and_run(target: Target, judge: Judge, seed: int, seconds: float, runs
     pool, kinds = list(target.seeds()), set()
     end, next_report = time.monotonic() + seconds, 0.0
     for data in list(pool):
-        kinds.add(judge(data))
+        if time.monotonic() < end:
+            kinds.add(judge(data))
     for _ in range(runs if runs is not None else 1 << 62):
         now = time.monotonic()
         if now >= end:
@@ -229,7 +234,6 @@ def run_atheris(
         "-timeout=0",
         "-rss_limit_mb=0",
         f"-max_len={longest}",
-        "-print_final_stats=0",
         "-verbosity=0",
     ]
     atheris.Setup([sys.argv[0], *options, str(corpus)], one, custom_mutator=mutate)
