@@ -9,16 +9,16 @@ import sys
 
 import pytest
 
-from glic_deploy.backends.onnxruntime import custom_ops_library
+from glic_deploy import PluginError, native
 
 from .conftest import ROOT
 
 
-def run(isa: str) -> str:
-    """What pytest prints of the cases with these instructions, after it passed."""
+def run(file: str, isa: str = "best") -> str:
+    """What pytest prints of the cases in a file with these instructions, after they passed."""
     command = [sys.executable, "-X", "faulthandler", "-m", "pytest", "-q", "-s", "-p", "no:cacheprovider"]
     done = subprocess.run(
-        [*command, "tests/hostile_ops.py"],
+        [*command, f"tests/{file}"],
         env=os.environ | {"GLIC_ISA": isa},
         cwd=ROOT,
         capture_output=True,
@@ -30,8 +30,21 @@ def run(isa: str) -> str:
     return done.stdout
 
 
+def require(library: str) -> None:
+    """Skip the test where a native library was not built."""
+    try:
+        native.library_path(library)
+    except PluginError as error:
+        pytest.skip(f"needs a native library: {error}")
+
+
 def test_hostile_nodes_give_results_or_errors() -> None:
-    if custom_ops_library() is None:
-        pytest.skip("needs the native kernels (libglic_onnxruntime): build the package")
-    digests = {isa: re.findall("digest ([0-9a-f]{64})", run(isa)) for isa in ("best", "portable")}
+    require("glic_onnxruntime")
+    digests = {isa: re.findall("digest ([0-9a-f]{64})", run("hostile_ops.py", isa)) for isa in ("best", "portable")}
     assert digests["best"] == digests["portable"] != []
+
+
+def test_hostile_nodes_give_results_or_errors_in_openvino() -> None:
+    pytest.importorskip("openvino", reason="needs OpenVINO: pip install 'glic-deploy[openvino]'")
+    require("glic_openvino")
+    run("hostile_openvino.py")

@@ -4,6 +4,7 @@
 #include <initializer_list>
 #include <memory>
 #include <mutex>
+#include <openvino/op/constant.hpp>
 #include <vector>
 
 #include "../integer/integer.h"
@@ -26,6 +27,14 @@ class Once {
     std::once_flag flag_;
     std::unique_ptr<const Packed> packed_;
 };
+
+// Weights are packed once, and so may not be what another node computes.
+void check_constants(const ov::OutputVector& inputs, const char* op) {
+    for (size_t i = 1; i < inputs.size(); ++i) {
+        OPENVINO_ASSERT(ov::is_type<ov::op::v0::Constant>(inputs[i].get_node_shared_ptr()), op, ": input ", i,
+                        " has to be constant");
+    }
+}
 
 // A node's inputs after the first, as the kernels take them. Refers to the tensors.
 class Constants {
@@ -63,6 +72,7 @@ class IntegerLinear : public ov::op::Op {
 
     IntegerLinear() = default;
     IntegerLinear(const ov::OutputVector& inputs, const ov::frontend::NodeContext& node) : Op(inputs) {
+        check_constants(inputs, kName);
         limit_ = node.get_attribute<int64_t>("limit");
         constructor_validate_and_infer_types();
     }
@@ -122,6 +132,7 @@ class IntegerGatedFfn : public ov::op::Op {
 
     IntegerGatedFfn() = default;
     IntegerGatedFfn(const ov::OutputVector& inputs, const ov::frontend::NodeContext& node) : Op(inputs) {
+        check_constants(inputs, kName);
         norm_shift_ = node.get_attribute<int64_t>("norm_shift");
         norm_limit_ = node.get_attribute<int64_t>("norm_limit");
         gate_limit_ = node.get_attribute<int64_t>("gate_limit");

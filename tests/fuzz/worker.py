@@ -74,6 +74,8 @@ class Finds:
             return
         self._folder.mkdir(parents=True, exist_ok=True)
         path = self._folder / f"{re.sub(r'[^A-Za-z0-9]+', '-', key)[:60]}-{hashlib.sha256(data).hexdigest()[:10]}"
+        if str(path) in row["files"]:
+            return
         path.write_bytes(data)
         path.with_suffix(".txt").write_text("\n".join(lines) + "\n", errors="backslashreplace")
         row["files"].append(str(path))
@@ -180,6 +182,7 @@ def mutate_and_run(target: Target, judge: Judge, seed: int, seconds: float, runs
     """Our own engine: what one seed gives is always the same. Inputs with results of a new kind are used again."""
     rng = random.Random(seed)
     pool, kinds = list(target.seeds()), set()
+    rng.shuffle(pool)
     end, next_report = time.monotonic() + seconds, 0.0
     for data in list(pool):
         if time.monotonic() < end:
