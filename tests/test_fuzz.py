@@ -44,7 +44,7 @@ def test_nothing_is_found(report: dict[str, dict[str, Any]], name: str) -> None:
     row = report[name]
     assert not row["failed"], row["failed"]
     assert row["inputs"] > 0
-    assert not row["finds"], run.describe([run.Result(**row)])
+    assert not row["finds"], run.details([run.Result(**row)])
 
 
 BROKEN = {

@@ -182,24 +182,34 @@ def sample_bundle(scratch: Path) -> Path:
     return bundle
 
 
-def describe(results: list[Result]) -> str:
-    lines = [f"{'target':15}{'engine':11}{'inputs':>12}{'seconds':>10}{'finds':>7}"]
-    for result in results:
-        lines.append(
-            f"{result.target:15}{result.engine:11}{result.inputs:12,}{result.seconds:10.1f}{len(result.finds):7}"
-            + ("   DOES NOT START" if result.failed else "")
-        )
+def row(result: Result) -> str:
+    """The report's line of a target."""
+    numbers = f"{result.inputs:12,}{result.seconds:10.1f}{len(result.finds):7}"
+    return f"{result.target:15}{result.engine:11}{numbers}" + ("   DOES NOT START" if result.failed else "")
+
+
+def details(results: list[Result]) -> str:
+    """Every kind of find: its inputs' files and the last lines of its traceback."""
+    lines: list[str] = []
     for result in results:
         if result.failed:
             lines += ["", f"{result.target} does not start:", *(f"    {line}" for line in result.failed.splitlines())]
         for find in result.finds:
-            lines += [
-                "",
-                f"{result.target}: {find['key']} ({find['count']} inputs)",
-                *(f"  {file}" for file in find["files"]),
-            ]
-            lines += [f"    {line}" for line in find["trace"]]
+            lines += ["", f"{result.target}: {find['key']} ({find['count']} inputs)"]
+            lines += [*(f"  {file}" for file in find["files"]), *(f"    {line}" for line in find["trace"])]
     return "\n".join(lines)
+
+
+def _results(args: argparse.Namespace, driver: Driver, names: Sequence[str]) -> Iterator[Result]:
+    if args.replay:
+        inputs = [path.resolve() for path in args.replay if path.suffix != ".txt"]
+        for name in sorted({path.parent.name for path in inputs}):
+            yield driver.replay(name, [path for path in inputs if path.parent.name == name])
+        return
+    print(f"seed {args.seed}, engine {args.engine}", flush=True)
+    times = shares(list(dict.fromkeys(args.target or names)), args.seconds * args.jobs)
+    with ThreadPoolExecutor(args.jobs) as pool:
+        yield from pool.map(driver.run, times, times.values())
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -224,16 +234,13 @@ def main(argv: list[str] | None = None) -> int:
         scratch = Path(folder)
         bundle = args.bundle.resolve() if args.bundle else sample_bundle(scratch)
         driver = Driver(args, bundle, scratch)
-        if args.replay:
-            inputs = [path.resolve() for path in args.replay if path.suffix != ".txt"]
-            by_target = {path.parent.name for path in inputs}
-            results = [driver.replay(name, [p for p in inputs if p.parent.name == name]) for name in sorted(by_target)]
-        else:
-            print(f"seed {args.seed}, engine {args.engine}", flush=True)
-            times = shares(list(dict.fromkeys(args.target or names)), args.seconds * args.jobs)
-            with ThreadPoolExecutor(args.jobs) as pool:
-                results = list(pool.map(driver.run, times, times.values()))
-    print(describe(results))
+        results: list[Result] = []
+        for result in _results(args, driver, names):
+            if not results:
+                print(f"{'target':15}{'engine':11}{'inputs':>12}{'seconds':>10}{'finds':>7}")
+            print(row(result), flush=True)
+            results.append(result)
+    print(details(results))
     if args.json:
         args.json.write_text(json.dumps([asdict(result) for result in results], indent=2))
     return 2 if any(result.failed for result in results) else int(any(result.finds for result in results))
