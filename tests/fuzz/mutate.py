@@ -72,7 +72,7 @@ def _truncate(data: bytearray, rng: random.Random, pool: Sequence[bytes]) -> Non
 
 
 def _splice(data: bytearray, rng: random.Random, pool: Sequence[bytes]) -> None:
-    other = rng.choice(pool)
+    other = rng.choice(pool) if pool else b""
     if other:
         start, stop = _range(other, rng)
         at = rng.randrange(len(data))

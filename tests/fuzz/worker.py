@@ -229,7 +229,12 @@ def run_atheris(
         rng = random.Random(number)
         if rng.random() < 0.3:
             return atheris.Mutate(data, most)
-        return target.mutate(data, rng, seeds)[:most]
+        try:
+            return target.mutate(data, rng, seeds)[:most]
+        except Exception:  # Atheris would wait for ever
+            traceback.print_exc()
+            sys.stderr.flush()
+            os._exit(3)
 
     longest = max(1 << 16, 2 * max(map(len, seeds)))
     options = [
