@@ -14,6 +14,7 @@ import hashlib
 import io
 import os
 import random
+import re
 import shutil
 import sys
 import warnings
@@ -154,8 +155,9 @@ class CommandLines(Target):
         if code not in CODES:
             raise Find(f"exit code {code!r}, expected one of {sorted(CODES)}{said}")
         if "Traceback (most recent call last)" in errors or "this is unexpected" in errors:
-            raise Find(f"an unexpected error, exit code {code}{said}")
-        if "out of memory" in errors:
+            kinds = re.findall(r"\b([A-Z]\w*(?:Error|Exception|Warning))\b", errors)
+            raise Find(f"an unexpected {kinds[-1] if kinds else 'error'}, exit code {code}{said}")
+        if re.search(r"^glic .*error: .*out of memory", errors, re.MULTILINE):
             raise Find(f"out of memory on files of a few kilobytes{said}")
         self._check_files(before, arguments, parsed, said)
         after = _stamps(self.engine)

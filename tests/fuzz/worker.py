@@ -68,7 +68,7 @@ class Finds:
         self.rows: dict[str, dict[str, Any]] = {}
 
     def add(self, key: str, data: bytes, lines: list[str]) -> None:
-        row = self.rows.setdefault(key, {"key": key, "count": 0, "files": [], "trace": lines[-12:]})
+        row = self.rows.setdefault(key, {"key": key, "count": 0, "files": [], "trace": _shortened(lines)})
         row["count"] += 1
         if len(row["files"]) >= KEPT:
             return
@@ -79,6 +79,15 @@ class Finds:
         path.write_bytes(data)
         path.with_suffix(".txt").write_text("\n".join(lines) + "\n", errors="backslashreplace")
         row["files"].append(str(path))
+
+
+def _shortened(lines: list[str]) -> list[str]:
+    """The end of a traceback: its last frames, and of a message of many lines the first."""
+    lines = [line[:300] for line in lines if not set(line) <= set(" ^~")]
+    frames = [number for number, line in enumerate(lines) if line.startswith("  File ")]
+    if not frames:
+        return lines[-14:]
+    return lines[frames[-min(3, len(frames))] :][:14]
 
 
 class Judge:
