@@ -154,7 +154,8 @@ class CommandLines(Target):
         said = f"\nglic {arguments}\n{errors[-1500:]}"
         if code not in CODES:
             raise Find(f"exit code {code!r}, expected one of {sorted(CODES)}{said}")
-        if "Traceback (most recent call last)" in errors or "this is unexpected" in errors:
+        traced = "Traceback (most recent call last)" in errors and not _debugging(arguments)
+        if traced or "this is unexpected" in errors:
             kinds = re.findall(r"\b([A-Z]\w*(?:Error|Exception|Warning))\b", errors)
             raise Find(f"an unexpected {kinds[-1] if kinds else 'error'}, exit code {code}{said}")
         if re.search(r"^glic .*error: .*out of memory", errors, re.MULTILINE):
