@@ -32,7 +32,7 @@ _VARIANTS = ("native", "base")
 class _Bundles(Target):
     graphs: ClassVar[int]  # how many graph files are in reach of the selecting byte
     memory = 768 << 20
-    deadline = 20.0
+    deadline = 10.0
 
     def __init__(self, place: Place) -> None:
         super().__init__(place)
@@ -131,7 +131,7 @@ class Engines(_Bundles):
     graphs = 99
     share = 2.0
     memory = 2 << 30
-    deadline = 60.0
+    deadline = 30.0
 
     def __init__(self, place: Place) -> None:
         super().__init__(place)

@@ -210,6 +210,11 @@ def _inside(word: str) -> str:
     return option + equals + "/".join(parts)
 
 
+def _debugging(arguments: list[str]) -> bool:
+    """Whether tracebacks were asked for: --debug, or short for it."""
+    return any(word.startswith("--d") for word in arguments)
+
+
 def _contents(folder: Path) -> dict[str, str]:
     """The files in a folder but those of the engine, and digests of their bytes."""
     return {
@@ -260,9 +265,7 @@ def _run(arguments: list[str]) -> tuple[object, str, str]:
         except SystemExit as error:
             code = error.code or 0
         except Exception as error:
-            if "--debug" not in " ".join(arguments) and not any(
-                "--debug".startswith(a) for a in arguments if a[:3] == "--d"
-            ):
+            if not _debugging(arguments):
                 raise
             code = exits.code_of(error)  # raised on request
     return code, out.read_text(errors="replace"), err.read_text(errors="replace")
