@@ -144,5 +144,20 @@ report: out/bench_sample.json $(if $(FULL),out/bench_full.json)
 	$(GLIC) eval $(IMAGES) --engine out/sample --keep out/eval $(patsubst %,--bench %,$^) \
 		--report out/report.html --figures out/figures --maps out/maps --json out/eval.json
 
+# Everything that reads, for SECONDS in all; finds go to out/fuzz/finds. Atheris follows the code's coverage where there
+# is a wheel of it, else our own mutator runs the same targets.
+SECONDS ?= 60
+.PHONY: fuzz sanitize
+fuzz: out/sample/manifest.json
+	-$(BIN)/pip install -q atheris
+	$(BIN)/python -m tests.fuzz.run --seconds $(SECONDS) --bundle out/sample
+
+# The native libraries with AddressSanitizer and UndefinedBehaviorSanitizer, under the tests of the range coder, the custom
+# ops and the integer kernels, and under whole encodes and decodes: images, tiles, damaged files, damaged bundles.
+sanitize: export PATH := $(PATH):$(abspath $(BIN))
+sanitize: out/sample/manifest.json
+	command -v cmake > /dev/null || $(BIN)/pip install -q cmake
+	$(BIN)/python -m tests.fuzz.sanitize --seconds $(SECONDS) --bundle out/sample
+
 clean:
 	rm -rf $(VENV) $(TRITON) $(COMPRESSAI) build out

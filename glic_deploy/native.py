@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 from pathlib import Path
 
 from .errors import PluginError
@@ -15,7 +16,8 @@ def library_path(name: str, remedy: str = REBUILD) -> Path:
 
     Raises PluginError, which ends with `remedy`, when it was not built.
     """
-    path = Path(__file__).parent / "_native" / f"lib{name}.so"
+    # GLIC_NATIVE: another folder with another build of the libraries, such as one with sanitizers.
+    path = Path(os.environ.get("GLIC_NATIVE") or Path(__file__).parent / "_native") / f"lib{name}.so"
     if not path.is_file():
         raise PluginError(f"native library lib{name}.so not found in {path.parent}", remedy, missing=True)
     return path

@@ -43,12 +43,18 @@ void run_lane(void* argument, size_t) {
 int run_tasks(const glic_parallel* parallel, size_t count, size_t scratch_bytes, Task task,
               const void* problem) {
     Work work{{0}, {false}, count, scratch_bytes, task, problem};
-    if (parallel == nullptr) {
+    const size_t lanes = parallel == nullptr ? 1 : std::min(parallel->lanes, count);
+    if (lanes <= 1) {
         run_lane(&work, 0);
     } else {
-        parallel->run(parallel->context, std::min(parallel->lanes, count), run_lane, &work);
+        parallel->run(parallel->context, lanes, run_lane, &work);
     }
     return work.out_of_memory ? GLIC_NO_MEMORY : GLIC_OK;
+}
+
+size_t task_count(int64_t items, int64_t each, std::initializer_list<int64_t> other_sides) {
+    if (std::count(other_sides.begin(), other_sides.end(), 0) != 0) return 0;
+    return static_cast<size_t>((items + each - 1) / each);
 }
 
 }  // namespace glic

@@ -3,6 +3,8 @@
 #define GLIC_COMMON_TASKS_H
 
 #include <cstddef>
+#include <cstdint>
+#include <initializer_list>
 
 #include "kernel.h"
 
@@ -15,6 +17,10 @@ using Task = void (*)(const void* problem, size_t index, void* scratch);
 // Without `parallel` all runs in the calling thread. Returns GLIC_OK or GLIC_NO_MEMORY.
 int run_tasks(const glic_parallel* parallel, size_t count, size_t scratch_bytes, Task task,
               const void* problem);
+
+// How many tasks of `each` items there are. None where one of the other sides of the map is 0, however many
+// items there are: there is nothing to compute.
+size_t task_count(int64_t items, int64_t each, std::initializer_list<int64_t> other_sides);
 
 }  // namespace glic
 

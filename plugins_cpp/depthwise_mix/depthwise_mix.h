@@ -19,8 +19,8 @@ GLIC_API int glic_depthwise_mix_check(glic_shape x, glic_shape before, glic_shap
                                       glic_depthwise_mix_size* size, char* message);
 
 /* Computes on the CPU. element is GLIC_FLOAT32 or GLIC_BFLOAT16, the type of x and out. All arrays are
-   contiguous. parallel may be NULL: one thread. Returns GLIC_OK or
-   GLIC_NO_MEMORY. */
+   contiguous. parallel may be NULL: one thread. Returns GLIC_OK,
+   GLIC_NO_MEMORY, or GLIC_INVALID for another element. */
 GLIC_API int glic_depthwise_mix_cpu(const glic_depthwise_mix_size* size, int32_t element, const void* x,
                                     const float* before, const float* filter, const float* after, void* out,
                                     const glic_parallel* parallel);

@@ -20,7 +20,8 @@ GLIC_API int glic_dynamic_knn_check(glic_shape x, glic_shape complexity, int64_t
                                     int64_t sample, glic_dynamic_knn_size* size, char* message);
 
 /* Selects the neighbours on the CPU. element is the type of x. All arrays are
-   contiguous. parallel may be NULL: one thread. Returns GLIC_OK or GLIC_NO_MEMORY. */
+   contiguous. parallel may be NULL: one thread. Returns GLIC_OK, GLIC_NO_MEMORY, or
+   GLIC_INVALID for another element. */
 GLIC_API int glic_dynamic_knn_cpu(const glic_dynamic_knn_size* size, int32_t element, const void* x,
                                   const float* complexity, int32_t* graph, const glic_parallel* parallel);
 

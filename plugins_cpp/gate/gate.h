@@ -24,8 +24,8 @@ GLIC_API int glic_depthwise_gate_check(glic_shape x, glic_shape filter, glic_dep
                                        char* message);
 
 /* Computes on the CPU. element is GLIC_FLOAT32 or GLIC_BFLOAT16, the type of x and out. All arrays are
-   contiguous. parallel may be NULL: one thread. Returns GLIC_OK or
-   GLIC_NO_MEMORY. */
+   contiguous. parallel may be NULL: one thread. Returns GLIC_OK,
+   GLIC_NO_MEMORY, or GLIC_INVALID for another element. */
 GLIC_API int glic_gate_cpu(const glic_gate_size* size, int32_t element, const void* x, void* out,
                            const glic_parallel* parallel);
 GLIC_API int glic_depthwise_gate_cpu(const glic_depthwise_gate_size* size, int32_t element, const void* x,

@@ -44,6 +44,11 @@ class Panels {
     std::vector<int32_t> bias_, shift_;
 };
 
+struct Linear {
+    Panels panels;
+    int32_t limit;
+};
+
 struct UnitNorm {
     std::vector<int32_t> fraction;  // a channel's fraction bits
     std::vector<int32_t> rsqrt;     // 3072 entries, for mantissas from 1024
@@ -59,8 +64,30 @@ struct GatedFfn {
     Panels project_out;
 };
 
+// A constant input of a node: int8 where README.md says so, else int32.
+struct Constant {
+    glic_shape shape;
+    const void* values;
+};
+
+constexpr size_t kLinearConstants = 3, kGatedFfnConstants = 10;
+
+struct GatedFfnAttributes {
+    int64_t norm_shift, norm_limit, gate_limit;
+};
+
+// What a node computes, from all its inputs but the first, in their order. nullptr where a shape or a value
+// is not README.md's: message (GLIC_MESSAGE_SIZE bytes) says which, what it is and what was expected. Throws
+// std::bad_alloc.
+std::unique_ptr<Linear> make_linear(const Constant* constants, int64_t limit, char* message);
+std::unique_ptr<GatedFfn> make_gated_ffn(const Constant* constants, const GatedFfnAttributes& attributes,
+                                         char* message);
+
+// How many positions a map (..., channels) has. GLIC_OK, or GLIC_INVALID with a message.
+int check_map(const char* op, glic_shape map, int64_t channels, int64_t* positions, char* message);
+
 // y (positions × outputs) of x (positions × inputs). Returns GLIC_OK or GLIC_NO_MEMORY.
-int integer_linear(const Panels& linear, int32_t limit, const float* x, int64_t positions, float* y,
+int integer_linear(const Linear& linear, const float* x, int64_t positions, float* y,
                    const glic_parallel* parallel);
 
 // The stream (positions × channels) after the block. out may be stream. Returns GLIC_OK or GLIC_NO_MEMORY.

@@ -3,8 +3,10 @@
 #ifndef GLIC_KERNELS_TRANSFORM_OPS_H
 #define GLIC_KERNELS_TRANSFORM_OPS_H
 
+#include <cmath>
 #include <vector>
 
+#include "../common/check.h"
 #include "../depthwise_mix/depthwise_mix.h"
 #include "../gate/gate.h"
 #include "../pixel_shuffle/pixel_shuffle.h"
@@ -99,7 +101,12 @@ struct ResidualNorm : TransformOp {
         visitor("epsilon", epsilon_);
     }
     int check(const glic_shape* in, char* message) {
-        return glic_residual_norm_check(in[0], in[1], in[2], &size_, message);
+        if (glic_residual_norm_check(in[0], in[1], in[2], &size_, message) != GLIC_OK) return GLIC_INVALID;
+        return Checker("glic::ResidualNorm", message)
+            .that(epsilon_ >= 0 && std::isfinite(epsilon_),
+                  "attribute epsilon is %g, expected a finite number of 0 or more",
+                  static_cast<double>(epsilon_))
+            .result();
     }
     std::vector<Shape> shapes(const glic_shape* in) const {
         return {with_channels(in[0], size_.channels), with_channels(in[0], size_.channels + 1)};

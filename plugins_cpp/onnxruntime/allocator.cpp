@@ -1,4 +1,5 @@
 // Where onnxruntime gets a CPU session's maps from: `session.use_env_allocators` makes a session use it.
+#include <cstdint>
 #include <cstdlib>
 
 #include "../common/map_memory.h"
@@ -9,8 +10,13 @@ namespace {
 
 constexpr size_t kReserved = sizeof(void*) == 8 ? size_t{1} << 38 : size_t{1} << 30;
 constexpr size_t kKept = size_t{1} << 30;
-// Smaller blocks are the C library's, which keeps those well.
+// Smaller blocks are the C library's, which keeps those well. With AddressSanitizer all are: it guards their
+// ends.
+#if defined(__SANITIZE_ADDRESS__)
+constexpr size_t kLeast = SIZE_MAX;
+#else
 constexpr size_t kLeast = size_t{1} << 18;
+#endif
 
 struct Allocator : OrtAllocator {
     glic_map_memory* memory;

@@ -4,6 +4,7 @@
 
 #include <onnxruntime_c_api.h>
 
+#include <algorithm>
 #include <initializer_list>
 #include <string>
 #include <thread>
@@ -98,7 +99,8 @@ inline OrtStatus* allocate_output(OrtKernelContext* context, std::initializer_li
 class RuntimeThreads {
   public:
     explicit RuntimeThreads(const OrtKernelContext* context)
-        : parallel_{const_cast<OrtKernelContext*>(context), std::thread::hardware_concurrency(), run} {}
+        : parallel_{const_cast<OrtKernelContext*>(context), std::max(1u, std::thread::hardware_concurrency()),
+                    run} {}
     const glic_parallel* get() const { return &parallel_; }
 
   private:
@@ -125,8 +127,10 @@ inline OrtStatus* gpu_status_of(int result, const char* op) {
 
 inline OrtStatus* status_of(int result, const char* op) {
     if (result == GLIC_OK) return nullptr;
-    return error(ORT_FAIL,
-                 (std::string(op) + ": out of memory for scratch: lower the number of threads").c_str());
+    const char* problem = result == GLIC_NO_MEMORY
+                              ? ": out of memory for scratch: lower the number of threads"
+                              : ": the map is of a type that the kernel does not take";
+    return error(ORT_FAIL, (std::string(op) + problem).c_str());
 }
 
 // Which execution provider a kernel class is for: its kProvider, or the CPU's where it has none.

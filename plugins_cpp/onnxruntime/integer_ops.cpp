@@ -3,7 +3,6 @@
 #include <memory>
 #include <new>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "../integer/integer.h"
@@ -19,87 +18,68 @@ class NodeReader {
 
     OrtStatus* status() const { return status_; }
 
-    int32_t attribute(const char* name) {
+    int64_t attribute(const char* name) {
         int64_t value = 0;
         if (!status_) status_ = api()->KernelInfoGetAttribute_int64(info_, name, &value);
-        return static_cast<int32_t>(value);
+        return value;
     }
 
-    // The values of an input of the expected size; no size is expected where it is 0.
-    template <typename T>
-    const T* values(size_t index, size_t expected, std::vector<int64_t>* dims = nullptr) {
-        const OrtValue* value = nullptr;
-        int constant = 0;
-        if (!status_) status_ = api()->KernelInfoGetConstantInput_tensor(info_, index, &constant, &value);
-        if (!constant) fail("has to be constant", index);
-        if (status_) return nullptr;
-        OrtTensorTypeAndShapeInfo* shape = nullptr;
-        size_t rank = 0, size = 0;
-        status_ = api()->GetTensorTypeAndShape(value, &shape);
-        if (!status_) status_ = api()->GetDimensionsCount(shape, &rank);
-        std::vector<int64_t> found(rank);
-        if (!status_) status_ = api()->GetDimensions(shape, found.data(), rank);
-        if (!status_) status_ = api()->GetTensorShapeElementCount(shape, &size);
-        if (shape) api()->ReleaseTensorTypeAndShapeInfo(shape);
-        void* data = nullptr;
-        if (!status_) status_ = api()->GetTensorMutableData(const_cast<OrtValue*>(value), &data);
-        if (expected != 0 && size != expected) fail("does not have the size that the others imply", index);
-        if (dims) *dims = found;
-        return status_ ? nullptr : static_cast<const T*>(data);
+    // The inputs after the first, which have to be constant. They refer to this reader and to the session.
+    const Constant* constants(size_t count) {
+        shapes_.resize(count);
+        for (size_t i = 0; i < count; ++i) constants_.push_back(constant(i + 1, &shapes_[i]));
+        return constants_.data();
     }
 
-    std::vector<int32_t> vector(size_t index, size_t expected) {
-        const int32_t* first = values<int32_t>(index, expected);
-        return first ? std::vector<int32_t>(first, first + expected) : std::vector<int32_t>();
-    }
-
-    // A weight matrix (inputs, outputs), its bias and its shifts: three inputs from `index` on.
-    std::unique_ptr<Panels> panels(size_t index, bool halves) {
-        std::vector<int64_t> dims;
-        const int8_t* weight = values<int8_t>(index, 0, &dims);
-        if (dims.size() != 2 || dims[0] < 1 || dims[1] < 1 || (halves && dims[1] % 2 != 0)) {
-            fail("has to be a matrix of inputs by outputs", index);
-        }
-        if (status_) return nullptr;
-        const size_t outputs = static_cast<size_t>(dims[1]);
-        const int32_t* bias = values<int32_t>(index + 1, outputs);
-        const int32_t* shift = values<int32_t>(index + 2, outputs);
-        if (status_) return nullptr;
-        return std::make_unique<Panels>(weight, bias, shift, dims[0], dims[1], halves);
-    }
-
-    void fail(const char* problem, size_t index) {
-        if (status_) return;
-        const std::string message = "glic's integer ops: input " + std::to_string(index) + " " + problem;
-        status_ = error(ORT_INVALID_ARGUMENT, message.c_str());
+    void fail(const char* message) {
+        if (!status_) status_ = error(ORT_INVALID_ARGUMENT, message);
     }
 
   private:
+    Constant constant(size_t index, std::vector<int64_t>* dims) {
+        const OrtValue* value = nullptr;
+        int constant = 0;
+        if (!status_) status_ = api()->KernelInfoGetConstantInput_tensor(info_, index, &constant, &value);
+        if (!constant || value == nullptr) {
+            fail(("glic's integer ops: input " + std::to_string(index) + " has to be constant").c_str());
+        }
+        if (status_) return {};
+        OrtTensorTypeAndShapeInfo* info = nullptr;
+        size_t rank = 0;
+        status_ = api()->GetTensorTypeAndShape(value, &info);
+        if (!status_) status_ = api()->GetDimensionsCount(info, &rank);
+        dims->resize(rank);
+        if (!status_) status_ = api()->GetDimensions(info, dims->data(), rank);
+        if (info) api()->ReleaseTensorTypeAndShapeInfo(info);
+        void* data = nullptr;
+        if (!status_) status_ = api()->GetTensorMutableData(const_cast<OrtValue*>(value), &data);
+        return {{dims->data(), dims->size()}, data};
+    }
+
     const OrtKernelInfo* info_;
     OrtStatus* status_ = nullptr;
+    std::vector<std::vector<int64_t>> shapes_;
+    std::vector<Constant> constants_;
 };
 
 // The one computed input (..., channels in) and the output (..., channels out) of a node.
 struct Maps {
     const float* from = nullptr;
     float* to = nullptr;
-    int64_t positions = 1;
+    int64_t positions = 0;
 
-    OrtStatus* open(OrtKernelContext* context, int64_t channels_in, int64_t channels_out) {
+    OrtStatus* open(OrtKernelContext* context, const char* op, int64_t channels_in, int64_t channels_out) {
         const Input input(context, 0);
         if (input.status()) return input.status();
-        std::vector<int64_t> dims(input.shape().dims, input.shape().dims + input.shape().rank);
-        if (dims.empty() || dims.back() != channels_in) {
-            return error(ORT_INVALID_ARGUMENT,
-                         "glic's integer ops: the map's channels are not the weights' inputs");
+        char message[GLIC_MESSAGE_SIZE];
+        if (check_map(op, input.shape(), channels_in, &positions, message) != GLIC_OK) {
+            return error(ORT_INVALID_ARGUMENT, message);
         }
+        std::vector<int64_t> dims(input.shape().dims, input.shape().dims + input.shape().rank);
         dims.back() = channels_out;
-        for (size_t axis = 0; axis + 1 < dims.size(); ++axis) positions *= dims[axis];
         from = input.data<float>();
-        OrtValue* output = nullptr;
         void* memory = nullptr;
-        OrtStatus* status = api()->KernelContext_GetOutput(context, 0, dims.data(), dims.size(), &output);
-        if (!status) status = api()->GetTensorMutableData(output, &memory);
+        OrtStatus* status = allocate_output(context, dims.data(), dims.size(), &memory);
         to = static_cast<float*>(memory);
         return status;
     }
@@ -108,59 +88,58 @@ struct Maps {
 class IntegerLinear {
   public:
     static constexpr const char* kName = "IntegerLinear";
-    static constexpr size_t kInputs = 4;
+    static constexpr size_t kInputs = 1 + kLinearConstants;
     static constexpr bool is_weight(size_t index) { return index == 1; }
 
-    explicit IntegerLinear(NodeReader& node)
-        : limit_(node.attribute("limit")), linear_(node.panels(1, false)) {}
+    explicit IntegerLinear(NodeReader& node) {
+        const int64_t limit = node.attribute("limit");
+        const Constant* constants = node.constants(kLinearConstants);
+        if (node.status()) return;
+        char message[GLIC_MESSAGE_SIZE];
+        linear_ = make_linear(constants, limit, message);
+        if (!linear_) node.fail(message);
+    }
 
     OrtStatus* compute(OrtKernelContext* context) const {
+        constexpr const char* kOp = "glic::IntegerLinear";
         Maps maps;
-        if (OrtStatus* status = maps.open(context, linear_->inputs(), linear_->outputs())) return status;
+        const Panels& panels = linear_->panels;
+        if (OrtStatus* status = maps.open(context, kOp, panels.inputs(), panels.outputs())) return status;
         const RuntimeThreads threads(context);
-        return status_of(integer_linear(*linear_, limit_, maps.from, maps.positions, maps.to, threads.get()),
-                         "glic::IntegerLinear");
+        return status_of(integer_linear(*linear_, maps.from, maps.positions, maps.to, threads.get()), kOp);
     }
 
   private:
-    int32_t limit_;
-    std::unique_ptr<Panels> linear_;
+    std::unique_ptr<const Linear> linear_;
 };
 
 class IntegerGatedFfn {
   public:
     static constexpr const char* kName = "IntegerGatedFfn";
-    static constexpr size_t kInputs = 11;
+    static constexpr size_t kInputs = 1 + kGatedFfnConstants;
     static constexpr bool is_weight(size_t index) { return index == 3 || index == 8; }
 
     explicit IntegerGatedFfn(NodeReader& node) {
-        std::unique_ptr<Panels> in = node.panels(3, true), out = node.panels(8, false);
+        const GatedFfnAttributes attributes{node.attribute("norm_shift"), node.attribute("norm_limit"),
+                                            node.attribute("gate_limit")};
+        const Constant* constants = node.constants(kGatedFfnConstants);
         if (node.status()) return;
-        const size_t channels = static_cast<size_t>(in->inputs()),
-                     hidden = static_cast<size_t>(out->inputs());
-        UnitNorm norm{node.vector(1, channels), node.vector(2, 3072), node.attribute("norm_shift"),
-                      node.attribute("norm_limit")};
-        std::vector<int32_t> gelu = node.vector(6, 4096), gate_shift = node.vector(7, hidden);
-        if (in->outputs() != 2 * out->inputs() || out->outputs() != in->inputs()) {
-            node.fail("does not lead back to the channels of the stream", 8);
-        }
-        gate_shift.resize(static_cast<size_t>(in->count() * kPanelColumns / 2));
-        const int32_t gate_limit = node.attribute("gate_limit");
-        ffn_ = std::make_unique<GatedFfn>(GatedFfn{std::move(norm), std::move(*in), std::move(gelu),
-                                                   std::move(gate_shift), gate_limit, std::move(*out)});
+        char message[GLIC_MESSAGE_SIZE];
+        ffn_ = make_gated_ffn(constants, attributes, message);
+        if (!ffn_) node.fail(message);
     }
 
     OrtStatus* compute(OrtKernelContext* context) const {
+        constexpr const char* kOp = "glic::IntegerGatedFfn";
         Maps maps;
         const int64_t channels = ffn_->project_in.inputs();
-        if (OrtStatus* status = maps.open(context, channels, channels)) return status;
+        if (OrtStatus* status = maps.open(context, kOp, channels, channels)) return status;
         const RuntimeThreads threads(context);
-        return status_of(integer_gated_ffn(*ffn_, maps.from, maps.positions, maps.to, threads.get()),
-                         "glic::IntegerGatedFfn");
+        return status_of(integer_gated_ffn(*ffn_, maps.from, maps.positions, maps.to, threads.get()), kOp);
     }
 
   private:
-    std::unique_ptr<GatedFfn> ffn_;
+    std::unique_ptr<const GatedFfn> ffn_;
 };
 
 template <typename Kernel>

@@ -25,6 +25,7 @@ class DynamicKnn : public ov::op::Op {
     bool visit_attributes(ov::AttributeVisitor& visitor) override { return attributes_.visit(visitor); }
 
     void validate_and_infer_types() override {
+        check_inputs(*this, 2);
         ov::Dimension images, groups;
         const ov::PartialShape& x = get_input_partial_shape(0);
         if (x.rank().is_static() && x.size() == 4) {

@@ -1,9 +1,10 @@
 // glic::IntegerLinear and glic::IntegerGatedFfn: all inputs but the first are constant and packed when a node
 // first runs.
+#include <algorithm>
+#include <initializer_list>
 #include <memory>
 #include <mutex>
 #include <openvino/op/constant.hpp>
-#include <utility>
 #include <vector>
 
 #include "../integer/integer.h"
@@ -27,37 +28,42 @@ class Once {
     std::unique_ptr<const Packed> packed_;
 };
 
-template <typename T>
-const T* values(const ov::Tensor& tensor, size_t expected, const char* op) {
-    OPENVINO_ASSERT(tensor.get_size() == expected, op, ": a constant has ", tensor.get_size(),
-                    " values, expected ", expected);
-    return tensor.data<T>();
+// Weights are packed once, and so may not be what another node computes.
+void check_constants(const ov::OutputVector& inputs, const char* op) {
+    for (size_t i = 1; i < inputs.size(); ++i) {
+        OPENVINO_ASSERT(ov::is_type<ov::op::v0::Constant>(inputs[i].get_node_shared_ptr()), op, ": input ", i,
+                        " has to be constant");
+    }
 }
 
-std::vector<int32_t> vector(const ov::Tensor& tensor, size_t expected, const char* op) {
-    const int32_t* first = values<int32_t>(tensor, expected, op);
-    return {first, first + expected};
-}
+// A node's inputs after the first, as the kernels take them. Refers to the tensors.
+class Constants {
+  public:
+    // weights: the inputs that are int8; all others are int32.
+    Constants(const ov::TensorVector& inputs, std::initializer_list<size_t> weights) {
+        dims_.reserve(inputs.size());
+        for (size_t i = 1; i < inputs.size(); ++i) {
+            const bool weight = std::count(weights.begin(), weights.end(), i) != 0;
+            const void* values = weight ? static_cast<const void*>(inputs[i].data<const int8_t>())
+                                        : static_cast<const void*>(inputs[i].data<const int32_t>());
+            dims_.emplace_back(inputs[i]);
+            constants_.push_back({dims_.back().shape(), values});
+        }
+    }
+    const Constant* get() const { return constants_.data(); }
 
-// A weight matrix (inputs, outputs), its bias and its shifts: three inputs from `index` on.
-Panels panels(const ov::TensorVector& inputs, size_t index, bool halves, const char* op) {
-    const ov::Shape shape = inputs[index].get_shape();
-    OPENVINO_ASSERT(shape.size() == 2 && shape[0] > 0 && shape[1] > 0 && !(halves && shape[1] % 2), op,
-                    ": input ", index, " is ", shape, ", expected a matrix of inputs by outputs");
-    return {inputs[index].data<int8_t>(),
-            values<int32_t>(inputs[index + 1], shape[1], op),
-            values<int32_t>(inputs[index + 2], shape[1], op),
-            static_cast<int64_t>(shape[0]),
-            static_cast<int64_t>(shape[1]),
-            halves};
-}
+  private:
+    std::vector<Dims> dims_;
+    std::vector<Constant> constants_;
+};
 
 // The positions of a map (..., channels).
 int64_t positions(const ov::Tensor& map, int64_t channels, const char* op) {
-    const ov::Shape shape = map.get_shape();
-    OPENVINO_ASSERT(!shape.empty() && static_cast<int64_t>(shape.back()) == channels, op, ": the map is ",
-                    shape, ", expected ", channels, " channels last");
-    return static_cast<int64_t>(map.get_size()) / channels;
+    const Dims dims(map);
+    int64_t count = 0;
+    char message[GLIC_MESSAGE_SIZE];
+    OPENVINO_ASSERT(check_map(op, dims.shape(), channels, &count, message) == GLIC_OK, message);
+    return count;
 }
 
 class IntegerLinear : public ov::op::Op {
@@ -66,6 +72,7 @@ class IntegerLinear : public ov::op::Op {
 
     IntegerLinear() = default;
     IntegerLinear(const ov::OutputVector& inputs, const ov::frontend::NodeContext& node) : Op(inputs) {
+        check_constants(inputs, kName);
         limit_ = node.get_attribute<int64_t>("limit");
         constructor_validate_and_infer_types();
     }
@@ -82,6 +89,7 @@ class IntegerLinear : public ov::op::Op {
     }
 
     void validate_and_infer_types() override {
+        check_inputs(*this, 1 + kLinearConstants);
         ov::PartialShape out = get_input_partial_shape(0);
         const ov::PartialShape& weight = get_input_partial_shape(1);
         if (out.rank().is_static() && out.size() > 0 && weight.rank().is_static() && weight.size() == 2) {
@@ -92,24 +100,30 @@ class IntegerLinear : public ov::op::Op {
 
     bool has_evaluate() const override { return true; }
     bool evaluate(ov::TensorVector& outputs, const ov::TensorVector& inputs) const override {
-        const Panels& linear =
-            linear_->get([&] { return std::make_unique<Panels>(panels(inputs, 1, false, kName)); });
-        const int64_t count = positions(inputs[0], linear.inputs(), kName);
+        const Linear& linear = linear_->get([&] { return pack(inputs); });
+        const int64_t count = positions(inputs[0], linear.panels.inputs(), kName);
         ov::Shape shape = inputs[0].get_shape();
-        shape.back() = static_cast<size_t>(linear.outputs());
+        shape.back() = static_cast<size_t>(linear.panels.outputs());
         outputs[0].set_shape(shape);
         const RuntimeThreads threads;
-        check_result(integer_linear(linear, static_cast<int32_t>(limit_), inputs[0].data<float>(), count,
-                                    outputs[0].data<float>(), threads.get()),
-                     kName);
+        check_result(
+            integer_linear(linear, inputs[0].data<float>(), count, outputs[0].data<float>(), threads.get()),
+            kName);
         return true;
     }
 
   private:
     static constexpr const char* kName = "glic::IntegerLinear";
 
+    std::unique_ptr<Linear> pack(const ov::TensorVector& inputs) const {
+        char message[GLIC_MESSAGE_SIZE];
+        auto linear = make_linear(Constants(inputs, {1}).get(), limit_, message);
+        OPENVINO_ASSERT(linear, message);
+        return linear;
+    }
+
     int64_t limit_ = 0;
-    std::shared_ptr<Once<Panels>> linear_ = std::make_shared<Once<Panels>>();
+    std::shared_ptr<Once<Linear>> linear_ = std::make_shared<Once<Linear>>();
 };
 
 class IntegerGatedFfn : public ov::op::Op {
@@ -118,6 +132,7 @@ class IntegerGatedFfn : public ov::op::Op {
 
     IntegerGatedFfn() = default;
     IntegerGatedFfn(const ov::OutputVector& inputs, const ov::frontend::NodeContext& node) : Op(inputs) {
+        check_constants(inputs, kName);
         norm_shift_ = node.get_attribute<int64_t>("norm_shift");
         norm_limit_ = node.get_attribute<int64_t>("norm_limit");
         gate_limit_ = node.get_attribute<int64_t>("gate_limit");
@@ -138,6 +153,7 @@ class IntegerGatedFfn : public ov::op::Op {
     }
 
     void validate_and_infer_types() override {
+        check_inputs(*this, 1 + kGatedFfnConstants);
         set_output_type(0, ov::element::f32, get_input_partial_shape(0));
     }
 
@@ -157,17 +173,11 @@ class IntegerGatedFfn : public ov::op::Op {
     static constexpr const char* kName = "glic::IntegerGatedFfn";
 
     std::unique_ptr<GatedFfn> pack(const ov::TensorVector& inputs) const {
-        Panels in = panels(inputs, 3, true, kName), out = panels(inputs, 8, false, kName);
-        OPENVINO_ASSERT(in.outputs() == 2 * out.inputs() && out.outputs() == in.inputs(), kName,
-                        ": the second product does not lead back to the channels of the stream");
-        const size_t channels = static_cast<size_t>(in.inputs()), hidden = static_cast<size_t>(out.inputs());
-        UnitNorm norm{vector(inputs[1], channels, kName), vector(inputs[2], 3072, kName),
-                      static_cast<int32_t>(norm_shift_), static_cast<int32_t>(norm_limit_)};
-        std::vector<int32_t> gelu = vector(inputs[6], 4096, kName), shift = vector(inputs[7], hidden, kName);
-        shift.resize(static_cast<size_t>(in.count() * kPanelColumns / 2));
-        return std::make_unique<GatedFfn>(GatedFfn{std::move(norm), std::move(in), std::move(gelu),
-                                                   std::move(shift), static_cast<int32_t>(gate_limit_),
-                                                   std::move(out)});
+        char message[GLIC_MESSAGE_SIZE];
+        auto ffn =
+            make_gated_ffn(Constants(inputs, {3, 8}).get(), {norm_shift_, norm_limit_, gate_limit_}, message);
+        OPENVINO_ASSERT(ffn, message);
+        return ffn;
     }
 
     int64_t norm_shift_ = 0, norm_limit_ = 0, gate_limit_ = 0;

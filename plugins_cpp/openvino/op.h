@@ -39,9 +39,16 @@ class RuntimeThreads {
     glic_parallel parallel_{nullptr, static_cast<size_t>(parallel_get_max_threads()), run};
 };
 
+// How many inputs a node has to have: none is looked at before.
+inline void check_inputs(const ov::Node& node, size_t expected) {
+    OPENVINO_ASSERT(node.get_input_size() == expected, "glic::", node.get_type_info().name, " has ",
+                    node.get_input_size(), " inputs, expected ", expected);
+}
+
 // OpenVINO turns what an op throws into an error of the call that ran it.
 inline void check_result(int result, const char* op) {
-    OPENVINO_ASSERT(result == GLIC_OK, op, ": out of memory for scratch: lower the number of threads");
+    OPENVINO_ASSERT(result != GLIC_NO_MEMORY, op, ": out of memory for scratch: lower the number of threads");
+    OPENVINO_ASSERT(result == GLIC_OK, op, ": the map is of a type that the kernel does not take");
 }
 
 inline int32_t element_of(const ov::Tensor& tensor, const char* op) {

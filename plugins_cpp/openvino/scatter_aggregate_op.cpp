@@ -24,6 +24,7 @@ class ScatterAggregate : public ov::op::Op {
     bool visit_attributes(ov::AttributeVisitor& visitor) override { return attributes_.visit(visitor); }
 
     void validate_and_infer_types() override {
+        check_inputs(*this, 5);
         set_output_type(0, get_input_element_type(0), get_input_partial_shape(0));
     }
 
@@ -36,6 +37,8 @@ class ScatterAggregate : public ov::op::Op {
             q.shape(), kv.shape(), graph.shape(), bias.shape(), scale.shape(), attributes_.sampling,
             attributes_.window, attributes_.sample, &size, message);
         OPENVINO_ASSERT(checked == GLIC_OK, message);
+        OPENVINO_ASSERT(inputs[1].get_element_type() == inputs[0].get_element_type(), kName, ": kv is ",
+                        inputs[1].get_element_type(), ", expected q's type, ", inputs[0].get_element_type());
         outputs[0].set_shape(inputs[0].get_shape());
         const RuntimeThreads threads;
         check_result(

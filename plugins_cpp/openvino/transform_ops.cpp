@@ -31,6 +31,7 @@ class TransformNode : public ov::op::Op {
     }
 
     void validate_and_infer_types() override {
+        check_inputs(*this, Kernel::kInputs);
         std::vector<ov::Shape> shapes;
         for (size_t i = 0; i < get_input_size() && get_input_partial_shape(i).is_static(); ++i) {
             shapes.push_back(get_input_shape(i));
@@ -79,8 +80,6 @@ class TransformNode : public ov::op::Op {
 
     // The kernel for inputs of these shapes, and the shapes of its outputs.
     std::pair<Kernel, std::vector<Shape>> prepared(const std::vector<ov::Shape>& inputs) const {
-        OPENVINO_ASSERT(inputs.size() == Kernel::kInputs, "glic::", Kernel::kName, " has ", inputs.size(),
-                        " inputs, expected ", Kernel::kInputs);
         std::vector<Shape> dims;
         for (const ov::Shape& shape : inputs) dims.emplace_back(shape.begin(), shape.end());
         std::vector<glic_shape> shapes;

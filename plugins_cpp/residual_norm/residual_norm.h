@@ -19,7 +19,7 @@ GLIC_API int glic_residual_norm_check(glic_shape x, glic_shape update, glic_shap
 
 /* Computes on the CPU. element is GLIC_FLOAT32 or GLIC_BFLOAT16, the type of update and normed. All arrays
    are contiguous; sum is positions × channels, normed has a channel more. parallel may be NULL: one thread.
-   Returns GLIC_OK or GLIC_NO_MEMORY. */
+   Returns GLIC_OK, GLIC_NO_MEMORY, or GLIC_INVALID for another element. */
 GLIC_API int glic_residual_norm_cpu(const glic_residual_norm_size* size, int32_t element, float epsilon,
                                     const float* x, const void* update, const float* bias, float* sum,
                                     void* normed, const glic_parallel* parallel);

@@ -21,7 +21,8 @@ GLIC_API int glic_scatter_aggregate_check(glic_shape q, glic_shape kv, glic_shap
                                           glic_scatter_aggregate_size* size, char* message);
 
 /* Aggregates on the CPU. element is the type of q, kv and out. All arrays are
-   contiguous. parallel may be NULL: one thread. Returns GLIC_OK or GLIC_NO_MEMORY. */
+   contiguous. parallel may be NULL: one thread. Returns GLIC_OK, GLIC_NO_MEMORY, or
+   GLIC_INVALID for another element. */
 GLIC_API int glic_scatter_aggregate_cpu(const glic_scatter_aggregate_size* size, int32_t element,
                                         const void* q, const void* kv, const int32_t* graph,
                                         const float* bias, const float* scale, void* out,

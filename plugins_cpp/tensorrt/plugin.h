@@ -146,6 +146,7 @@ class Plugin final : public nvinfer1::IPluginV3,
     // At build time the largest shapes of the profile, where they are known.
     int32_t configurePlugin(const nvinfer1::DynamicPluginTensorDesc* inputs, int32_t count,
                             const nvinfer1::DynamicPluginTensorDesc*, int32_t) noexcept override {
+        if (count != Op::kInputs) return refuse_count(count);
         nvinfer1::Dims dims[Op::kInputs];
         for (int32_t i = 0; i < count; ++i) {
             dims[i] = inputs[i].max;
@@ -158,6 +159,7 @@ class Plugin final : public nvinfer1::IPluginV3,
 
     int32_t onShapeChange(const nvinfer1::PluginTensorDesc* inputs, int32_t count,
                           const nvinfer1::PluginTensorDesc*, int32_t) noexcept override {
+        if (count != Op::kInputs) return refuse_count(count);
         nvinfer1::Dims dims[Op::kInputs];
         for (int32_t i = 0; i < count; ++i) dims[i] = inputs[i].dims;
         return check(dims);

@@ -22,7 +22,7 @@ GLIC_API int glic_winograd_shuffle_check(glic_shape m, glic_shape bias, glic_win
 
 /* Computes on the CPU. element is GLIC_FLOAT32 or GLIC_BFLOAT16: the type of WinogradInput's x and out, and
    of m; the shuffled map is float32. All arrays are contiguous. parallel may be NULL: one thread. Returns
-   GLIC_OK or GLIC_NO_MEMORY. */
+   GLIC_OK, GLIC_NO_MEMORY, or GLIC_INVALID for another element. */
 GLIC_API int glic_winograd_input_cpu(const glic_winograd_size* size, int32_t element, const void* x,
                                      void* out, const glic_parallel* parallel);
 GLIC_API int glic_winograd_shuffle_cpu(const glic_winograd_size* size, int32_t element, const void* m,

@@ -11,6 +11,7 @@ int glic_depthwise_mix_check(glic_shape x, glic_shape before, glic_shape filter,
     glic::Checker check("glic::DepthwiseMix", message);
     const int64_t channels = x.rank == 4 ? x.dims[3] : 0, kernel = filter.rank == 4 ? filter.dims[3] : 0;
     check.that(x.rank == 4, "x has %zu dimensions, expected N, H, W, C", x.rank)
+        .sides("x", x)
         .that(kernel % 2 == 1 && kernel <= glic::kLargestDepthwiseSide,
               "filter has side %lld, expected an odd number up to %lld in its dimensions C, 1, K, K",
               static_cast<long long>(kernel), static_cast<long long>(glic::kLargestDepthwiseSide))
@@ -25,11 +26,12 @@ int glic_depthwise_mix_check(glic_shape x, glic_shape before, glic_shape filter,
 int glic_depthwise_mix_cpu(const glic_depthwise_mix_size* size, int32_t element, const void* x,
                            const float* before, const float* filter, const float* after, void* out,
                            const glic_parallel* parallel) {
+    if (!glic::takes_element(element)) return GLIC_INVALID;
     const auto by_tap = glic::filter_channels_last(filter, size->channels, size->kernel);
     if (!by_tap) return GLIC_NO_MEMORY;
     const glic::DepthwiseMixProblem problem{*size, element, x, before, by_tap.get(), after, out};
     const glic::Task task = GLIC_SELECTED(depthwise_mix_task);
-    const int64_t rows = size->images * size->height;
-    return glic::run_tasks(parallel, static_cast<size_t>((rows + glic::kMixRows - 1) / glic::kMixRows), 0,
-                           task, &problem);
+    const size_t count =
+        glic::task_count(size->images * size->height, glic::kMixRows, {size->width, size->channels});
+    return glic::run_tasks(parallel, count, 0, task, &problem);
 }

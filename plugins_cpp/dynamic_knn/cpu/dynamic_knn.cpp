@@ -16,6 +16,7 @@ int glic_dynamic_knn_check(glic_shape x, glic_shape complexity, int64_t sampling
 
 int glic_dynamic_knn_cpu(const glic_dynamic_knn_size* size, int32_t element, const void* x,
                          const float* complexity, int32_t* graph, const glic_parallel* parallel) {
+    if (!glic::takes_element(element, true)) return GLIC_INVALID;
     const glic::Grid grid{size->images, size->height, size->width, size->sampling};
     const glic::KnnProblem problem{grid, size->channels, element, x, complexity, graph};
     const glic::Task task = GLIC_SELECTED(knn_task);

@@ -6,20 +6,12 @@
 #include "../../common/tasks.h"
 #include "kernel.h"
 
-namespace glic {
-namespace {
-
-size_t tasks_of(int64_t count, int64_t each) { return static_cast<size_t>((count + each - 1) / each); }
-
-}  // namespace
-}  // namespace glic
-
 int glic_gate_check(glic_shape x, glic_gate_size* size, char* message) {
     glic::Checker check("glic::Gate", message);
     const int64_t channels = x.rank > 0 ? x.dims[x.rank - 1] : 0;
-    check.that(channels > 0 && channels % 2 == 0,
-               "x has %lld channels, expected an even number: the halves a and b",
-               static_cast<long long>(channels));
+    check.sides("x", x).that(channels > 0 && channels % 2 == 0,
+                             "x has %lld channels, expected an even number: the halves a and b",
+                             static_cast<long long>(channels));
     if (!check.ok()) return check.result();
     *size = {1, channels / 2};
     for (size_t axis = 0; axis + 1 < x.rank; ++axis) size->positions *= x.dims[axis];
@@ -31,6 +23,7 @@ int glic_depthwise_gate_check(glic_shape x, glic_shape filter, glic_depthwise_ga
     glic::Checker check("glic::DepthwiseGate", message);
     const int64_t channels = x.rank == 4 ? x.dims[3] : 0, kernel = filter.rank == 4 ? filter.dims[3] : 0;
     check.that(x.rank == 4, "x has %zu dimensions, expected N, H, W, 2C", x.rank)
+        .sides("x", x)
         .that(channels > 0 && channels % 2 == 0,
               "x has %lld channels, expected an even number: the halves a and b",
               static_cast<long long>(channels))
@@ -45,18 +38,20 @@ int glic_depthwise_gate_check(glic_shape x, glic_shape filter, glic_depthwise_ga
 
 int glic_gate_cpu(const glic_gate_size* size, int32_t element, const void* x, void* out,
                   const glic_parallel* parallel) {
+    if (!glic::takes_element(element)) return GLIC_INVALID;
     const glic::GateProblem problem{*size, element, x, out};
     const glic::Task task = GLIC_SELECTED(gate_task);
-    return glic::run_tasks(parallel, glic::tasks_of(size->positions, glic::kGatePositions), 0, task,
-                           &problem);
+    const size_t count = glic::task_count(size->positions, glic::kGatePositions, {});
+    return glic::run_tasks(parallel, count, 0, task, &problem);
 }
 
 int glic_depthwise_gate_cpu(const glic_depthwise_gate_size* size, int32_t element, const void* x,
                             const float* filter, void* out, const glic_parallel* parallel) {
+    if (!glic::takes_element(element)) return GLIC_INVALID;
     const auto by_tap = glic::filter_channels_last(filter, 2 * size->channels, size->kernel);
     if (!by_tap) return GLIC_NO_MEMORY;
     const glic::DepthwiseGateProblem problem{*size, element, x, by_tap.get(), out};
     const glic::Task task = GLIC_SELECTED(depthwise_gate_task);
-    const size_t count = glic::tasks_of(size->images * size->height, glic::kGateRows);
+    const size_t count = glic::task_count(size->images * size->height, glic::kGateRows, {size->width});
     return glic::run_tasks(parallel, count, 0, task, &problem);
 }

@@ -1,9 +1,12 @@
 #include "../integer.h"
 
 #include <algorithm>
+#include <cinttypes>
 #include <cstdlib>
 #include <new>
+#include <utility>
 
+#include "../../common/check.h"
 #include "../../common/isa.h"
 #include "../../common/tasks.h"
 #include "kernel.h"
@@ -11,12 +14,15 @@
 namespace glic {
 namespace {
 
+constexpr size_t kMostThreads = size_t{1} << 16;
+
 // Positions of a tile: as many as make good use of a panel that is in cache, as few as give every thread
 // some.
 int64_t tile_size(int64_t positions, const glic_parallel* parallel) {
-    const int64_t threads = parallel == nullptr ? 1 : static_cast<int64_t>(parallel->lanes);
+    const size_t lanes = parallel == nullptr ? 1 : parallel->lanes;
+    const int64_t threads = static_cast<int64_t>(std::clamp<size_t>(lanes, 1, kMostThreads));
     const int64_t share = (positions + threads - 1) / threads;
-    return std::min((share + kTileStep - 1) / kTileStep * kTileStep, kMaxTile);
+    return std::clamp((share + kTileStep - 1) / kTileStep * kTileStep, kTileStep, kMaxTile);
 }
 
 bool has_vnni() {
@@ -34,7 +40,97 @@ Task choose(Task portable, Task avx2, Task avx512vnni) {
     return isa == Isa::kAvx512 && has_vnni() ? avx512vnni : avx2;
 }
 
+const int32_t* integers(const Constant& constant) { return static_cast<const int32_t*>(constant.values); }
+
+std::vector<int32_t> vector(const Constant& constant) {
+    return {integers(constant), integers(constant) + constant.shape.dims[0]};
+}
+
+// The values of a vector, once its shape is known to be right.
+void check_values(Checker* check, const char* name, const Constant& constant, int64_t low, int64_t high) {
+    if (!check->ok()) return;
+    check->values(name, integers(constant), static_cast<size_t>(constant.shape.dims[0]), low, high);
+}
+
+// A layer's three constants from the first on: inputs by outputs, and what becomes of the sums.
+void check_layer(Checker* check, const char* weight, const char* bias, const char* shift,
+                 const Constant* constants, bool halves) {
+    const glic_shape shape = constants[0].shape;
+    const bool matrix = shape.rank == 2 && shape.dims[0] > 0 && shape.dims[1] > 0;
+    check->sides(weight, shape)
+        .that(matrix, "%s has %zu dimensions, expected 2, neither of them 0: inputs by outputs", weight,
+              shape.rank)
+        .that(!halves || (matrix && shape.dims[1] % 2 == 0),
+              "%s has an odd number of outputs, expected two halves", weight);
+    if (!check->ok()) return;
+    check->shape(bias, constants[1].shape, {shape.dims[1]}).shape(shift, constants[2].shape, {shape.dims[1]});
+    check_values(check, shift, constants[2], 0, kMostShift);
+}
+
+Panels pack_layer(const Constant* constants, bool halves) {
+    const int64_t* sides = constants[0].shape.dims;
+    return {static_cast<const int8_t*>(constants[0].values),
+            integers(constants[1]),
+            integers(constants[2]),
+            sides[0],
+            sides[1],
+            halves};
+}
+
 }  // namespace
+
+std::unique_ptr<Linear> make_linear(const Constant* constants, int64_t limit, char* message) {
+    Checker check("glic::IntegerLinear", message);
+    check.attribute("limit", limit, 0, kWide);
+    check_layer(&check, "weight", "bias", "shift", constants, false);
+    if (!check.ok()) return nullptr;
+    return std::make_unique<Linear>(Linear{pack_layer(constants, false), static_cast<int32_t>(limit)});
+}
+
+std::unique_ptr<GatedFfn> make_gated_ffn(const Constant* constants, const GatedFfnAttributes& attributes,
+                                         char* message) {
+    const Constant *fraction = constants, *rsqrt = constants + 1, *in = constants + 2, *gelu = constants + 5,
+                   *gate_shift = constants + 6, *out = constants + 7;
+    Checker check("glic::IntegerGatedFfn", message);
+    check.attribute("norm_shift", attributes.norm_shift, 0, kMostShift)
+        .attribute("norm_limit", attributes.norm_limit, 0, INT16_MAX)
+        .attribute("gate_limit", attributes.gate_limit, 0, INT16_MAX);
+    check_layer(&check, "project_in weight", "project_in bias", "project_in shift", in, true);
+    check_layer(&check, "project_out weight", "project_out bias", "project_out shift", out, false);
+    if (!check.ok()) return nullptr;
+    const int64_t channels = in->shape.dims[0], hidden = in->shape.dims[1] / 2;
+    check.shape("project_out weight", out->shape, {hidden, channels})
+        .that(channels <= kMostChannels, "the stream has %" PRId64 " channels, expected at most %" PRId64,
+              channels, kMostChannels)
+        .shape("norm fraction", fraction->shape, {channels})
+        .shape("rsqrt", rsqrt->shape, {kRsqrtEntries})
+        .shape("gelu", gelu->shape, {kGeluEntries})
+        .shape("gate shift", gate_shift->shape, {hidden});
+    check_values(&check, "norm fraction", *fraction, 0, kRsqrtBits);
+    check_values(&check, "gate shift", *gate_shift, 0, kMostShift);
+    if (!check.ok()) return nullptr;
+
+    UnitNorm norm{vector(*fraction), vector(*rsqrt), static_cast<int32_t>(attributes.norm_shift),
+                  static_cast<int32_t>(attributes.norm_limit)};
+    Panels project_in = pack_layer(in, true);
+    std::vector<int32_t> shifts = vector(*gate_shift);
+    shifts.resize(static_cast<size_t>(project_in.count() * kPanelColumns / 2));
+    return std::make_unique<GatedFfn>(GatedFfn{std::move(norm), std::move(project_in), vector(*gelu),
+                                               std::move(shifts), static_cast<int32_t>(attributes.gate_limit),
+                                               pack_layer(out, false)});
+}
+
+int check_map(const char* op, glic_shape map, int64_t channels, int64_t* positions, char* message) {
+    Checker check(op, message);
+    const int64_t found = map.rank > 0 ? map.dims[map.rank - 1] : 0;
+    check.sides("the map", map)
+        .that(map.rank > 0 && found == channels,
+              "the map has %zu dimensions and %" PRId64 " channels, expected %" PRId64 " channels last",
+              map.rank, found, channels);
+    *positions = check.ok() ? 1 : 0;
+    for (size_t axis = 0; check.ok() && axis + 1 < map.rank; ++axis) *positions *= map.dims[axis];
+    return check.result();
+}
 
 void Panels::Free::operator()(int16_t* memory) const { std::free(memory); }
 
@@ -64,10 +160,10 @@ Panels::Panels(const int8_t* weight, const int32_t* bias, const int32_t* shift, 
     }
 }
 
-int integer_linear(const Panels& linear, int32_t limit, const float* x, int64_t positions, float* y,
+int integer_linear(const Linear& linear, const float* x, int64_t positions, float* y,
                    const glic_parallel* parallel) {
-    const LinearProblem problem{&linear, limit, x, y, positions, tile_size(positions, parallel)};
-    const size_t tiles = static_cast<size_t>((positions + problem.tile - 1) / problem.tile);
+    const LinearProblem problem{&linear, x, y, positions, tile_size(positions, parallel)};
+    const size_t tiles = task_count(positions, problem.tile, {});
     const Task task = choose(portable::linear_task,
 #if defined(GLIC_X86_KERNELS)
                              avx2::linear_task, avx512vnni::linear_task
@@ -75,13 +171,13 @@ int integer_linear(const Panels& linear, int32_t limit, const float* x, int64_t 
                              nullptr, nullptr
 #endif
     );
-    return run_tasks(parallel, tiles, linear_scratch_bytes(linear, problem.tile), task, &problem);
+    return run_tasks(parallel, tiles, linear_scratch_bytes(linear.panels, problem.tile), task, &problem);
 }
 
 int integer_gated_ffn(const GatedFfn& ffn, const float* stream, int64_t positions, float* out,
                       const glic_parallel* parallel) {
     const FfnProblem problem{&ffn, stream, out, positions, tile_size(positions, parallel)};
-    const size_t tiles = static_cast<size_t>((positions + problem.tile - 1) / problem.tile);
+    const size_t tiles = task_count(positions, problem.tile, {});
     const Task task = choose(portable::gated_ffn_task,
 #if defined(GLIC_X86_KERNELS)
                              avx2::gated_ffn_task, avx512vnni::gated_ffn_task

@@ -11,14 +11,19 @@ constexpr int32_t kNormInput = 8191;
 constexpr int32_t kNormDeviation = 4095;
 constexpr int32_t kGateInput = 2047;
 constexpr int32_t kRsqrtBits = 11;
+constexpr int64_t kRsqrtEntries = 3072;
+constexpr int64_t kGeluEntries = 4096;
+
+// The largest shift, and the widest norm whose deviations fit 32 bits: with it no shift of a unit passes 30.
+constexpr int32_t kMostShift = 30;
+constexpr int64_t kMostChannels = int64_t{1} << 16;
 
 // Positions of a tile: a multiple of the rows that every instruction set multiplies at a time.
 constexpr int64_t kTileStep = 12;
 constexpr int64_t kMaxTile = 96;
 
 struct LinearProblem {
-    const Panels* linear;
-    int32_t limit;
+    const Linear* linear;
     const float* x;
     float* y;
     int64_t positions, tile;

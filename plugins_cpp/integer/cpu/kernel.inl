@@ -15,11 +15,26 @@ using std::int16_t;
 using std::int32_t;
 using std::int64_t;
 
-// x / 2^shift, halves to even.
+// Sums and products that wrap around. The exporter proves that its networks stay within 32 bits; others get
+// wrong numbers, the same on every instruction set.
+inline int32_t plus(int32_t a, int32_t b) {
+    return static_cast<int32_t>(static_cast<uint32_t>(a) + static_cast<uint32_t>(b));
+}
+inline int32_t times(int32_t a, int32_t b) {
+    return static_cast<int32_t>(static_cast<uint32_t>(a) * static_cast<uint32_t>(b));
+}
+
+// x / 2^shift, halves to even; shift 0 to 30.
 inline int32_t round_shift(int32_t x, int32_t shift) {
     const int32_t some = shift > 0;
     const int32_t below_half = (1 << shift >> 1) - some;
-    return (x + below_half + ((x >> shift) & some)) >> shift;
+    return plus(plus(x, below_half), (x >> shift) & some) >> shift;
+}
+
+// The integer that a map holds; what is none in ±limit, not a number included, becomes the nearest or -limit.
+inline int32_t integer_of(float x, float limit) {
+    x = x > -limit ? x : -limit;
+    return static_cast<int32_t>(x < limit ? x : limit);
 }
 
 inline int32_t clamp(int32_t x, int32_t limit) { return std::min(std::max(x, -limit), limit); }
@@ -58,7 +73,7 @@ class Blocks {
 inline void finish(const int32_t* sums, const int32_t* bias, const int32_t* shift, int32_t limit,
                    int32_t* result) {
     for (int64_t j = 0; j < kPanelColumns; ++j) {
-        result[j] = clamp(round_shift(sums[j] + bias[j], shift[j]), limit);
+        result[j] = clamp(round_shift(plus(sums[j], bias[j]), shift[j]), limit);
     }
 }
 
@@ -86,7 +101,7 @@ void unit_norm(const UnitNorm& norm, const float* stream, int64_t row, int32_t* 
     const int32_t channels = static_cast<int32_t>(norm.fraction.size());
     int32_t total = 0;
     for (int32_t c = 0; c < channels; ++c) {
-        deviations[c] = clamp(round_shift(static_cast<int32_t>(stream[c]), norm.input_shift), kNormInput);
+        deviations[c] = clamp(round_shift(integer_of(stream[c], kWide), norm.input_shift), kNormInput);
         total += deviations[c];
     }
     int32_t narrowing = 0;
@@ -109,7 +124,7 @@ void unit_norm(const UnitNorm& norm, const float* stream, int64_t row, int32_t* 
         for (int32_t c = 0; c < count; ++c) {
             const int32_t shift = kRsqrtBits + exponent - fraction[c];
             unit[c] = static_cast<int16_t>(
-                clamp(round_shift(deviations[first + c] * reciprocal, shift), norm.limit));
+                clamp(round_shift(times(deviations[first + c], reciprocal), shift), norm.limit));
         }
         to.write(row, first, count, unit);
     }
@@ -119,7 +134,7 @@ void unit_norm(const UnitNorm& norm, const float* stream, int64_t row, int32_t* 
 
 void linear_task(const void* argument, size_t index, void* scratch) {
     const LinearProblem& problem = *static_cast<const LinearProblem*>(argument);
-    const Panels& linear = *problem.linear;
+    const Panels& linear = problem.linear->panels;
     const int64_t first = static_cast<int64_t>(index) * problem.tile;
     const int64_t count = std::min(problem.tile, problem.positions - first);
     const int64_t inputs = linear.inputs(), outputs = linear.outputs();
@@ -130,12 +145,12 @@ void linear_task(const void* argument, size_t index, void* scratch) {
         const float* x = problem.x + (first + row) * inputs;
         for (int64_t k = 0; k < inputs; k += kChunk) {
             const int64_t size = std::min(kChunk, inputs - k);
-            for (int64_t i = 0; i < size; ++i) narrow[i] = static_cast<int16_t>(x[k + i]);
+            for (int64_t i = 0; i < size; ++i) narrow[i] = static_cast<int16_t>(integer_of(x[k + i], INT16_MAX));
             rows.write(row, k, size, narrow);
         }
     }
     rows.pad(count);
-    product(rows, count, linear, problem.limit, [&](int64_t panel, int64_t row, const int32_t* rounded) {
+    product(rows, count, linear, problem.linear->limit, [&](int64_t panel, int64_t row, const int32_t* rounded) {
         const int64_t column = panel * kPanelColumns;
         float* y = problem.y + (first + row) * outputs + column;
         const int64_t size = std::min(kPanelColumns, outputs - column);
@@ -168,7 +183,7 @@ void gated_ffn_task(const void* argument, size_t index, void* scratch) {
                 int16_t gate[kHalf];
                 const int32_t* shift = ffn.gate_shift.data() + panel * kHalf;
                 for (int64_t j = 0; j < kHalf; ++j) {
-                    const int32_t value = round_shift(gelu[halves[j]] * halves[kHalf + j], shift[j]);
+                    const int32_t value = round_shift(times(gelu[halves[j]], halves[kHalf + j]), shift[j]);
                     gate[j] = static_cast<int16_t>(clamp(value, ffn.gate_limit));
                 }
                 gated.write(row, panel * kHalf, std::min(kHalf, hidden - panel * kHalf), gate);
@@ -179,7 +194,7 @@ void gated_ffn_task(const void* argument, size_t index, void* scratch) {
         const int64_t at = row * channels + column;
         const int64_t size = std::min(kPanelColumns, channels - column);
         for (int64_t j = 0; j < size; ++j) {
-            out[at + j] = static_cast<float>(clamp(static_cast<int32_t>(stream[at + j]) + rounded[j], kWide));
+            out[at + j] = static_cast<float>(clamp(integer_of(stream[at + j], kWide) + rounded[j], kWide));
         }
     });
 }

@@ -15,7 +15,10 @@ inline void multiply(const int16_t* a, const int16_t* panel, int64_t pairs, int3
         for (int64_t r = 0; r < kRows; ++r) {
             const int32_t even = a[2 * r], odd = a[2 * r + 1];
             for (int64_t j = 0; j < 32; ++j) {
-                sums[32 * r + j] += even * panel[2 * j] + odd * panel[2 * j + 1];
+                // Unsigned, since sums may wrap around: see plus() in kernel.inl.
+                sums[32 * r + j] = static_cast<int32_t>(static_cast<uint32_t>(sums[32 * r + j]) +
+                                                        static_cast<uint32_t>(even * panel[2 * j]) +
+                                                        static_cast<uint32_t>(odd * panel[2 * j + 1]));
             }
         }
     }

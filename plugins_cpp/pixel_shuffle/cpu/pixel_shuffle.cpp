@@ -34,7 +34,7 @@ void shuffle_plane(const void* argument, size_t index, void*) {
 
 int glic_pixel_shuffle_check(glic_shape x, glic_pixel_shuffle_size* size, char* message) {
     glic::Checker check("glic::PixelShuffle", message);
-    check.that(x.rank == 4, "x has %zu dimensions, expected N, 4C, H, W", x.rank);
+    check.that(x.rank == 4, "x has %zu dimensions, expected N, 4C, H, W", x.rank).sides("x", x);
     if (!check.ok()) return check.result();
     check.that(x.dims[1] % 4 == 0, "x has %lld channels, expected a multiple of 4",
                static_cast<long long>(x.dims[1]));
@@ -45,6 +45,6 @@ int glic_pixel_shuffle_check(glic_shape x, glic_pixel_shuffle_size* size, char* 
 int glic_pixel_shuffle_cpu(const glic_pixel_shuffle_size* size, const float* x, float* out,
                            const glic_parallel* parallel) {
     const glic::Problem problem{*size, x, out};
-    const size_t planes = static_cast<size_t>(size->images * size->channels / 4);
+    const size_t planes = glic::task_count(size->images * size->channels / 4, 1, {size->height, size->width});
     return glic::run_tasks(parallel, planes, 0, glic::shuffle_plane, &problem);
 }

@@ -9,8 +9,11 @@ int glic_residual_norm_check(glic_shape x, glic_shape update, glic_shape bias, g
                              char* message) {
     glic::Checker check("glic::ResidualNorm", message);
     const int64_t channels = x.rank > 0 ? x.dims[x.rank - 1] : 0;
-    check.that(channels > 0, "x has %zu dimensions and %lld channels, expected at least 1 of both", x.rank,
-               static_cast<long long>(channels));
+    check
+        .that(channels > 0, "x has %zu dimensions and %lld channels, expected at least 1 of both", x.rank,
+              static_cast<long long>(channels))
+        .sides("x", x);
+    if (!check.ok()) return check.result();
     bool same = update.rank == x.rank;
     int64_t positions = 1;
     for (size_t axis = 0; same && axis < x.rank; ++axis) {
@@ -29,8 +32,9 @@ int glic_residual_norm_check(glic_shape x, glic_shape update, glic_shape bias, g
 int glic_residual_norm_cpu(const glic_residual_norm_size* size, int32_t element, float epsilon,
                            const float* x, const void* update, const float* bias, float* sum, void* normed,
                            const glic_parallel* parallel) {
+    if (!glic::takes_element(element)) return GLIC_INVALID;
     const glic::ResidualNormProblem problem{*size, element, epsilon, x, update, bias, sum, normed};
     const glic::Task task = GLIC_SELECTED(residual_norm_task);
-    const int64_t count = (size->positions + glic::kNormPositions - 1) / glic::kNormPositions;
-    return glic::run_tasks(parallel, static_cast<size_t>(count), 0, task, &problem);
+    const size_t count = glic::task_count(size->positions, glic::kNormPositions, {});
+    return glic::run_tasks(parallel, count, 0, task, &problem);
 }

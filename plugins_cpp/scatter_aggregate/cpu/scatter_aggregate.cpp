@@ -69,6 +69,7 @@ int glic_scatter_aggregate_check(glic_shape q, glic_shape kv, glic_shape graph, 
 int glic_scatter_aggregate_cpu(const glic_scatter_aggregate_size* size, int32_t element, const void* q,
                                const void* kv, const int32_t* graph, const float* bias, const float* scale,
                                void* out, const glic_parallel* parallel) {
+    if (!glic::takes_element(element, true)) return GLIC_INVALID;
     const size_t heads = static_cast<size_t>(size->heads);
     const std::unique_ptr<float[]> by_candidate(
         new (std::nothrow) float[heads * glic::kQueries * glic::kCandidates]);
