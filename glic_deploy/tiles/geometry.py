@@ -43,7 +43,8 @@ class Axis:
     Attributes:
         length: pixels of the side.
         extent: a multiple of CODED_MULTIPLE, at most `length` rounded up to one.
-        overlap: at most half of `extent` where there are several intervals, so that no pixel lies in three.
+        overlap: at most a quarter of `extent` where there are several intervals, so that no pixel lies in three. All
+            intervals together are then at most 1.5 times the side, each rounded up to CODED_MULTIPLE.
     """
 
     length: int
@@ -57,9 +58,9 @@ class Axis:
                 f"tiles of {self.extent} pixels on a side of {self.length}, expected a multiple of {CODED_MULTIPLE} "
                 f"up to {longest}"
             )
-        if self.overlap < 0 or (self.extent < self.length and 2 * self.overlap > self.extent):
+        if self.overlap < 0 or (self.extent < self.length and 4 * self.overlap > self.extent):
             raise ValueError(
-                f"tiles of {self.extent} pixels overlap by {self.overlap}, expected 0 to {self.extent // 2}, their half"
+                f"tiles of {self.extent} pixels overlap by {self.overlap}, expected 0 to {self.extent // 4}, a quarter"
             )
 
     @classmethod
@@ -112,7 +113,7 @@ class Grid:
 
     @classmethod
     def divided(cls, width: int, height: int, side: int, overlap: int) -> Grid:
-        """The fewest tiles whose sides are at most `side`, a multiple of CODED_MULTIPLE; overlap: at most side / 4."""
+        """The fewest tiles whose sides are at most `side`, a multiple of CODED_MULTIPLE; overlap: at most side / 8."""
         return cls(Axis.divided(width, side, overlap), Axis.divided(height, side, overlap))
 
     def __len__(self) -> int:
