@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,12 +45,32 @@ def checkpoint() -> Checkpoint:
 
 @pytest.fixture(scope="session")
 def engine(checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An engine bundle of the small network. Tests must not change it."""
+    """An engine bundle of the small network. Tests must not change it.
+
+    It is a copy of one that an earlier session exported with the same exporter, where there is one: see `exported`.
+    """
     from export.to_onnx import export_bundle
 
     path = tmp_path_factory.mktemp("bundles") / "sample"
-    export_bundle(checkpoint, path)
+    kept = exported()
+    if not kept.exists():
+        export_bundle(checkpoint, kept)
+    shutil.copytree(kept, path)
     return path
+
+
+def exported() -> Path:
+    """Where the sample network's bundle is kept; changes with all that decides what an export writes."""
+    digest = hashlib.sha256()
+    folders = (ROOT / "export", *(ROOT / "glic_deploy" / name for name in ("bundle", "entropy")))
+    sources = [path for folder in folders for path in folder.rglob("*")]
+    sources += [*(ROOT / "glic_deploy" / name for name in ("container.py", "image.py", "limits.py")), SAMPLE_CHECKPOINT]
+    for source in sorted(path for path in sources if path.is_file() and path.suffix != ".pyc"):
+        digest.update(f"{source.relative_to(ROOT)} {hashlib.sha256(source.read_bytes()).hexdigest()}\n".encode())
+    for package in ("numpy", "torch", "onnx", "onnxscript"):
+        digest.update(f"{package} {metadata.version(package)}\n".encode())
+    folder = Path(os.environ.get("GLIC_TEST_CACHE", ROOT / "out" / "test_engines"))
+    return folder / digest.hexdigest()[:16] / "sample"
 
 
 @pytest.fixture(scope="session")
