@@ -453,7 +453,7 @@ def test_a_region_may_be_any_sequence_of_integers(codec: Codec, crop_file: bytes
 
 
 def test_without_a_backend_the_codec_says_what_to_install(engine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("glic_deploy.backends.importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("glic_deploy.backends.declarations.importlib.util.find_spec", lambda name: None)
     with pytest.raises(EngineError, match="pip install"):
         Codec(engine)
     with pytest.raises(EngineError, match="pip install"):
