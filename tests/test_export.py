@@ -16,12 +16,12 @@ import onnx
 import pytest
 import torch
 
-from export.bundle import BundleWriter, bundle_directory
+from export.bundle import bundle_directory
 from export.checkpoint import Checkpoint, from_state, load_checkpoint
 from export.graphs import transform_graphs
 from export.native import for_kernels, unmatched
-from export.progress import SILENT, Progress
-from export.to_onnx import _add_graphs, export_bundle, main, model_fingerprint
+from export.progress import Progress
+from export.to_onnx import _warn_of_unmatched, export_bundle, main, model_fingerprint
 from export.tracing import trace
 from glic_deploy.backends.onnxruntime import open_session
 from glic_deploy.errors import GlicError
@@ -171,11 +171,12 @@ def test_every_pattern_of_a_network_of_released_size_is_rewritten(tmp_path: Path
 
 
 def test_a_pattern_that_a_rewrite_misses_is_told(
-    checkpoint: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    engine: Path, checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     (spec,) = (spec for spec in transform_graphs(checkpoint) if spec.name == "analysis")
     monkeypatch.setattr("export.native._fuse_depthwise_mixer", lambda graph, node: None)
+    native = for_kernels(onnx.load(engine / "graphs" / "analysis.base.onnx"))
     with caplog.at_level(logging.WARNING, "glic_deploy"):
-        _add_graphs(BundleWriter(tmp_path), [spec], SILENT)
+        _warn_of_unmatched(spec, native)
     assert "graph analysis has 0 nodes DepthwiseMix in its native form, expected 3" in caplog.text
     assert "pip install torch==" in caplog.text
