@@ -2,9 +2,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-EXTRAS := cpu,export,dev,bench,tiff,openvino
+EXTRAS := cpu,export,dev,docs,bench,tiff,openvino
 
-.PHONY: demo test test-all lint gpu-libraries tensorrt-check gpu-check compare
+.PHONY: demo check test test-all lint docs gpu-libraries tensorrt-check gpu-check compare
 .PHONY: bench-coder fuzz-coder bench-cpu bench-precision exactness report clean triton-env bench-serving
 
 $(VENV)/.installed: pyproject.toml CMakeLists.txt $(shell find plugins_cpp -name '*.cpp' -o -name '*.h' -o -name '*.inl' -o -name CMakeLists.txt)
@@ -127,6 +127,15 @@ out/bench_full.json: out/full/manifest.json $(RUNTIME)
 report: out/bench_sample.json $(if $(FULL),out/bench_full.json)
 	$(GLIC) eval $(IMAGES) --engine out/sample --keep out/eval $(patsubst %,--bench %,$^) \
 		--report out/report.html --figures out/figures --maps out/maps --json out/eval.json
+
+# The daily loop, without CUDA: lint, types and the tests but for these files, which take the longest. `make test` runs all.
+NOT_IN_CHECK := bench docs eval gpu cuda_kernels onnxruntime_cuda openvino report tensorrt tensorrt_backend uses
+check: lint
+	$(BIN)/python -m pytest $(NOT_IN_CHECK:%=--ignore=tests/test_%.py)
+
+# The pages of docs/ and the API reference as a site in out/site; a warning is an error.
+docs: $(VENV)/.installed
+	$(BIN)/python docs/build.py
 
 clean:
 	rm -rf $(VENV) $(TRITON) build out

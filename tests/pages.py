@@ -1,6 +1,6 @@
 """The documentation pages as the tests read them: their blocks, their links and their anchors.
 
-A fenced block of `console` or `python` is run by tests/test_docs.py. A comment on the line before the fence changes that:
+A fenced block of `console` or `python` is run by tests/test_docs.py. A comment on the line before changes that:
 
     <!-- not run: REASON -->    the block is listed as a skip with this reason
     <!-- slow: REASON -->       only the slow tests run the block
