@@ -1,4 +1,4 @@
-"""The commands and programs in the documentation run as they stand; its links hold; its index is complete."""
+"""The commands and programs in the documentation run as they stand."""
 
 from __future__ import annotations
 
@@ -10,12 +10,10 @@ from pathlib import Path
 
 import pytest
 
-import glic_deploy
-from glic_deploy import bundle, container
 from glic_deploy.image import load_image, save_image
 
 from .conftest import PHOTOS, ROOT, SAMPLE_CHECKPOINT
-from .pages import Block, anchors, blocks, links, pages, prose, runnable
+from .pages import Block, pages, runnable
 from .test_qualities import add_bundle
 
 # What a page needs beyond the packages that every test has: the module, and what to type.
@@ -26,11 +24,8 @@ NEEDS = {
 }
 # tests/test_uses.py types the first two blocks of README.md in an empty folder.
 TESTED_ELSEWHERE = {("README.md", 1), ("README.md", 2)}
-# Pages whose commands are still in blocks without a language. A page that leaves this list stays checked.
-NOT_YET_CHECKED = {"docs/cli.md", "docs/gpu.md", "docs/qualities.md"}
 
 BLOCKS = [block for page in pages() for block in runnable(page) if (page, block.number) not in TESTED_ELSEWHERE]
-COMMAND = re.compile(r"(glic|python -m|pip|make|docker|cmake|pytest) ")
 
 
 def pages_with(*marks: str) -> list[str]:
@@ -94,56 +89,3 @@ def test_page_with_its_slow_blocks(page: str, workplace: Path) -> None:
 @pytest.mark.parametrize("block", [block for block in BLOCKS if block.mark == "not run"], ids=lambda b: b.page)
 def test_block_that_is_not_run(block: Block) -> None:
     pytest.skip(f"{block.page}, block {block.number}: {block.reason}")
-
-
-@pytest.mark.parametrize("page", [page for page in pages() if page not in NOT_YET_CHECKED])
-def test_every_command_stands_in_a_block_that_is_run(page: str) -> None:
-    """No block without a language, and no indented block, holds a command."""
-    plain = [line for block in blocks(page) if block.language in ("", "sh", "bash") for line in block.body.splitlines()]
-    indented = [line[4:] for line in prose((ROOT / page).read_text()).splitlines() if re.match(r" {4}\S", line)]
-    assert [line for line in plain + indented if COMMAND.match(line)] == []
-
-
-@pytest.mark.parametrize("page", pages())
-def test_modules_and_make_targets_exist(page: str) -> None:
-    """What the page tells to type with `python -m` and `make` is there."""
-    text = (ROOT / page).read_text()
-    makefile = (ROOT / "Makefile").read_text()
-    targets = set(" ".join(re.findall(r"^\.PHONY: (.+)$", makefile, re.MULTILINE)).split())
-    for module in re.findall(r"python -m ((?:export|benchmarks|glic_deploy)[\w.]*)", text):
-        path = ROOT / module.rstrip(".").replace(".", "/")
-        assert path.with_suffix(".py").exists() or path.is_dir(), f"{page} names the module {module}"
-    for target in re.findall(r"(?:`|^\$ )make ([a-z][\w-]+)", text, re.MULTILINE):
-        assert target in targets, f"{page} names the target {target}"
-
-
-@pytest.mark.parametrize("page", pages())
-def test_links_hold(page: str) -> None:
-    for link in links(page):
-        if re.match(r"[a-z]+:", link):
-            continue
-        target, _, anchor = link.partition("#")
-        path = (ROOT / page).parent / target if target else ROOT / page
-        assert path.exists(), f"{page} links to {link}, which does not exist"
-        assert path.resolve().is_relative_to(ROOT), f"{page} links to {link}, outside the repository"
-        assert not anchor or anchor in anchors(path), f"{page} links to {link}, whose heading does not exist"
-
-
-def test_the_index_lists_every_page() -> None:
-    listed = links("docs/README.md")
-    assert len(listed) == len(set(listed)), "docs/README.md lists a page twice"
-    unlisted = {path.name for path in (ROOT / "docs").glob("*.md")} - {"README.md"} - set(listed)
-    assert not unlisted, f"docs/README.md does not list {', '.join(sorted(unlisted))}"
-
-
-def test_the_versions_page_has_the_present_numbers() -> None:
-    from export.ops.translation import VERSION as OPS
-
-    rows = [
-        line.split("|")[1:4] for line in (ROOT / "docs" / "versioning.md").read_text().splitlines()[:20] if "|" in line
-    ]
-    now = {thing.strip(): number.strip() for thing, _, number in rows}
-    assert now["the package"] == glic_deploy.__version__
-    assert now["the `.glic` file"] == str(container.VERSION)
-    assert now["the engine bundle"] == str(bundle.FORMAT)
-    assert now["the native ops"] == str(OPS)
