@@ -129,8 +129,8 @@ report: out/bench_sample.json $(if $(FULL),out/bench_full.json)
 		--report out/report.html --figures out/figures --maps out/maps --json out/eval.json
 
 # The daily loop, without CUDA: lint, types and the tests but for these files, which take the longest. `make test` runs all.
-NOT_IN_CHECK := bench cuda_kernels docs eval export gpu integer network onnxruntime_cuda openvino rans_fuzz report \
-	tensorrt tensorrt_backend uses
+NOT_IN_CHECK := bench cuda_kernels docs eval export gpu integer network onnxruntime_cuda openvino ops rans_fuzz \
+	report tensorrt tensorrt_backend uses
 check: lint
 	$(BIN)/python -m pytest $(NOT_IN_CHECK:%=--ignore=tests/test_%.py)
 
