@@ -2,9 +2,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-EXTRAS := cpu,export,dev,bench,tiff,openvino,polygraphy
+EXTRAS := cpu,export,dev,docs,bench,tiff,openvino,polygraphy
 
-.PHONY: demo test test-all lint gpu-libraries tensorrt-check gpu-check
+.PHONY: demo check test test-all lint docs gpu-libraries tensorrt-check gpu-check
 .PHONY: bench-coder fuzz-coder bench-cpu bench-precision exactness report clean triton-env bench-serving compressai-env
 
 # An editable installation knows modules by their files: it is made again when one comes, goes or moves.
@@ -158,6 +158,16 @@ sanitize: export PATH := $(PATH):$(abspath $(BIN))
 sanitize: out/sample/manifest.json
 	command -v cmake > /dev/null || $(BIN)/pip install -q cmake
 	$(BIN)/python -m tests.fuzz.sanitize --seconds $(SECONDS) --bundle out/sample
+
+# The daily loop, without CUDA: lint, types and the tests but for these files, which take the longest. `make test` runs all.
+NOT_IN_CHECK := bench cuda_kernels docs eval export gpu integer network onnxruntime_cuda openvino ops rans_fuzz \
+	report tensorrt tensorrt_backend uses
+check: lint
+	$(BIN)/python -m pytest $(NOT_IN_CHECK:%=--ignore=tests/test_%.py)
+
+# The pages of docs/ and the API reference as a site in out/site; a warning is an error.
+docs: $(VENV)/.installed
+	$(BIN)/python docs/build.py
 
 clean:
 	rm -rf $(VENV) $(TRITON) $(COMPRESSAI) build out

@@ -28,7 +28,7 @@ from benchmarks.serving import PROTOCOLS, Client, Served, free_ports, load, serv
 from glic_deploy import Codec
 
 from .conftest import PHOTOS, ROOT
-from .test_docs import blocks
+from .pages import runnable
 
 pytestmark = pytest.mark.slow
 
@@ -202,15 +202,15 @@ def test_the_pages_commands_run(engine, python, tmp_path):
     glic.chmod(0o755)
     servers = []
     try:
-        for language, body in blocks("serving"):
-            body = re.sub(r"\b800[012]\b", lambda port: str(moved[port[0]]), body)
-            for command in body.splitlines() if language == "console" else [body]:
+        for block in runnable("docs/serving.md"):
+            body = re.sub(r"\b800[012]\b", lambda port: str(moved[port[0]]), block.body)
+            for command in body.splitlines() if block.language == "console" else [body]:
                 if command.startswith(("pip", "make", "docker")):
                     continue
                 if command.startswith("glic serve"):
                     servers.append(_start([*command.split(), *ports.arguments()], tmp_path, environment))
                     continue
-                run = ["sh", "-ec", command] if language == "console" else [sys.executable, "-c", command]
+                run = ["sh", "-ec", command] if block.language == "console" else [sys.executable, "-c", command]
                 subprocess.run(run, cwd=tmp_path, env=environment, check=True, timeout=120)
     finally:
         for server in servers:
