@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
+import glob
 import io
 import os
 import re
@@ -29,8 +31,11 @@ _LARGE_FILE = 64 << 20
 
 # A file name has at most 255 bytes, on encrypted file systems 143; the rest of the hidden name has 20.
 _NAME_BYTES = 100
+_UNFINISHED = ".part"
 _TEMPORARY = re.compile(r"\..*\.glic-[0-9a-f]{8}\.part", re.DOTALL)
 
+
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # of Linux's renameat2
 
 # Writing
 
@@ -115,25 +120,66 @@ def atomic_write(path: str | os.PathLike[str], data: bytes | bytearray | memoryv
 def atomic_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
     """A temporary directory that takes the place of `path` when the block succeeds and vanishes when it does not.
 
-    What is there already is replaced, so the caller checks first that it may be. Raises OSError.
+    What is there already is replaced, so the caller checks first that it may be. What writers that died have left
+    beside `path` is deleted. Raises OSError.
     """
     target = Path(path).resolve()
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{_shortened(target.name)}.", dir=target.parent))
-    with _unfinished.removed(temporary):
+    prefix = f".{_shortened(target.name)}."
+    for left in target.parent.glob(f"{glob.escape(prefix)}*{_UNFINISHED}"):
+        _delete_abandoned(left)
+    temporary = Path(tempfile.mkdtemp(prefix=prefix, suffix=_UNFINISHED, dir=target.parent))
+    with _locked_directory(temporary), _unfinished.removed(temporary):
         yield temporary
         temporary.chmod(0o755)
-        if target.exists():
-            replaced = temporary.with_name(f"{temporary.name}.old")
-            os.rename(target, replaced)
-            try:
-                os.rename(temporary, target)
-            except BaseException:
-                os.rename(replaced, target)
-                raise
-            shutil.rmtree(replaced)
-        else:
-            os.rename(temporary, target)
+        _put_in_place(temporary, target)
+
+
+def _put_in_place(new: Path, target: Path) -> None:
+    """Rename a directory over another one, which is deleted; in one step where the system can exchange the two."""
+    if not target.exists():
+        os.rename(new, target)
+    elif _exchange(new, target):
+        shutil.rmtree(new)
+    else:
+        replaced = new.with_name(f"{new.name}.old")
+        os.rename(target, replaced)
+        try:
+            os.rename(new, target)
+        except BaseException:
+            os.rename(replaced, target)
+            raise
+        shutil.rmtree(replaced)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Let two names change places in one step. Returns whether the system and the file system can."""
+    try:
+        renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
+    except (OSError, AttributeError):
+        return False
+    exchanged: int = renameat2(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE)
+    return exchanged == 0
+
+
+@contextlib.contextmanager
+def _locked_directory(directory: Path) -> Iterator[bool]:
+    """Hold a lock on a directory, which ends with the process; the value is whether no other process has it."""
+    if fcntl is None:
+        yield False
+        return
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield _lock(descriptor, where_unsupported=False)
+    finally:
+        os.close(descriptor)
+
+
+def _delete_abandoned(directory: Path) -> None:
+    """Delete a temporary directory whose writer died."""
+    with contextlib.suppress(OSError), _locked_directory(directory) as alone:
+        if alone:
+            shutil.rmtree(directory, ignore_errors=True)
 
 
 def sweep(folder: str | os.PathLike[str]) -> int:
@@ -166,7 +212,7 @@ def _create_beside(target: Path) -> tuple[Path, BinaryIO]:
         stream.close()  # another process swept it away before it was locked
 
 
-def _lock(stream: BinaryIO, *, where_unsupported: bool) -> bool:
+def _lock(stream: BinaryIO | int, *, where_unsupported: bool) -> bool:
     """Lock a file. Returns whether no other process has; `where_unsupported` on systems that have no such locks."""
     if fcntl is None:
         return where_unsupported

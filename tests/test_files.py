@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from glic_deploy import ImageError, LimitError, Limits
+from glic_deploy import ImageError, LimitError, Limits, files
 from glic_deploy.files import (
     abandon,
     atomic_directory,
@@ -218,6 +218,7 @@ class TestWriting:
                 raise OSError(errno.EIO, "failed")
             rename(source, target)
 
+        monkeypatch.setattr(files, "_exchange", lambda one, other: False)
         monkeypatch.setattr("glic_deploy.files.os.rename", second_fails)
         with pytest.raises(OSError, match="failed"), atomic_directory(tmp_path / "bundle") as folder:
             (folder / "new").touch()
@@ -238,6 +239,34 @@ class TestWriting:
             stream.write(b"whole")
         assert sorted(os.listdir(tmp_path)) == [".mine.part", "b.glic"]
         assert sweep(tmp_path / "absent") == 0
+
+    def test_what_a_dead_writer_left_of_a_directory_is_deleted(self, tmp_path: Path) -> None:
+        left, other = tmp_path / ".bundle.abcd.part", tmp_path / ".other.abcd.part"
+        for path in (left, other):
+            path.mkdir()
+            (path / "file").write_text("half")
+        with atomic_directory(tmp_path / "bundle") as living:
+            (living / "file").write_text("whole")
+            with atomic_directory(tmp_path / "bundle") as second:
+                assert living.exists()
+                (second / "file").write_text("first to end")
+        assert (tmp_path / "bundle" / "file").read_text() == "whole"
+        assert sorted(os.listdir(tmp_path)) == [".other.abcd.part", "bundle"]
+
+    @pytest.mark.parametrize("can_exchange", [True, False])
+    def test_a_directory_takes_the_place_of_another(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, can_exchange: bool
+    ) -> None:
+        if not can_exchange:
+            monkeypatch.setattr(files, "_exchange", lambda one, other: False)
+        target = tmp_path / "bundle"
+        target.mkdir()
+        (target / "old").write_text("")
+        with atomic_directory(target) as directory:
+            (directory / "new").write_text("")
+            assert os.listdir(target) == ["old"]
+        assert os.listdir(target) == ["new"]
+        assert os.listdir(tmp_path) == ["bundle"]
 
     def test_a_program_that_ends_leaves_nothing(self, tmp_path: Path) -> None:
         code = (
