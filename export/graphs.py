@@ -73,7 +73,7 @@ def _block_ops(config: Config, side: str) -> dict[str, int]:
     depths = [graph.depth for graph in config.graphs if graph.name.startswith(side)]
     blocks = sum(depths)
     return {
-        "DynamicKnn": blocks,
+        "DynamicKnn": sum(min(depth, 2) for depth in depths),  # local and global, which the blocks of a stage share
         "ScatterAggregate": blocks,
         "DepthwiseGate": blocks,
         "DepthwiseMix": STAGE_BLOCKS,
