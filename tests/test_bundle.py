@@ -25,8 +25,8 @@ from onnx import TensorProto, helper
 
 from glic_deploy.backends.base import Backend
 from glic_deploy.bundle import MANIFEST, Bundle, external_files, fingerprint, parse, to_json
+from glic_deploy.bundle_codec import BundleCodec
 from glic_deploy.cli import main
-from glic_deploy.engine import Engine
 from glic_deploy.errors import EngineError
 
 from .small_bundle import edit, graphs, model, replace_arrays, replace_file, tables, vectors, write_small_bundle
@@ -477,7 +477,7 @@ class TestNpz:
         arrays["y_offsets"][:] = [32766, -32768, 0]
         replace_arrays(bundle, "tables.npz", arrays)
         np.testing.assert_equal(Bundle.open(bundle).tables(), arrays)
-        Engine(bundle, backend=Fake(Bundle.open(bundle)))
+        BundleCodec(bundle, backend=Fake(Bundle.open(bundle)))
 
     def test_tables_are_the_float_fingerprint_s(self, tmp_path: Path) -> None:
         bundle = write_small_bundle(tmp_path / "float", "float")
@@ -663,10 +663,10 @@ class Fake(Backend):
 class TestOutputs:
     """What a graph gives is held against the manifest, whatever the backend."""
 
-    def engine(self, path: Path, graph: str, wrong: Callable[[NDArray[Any]], Any]) -> Engine:
+    def engine(self, path: Path, graph: str, wrong: Callable[[NDArray[Any]], Any]) -> BundleCodec:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return Engine(path, backend=Fake(Bundle.open(path), graph, wrong))
+            return BundleCodec(path, backend=Fake(Bundle.open(path), graph, wrong))
 
     @pytest.mark.parametrize(
         "wrong",
@@ -692,7 +692,7 @@ class TestOutputs:
 
     def test_conformance_is_too(self, pristine: Path) -> None:
         with pytest.raises(EngineError, match=r"graph slice0_anchors of .* gave"):
-            Engine(pristine, backend=Fake(Bundle.open(pristine), "slice0_anchors", lambda first: [first]))
+            BundleCodec(pristine, backend=Fake(Bundle.open(pristine), "slice0_anchors", lambda first: [first]))
 
 
 def problem_of(use: Callable[[], object]) -> str:
