@@ -135,15 +135,15 @@ class TestManifest:
             ("graphs.another", {}),
             ("graphs.analysis.role", "entropy"),
             ("graphs.analysis.role", None),
-            ("graphs.analysis.variants", []),
-            ("graphs.analysis.variants.base", "graphs/analysis.base.onnx"),
-            ("graphs.analysis.variants.base.file", 3),
-            ("graphs.analysis.variants.base.file", "graphs/unlisted.onnx"),
-            ("graphs.analysis.variants.base.file", "tables.npz"),
-            ("graphs.analysis.variants.base.plugins", -1),
-            ("graphs.analysis.variants.base.plugins", "0"),
-            ("graphs.analysis.variants.base.precision", 16),
-            ("graphs.analysis.variants.Base", {}),
+            ("graphs.analysis.forms", []),
+            ("graphs.analysis.forms.base", "graphs/analysis.base.onnx"),
+            ("graphs.analysis.forms.base.file", 3),
+            ("graphs.analysis.forms.base.file", "graphs/unlisted.onnx"),
+            ("graphs.analysis.forms.base.file", "tables.npz"),
+            ("graphs.analysis.forms.base.plugins", -1),
+            ("graphs.analysis.forms.base.plugins", "0"),
+            ("graphs.analysis.forms.base.precision", 16),
+            ("graphs.analysis.forms.Base", {}),
             ("graphs.synthesis.outputs", [{"name": "image", "dtype": "float32", "shape": ["H", "W", 3]}]),
             ("graphs.synthesis.outputs", [{"name": "image", "dtype": "uint8", "shape": [1, 1, 3]}]),
             ("graphs.synthesis.outputs", []),
@@ -335,14 +335,14 @@ class TestFiles:
         with pytest.raises(EngineError, match="8,589,934,592 bytes, expected at most"):
             read_all(bundle)
 
-    def test_a_variant_that_lacks_says_how_to_add_it(self, pristine: Path) -> None:
+    def test_a_form_that_lacks_says_how_to_add_it(self, pristine: Path) -> None:
         bundle = Bundle.open(pristine)
-        with pytest.raises(EngineError, match=r"exists as base.*python -m export\.to_trt --engine"):
+        with pytest.raises(EngineError, match=r"has the forms base.*python -m export\.to_trt --engine"):
             bundle.graph("analysis", ["fp16"])
-        with pytest.raises(EngineError, match=r"exists as base.*python -m export\.to_onnx"):
+        with pytest.raises(EngineError, match=r"has the forms base.*python -m export\.to_onnx"):
             bundle.graph("analysis", ["integer"])
-        with pytest.raises(EngineError, match=r"no variant tensorrt; add it: python -m export\.to_trt"):
-            bundle.variant("analysis", "tensorrt")
+        with pytest.raises(EngineError, match=r"no form tensorrt; add it: python -m export\.to_trt"):
+            bundle.form("analysis", "tensorrt")
         with pytest.raises(EngineError, match="has no graph elsewhere"):
             bundle.graph("elsewhere", ["base"])
 

@@ -70,7 +70,7 @@ def test_the_readmes_first_lines(place: Path) -> None:
     assert "glic encode photo.png photo.glic --engine glic.engine" in exported.stderr
     assert "glic bench --engine glic.engine" in exported.stderr
     bundle = Bundle.open(place / "glic.engine")
-    assert all(bundle.has_variant(name, TENSORRT) for name in bundle.graphs())
+    assert all(bundle.has_form(name, TENSORRT) for name in bundle.graphs())
     if bundle.plans():
         assert len(bundle.plans()) == len(bundle.graphs())
         assert bundle.plans()[0].capabilities == RTX_CAPABILITIES

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 _CUSTOM_OPS = "glic_onnxruntime"
-_VARIANTS = ("native", "base")
+_FORMS = ("native", "base")
 _WITHOUT_KERNELS = ("base",)
 _FATAL_ONLY = 4
 
@@ -83,7 +83,7 @@ def open_session(path: Path, threads: int, *, optimize: bool = True) -> ort.Infe
 class OnnxRuntimeBackend(Backend):
     """Sessions of one bundle, each opened when its graph is first run.
 
-    variants: which forms of a graph to take, the best first; None takes those that are fastest here.
+    forms: which forms of a graph to take, the best first; None takes those that are fastest here.
     optimize: False runs the graphs as they are written, for comparison.
     """
 
@@ -94,14 +94,14 @@ class OnnxRuntimeBackend(Backend):
         bundle: Bundle,
         threads: int | None = None,
         *,
-        variants: Sequence[str] | None = None,
+        forms: Sequence[str] | None = None,
         optimize: bool = True,
     ) -> None:
         self._bundle = bundle
         problem = custom_ops_problem()
-        if problem and variants is None:
+        if problem and forms is None:
             self.notices.add(f"onnxruntime runs the graphs without the native kernels, many times slower: {problem}")
-        self._variants = tuple(variants or (_WITHOUT_KERNELS if problem else _VARIANTS))
+        self._forms = tuple(forms or (_WITHOUT_KERNELS if problem else _FORMS))
         self._optimize = optimize
         self._threads = threads or 0
         self._sessions: dict[str, ort.InferenceSession] = {}
@@ -141,7 +141,7 @@ class OnnxRuntimeBackend(Backend):
     def _session(self, graph: str) -> ort.InferenceSession:
         with self._lock:
             if graph not in self._sessions:
-                path = self._bundle.graph(graph, self._variants)
+                path = self._bundle.graph(graph, self._forms)
                 try:
                     self._sessions[graph] = self._open(graph, path)
                 except EngineError:
@@ -159,7 +159,7 @@ class OnnxRuntimeBackend(Backend):
             "version": ort.__version__,
             "threads": self._threads or "all cores",
             "custom_ops": custom_ops_library(),
-            "graphs": ", ".join(self._variants) + ("" if self._optimize else ", not optimized"),
+            "graphs": ", ".join(self._forms) + ("" if self._optimize else ", not optimized"),
         }
 
     def close(self) -> None:

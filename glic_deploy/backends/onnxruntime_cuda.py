@@ -48,9 +48,9 @@ class OnnxRuntimeCudaBackend(OnnxRuntimeBackend):
     _options: ClassVar[dict[str, str]] = {"use_tf32": "0", "arena_extend_strategy": "kSameAsRequested"}
 
     def __init__(self, bundle: Bundle, device: Device | None = None) -> None:
-        super().__init__(bundle, variants=("fp16", "bf16", "base"))
+        super().__init__(bundle, forms=("fp16", "bf16", "base"))
         halves: tuple[Precision, ...] = ("fp16", "bf16")
-        available = bundle.manifest.graphs["analysis"].variants
+        available = bundle.manifest.graphs["analysis"].forms
         self.precision = next((precision for precision in halves if precision in available), "fp32")
         self._check_provider()
         self._device = device or CudaDevice()
@@ -144,7 +144,7 @@ class OnnxRuntimeCudaBackend(OnnxRuntimeBackend):
             "name": self.name,
             "version": ort.__version__,
             "custom_ops": str(self._library),
-            "graphs": ", ".join(self._variants),
+            "graphs": ", ".join(self._forms),
             "cuda_graphs": f"of all but {', '.join(without)}" if without else "of all",
         }
 

@@ -27,7 +27,7 @@ _INSTEAD = f"or use another backend: {ON_THE_CPU}"
 
 _VERSION = ov.__version__.partition("-")[0]
 _TRANSFORMS = ("analysis", "synthesis")  # what may run in less than float32
-_VARIANTS = ("native", "base")
+_FORMS = ("native", "base")
 _PRECISIONS = ("fp32", "bf16")
 
 _COMPILED_LIMIT = 1 << 30  # bytes of weights in the models that stay compiled
@@ -47,7 +47,7 @@ class OpenVinoBackend(Backend):
 
     threads: None takes OpenVINO's choice, all physical cores. precision: of the transforms, fp32 unless said otherwise.
     streams: pictures that run side by side, on their shares of the threads; as many threads have to call.
-    variants: which forms of a graph to take, the best first; None takes those that are fastest here.
+    forms: which forms of a graph to take, the best first; None takes those that are fastest here.
     emulate: takes bf16 on a processor that has none, slowly, to measure its noise.
     Raises EngineError where the processor, the ops' library or the precision is not to be had.
     """
@@ -61,14 +61,14 @@ class OpenVinoBackend(Backend):
         *,
         precision: Precision | None = None,
         streams: int = 1,
-        variants: Sequence[str] | None = None,
+        forms: Sequence[str] | None = None,
         emulate: bool = False,
     ) -> None:
         _require_processor()
         self._bundle = bundle
         self._threads = threads
         self._streams = streams
-        self._variants = tuple(variants or _VARIANTS)
+        self._forms = tuple(forms or _FORMS)
         self._library = extension_path()
         self._core = _open_core(self._library)
         self.precision = precision or "fp32"
@@ -152,7 +152,7 @@ class OpenVinoBackend(Backend):
 
     def _compile(self, graph: str, arrays: _Arrays) -> _Compiled:
         transform = graph in _TRANSFORMS
-        model = self._core.read_model(self._bundle.graph(graph, self._variants))
+        model = self._core.read_model(self._bundle.graph(graph, self._forms))
         if transform and self.precision == "bf16":
             lower_products(model)
         model.reshape({name: list(array.shape) for name, array in arrays.items()})
@@ -184,7 +184,7 @@ class OpenVinoBackend(Backend):
             "precision": self.precision,
             "streams": self._streams,
             "custom_ops": self._library,
-            "graphs": ", ".join(self._variants),
+            "graphs": ", ".join(self._forms),
         }
 
     def trim(self) -> None:

@@ -49,8 +49,8 @@ class TensorRTBackend(Backend):
         self._engines: dict[str, Any] = {}
         self._runner = DeviceRunner(self._device, bundle, self._prepare)
         for name in bundle.graphs():
-            bundle.variant(name, TENSORRT)
-        precision = bundle.variant("analysis", TENSORRT).precision
+            bundle.form(name, TENSORRT)
+        precision = bundle.form("analysis", TENSORRT).precision
         self.precision = next((known for known in get_args(Precision) if known == precision), "fp32")
 
     @classmethod
@@ -63,7 +63,7 @@ class TensorRTBackend(Backend):
 
     @classmethod
     def offer(cls, bundle: Bundle, threads: int | None, precision: Precision | None) -> Offer:
-        if not all(bundle.has_variant(name, TENSORRT) for name in bundle.graphs()):
+        if not all(bundle.has_form(name, TENSORRT) for name in bundle.graphs()):
             remedy = f"add them: python -m export.to_trt --engine {bundle.path}"
             raise UnusableError(f"{bundle.path} has no graphs for TensorRT", remedy)
         cls.check_machine()
@@ -116,7 +116,7 @@ class TensorRTBackend(Backend):
             f"the cache; to have them in the bundle, run: python -m export.to_trt --engine {self._bundle.path}"
         )
         inputs, _ = self._bundle.ports(graph)
-        plugins = self._bundle.variant(graph, TENSORRT).plugins
+        plugins = self._bundle.form(graph, TENSORRT).plugins
         path = self._bundle.graph(graph, [TENSORRT])
         plan = build_plan(self._flavour, path, inputs, plugins, BuildOptions(Profile()), on_terminal())
         cache.store(name, hashlib.sha256(plan).digest() + plan, limit=_KEPT_PLANS)
