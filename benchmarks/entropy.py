@@ -35,13 +35,13 @@ def forms(exact: Bundle, floating: Bundle, threads: int) -> dict[tuple[str, str]
     """A backend for each runtime that is installed and each lowering it is given here; the float path first."""
     found: dict[tuple[str, str], Backend] = {("onnxruntime", _FLOAT): OnnxRuntimeBackend(floating, threads)}
     for lowering in ("native", "integer", "base") if custom_ops_library() else ("integer", "base"):
-        found["onnxruntime", lowering] = OnnxRuntimeBackend(exact, threads, variants=(lowering,))
+        found["onnxruntime", lowering] = OnnxRuntimeBackend(exact, threads, forms=(lowering,))
     if importlib.util.find_spec("openvino"):
         from glic_deploy.backends.openvino import OpenVinoBackend
 
         found["openvino", _FLOAT] = OpenVinoBackend(floating, threads)
         for lowering in ("native", "base"):
-            found["openvino", lowering] = OpenVinoBackend(exact, threads, variants=(lowering,))
+            found["openvino", lowering] = OpenVinoBackend(exact, threads, forms=(lowering,))
     return found
 
 

@@ -140,7 +140,7 @@ def on_onnxruntime(exact: Bundle) -> list[Configuration]:
     return [
         Configuration(
             f"onnxruntime {lowering}, threads {threads}, optimisation {'all' if optimize else 'off'}",
-            OnnxRuntimeBackend(exact, threads, variants=(lowering,), optimize=optimize),
+            OnnxRuntimeBackend(exact, threads, forms=(lowering,), optimize=optimize),
             backend,
         )
         for lowering in integer.LOWERINGS

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from glic_deploy import machine
-from glic_deploy.engine import Engine
+from glic_deploy.bundle_codec import BundleCodec
 from glic_deploy.image import load_image, pad
 from glic_deploy.tiles import Box, Grid
 from glic_deploy.tiles.coding import OVERLAP
@@ -106,7 +106,7 @@ def steps(ours: NDArray[np.float64], whole: NDArray[np.float64], grid: Grid) -> 
 
 
 def measure(
-    engine: Engine, name: str, original: Picture, tiles: Iterable[int], overlaps: Iterable[int]
+    engine: BundleCodec, name: str, original: Picture, tiles: Iterable[int], overlaps: Iterable[int]
 ) -> tuple[list[Row], Worst]:
     """The rows of one picture, and its worst seam of those with the usual overlap and fade."""
     height, width = original.shape[:2]
@@ -195,7 +195,7 @@ def main() -> None:
     print(f"{'picture':18}{'tile':>6}{'overlap':>9}  {'join':5}{'bits':>10}{'psnr':>12}{'band':>12}{'step':>8}")
     rows: list[Row] = []
     worsts: list[Worst] = []
-    engine = Engine(args.engine, threads=args.threads)
+    engine = BundleCodec(args.engine, threads=args.threads)
     for path in args.pictures:
         found, worst = measure(engine, path.stem, load_image(path), args.tiles, args.overlaps)
         rows += found

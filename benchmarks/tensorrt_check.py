@@ -116,21 +116,21 @@ def build_engines(engine: Path) -> tuple[int, int, int]:
     bundle, flavour = Bundle.open(engine), load("rtx")
     complete = built = 0
     for name in bundle.graphs():
-        variant = bundle.variant(name, TENSORRT)
+        form = bundle.form(name, TENSORRT)
         inputs, _ = bundle.ports(name)
         before = built
         for capability in CAPABILITIES:
             try:
                 options = BuildOptions(Profile(), (capability,))
-                build_plan(flavour, bundle.graph(name, [TENSORRT]), inputs, variant.plugins, options)
+                build_plan(flavour, bundle.graph(name, [TENSORRT]), inputs, form.plugins, options)
             except GlicError as error:
                 say(f"{engine.name} {name} for {capability}: {error}")
             else:
                 built += 1
-        right = (variant.plugins > 0) == (name in ("analysis", "synthesis")) and built > before
+        right = (form.plugins > 0) == (name in bundle.image_graphs()) and built > before
         complete += right
-        precision = variant.precision if name in bundle.transforms() else "exact integers"
-        say(f"{engine.name} {name}: {precision}, {variant['plugins']} plugins, {built - before} engines")
+        precision = form.precision if name in bundle.transforms() else "exact integers"
+        say(f"{engine.name} {name}: {precision}, {form.plugins} plugins, {built - before} engines")
     return len(bundle.graphs()), complete, built
 
 

@@ -62,14 +62,14 @@ class BundleWriter:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self._variants: dict[str, dict[str, Form]] = {}
+        self._forms: dict[str, dict[str, Form]] = {}
         self._written: set[str] = set()
         self._offsets: dict[str, dict[bytes, tuple[int, int]]] = {}
 
     def add_graph(
-        self, name: str, variant: str, model: ModelProto, *, precision: str | None = None, weights: str = WEIGHTS
+        self, name: str, form: str, model: ModelProto, *, precision: str | None = None, weights: str = WEIGHTS
     ) -> Path:
-        """Write one variant of a graph and return its path.
+        """Write one form of a graph and return its path.
 
         Large constants go to the file `weights`, which graphs share; those that are in a file already stay there.
         """
@@ -77,10 +77,10 @@ class BundleWriter:
         for tensor in _initializers(model.graph):
             if tensor.data_location != TensorProto.EXTERNAL:
                 self._externalize(tensor, weights)
-        path = f"{GRAPHS}/{name}.{variant}.onnx"
+        path = f"{GRAPHS}/{name}.{form}.onnx"
         self._new(path).write_bytes(model.SerializeToString(deterministic=True))
         plugins = sum(node.domain == "glic" for graph in graphs_in(model.graph) for node in graph.node)
-        self._variants.setdefault(name, {})[variant] = Form(path, plugins, precision)
+        self._forms.setdefault(name, {})[form] = Form(path, plugins, precision)
         return self.directory / path
 
     def add_arrays(self, name: str, arrays: Mapping[str, np.ndarray]) -> None:
@@ -96,7 +96,7 @@ class BundleWriter:
             _generator(),
             model,
             arithmetic,
-            graphs_of(model.config, arithmetic.profile, self._variants),
+            graphs_of(model.config, arithmetic.profile, self._forms),
             {name: _entry(self.directory / name) for name in sorted(self._written)},
         )
         atomic_write(self.directory / MANIFEST, to_json(manifest))
@@ -138,7 +138,7 @@ class BundleUpdate(BundleWriter):
     def __init__(self, bundle: Bundle, staging: Path) -> None:
         super().__init__(staging)
         self.bundle = bundle
-        self._variants = {name: dict(graph.variants) for name, graph in bundle.manifest.graphs.items()}
+        self._forms = {name: dict(graph.forms) for name, graph in bundle.manifest.graphs.items()}
         self._plans = {plan.file: plan for plan in bundle.manifest.plans}
 
     def add_plan(self, plan: PlanEntry, data: bytes) -> None:
@@ -181,7 +181,7 @@ class BundleUpdate(BundleWriter):
         """What the bundle will be: `files` has what graphs and plans need, and whatever else was listed."""
         old = self.bundle.manifest
         files = dict(old.files) | {name: _entry(self.directory / name) for name in sorted(self._written)}
-        graphs = graphs_of(old.model.config, old.arithmetic.profile, self._variants)
+        graphs = graphs_of(old.model.config, old.arithmetic.profile, self._forms)
         manifest = replace(old, generator=_generator(), graphs=graphs, files=files)
         plans = tuple(plan for plan in self._plans.values() if self._fits(plan, manifest))
         needed = {file for form in manifest.forms() for file in self._files_of(form)} | {plan.file for plan in plans}
@@ -191,7 +191,7 @@ class BundleUpdate(BundleWriter):
     def _fits(self, plan: PlanEntry, manifest: Manifest) -> bool:
         """Whether a plan is of the graph as it will be."""
         old = self.bundle.manifest
-        before, after = (of.graphs[plan.graph].variants.get(TENSORRT) for of in (old, manifest))
+        before, after = (of.graphs[plan.graph].forms.get(TENSORRT) for of in (old, manifest))
         if before is None or after is None:
             return False
         try:
@@ -211,15 +211,15 @@ class BundleUpdate(BundleWriter):
         graphs = {
             name: replace(
                 graph,
-                variants={
-                    variant: form
-                    for variant, form in graph.variants.items()
+                forms={
+                    key: form
+                    for key, form in graph.forms.items()
                     if form.file not in gone and not self.bundle.files_of(form) & gone
                 },
             )
             for name, graph in manifest.graphs.items()
         }
-        plans = (plan for plan in manifest.plans if TENSORRT in graphs[plan.graph].variants and plan.file not in gone)
+        plans = (plan for plan in manifest.plans if TENSORRT in graphs[plan.graph].forms and plan.file not in gone)
         files = {name: entry for name, entry in manifest.files.items() if name not in gone}
         return replace(manifest, graphs=graphs, files=files, plans=tuple(plans))
 

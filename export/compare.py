@@ -31,7 +31,7 @@ _EXTRAS = {"polygraphy": "polygraphy", "onnxruntime": "cpu"}
 
 _RUNNERS = """\
 runners:
-  base, native, integer, fp16, bf16   that variant of the graphs on onnxruntime, our library registered
+  base, native, integer, fp16, bf16   that form of the graphs on onnxruntime, our library registered
   tensorrt-graph                      the graphs that plans are built from, on onnxruntime
   openvino, openvino-bf16             our OpenVINO backend
   onnxruntime-cuda, tensorrt          our GPU backends
@@ -62,7 +62,7 @@ def compare(
     from .comparison.outcomes import compare_graph
     from .comparison.report import save_graph
 
-    backend = OnnxRuntimeBackend(bundle, threads, variants=["base"])
+    backend = OnnxRuntimeBackend(bundle, threads, forms=["base"])
     inputs = [coding_inputs(bundle, backend, image) for image in images]
     backend.close()
     outcomes: list[Outcome] = []

@@ -22,7 +22,7 @@ PRECISIONS = ("fp32", *HALVES)
 
 
 def add_graphs(directory: Path, precision: str) -> None:
-    """Give a bundle the graph variants `precision` (of the transforms, unless fp32) and `tensorrt` (of all).
+    """Add to a bundle the form `precision` of the transforms, unless it is fp32, and the form `tensorrt` of all graphs.
 
     Plans of graphs that come out as they were stay.
     """
@@ -47,7 +47,7 @@ def add_plans(
     options: BuildOptions,
     progress: Progress = SILENT,
 ) -> None:
-    """Build the plan of every graph's `tensorrt` variant for GPUs of `capabilities` and list them in the manifest.
+    """Build the plan of every graph's `tensorrt` form for GPUs of `capabilities` and list them in the manifest.
 
     Earlier plans stay, unless the new ones serve all their GPUs. Raises EngineError where TensorRT refuses a graph; the
     bundle then stays as it was.
@@ -64,7 +64,7 @@ def add_plans(
         progress.expect(len(bundle.graphs()))
         for name in bundle.graphs():
             progress.begin(f"building the plan of {name}")
-            form, graph = bundle.variant(name, TENSORRT), bundle.graph(name, [TENSORRT])
+            form, graph = bundle.form(name, TENSORRT), bundle.graph(name, [TENSORRT])
             inputs, _ = bundle.ports(name)
             start = time.perf_counter()
             plan = build_plan(flavour, graph, inputs, form.plugins, options, progress.begin)

@@ -161,10 +161,10 @@ def _warn_of_unmatched(spec: GraphSpec, native: ModelProto) -> None:
 
 def _add_exact_entropy(writer: BundleWriter, network: integer.IntegerNetwork, progress: Progress) -> None:
     """All lowerings of the integer entropy path, and what proves them right on the machine that runs them."""
-    for variant in integer.LOWERINGS:
-        progress.begin(f"writing the exact entropy path, form {variant}")
-        for graph in integer.lower(network, variant):
-            writer.add_graph(graph.name, variant, graph.model)
+    for form in integer.LOWERINGS:
+        progress.begin(f"writing the exact entropy path, form {form}")
+        for graph in integer.lower(network, form):
+            writer.add_graph(graph.name, form, graph.model)
         progress.done()
     progress.begin("making conformance vectors")
     vectors = conformance_vectors(network)

@@ -15,15 +15,15 @@ from . import container, many, tiles
 from .arguments import known, shown, thread_count
 from .arrays import DlpackArray, writable
 from .backends import Backend, Precision
+from .bundle_codec import BundleCodec
 from .coded import CodedFile, read_coded
 from .container import Header
-from .engine import Engine
 from .entropy.passes import CodedPass
 from .errors import EngineError
 from .image import Background, Source, check_background, load_image, pad
 from .limits import DEFAULT_LIMITS, Limits
 from .machine import cores
-from .qualities import Engines, Goal
+from .qualities import BundleCodecs, Target
 from .stages import stage
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class Codec:
                 raise EngineError(f"{name} is {shown(value)}, expected {expected}")
         self._limits = limits or DEFAULT_LIMITS
         self._workers = max(many.LEAST_WORKERS, cores() // (threads or cores()))
-        self._engines = Engines(Path(engine), backend=backend, threads=threads, precision=precision, keep=keep)
+        self._codecs = BundleCodecs(Path(engine), backend=backend, threads=threads, precision=precision, keep=keep)
 
     def __enter__(self) -> Codec:
         return self
@@ -100,11 +100,11 @@ class Codec:
 
     def close(self) -> None:
         """Free the backend. The codec cannot be used afterwards."""
-        self._engines.close()
+        self._codecs.close()
 
     def describe(self) -> dict[str, Any]:
         """Backend, bundle and fingerprints, for people and for JSON."""
-        return self._engines.describe()
+        return self._codecs.describe()
 
     @property
     def limits(self) -> Limits:
@@ -114,11 +114,11 @@ class Codec:
     @property
     def fingerprints(self) -> tuple[str, ...]:
         """What files of this codec say of their model and arithmetic, as hexadecimal digits."""
-        return tuple(bundle.fingerprints for bundle in self._engines.bundles)
+        return tuple(bundle.fingerprints for bundle in self._codecs.bundles)
 
     def check_arithmetic(self) -> str:
         """Run the bundle's conformance vectors again, whatever is cached. Raises EngineError on one wrong bit."""
-        said = [self._engines.of(quality).check_arithmetic() for quality in range(1, len(self._engines) + 1)]
+        said = [self._codecs.at_quality(quality).check_arithmetic() for quality in range(1, len(self._codecs) + 1)]
         return "; ".join(dict.fromkeys(said))
 
     def encode(
@@ -151,25 +151,25 @@ class Codec:
         Raises ImageError for a picture that cannot be read, LimitError for one too large, EngineError. Wrong arguments
         are refused before the picture is read.
         """
-        goal = self._goal(quality, target_bpp, target_psnr)
+        target = self._target(quality, target_bpp, target_psnr)
         side = tiles.check_tile(tile)
         with stage(stages, "read"):
             picture = load_image(img, background=background, limits=self._limits)
 
         def code(quality: int) -> bytes:
-            return self._encode(self._engines.of(quality), picture, side, stages, progress)
+            return self._encode(self._codecs.at_quality(quality), picture, side, stages, progress)
 
-        return goal.reach(picture, len(self._engines), code, self.decode)
+        return target.search(picture, len(self._codecs), code, self.decode)
 
-    def _goal(self, quality: int | None, target_bpp: float | None, target_psnr: float | None) -> Goal:
-        goal = Goal(quality, target_bpp, target_psnr)
-        if goal.quality is not None:
-            self._engines.check(goal.quality)
-        return goal
+    def _target(self, quality: int | None, target_bpp: float | None, target_psnr: float | None) -> Target:
+        target = Target(quality, target_bpp, target_psnr)
+        if target.quality is not None:
+            self._codecs.check(target.quality)
+        return target
 
     def _encode(
         self,
-        engine: Engine,
+        codec: BundleCodec,
         picture: NDArray[np.uint8],
         tile: int | None,
         stages: dict[str, float] | None,
@@ -177,7 +177,7 @@ class Codec:
     ) -> bytes:
         height, width = picture.shape[:2]
         grid = tiles.choose_grid(width, height, tile, self._limits)
-        bundle = engine.bundle
+        bundle = codec.bundle
         header = Header(
             width=width,
             height=height,
@@ -187,10 +187,10 @@ class Codec:
             arithmetic_fingerprint=bundle.arithmetic_fingerprint,
         )
         if grid:
-            return tiles.encode(engine, header, picture, grid, self._limits, stages, progress)
+            return tiles.encode(codec, header, picture, grid, self._limits, stages, progress)
         with stage(stages, "pad"):
             padded = pad(picture)
-        return container.pack(header, *engine.encode(padded, stages))
+        return container.pack(header, *codec.encode(padded, stages))
 
     def decode(
         self,
@@ -241,14 +241,14 @@ class Codec:
             return strips.gather(None if out is None else writable(out, strips.height, strips.width))
         file = container.parse(coded, self._limits)
         header = file.header
-        engine = self._engines.for_file(header)
+        codec = self._codecs.for_file(header)
         self._limits.check_memory(header.width, header.height)
         box = tiles.check_region(region, header.width, header.height)
         view = None if out is None else writable(out, box.height, box.width)
         arguments = (file.payload, file.symbol_checksum, header.height, header.width, stages, passes)
         if region is None:
-            return engine.decode(*arguments, out=view)
-        part = engine.decode(*arguments)[box.slices]
+            return codec.decode(*arguments, out=view)
+        part = codec.decode(*arguments)[box.slices]
         if view is None:
             return np.ascontiguousarray(part)
         np.copyto(view, part)
@@ -278,7 +278,7 @@ class Codec:
         whole = region is None and on_error == "raise"
         file = tiles.parse(coded, self._limits, partial=not whole)
         return tiles.decode(
-            self._engines.for_file(file.header),
+            self._codecs.for_file(file.header),
             file,
             region,
             self._limits,
@@ -335,7 +335,7 @@ class Codec:
         of them in this call; the results raise what `encode` does.
         """
         known("encode_many", options, EncodeOptions)
-        self._goal(options.get("quality"), options.get("target_bpp"), options.get("target_psnr"))
+        self._target(options.get("quality"), options.get("target_bpp"), options.get("target_psnr"))
         tiles.check_tile(options.get("tile"))
         background = options.get("background")
         check_background(background)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import platform
-import shutil
 import subprocess
 import sys
 import time
@@ -28,6 +27,8 @@ if TYPE_CHECKING:
 Status = Literal["ok", "missing", "broken", "slower"]
 
 _REQUIRED_PACKAGES = ("numpy", "Pillow", "google-crc32c")
+
+_GPU_FIELDS = ("name", "compute_cap", "driver_version", "memory.total")
 
 _REPORT = "report this with the output of: glic doctor --engine DIR --json -"
 
@@ -157,14 +158,14 @@ def _gpu() -> Finding:
         ctypes.CDLL("libcuda.so.1")
     except OSError:
         return Finding("system", "NVIDIA GPU", "missing", "no driver (libcuda.so.1) here", remedy)
-    query = ["nvidia-smi", "--query-gpu=name,compute_cap,driver_version,memory.total", "--format=csv,noheader"]
-    if shutil.which(query[0]) is None:
-        return Finding("system", "NVIDIA GPU", "ok", "driver found (no nvidia-smi to say more)")
     try:
-        output = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True).stdout
+        gpus = machine.gpus()
     except (subprocess.SubprocessError, OSError) as error:
         return Finding("system", "NVIDIA GPU", "broken", f"nvidia-smi fails: {error}", "repair NVIDIA's driver")
-    return Finding("system", "NVIDIA GPU", "ok", "; ".join(output.strip().splitlines()))
+    if gpus is None:
+        return Finding("system", "NVIDIA GPU", "ok", "the driver is installed; nvidia-smi, which shows details, is not")
+    detail = "; ".join(", ".join(gpu[field] for field in _GPU_FIELDS if field in gpu) for gpu in gpus)
+    return Finding("system", "NVIDIA GPU", "ok", detail)
 
 
 def _packages() -> Iterator[Finding]:
@@ -189,10 +190,10 @@ def _packages() -> Iterator[Finding]:
 
 
 def _native() -> Iterator[Finding]:
-    from .backends import BACKENDS
+    from .backends import declarations
 
     yield _library("rans", "range coder", REBUILD, required=True)
-    for backend in reversed(BACKENDS):
+    for backend in reversed(declarations.BACKENDS):
         if backend.library is not None and backend.is_installed() and backend.versions():
             yield _library(backend.library, f"ops for backend {backend.name}", backend.library_remedy)
 
@@ -207,9 +208,9 @@ def _library(name: str, purpose: str, remedy: str, *, required: bool = False) ->
 
 
 def _backends() -> Iterator[Finding]:
-    from .backends import BACKENDS
+    from .backends import declarations
 
-    yield from map(_backend, BACKENDS)
+    yield from map(_backend, declarations.BACKENDS)
 
 
 def _backend(backend: Declaration) -> Finding:

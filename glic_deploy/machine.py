@@ -1,4 +1,4 @@
-"""Describes the machine that numbers were taken on: processor, memory, GPU, versions, clocks as found."""
+"""Describes the machine that measurements were made on: CPU, memory, GPUs, versions, current clocks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 from . import __version__
 from .errors import GlicError
 
-# What the kernels, onnxruntime and torch choose between.
+# The instruction sets that the kernels, onnxruntime and torch select from.
 _INSTRUCTIONS = (
     "sse4_2", "avx2", "fma", "f16c", "avx512f", "avx512bw", "avx_vnni", "avx512_vnni", "avx512_bf16", "avx512_fp16",
     "amx_int8", "amx_bf16", "asimd", "asimddp", "i8mm", "bf16", "sve",
@@ -27,12 +27,12 @@ _GPU_FIELDS = (
 
 
 def describe() -> dict[str, Any]:
-    """Everything about this machine that a timing may depend on, for JSON. Raises nothing."""
+    """Return everything about this machine that a timing may depend on, for JSON. Raises nothing."""
     return {
         "cpu": cpu(),
         "memory_bytes": memory_bytes(),
         "load_1min": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
-        "gpus": _gpus(),
+        "gpus": _gpus_if_any(),
         "system": platform.platform(),
         "python": platform.python_version(),
         "versions": {"glic-deploy": __version__, **_versions()},
@@ -43,7 +43,7 @@ def describe() -> dict[str, Any]:
 
 
 def memory_bytes() -> int | None:
-    """Memory that this process may use: the machine's, or less where a control group says so."""
+    """Return the bytes of memory that this process may use: the machine's, or the limit of its control group."""
     if not hasattr(os, "sysconf"):
         return None
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -55,7 +55,7 @@ def memory_bytes() -> int | None:
 
 
 def summary(machine: Mapping[str, Any]) -> str:
-    """`describe()` in a few lines."""
+    """Return the result of `describe()` as a few lines of text."""
     processor = machine["cpu"]
     clocks = f", {processor['clock_mhz']:.0f} MHz as found" if processor["clock_mhz"] else ""
     memory = f"{machine['memory_bytes'] / 2**30:.1f} GiB" if machine["memory_bytes"] else "unknown memory"
@@ -75,12 +75,12 @@ def summary(machine: Mapping[str, Any]) -> str:
 
 
 def cores() -> int:
-    """Cores that this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def cpu() -> dict[str, Any]:
-    """Model, cores that may be used, vector instructions, clock in MHz and frequency governor as found."""
+    """Return the CPU's model, usable cores, vector instructions, current clock in MHz and frequency governor."""
     fields: dict[str, str] = {}
     clocks: list[float] = []
     for line in _read("/proc/cpuinfo").splitlines():
@@ -99,22 +99,32 @@ def cpu() -> dict[str, Any]:
 
 
 def has_bfloat16() -> bool:
-    """Whether the processor multiplies bfloat16 matrices at more than float32's speed."""
+    """Return whether the CPU multiplies bfloat16 matrices faster than float32 ones."""
     return not {"avx512_bf16", "amx_bf16"}.isdisjoint(cpu()["instructions"])
 
 
-def _gpus() -> list[dict[str, str]]:
+def gpus() -> list[dict[str, str]] | None:
+    """Return the fields that nvidia-smi reports of each GPU, by its names of the fields; None without nvidia-smi.
+
+    Raises OSError or subprocess.SubprocessError if nvidia-smi fails.
+    """
     if shutil.which("nvidia-smi") is None:
-        return []
-    query = ["nvidia-smi", f"--query-gpu={','.join(_GPU_FIELDS)}", "--format=csv,noheader"]
-    rows = _output(query).splitlines()
+        return None
+    rows = _run(["nvidia-smi", f"--query-gpu={','.join(_GPU_FIELDS)}", "--format=csv,noheader"]).splitlines()
     return [dict(zip(_GPU_FIELDS, (value.strip() for value in row.split(",")), strict=False)) for row in rows]
 
 
-def _versions() -> dict[str, str]:
-    from .backends.declarations import BACKENDS
+def _gpus_if_any() -> list[dict[str, str]]:
+    try:
+        return gpus() or []
+    except (subprocess.SubprocessError, OSError):
+        return []
 
-    of_backends = (name for backend in BACKENDS for name in backend.distributions)
+
+def _versions() -> dict[str, str]:
+    from .backends import declarations
+
+    of_backends = (name for backend in declarations.BACKENDS for name in backend.distributions)
     versions = {}
     for name in ("numpy", "Pillow", *dict.fromkeys(of_backends), "torch"):
         try:
@@ -125,7 +135,7 @@ def _versions() -> dict[str, str]:
 
 
 def _kernels() -> dict[str, str]:
-    """Instruction set that each of our native libraries chooses on this processor."""
+    """Return the instruction set that each of our native libraries selects on this CPU."""
     import ctypes
 
     from .native import load
@@ -148,19 +158,19 @@ def _kernels() -> dict[str, str]:
 
 
 def _revision() -> str | None:
-    """Git revision of the checkout that this package runs from; None where it runs from an installation."""
+    """Return the Git revision of the checkout that this package runs from; None if it is installed."""
     root = Path(__file__).resolve().parent.parent
     if not (root / ".git").exists() or shutil.which("git") is None:
         return None
-    revision = _output(["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"])
-    return revision or None
-
-
-def _output(command: list[str]) -> str:
     try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout.strip()
+        return _run(["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"]) or None
     except (subprocess.SubprocessError, OSError):
-        return ""
+        return None
+
+
+def _run(command: list[str]) -> str:
+    """Return what a command prints. Raises OSError or subprocess.SubprocessError if it fails."""
+    return subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout.strip()
 
 
 def _read(path: str) -> str:

@@ -1,7 +1,8 @@
-"""The bundles of one engine: a single one, or a folder of them, one for each lambda that the network was trained for.
+"""The bundles of an engine (one bundle, or a folder with a bundle for each lambda), and rate control over them.
 
-Qualities are numbered from 1, the smallest files. They are in the order of the lambdas that the bundles record if all
-do, else in that of the folders' names, in which digits count as numbers (`q2` comes before `q10`).
+Qualities are numbered from 1, which has the smallest files. If every bundle records the lambda of its training, the
+bundles are sorted by lambda. Otherwise they are sorted by folder name, where digits compare as numbers: `q2` comes
+before `q10`.
 """
 
 from __future__ import annotations
@@ -22,16 +23,16 @@ from numpy.typing import NDArray
 from .arguments import integer, positive
 from .backends import Backend, Precision
 from .bundle import MANIFEST, Bundle
+from .bundle_codec import BundleCodec
 from .container import Header
-from .engine import Engine
 from .errors import EngineError, ModelMismatchError, TargetWarning
 from .evaluation.quality import psnr
 
 
 def bundles_in(path: str | Path) -> list[Bundle]:
-    """The bundle at `path`, or those directly in it, from the smallest files to the largest.
+    """Return the bundle at `path`, or the bundles in that folder, from the smallest files to the largest.
 
-    Raises EngineError when there is none, or one of them is of another format.
+    Raises EngineError if there is no bundle, or if a bundle has another format.
     """
     path = Path(path)
     inside = [] if (path / MANIFEST).exists() or not path.is_dir() else sorted(path.glob(f"*/{MANIFEST}"))
@@ -45,16 +46,16 @@ def bundles_in(path: str | Path) -> list[Bundle]:
 
 
 def _natural(name: str) -> list[tuple[float, str]]:
-    """A key that puts numbers in their order wherever they stand in a name."""
+    """Return a sort key that compares the digits anywhere in a name as numbers."""
     parts = re.split(r"(\d+(?:\.\d+)?)", name)
     return [(float(number), text) for text, number in zip(parts[::2], [*parts[1::2], "0"], strict=True)]
 
 
-class Engines:
-    """Engines of the bundles at a path, opened when they are first needed. Safe to use from several threads at once.
+class BundleCodecs:
+    """Opens the bundles at a path when they are first needed. Safe to use from several threads at once.
 
-    At most `keep` stay open between uses, the last used; one that is dropped is freed when nobody uses it any more.
-    Other arguments are `Engine`'s. The best quality is opened at once, so that what is wrong with it is told at once.
+    The `keep` most recently used codecs stay open. A codec that is dropped is freed when its last user is done. The
+    other arguments are those of `BundleCodec`. The best quality is opened at once, so that its errors are raised here.
     """
 
     def __init__(
@@ -66,11 +67,12 @@ class Engines:
         precision: Precision | None = None,
         keep: int = 2,
     ) -> None:
-        self._keep = integer("keep", keep, "an integer of at least 1, the engines that stay open", least=1)
+        self._keep = integer("keep", keep, "an integer of at least 1, the number of bundles that stay open", least=1)
         self.bundles = bundles_in(path)
         if isinstance(backend, Backend) and len(self.bundles) > 1:
             raise EngineError(
-                f"{path} holds {len(self.bundles)} bundles, a backend that is made runs one; give its name"
+                f"{path} has {len(self.bundles)} bundles, but a Backend object runs only one; "
+                "pass the name of the backend instead"
             )
         self._path = path
         self._options: dict[str, Any] = {"backend": backend, "threads": threads, "precision": precision}
@@ -82,35 +84,35 @@ class Engines:
     def __len__(self) -> int:
         return len(self.bundles)
 
-    def best(self) -> Engine:
-        """The engine of the highest quality."""
-        return self.of(len(self))
+    def best(self) -> BundleCodec:
+        """Return the codec of the highest quality."""
+        return self.at_quality(len(self))
 
     def check(self, quality: int) -> None:
-        """Raise EngineError unless there is such a quality."""
+        """Raise EngineError unless `quality` is 1 to the number of bundles."""
         if not 1 <= quality <= len(self):
             raise EngineError(
                 f"quality is {quality}, {self._path} has "
                 + (f"qualities 1 to {len(self)}" if len(self) > 1 else "one bundle, quality 1")
             )
 
-    def of(self, quality: int) -> Engine:
-        """The engine of a quality, 1 to the number of bundles."""
+    def at_quality(self, quality: int) -> BundleCodec:
+        """Return the codec of a quality, 1 to the number of bundles. Raises EngineError for other numbers."""
         self.check(quality)
         with self._lock:
             if self._closed:
                 raise EngineError("the codec is closed; open another: Codec(engine)")
             slot = self._slots.pop(quality, None) or _Slot()
-            self._slots[quality] = slot  # a dict keeps its order: the last used is last
+            self._slots[quality] = slot  # a dict keeps its order, so the most recently used is last
             while len(self._slots) > self._keep:
                 self._slots.pop(next(iter(self._slots)))
         with slot.lock:
-            if slot.engine is None:
-                slot.engine = Engine(self.bundles[quality - 1].path, **self._options)
-            return slot.engine
+            if slot.codec is None:
+                slot.codec = BundleCodec(self.bundles[quality - 1].path, **self._options)
+            return slot.codec
 
     def quality_of(self, header: Header) -> int:
-        """The quality that a file with such a header was written with. Raises ModelMismatchError for none of these."""
+        """Return the quality whose bundle wrote a file with this header. Raises ModelMismatchError if no bundle did."""
         for quality, bundle in enumerate(self.bundles, 1):
             if (header.model_fingerprint, header.arithmetic_fingerprint) == (
                 bundle.model_fingerprint,
@@ -118,7 +120,7 @@ class Engines:
             ):
                 return quality
         if len(self) == 1:
-            return 1  # whose check says what differs
+            return 1  # `check_fits` of this bundle says what differs
         here = ", ".join(f"{bundle.path.name}: {bundle.fingerprints}" for bundle in self.bundles)
         raise ModelMismatchError(
             f"the file was written with model {header.model_fingerprint.hex()} and entropy arithmetic "
@@ -126,14 +128,14 @@ class Engines:
             "decode it with the bundle of the checkpoint that wrote it"
         )
 
-    def for_file(self, header: Header) -> Engine:
-        """The engine that decodes files with such a header. Raises ModelMismatchError, EngineError."""
-        engine = self.of(self.quality_of(header))
-        engine.check_fits(header)
-        return engine
+    def for_file(self, header: Header) -> BundleCodec:
+        """Return the codec that decodes a file with this header. Raises ModelMismatchError, EngineError."""
+        codec = self.at_quality(self.quality_of(header))
+        codec.check_fits(header)
+        return codec
 
     def describe(self) -> dict[str, Any]:
-        """The best engine, and where there are several, all of them."""
+        """Describe the best codec; if there are several bundles, list them under `qualities`."""
         described = self.best().describe()
         if len(self) > 1:
             described["qualities"] = [
@@ -148,29 +150,34 @@ class Engines:
         return described
 
     def close(self) -> None:
-        """Free the engines."""
+        """Free all codecs."""
         with self._lock:
             self._closed = True
             slots = list(self._slots.values())
             self._slots.clear()
         for slot in slots:
-            if slot.engine is not None:
-                slot.engine.close()
+            if slot.codec is not None:
+                slot.codec.close()
 
 
 class _Slot:
-    """An engine that is open or will be, and the lock under which it is opened."""
+    """A codec that is open or is being opened, and the lock under which it is opened."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.engine: Engine | None = None
+        self.codec: BundleCodec | None = None
 
 
 @dataclass(frozen=True)
-class Goal:
-    """What a file is to be: of a quality, of a rate at most, or of a PSNR at least; of the highest quality if all None.
+class Target:
+    """The target of rate control: a quality, a maximum rate, or a minimum PSNR. All None selects the highest quality.
 
-    Raises EngineError for more than one of them, or a target that no file has.
+    Raises EngineError if more than one is set, or for a value that no file can have.
+
+    Attributes:
+        quality: 1 to the number of bundles.
+        bpp: bits per pixel.
+        psnr: dB.
     """
 
     quality: int | None = None
@@ -181,34 +188,40 @@ class Goal:
         targets = {"quality": self.quality, "target_bpp": self.bpp, "target_psnr": self.psnr}
         given = {name: value for name, value in targets.items() if value is not None}
         if len(given) > 1:
-            raise EngineError(f"got {' and '.join(given)}, expected one of them at most")
+            raise EngineError(f"got {' and '.join(given)}, expected at most one of them")
         if self.quality is not None:
             integer("quality", self.quality, "an integer from 1, the smallest files, to the number of bundles", least=1)
         for name in given.keys() - {"quality"}:
             positive(name, given[name])
 
-    def reach(
+    def search(
         self,
-        picture: NDArray[np.uint8],
+        image: NDArray[np.uint8],
         qualities: int,
         encode: Callable[[int], bytes],
         decode: Callable[[bytes], NDArray[np.uint8]],
     ) -> bytes:
-        """The file of `picture`, `encode` being called with one of 1 to `qualities`, the fewer times the better.
+        """Search the qualities 1 to `qualities` for the target and return the file of the quality that was found.
 
-        Rate and PSNR are taken to grow with quality. A rate that none is within gets the lowest quality, a PSNR that
-        none reaches the highest, and a TargetWarning says what can be had.
+        The search is binary, because rate and PSNR are assumed to increase with quality. If no quality meets the
+        target, the file has the lowest quality for a rate and the highest for a PSNR, and a TargetWarning is issued.
+
+        Args:
+            image: uint8 (height, width, 3).
+            qualities: the number of qualities.
+            encode: returns the file of `image` at a quality.
+            decode: returns the image of a file, like `image`.
         """
         file = functools.cache(encode)
 
         @functools.cache
         def rate(quality: int) -> float:
-            height, width = picture.shape[:2]
+            height, width = image.shape[:2]
             return float(8 * len(file(quality)) / (height * width))
 
         @functools.cache
         def decibels(quality: int) -> float:
-            measured = psnr(picture, decode(file(quality)))
+            measured = psnr(image, decode(file(quality)))
             return math.inf if measured is None else measured
 
         if (bpp := self.bpp) is not None:
@@ -227,9 +240,9 @@ class Goal:
 
 
 def _last(count: int, holds: Callable[[int], bool]) -> int:
-    """The last of 1 to `count` for which `holds`, which it does for all before that; 0 for none.
+    """Return the largest of 1 to `count` for which `holds` is true, 0 if it is true for none.
 
-    Asks for log2(count + 1) of them, rounded up.
+    `holds` must be true up to some number and false above it. It is called at most log2(count + 1) times, rounded up.
     """
     low, high = 0, count + 1
     while high - low > 1:

@@ -57,9 +57,9 @@ def write_bundle(directory: Path) -> Bundle:
     directory.mkdir()
     writer = BundleWriter(directory)
     writer.add_arrays(TABLES, tables)
-    for variant in LOWERINGS:
-        for graph in lower(network, variant):
-            writer.add_graph(graph.name, variant, graph.model)
+    for form in LOWERINGS:
+        for graph in lower(network, form):
+            writer.add_graph(graph.name, form, graph.model)
     writer.add_arrays(CONFORMANCE, conformance_vectors(network))
     writer.finish(_model(expected["model"]), Arithmetic("exact", fingerprint(tables | network.parameters())))
     return Bundle.open(directory)

@@ -40,7 +40,7 @@ _KINDS = {"uint8": 2, "int16": 5, "float32": 1}
 
 
 def write_small_bundle(directory: Path, profile: str = "exact") -> Path:
-    """Write a bundle whose graphs all have the variant `base`; every file is as the manifest says."""
+    """Write a bundle whose graphs all have the form `base`; every file is as the manifest says."""
     directory.mkdir()
     writer = BundleWriter(directory)
     writer.add_arrays(TABLES, tables())

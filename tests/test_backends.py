@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -12,13 +13,17 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from glic_deploy import Codec, EngineError, PluginError, backends, cache, conformance, doctor
+from glic_deploy import Codec, EngineError, PluginError, backends, cache, conformance, doctor, machine
 from glic_deploy.backends import Backend, Precision, UnusableError, declarations, open_backend
-from glic_deploy.backends import onnxruntime as onnxruntime_module
 from glic_deploy.backends.base import Offer
 from glic_deploy.backends.onnxruntime import OnnxRuntimeBackend
-from glic_deploy.bundle import Bundle
+from glic_deploy.bundle import BASE, BF16, FP16, NATIVE, TENSORRT, Bundle
+from glic_deploy.cli import exits, main
 from glic_deploy.notices import PROCESS, Notices
+
+from .conftest import PHOTOS
+
+TEMPLATE = declarations.by_name("onnxruntime")
 
 
 class Made(Backend):
@@ -62,7 +67,6 @@ def bundle(engine: Path) -> Bundle:
 
 def declare(monkeypatch: pytest.MonkeyPatch, **classes: type[Backend]) -> None:
     """Let there be these backends alone, the best first."""
-    template = declarations.by_name("onnxruntime")
 
     class Declared(declarations.Declaration):
         def load(self) -> type[Backend]:
@@ -70,10 +74,10 @@ def declare(monkeypatch: pytest.MonkeyPatch, **classes: type[Backend]) -> None:
             return classes[self.name]
 
     declared = tuple(
-        Declared(**{**{field: getattr(template, field) for field in template.__dataclass_fields__}, "name": name})
+        Declared(**{**{field: getattr(TEMPLATE, field) for field in TEMPLATE.__dataclass_fields__}, "name": name})
         for name in classes
     )
-    monkeypatch.setattr(backends, "BACKENDS", declared)
+    monkeypatch.setattr(declarations, "BACKENDS", declared)
 
 
 def test_a_backend_that_fails_is_told_with_its_reason(
@@ -130,15 +134,15 @@ def test_a_name_that_is_none_lists_those_that_are(bundle: Bundle) -> None:
 def test_graphs_without_kernels_are_told(
     engine: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def absent(name: str, remedy: str = "build it") -> Path:
+    def absent(name: str, remedy: str) -> Path:
         raise PluginError(f"lib{name}.so not found", remedy, missing=True)
 
-    monkeypatch.setattr(onnxruntime_module, "library_path", absent)
+    monkeypatch.setattr(declarations, "library_path", absent)
     with Codec(engine, backend="onnxruntime", threads=1) as codec:
         described = codec.describe()
     (notice,) = described["notices"]
     assert notice.startswith("onnxruntime runs the graphs without the native kernels, many times slower: ")
-    assert "libglic_onnxruntime.so not found; build it" in notice
+    assert "libglic_onnxruntime.so not found; from a checkout, with a C++17 compiler: " in notice
     assert described["backend"]["graphs"] == "base"
     assert caplog.records[0].message == notice
     findings = doctor.round_trip(engine, backend="onnxruntime", threads=1)
@@ -150,7 +154,7 @@ def test_kernels_that_do_not_load_are_told(
 ) -> None:
     broken = tmp_path / "libbroken.so"
     broken.write_bytes(b"no library")
-    monkeypatch.setattr(onnxruntime_module, "library_path", lambda name: broken)
+    monkeypatch.setattr(declarations, "library_path", lambda name, remedy: broken)
     backend = OnnxRuntimeBackend(bundle, 1)
     assert "does not load into onnxruntime" in next(iter(backend.notices))
     assert backend.run("hyper_analysis", {"y": np.zeros((1, bundle.latent, 16, 16), np.float32)})
@@ -184,6 +188,85 @@ def test_the_doctor_asks_every_backend(monkeypatch: pytest.MonkeyPatch) -> None:
     assert list(found) == backends.names()
     assert found["onnxruntime"].status == "ok"
     missing = replace(declarations.by_name("openvino"), package="absent_package")
-    monkeypatch.setattr(backends, "BACKENDS", (missing,))
+    monkeypatch.setattr(declarations, "BACKENDS", (missing,))
     (finding,) = (finding for finding in doctor.examine() if finding.area == "backend")
     assert (finding.status, finding.remedy) == ("missing", "pip install 'glic-deploy[openvino]'")
+
+
+TRIVIAL_BACKEND = """
+from collections.abc import Mapping
+
+from glic_deploy.backends import Backend, by_name
+from glic_deploy.backends.onnxruntime import open_session
+
+DECLARATION = by_name("trivial")
+
+
+class TrivialBackend(Backend):
+    name = DECLARATION.name
+
+    def __init__(self, bundle, threads):
+        self._bundle, self._threads = bundle, threads or 0
+
+    @classmethod
+    def check_machine(cls):
+        return "trivial 1.0"
+
+    @classmethod
+    def open(cls, bundle, threads, precision):
+        return cls(bundle, threads)
+
+    def run(self, graph, inputs):
+        path = self._bundle.graph(graph, DECLARATION.forms)
+        return open_session(path, self._threads).run(None, dict(inputs))
+
+    def describe(self):
+        return {"name": self.name}
+
+    def close(self):
+        pass
+"""
+
+
+def test_a_new_backend_is_a_module_and_a_declaration(
+    engine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever lists, selects or describes backends finds a backend that one module and one declaration add."""
+    (tmp_path / "trivial.py").write_text(TRIVIAL_BACKEND)
+    monkeypatch.setattr(backends, "__path__", [*backends.__path__, str(tmp_path)])
+    trivial = declarations.Declaration(
+        name="trivial",
+        purpose="tests",
+        module="trivial",
+        class_name="TrivialBackend",
+        package="numpy",
+        distributions=("numpy",),
+        extra="trivial",
+        device="cpu",
+        precisions=("fp32",),
+        forms=(NATIVE, BASE),
+    )
+    monkeypatch.setattr(declarations, "BACKENDS", (trivial, *declarations.BACKENDS))
+    try:
+        assert backends.names()[0] == "trivial"
+        assert open_backend(Bundle.open(engine)).name == "trivial"
+        assert "numpy" in machine.describe()["versions"]
+        (finding,) = (finding for finding in doctor.examine() if finding.name == "trivial")
+        assert (finding.status, finding.detail) == ("ok", "trivial 1.0")
+        photo, coded, decoded = str(PHOTOS / "kodim23.png"), str(tmp_path / "a.glic"), str(tmp_path / "a.png")
+        options = ["--engine", str(engine), "--backend", "trivial"]
+        assert main(["encode", photo, coded, *options]) == main(["decode", coded, decoded, *options]) == exits.OK
+        with Codec(engine, backend="onnxruntime", threads=1) as codec:
+            assert codec.encode(photo) == Path(coded).read_bytes()
+        assert main(["encode", photo, coded, "--engine", str(engine), "--backend", "unheard-of"]) != exits.OK
+        assert "expected one of trivial, tensorrt, " in capsys.readouterr().err
+    finally:
+        sys.modules.pop("glic_deploy.backends.trivial", None)
+
+
+def test_every_declaration_names_its_class() -> None:
+    for declaration in declarations.BACKENDS:
+        assert set(declaration.forms) <= {NATIVE, BASE, FP16, BF16, TENSORRT}
+        assert set(declaration.forms_without_library) < set(declaration.forms)
+        if declaration.is_installed() and declaration.versions():
+            assert declaration.load().name == declaration.name

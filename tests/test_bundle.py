@@ -25,8 +25,8 @@ from onnx import TensorProto, helper
 
 from glic_deploy.backends.base import Backend
 from glic_deploy.bundle import MANIFEST, Bundle, external_files, fingerprint, parse, to_json
+from glic_deploy.bundle_codec import BundleCodec
 from glic_deploy.cli import main
-from glic_deploy.engine import Engine
 from glic_deploy.errors import EngineError
 
 from .small_bundle import edit, graphs, model, replace_arrays, replace_file, tables, vectors, write_small_bundle
@@ -135,15 +135,15 @@ class TestManifest:
             ("graphs.another", {}),
             ("graphs.analysis.role", "entropy"),
             ("graphs.analysis.role", None),
-            ("graphs.analysis.variants", []),
-            ("graphs.analysis.variants.base", "graphs/analysis.base.onnx"),
-            ("graphs.analysis.variants.base.file", 3),
-            ("graphs.analysis.variants.base.file", "graphs/unlisted.onnx"),
-            ("graphs.analysis.variants.base.file", "tables.npz"),
-            ("graphs.analysis.variants.base.plugins", -1),
-            ("graphs.analysis.variants.base.plugins", "0"),
-            ("graphs.analysis.variants.base.precision", 16),
-            ("graphs.analysis.variants.Base", {}),
+            ("graphs.analysis.forms", []),
+            ("graphs.analysis.forms.base", "graphs/analysis.base.onnx"),
+            ("graphs.analysis.forms.base.file", 3),
+            ("graphs.analysis.forms.base.file", "graphs/unlisted.onnx"),
+            ("graphs.analysis.forms.base.file", "tables.npz"),
+            ("graphs.analysis.forms.base.plugins", -1),
+            ("graphs.analysis.forms.base.plugins", "0"),
+            ("graphs.analysis.forms.base.precision", 16),
+            ("graphs.analysis.forms.Base", {}),
             ("graphs.synthesis.outputs", [{"name": "image", "dtype": "float32", "shape": ["H", "W", 3]}]),
             ("graphs.synthesis.outputs", [{"name": "image", "dtype": "uint8", "shape": [1, 1, 3]}]),
             ("graphs.synthesis.outputs", []),
@@ -335,14 +335,14 @@ class TestFiles:
         with pytest.raises(EngineError, match="8,589,934,592 bytes, expected at most"):
             read_all(bundle)
 
-    def test_a_variant_that_lacks_says_how_to_add_it(self, pristine: Path) -> None:
+    def test_a_form_that_lacks_says_how_to_add_it(self, pristine: Path) -> None:
         bundle = Bundle.open(pristine)
-        with pytest.raises(EngineError, match=r"exists as base.*python -m export\.to_trt --engine"):
+        with pytest.raises(EngineError, match=r"has the forms base.*python -m export\.to_trt --engine"):
             bundle.graph("analysis", ["fp16"])
-        with pytest.raises(EngineError, match=r"exists as base.*python -m export\.to_onnx"):
+        with pytest.raises(EngineError, match=r"has the forms base.*python -m export\.to_onnx"):
             bundle.graph("analysis", ["integer"])
-        with pytest.raises(EngineError, match=r"no variant tensorrt; add it: python -m export\.to_trt"):
-            bundle.variant("analysis", "tensorrt")
+        with pytest.raises(EngineError, match=r"no form tensorrt; add it: python -m export\.to_trt"):
+            bundle.form("analysis", "tensorrt")
         with pytest.raises(EngineError, match="has no graph elsewhere"):
             bundle.graph("elsewhere", ["base"])
 
@@ -477,7 +477,7 @@ class TestNpz:
         arrays["y_offsets"][:] = [32766, -32768, 0]
         replace_arrays(bundle, "tables.npz", arrays)
         np.testing.assert_equal(Bundle.open(bundle).tables(), arrays)
-        Engine(bundle, backend=Fake(Bundle.open(bundle)))
+        BundleCodec(bundle, backend=Fake(Bundle.open(bundle)))
 
     def test_tables_are_the_float_fingerprint_s(self, tmp_path: Path) -> None:
         bundle = write_small_bundle(tmp_path / "float", "float")
@@ -663,10 +663,10 @@ class Fake(Backend):
 class TestOutputs:
     """What a graph gives is held against the manifest, whatever the backend."""
 
-    def engine(self, path: Path, graph: str, wrong: Callable[[NDArray[Any]], Any]) -> Engine:
+    def engine(self, path: Path, graph: str, wrong: Callable[[NDArray[Any]], Any]) -> BundleCodec:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return Engine(path, backend=Fake(Bundle.open(path), graph, wrong))
+            return BundleCodec(path, backend=Fake(Bundle.open(path), graph, wrong))
 
     @pytest.mark.parametrize(
         "wrong",
@@ -692,7 +692,7 @@ class TestOutputs:
 
     def test_conformance_is_too(self, pristine: Path) -> None:
         with pytest.raises(EngineError, match=r"graph slice0_anchors of .* gave"):
-            Engine(pristine, backend=Fake(Bundle.open(pristine), "slice0_anchors", lambda first: [first]))
+            BundleCodec(pristine, backend=Fake(Bundle.open(pristine), "slice0_anchors", lambda first: [first]))
 
 
 def problem_of(use: Callable[[], object]) -> str:

@@ -26,8 +26,8 @@ def bundle(tmp_path: Path) -> Path:
     return write_small_bundle(tmp_path / "bundle")
 
 
-def add_variants(update: BundleUpdate, first_seed: int) -> None:
-    """Give all graphs the variant for TensorRT, with constants that the seed decides."""
+def add_forms(update: BundleUpdate, first_seed: int) -> None:
+    """Give all graphs the form for TensorRT, with constants that the seed decides."""
     for number, (name, ends) in enumerate(graphs().items()):
         update.add_graph(name, TENSORRT, model(name, ends, first_seed + number), precision="fp16", weights=HALVES)
 
@@ -39,9 +39,9 @@ def plan(graph: str, capability: tuple[int, int] = (8, 9)) -> PlanEntry:
 
 
 def add_all(path: Path, seed: int = 100) -> None:
-    """Variants and a plan of each graph."""
+    """Forms and a plan of each graph."""
     with updating(path) as update:
-        add_variants(update, seed)
+        add_forms(update, seed)
     with updating(path) as update:
         for name in graphs():
             update.add_plan(plan(name), f"{name} {seed}".encode())
@@ -51,8 +51,8 @@ def check(path: Path) -> Bundle:
     """Everything that is listed is there, as it is listed."""
     bundle = Bundle.open(path)
     for name, graph in bundle.manifest.graphs.items():
-        for variant in graph.variants:
-            bundle.graph(name, [variant])
+        for form in graph.forms:
+            bundle.graph(name, [form])
     for name in bundle.manifest.files:
         bundle.file(name)
     return bundle
@@ -69,10 +69,10 @@ def test_what_is_added_is_listed_and_the_rest_stays(bundle: Path) -> None:
     assert files_in(bundle) == set(after.files)
     assert before.files.items() <= after.files.items()
     assert (after.model, after.arithmetic) == (before.model, before.arithmetic)
-    assert {graph: sorted(entry.variants) for graph, entry in after.graphs.items()} == {
+    assert {graph: sorted(entry.forms) for graph, entry in after.graphs.items()} == {
         graph: ["base", "tensorrt"] for graph in graphs()
     }
-    assert after.graphs["analysis"].variants["base"] == before.graphs["analysis"].variants["base"]
+    assert after.graphs["analysis"].forms["base"] == before.graphs["analysis"].forms["base"]
     assert len(after.plans) == len(graphs())
 
 
@@ -82,7 +82,7 @@ def test_an_update_that_fails_changes_nothing(bundle: Path) -> None:
 
     def interrupted() -> None:
         with updating(bundle) as update:
-            add_variants(update, 200)
+            add_forms(update, 200)
             update.drop_plans()
             raise KeyboardInterrupt
 
@@ -106,11 +106,11 @@ def test_whenever_the_process_is_killed_the_bundle_is_valid(
 
     monkeypatch.setattr("os.replace", watched)
     with updating(bundle) as update:
-        add_variants(update, 200)
+        add_forms(update, 200)
     # The manifest twice, all graphs, and their constants.
     assert len(copies) == 2 * (2 + len(graphs()) + 1)
-    variants = [sum(TENSORRT in graph.variants for graph in check(copy).manifest.graphs.values()) for copy in copies]
-    assert variants == [len(graphs()), *[0] * (len(copies) - 2), len(graphs())]
+    forms = [sum(TENSORRT in graph.forms for graph in check(copy).manifest.graphs.values()) for copy in copies]
+    assert forms == [len(graphs()), *[0] * (len(copies) - 2), len(graphs())]
     monkeypatch.undo()
     add_all(copies[4])  # what a killed process left is swept up
     assert files_in(copies[4]) == set(check(copies[4]).manifest.files)
@@ -119,7 +119,7 @@ def test_whenever_the_process_is_killed_the_bundle_is_valid(
 def test_plans_stay_while_their_graphs_do(bundle: Path) -> None:
     add_all(bundle)
     with updating(bundle) as update:
-        add_variants(update, 100)
+        add_forms(update, 100)
         update.add_plan(plan("analysis", (12, 0)), b"another GPU's")
     assert len(check(bundle).plans()) == len(graphs()) + 1
     with updating(bundle) as update:
@@ -194,7 +194,7 @@ def test_a_graph_that_onnx_refuses_is_not_listed(bundle: Path) -> None:
 
     with pytest.raises(onnx.checker.ValidationError):
         update_wrongly()
-    assert TENSORRT not in check(bundle).manifest.graphs["analysis"].variants
+    assert TENSORRT not in check(bundle).manifest.graphs["analysis"].forms
     assert files_in(bundle) == set(Bundle.open(bundle).manifest.files)
 
 

@@ -18,7 +18,7 @@ import glic_deploy
 from glic_deploy import container, doctor
 from glic_deploy.cli import COMMANDS, batch, exits, main, options, progress
 from glic_deploy.image import load_image
-from glic_deploy.manifest import Manifest
+from glic_deploy.run_manifest import RunManifest
 
 from .conftest import DATA, ROOT
 from .storing_codec import StoringCodec
@@ -321,7 +321,7 @@ class TestWorkers:
         assert [row.get("skipped") for row in self.rows("encode", "in", "out")].count(True) == 3
 
     def test_two_runs_do_not_share_a_folder(self, pictures, folder, capsys):
-        with Manifest(folder / "out", {}):
+        with RunManifest(folder / "out", {}):
             assert glic("encode", "in", "out", "--workers", "1") == exits.FILE_SYSTEM
         assert "another glic process" in capsys.readouterr().err
 

@@ -21,7 +21,7 @@ from PIL import Image
 import glic_deploy
 from glic_deploy import container
 from glic_deploy.cli import exits, main, options
-from glic_deploy.manifest import Manifest, made_in
+from glic_deploy.run_manifest import RunManifest, made_in
 
 from .conftest import DATA, ROOT
 from .storing_codec import StoringCodec
@@ -209,7 +209,7 @@ class TestSignals:
         assert json.loads(Path("report.json").read_text())["summary"]["skipped"] == 5
 
 
-class TestManifest:
+class TestRunManifest:
     @pytest.mark.parametrize(
         "damage",
         [
@@ -242,7 +242,7 @@ class TestManifest:
             raise OSError(28, "No space left on device", "out/manifest.jsonl")
 
         with monkeypatch.context() as patched:
-            patched.setattr(Manifest, "record", fail)
+            patched.setattr(RunManifest, "record", fail)
             assert glic("encode", "in", "out/", "--workers", "2") == exits.FILE_SYSTEM
         said = capsys.readouterr().err
         assert said.count("the manifest cannot be written: out/manifest.jsonl: No space left") == 1
@@ -251,12 +251,12 @@ class TestManifest:
         assert glic("encode", "in", "out/", "--workers", "2") == exits.OK
 
     def test_two_processes(self, folder, capsys):
-        with Manifest("out", {}):
+        with RunManifest("out", {}):
             assert glic("encode", "in", "out/", "--workers", "1") == exits.FILE_SYSTEM
         assert "wait until it is done, or name another folder" in capsys.readouterr().err
 
     def test_made_in(self, folder):
-        with Manifest("out", {}) as manifest:
+        with RunManifest("out", {}) as manifest:
             manifest.begin("out/a.png")
             manifest.begin("out/a.png")
             manifest.record("x", "out/b.png", {"error": "bad", "error_type": "ImageError"}, {})

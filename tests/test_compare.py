@@ -299,7 +299,7 @@ def test_without_a_cuda_runtime_it_says_what_to_install(monkeypatch: pytest.Monk
 
 def test_polygraphy_inspects_every_graph(engine: Path, capsys: pytest.CaptureFixture[str]) -> None:
     files = sorted((engine / "graphs").glob("*.onnx"))
-    assert len(files) == sum(len(graph.variants) for graph in Bundle.open(engine).manifest.graphs.values())
+    assert len(files) == sum(len(graph.forms) for graph in Bundle.open(engine).manifest.graphs.values())
     for file in files:
         assert polygraphy(["inspect", "model", str(file)]) == 0, capsys.readouterr().out
         assert f"Name: {file.name.split('.')[0]}" in capsys.readouterr().out

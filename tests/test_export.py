@@ -46,8 +46,8 @@ def test_graphs_are_valid_and_their_ends_are_as_the_manifest_says(engine: Path) 
     entries = manifest(engine)["graphs"]
     assert {"analysis", "hyper_analysis", "hyper_synthesis", "synthesis"} <= set(entries)
     for entry in entries.values():
-        for variant in entry["variants"].values():
-            model = onnx.load(engine / variant["file"])
+        for form in entry["forms"].values():
+            model = onnx.load(engine / form["file"])
             onnx.checker.check_model(model)
             for ports, values in ((entry["inputs"], model.graph.input), (entry["outputs"], model.graph.output)):
                 assert [port["name"] for port in ports] == [value.name for value in values]
@@ -60,10 +60,10 @@ def test_graphs_are_valid_and_their_ends_are_as_the_manifest_says(engine: Path) 
 def test_transforms_hold_the_two_ops_as_nodes(engine: Path, checkpoint: Checkpoint) -> None:
     entries = manifest(engine)["graphs"]
     blocks = sum(graph.depth for graph in checkpoint.config.graphs)
-    counted = sum(entries[name]["variants"]["base"]["plugins"] for name in ("analysis", "synthesis"))
+    counted = sum(entries[name]["forms"]["base"]["plugins"] for name in ("analysis", "synthesis"))
     assert counted == 2 * len(checkpoint.config.graphs) + blocks
     entropy = [name for name in entries if name.startswith(("hyper", "slice"))]
-    assert not any(entries[name]["variants"]["base"]["plugins"] for name in entropy)
+    assert not any(entries[name]["forms"]["base"]["plugins"] for name in entropy)
 
 
 def test_no_pickle_anywhere(engine: Path) -> None:

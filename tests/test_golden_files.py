@@ -23,12 +23,12 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return write_bundle(tmp_path_factory.mktemp("golden") / "engine")
 
 
-@pytest.mark.parametrize("variant", LOWERINGS)
+@pytest.mark.parametrize("form", LOWERINGS)
 @pytest.mark.parametrize("name", latents())
-def test_golden_files_decode_to_their_latents(bundle: Bundle, variant: str, name: str) -> None:
-    if variant == "native" and custom_ops_library() is None:
+def test_golden_files_decode_to_their_latents(bundle: Bundle, form: str, name: str) -> None:
+    if form == "native" and custom_ops_library() is None:
         pytest.skip("needs the native kernels (libglic_onnxruntime): build the package")
-    backend = LatentsOnly(bundle, 1, variants=(variant,))
+    backend = LatentsOnly(bundle, 1, forms=(form,))
     with Codec(bundle.path, backend=backend) as codec:
         codec.decode(read(name))
     assert digest(backend.y_hat) == latents()[name]

@@ -280,7 +280,7 @@ class TestConformance:
     @pytest.mark.parametrize("lowering", LOWERINGS)
     def test_every_lowering_passes(self, engine: Path, lowering: str) -> None:
         bundle = Bundle.open(engine)
-        assert conformance.check(bundle, OnnxRuntimeBackend(bundle, 1, variants=(lowering, "base"))) > 10_000
+        assert conformance.check(bundle, OnnxRuntimeBackend(bundle, 1, forms=(lowering, "base"))) > 10_000
 
     @pytest.mark.parametrize(("output", "delta"), [(0, 1), (1, 2**-12)])
     def test_one_wrong_bit_is_an_error_and_nothing_is_remembered(

@@ -12,10 +12,10 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from glic_deploy import Codec, EngineError, PluginError, native
+from glic_deploy import Codec, EngineError, PluginError
 from glic_deploy.backends import onnxruntime_cuda as backend_module
 from glic_deploy.backends import open_backend
-from glic_deploy.backends.onnxruntime_cuda import CUSTOM_OPS, PROVIDER, OnnxRuntimeCudaBackend
+from glic_deploy.backends.onnxruntime_cuda import DECLARATION, PROVIDER, OnnxRuntimeCudaBackend
 from glic_deploy.bundle import Bundle
 from glic_deploy.image import load_image
 
@@ -93,7 +93,7 @@ class OnCpu(OnnxRuntimeCudaBackend):
 @pytest.fixture
 def bundle(gpu_engine: Path) -> Bundle:
     try:
-        native.library_path(CUSTOM_OPS)
+        DECLARATION.library_path()
     except PluginError as error:
         pytest.skip(f"needs the CUDA kernels for onnxruntime: {error}; make gpu-libraries")
     return Bundle.open(gpu_engine)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from glic_deploy import Codec, EngineError, PluginError, backends, cache, conformance, machine, native
+from glic_deploy import Codec, EngineError, PluginError, backends, cache, conformance, machine
 from glic_deploy.backends import Backend, open_backend
 from glic_deploy.bundle import Bundle
 from glic_deploy.image import load_image
@@ -22,11 +23,11 @@ pytest.importorskip("openvino", reason="needs OpenVINO: pip install 'glic-deploy
 from glic_deploy.backends import openvino as module
 from glic_deploy.backends import openvino_precision
 from glic_deploy.backends.onnxruntime_cuda import OnnxRuntimeCudaBackend
-from glic_deploy.backends.openvino import EXTENSION, OpenVinoBackend
+from glic_deploy.backends.openvino import DECLARATION, OpenVinoBackend
 from glic_deploy.backends.openvino_mixed import lower_products
 
 try:
-    native.library_path(EXTENSION)
+    DECLARATION.library_path()
 except PluginError as error:
     pytest.skip(f"needs the ops for OpenVINO: {error}", allow_module_level=True)
 
@@ -256,13 +257,13 @@ def test_what_a_graph_cannot_take_is_an_engine_error(backend: OpenVinoBackend) -
 
 
 def test_without_the_library_the_message_says_how_to_build_it(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "EXTENSION", "glic_absent")
-    with pytest.raises(PluginError, match="build against it"):
+    monkeypatch.setattr(module, "DECLARATION", replace(DECLARATION, library="glic_absent"))
+    with pytest.raises(PluginError, match="from a checkout: pip install"):
         OpenVinoBackend(bundle)
 
 
 def test_a_library_of_another_openvino_is_an_engine_error(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "EXTENSION", "rans")  # loads, but is no extension
+    monkeypatch.setattr(module, "DECLARATION", replace(DECLARATION, library="rans"))  # loads, but is no extension
     with pytest.raises(EngineError, match="does not fit OpenVINO"):
         OpenVinoBackend(bundle)
 
@@ -297,4 +298,4 @@ def test_the_cache_can_be_cleared(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     file.parent.mkdir(parents=True)
     file.write_bytes(bytes(1000))
     assert cache.clear() == 1000
-    assert list(cache.directory().iterdir()) == []
+    assert not any(cache.directory().iterdir())

@@ -17,7 +17,7 @@ from glic_deploy import Codec, EngineError, ModelMismatchError, TargetWarning, c
 from glic_deploy.bundle import MANIFEST
 from glic_deploy.cli import exits, main
 from glic_deploy.image import load_image, save_image
-from glic_deploy.qualities import Engines, Goal, bundles_in
+from glic_deploy.qualities import BundleCodecs, Target, bundles_in
 
 from .conftest import PHOTOS
 
@@ -106,43 +106,43 @@ class Ladder:
         return (self.picture + whole.reshape(self.picture.shape)).astype(np.uint8)
 
 
-class TestGoal:
+class TestTarget:
     @pytest.mark.parametrize(
-        ("goal", "quality"),
+        ("target", "quality"),
         [
-            (Goal(), 6),
-            (Goal(quality=2), 2),
-            (Goal(bpp=3.0), 3),
-            (Goal(bpp=3.99), 3),
-            (Goal(bpp=0.5), 1),
-            (Goal(bpp=100.0), 6),
-            (Goal(psnr=25.5), 3),
-            (Goal(psnr=1.0), 1),
-            (Goal(psnr=99.0), 6),
-            (Goal(psnr=math.inf), 6),
+            (Target(), 6),
+            (Target(quality=2), 2),
+            (Target(bpp=3.0), 3),
+            (Target(bpp=3.99), 3),
+            (Target(bpp=0.5), 1),
+            (Target(bpp=100.0), 6),
+            (Target(psnr=25.5), 3),
+            (Target(psnr=1.0), 1),
+            (Target(psnr=99.0), 6),
+            (Target(psnr=math.inf), 6),
         ],
     )
     @pytest.mark.filterwarnings("ignore::glic_deploy.TargetWarning")
-    def test_reached_with_few_encodings(self, goal: Goal, quality: int) -> None:
+    def test_reached_with_few_encodings(self, target: Target, quality: int) -> None:
         ladder = Ladder()
-        assert goal.reach(ladder.picture, 6, ladder.encode, ladder.decode)[0] == quality
+        assert target.search(ladder.picture, 6, ladder.encode, ladder.decode)[0] == quality
         assert len(ladder.encoded) <= 3
         assert len(set(ladder.encoded)) == len(ladder.encoded)
 
     @pytest.mark.parametrize(
-        ("goal", "got", "words"),
+        ("target", "got", "words"),
         [
-            (Goal(bpp=0.5), 1.0, r"target_bpp is 0\.5, the smallest file .* 1\.0000 bits .* at least 1\.0000"),
-            (Goal(psnr=99.0), 32.0, r"target_psnr is 99, the best quality .* 31\.97 dB .* at most 31\.96"),
+            (Target(bpp=0.5), 1.0, r"target_bpp is 0\.5, the smallest file .* 1\.0000 bits .* at least 1\.0000"),
+            (Target(psnr=99.0), 32.0, r"target_psnr is 99, the best quality .* 31\.97 dB .* at most 31\.96"),
         ],
     )
-    def test_a_target_that_is_out_of_reach_is_told(self, goal: Goal, got: float, words: str) -> None:
+    def test_a_target_that_is_out_of_reach_is_told(self, target: Target, got: float, words: str) -> None:
         ladder = Ladder()
         with pytest.warns(TargetWarning, match=words) as caught:
-            goal.reach(ladder.picture, 6, ladder.encode, ladder.decode)
+            target.search(ladder.picture, 6, ladder.encode, ladder.decode)
         warning = caught[0].message
         assert isinstance(warning, TargetWarning)
-        assert warning.target == (goal.bpp or goal.psnr)
+        assert warning.target == (target.bpp or target.psnr)
         assert warning.got == pytest.approx(got, abs=0.2)
         assert len(ladder.encoded) <= 3
 
@@ -155,15 +155,15 @@ class TestGoal:
         ladder = Ladder()
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            for goal in (Goal(), Goal(quality=1), Goal(bpp=1.0), Goal(bpp=math.inf), Goal(psnr=31.0)):
-                goal.reach(ladder.picture, 6, ladder.encode, ladder.decode)
+            for target in (Target(), Target(quality=1), Target(bpp=1.0), Target(bpp=math.inf), Target(psnr=31.0)):
+                target.search(ladder.picture, 6, ladder.encode, ladder.decode)
 
     def test_what_makes_no_sense(self) -> None:
         with pytest.raises(EngineError, match="quality and target_psnr"):
-            Goal(quality=1, psnr=30.0)
+            Target(quality=1, psnr=30.0)
         for value in (0.0, -1.0, math.nan):
             with pytest.raises(EngineError, match="a number above 0"):
-                Goal(bpp=value)
+                Target(bpp=value)
 
 
 class TestCodec:
@@ -217,22 +217,22 @@ class TestCodec:
         assert not wrong
 
 
-class TestEngines:
+class TestBundleCodecs:
     def test_few_stay_open(self, folder: Path) -> None:
-        engines = Engines(folder, keep=2, threads=1, backend="onnxruntime")
-        first = engines.of(1)
-        assert engines.of(1) is first
-        best = engines.best()
-        assert engines.of(3) is best
-        engines.of(2)  # drops 1, the longest unused
-        assert engines.of(3) is best
-        assert engines.of(1) is not first
+        codecs = BundleCodecs(folder, keep=2, threads=1, backend="onnxruntime")
+        first = codecs.at_quality(1)
+        assert codecs.at_quality(1) is first
+        best = codecs.best()
+        assert codecs.at_quality(3) is best
+        codecs.at_quality(2)  # drops 1, the longest unused
+        assert codecs.at_quality(3) is best
+        assert codecs.at_quality(1) is not first
         assert first.check_arithmetic()  # who still has it can use it
-        engines.close()
+        codecs.close()
         with pytest.raises(EngineError, match="closed"):
-            engines.of(1)
+            codecs.at_quality(1)
         with pytest.raises(EngineError, match="keep is 0"):
-            Engines(folder, keep=0)
+            BundleCodecs(folder, keep=0)
 
 
 class TestCommands:

@@ -162,12 +162,12 @@ def test_graphs_of_the_sample_network_become_plans(rtx: Flavour, gpu_engine: Pat
     bundle = Bundle.open(gpu_engine)
     lines: list[str] = []
     for name in (*bundle.transforms(), "slice1_anchors"):
-        variant = bundle.variant(name, TENSORRT)
-        assert (variant.plugins > 0) == (name in ("analysis", "synthesis"))
+        form = bundle.form(name, TENSORRT)
+        assert (form.plugins > 0) == (name in ("analysis", "synthesis"))
         options = BuildOptions(Profile(), RTX_CAPABILITIES, 1 << 34)
         inputs, _ = bundle.ports(name)
         path = bundle.graph(name, [TENSORRT])
-        assert build_plan(rtx, path, inputs, variant.plugins, options, lines.append)
+        assert build_plan(rtx, path, inputs, form.plugins, options, lines.append)
     assert lines  # of TensorRT's progress
 
 

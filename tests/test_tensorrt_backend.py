@@ -332,7 +332,7 @@ def test_a_plan_that_does_not_load_is_told(
 
 
 def test_a_bundle_without_graphs_for_tensorrt_is_refused(engine: Path, simulation: SimulatedTensorRT) -> None:
-    with pytest.raises(EngineError, match=r"has no variant tensorrt; add it: python -m export\.to_trt"):
+    with pytest.raises(EngineError, match=r"has no form tensorrt; add it: python -m export\.to_trt"):
         TensorRTBackend(Bundle.open(engine), simulation.device, simulation.flavour)
 
 

@@ -16,8 +16,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from glic_deploy import BitstreamError, Codec, GlicError, ImageError, LimitError, Limits, container, tiles
+from glic_deploy.bundle_codec import BundleCodec
 from glic_deploy.checksum import crc32c
-from glic_deploy.engine import Engine
 from glic_deploy.errors import DamagedTilesWarning
 from glic_deploy.image import load_image
 from glic_deploy.tiles import Box, Grid, TiledFile, table
@@ -238,7 +238,7 @@ class TestCodec:
         Limits().check_image(10_000, 10_000)
 
 
-class Stored(Engine):
+class Stored(BundleCodec):
     """Codes a picture as an eighth of its pixels."""
 
     threads = None

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ import pytest
 import export.to_trt as to_trt
 from export.progress import SILENT
 from glic_deploy import Codec
+from glic_deploy.backends import by_name
 from glic_deploy.bundle import TENSORRT, Bundle
 from glic_deploy.image import load_image, save_image
 from glic_deploy.tensorrt import RTX_CAPABILITIES, BuildOptions, installed
@@ -70,7 +72,7 @@ def test_the_readmes_first_lines(place: Path) -> None:
     assert "glic encode photo.png photo.glic --engine glic.engine" in exported.stderr
     assert "glic bench --engine glic.engine" in exported.stderr
     bundle = Bundle.open(place / "glic.engine")
-    assert all(bundle.has_variant(name, TENSORRT) for name in bundle.graphs())
+    assert all(bundle.has_form(name, TENSORRT) for name in bundle.graphs())
     if bundle.plans():
         assert len(bundle.plans()) == len(bundle.graphs())
         assert bundle.plans()[0].capabilities == RTX_CAPABILITIES
@@ -128,7 +130,8 @@ def test_a_missing_plugin_library_leaves_the_plans_out(gpu_engine: Path, monkeyp
     if "rtx" not in installed():
         pytest.skip("needs TensorRT-RTX: pip install tensorrt-rtx")
     monkeypatch.setattr("glic_deploy.tensorrt.flavours._loaded", {})
-    monkeypatch.setattr("glic_deploy.tensorrt.flavours.PLUGINS", "glic_absent")
+    absent = replace(by_name("tensorrt"), library="glic_absent")
+    monkeypatch.setattr("glic_deploy.tensorrt.flavours.DECLARATION", absent)
     with pytest.raises(to_trt.NoPlansError, match=r"libglic_absent\.so not found.*make gpu-libraries"):
         to_trt.build_plans(gpu_engine, None, BuildOptions(), SILENT)
 

@@ -1,4 +1,4 @@
-"""Polygraphy runners of a bundle's graphs: every variant on onnxruntime, our backends, and TensorRT's plans."""
+"""Polygraphy runners of a bundle's graphs: every form on onnxruntime, our backends, and TensorRT's plans."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from polygraphy.logger import G_LOGGER
 
 from glic_deploy.backends import Backend, Precision, open_backend
 from glic_deploy.backends.onnxruntime import custom_ops_library, open_session
-from glic_deploy.bundle import TENSORRT, Bundle
+from glic_deploy.bundle import BASE, NATIVE, TENSORRT, Bundle
 from glic_deploy.errors import EngineError
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -92,10 +92,10 @@ Open = Callable[[], Configuration]
 
 def known(bundle: Bundle, threads: int | None) -> dict[str, Open]:
     """Every configuration that this bundle could run in, by name, the reference first; each raises EngineError."""
-    found = {variant: None for graph in bundle.graphs() for variant in bundle.manifest.graphs[graph].variants}
+    found = {form: None for graph in bundle.graphs() for form in bundle.manifest.graphs[graph].forms}
     openers = {
-        _variant_name(variant): functools.partial(_of_variant, bundle, variant, threads or 0)
-        for variant in sorted(found, key=lambda variant: variant != "base")
+        _form_name(form): functools.partial(_of_form, bundle, form, threads or 0)
+        for form in sorted(found, key=lambda form: form != BASE)
     }
     for name, precision in (("openvino", "fp32"), ("openvino", "bf16"), ("onnxruntime-cuda", None)):
         shown = f"{name}-{precision}" if precision == "bf16" else name
@@ -141,21 +141,21 @@ def close_all(configurations: Sequence[Configuration]) -> None:
         configuration.close()
 
 
-def _variant_name(variant: str) -> str:
-    """A variant's name as a runner; `tensorrt` itself is the backend."""
-    return "tensorrt-graph" if variant == TENSORRT else variant
+def _form_name(form: str) -> str:
+    """A form's name as a runner; `tensorrt` itself is the backend."""
+    return "tensorrt-graph" if form == TENSORRT else form
 
 
-def _of_variant(bundle: Bundle, variant: str, threads: int) -> Configuration:
-    """One variant of the graphs on onnxruntime's CPU provider, our library registered in each session."""
-    name = _variant_name(variant)
-    variants = {name: graph.variants for name, graph in bundle.manifest.graphs.items()}
-    paths = {graph: bundle.graph(graph, [variant]) for graph, entry in variants.items() if variant in entry}
-    if variant == "native" and custom_ops_library() is None:
+def _of_form(bundle: Bundle, form: str, threads: int) -> Configuration:
+    """One form of the graphs on onnxruntime's CPU provider, our library registered in each session."""
+    name = _form_name(form)
+    forms = {name: graph.forms for name, graph in bundle.manifest.graphs.items()}
+    paths = {graph: bundle.graph(graph, [form]) for graph, entry in forms.items() if form in entry}
+    if form == NATIVE and custom_ops_library() is None:
         raise EngineError(
             "its graphs need the native library glic_onnxruntime; reinstall with a C++17 compiler at hand"
         )
-    precision = _precision(bundle, variant)
+    precision = _precision(bundle, form)
     if precision != "fp32":
         _require_precision(next(iter(paths.values())), threads, precision)
 
@@ -167,11 +167,11 @@ def _of_variant(bundle: Bundle, variant: str, threads: int) -> Configuration:
     return Configuration(name, precision, runner)
 
 
-def _precision(bundle: Bundle, variant: str) -> Precision:
-    if variant == TENSORRT:
-        stated = bundle.variant("analysis", TENSORRT).precision
+def _precision(bundle: Bundle, form: str) -> Precision:
+    if form == TENSORRT:
+        stated = bundle.precision([TENSORRT])
         return next((known for known in get_args(Precision) if known == stated), "fp32")
-    return next((half for half in _HALVES if half == variant), "fp32")
+    return next((half for half in _HALVES if half == form), "fp32")
 
 
 def _require_precision(path: Path, threads: int, precision: Precision) -> None:

@@ -19,7 +19,7 @@ from .lowerings import FloatHeld, IntegerProducts, NativeKernels
 from .network import FRACTION_BITS, IntegerNetwork
 from .wiring import Wiring
 
-# By the name of the graph variant in a bundle: "base" is what every runtime can run.
+# By the form of the graphs in a bundle.
 LOWERINGS: dict[str, type[FloatHeld]] = {"base": FloatHeld, "integer": IntegerProducts, "native": NativeKernels}
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from ..bundle import Bundle
 from ..errors import EngineError
 from ..notices import logger
+from . import declarations
 from .base import Backend, Precision, UnusableError
-from .declarations import BACKENDS, Declaration, by_name, names
+from .declarations import Declaration, by_name, names
 
 __all__ = [
-    "BACKENDS",
     "Backend",
     "Declaration",
     "Precision",
@@ -79,7 +79,7 @@ def _open_best(bundle: Bundle, threads: int | None, precision: Precision | None)
             backend.notices.add(f"backend {name} could not be opened, {declaration.name} is used instead: {failure}")
         return backend
 
-    for declaration in BACKENDS:
+    for declaration in declarations.BACKENDS:
         if not declaration.is_installed() or precision not in (None, *declaration.precisions):
             continue
         try:
@@ -102,5 +102,5 @@ def _open_best(bundle: Bundle, threads: int | None, precision: Precision | None)
         reasons = "; ".join(f"{name}: {reason}" for name, reason in (*failures, *unusable))
         raise EngineError(f"no backend runs this engine here: {reasons}")
     wanted_precision = f" in precision {precision}" if precision else ""
-    advice = "; or ".join(f"for {declaration.purpose}: {declaration.remedy}" for declaration in reversed(BACKENDS))
-    raise EngineError(f"no backend that is installed runs this engine{wanted_precision} here; {advice}")
+    remedies = (f"for {each.purpose}: {each.remedy}" for each in reversed(declarations.BACKENDS))
+    raise EngineError(f"no backend that is installed runs this engine{wanted_precision} here; {'; or '.join(remedies)}")

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,10 +21,6 @@ if TYPE_CHECKING:
     from ..bundle import Bundle
 
 Precision = Literal["fp32", "bf16", "fp16"]
-
-
-ON_THE_CPU = "--backend onnxruntime, or Codec(engine, backend='onnxruntime')"
-"""What to type for the backend that runs anywhere, on the command line and in Python."""
 
 
 class UnusableError(EngineError):
@@ -51,6 +47,12 @@ class Offer:
 
     precision: Precision | None
     last_resort: bool = False
+
+
+def recorded_precision(bundle: Bundle, forms: Sequence[str]) -> Precision:
+    """Return the precision that the manifest records of the transforms in the first of `forms` that the bundle has."""
+    recorded = bundle.precision(forms)
+    return next((known for known in get_args(Precision) if known == recorded), "fp32")
 
 
 class Backend(ABC):

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from ..errors import EngineError
-from .base import ON_THE_CPU, UnusableError
+from .base import UnusableError
+from .declarations import ON_THE_CPU
 
 INSTALL = "pip install cuda-bindings"
 _INSTEAD = f"use a backend that needs no GPU: {ON_THE_CPU}"

@@ -1,4 +1,4 @@
-"""What there is to know of each backend without importing it. Everything that lists or chooses backends reads this."""
+"""Declares every backend without importing it. Whatever lists or selects backends reads these declarations."""
 
 from __future__ import annotations
 
@@ -6,28 +6,33 @@ import importlib
 import importlib.util
 from dataclasses import dataclass
 from importlib import metadata
+from pathlib import Path
 from typing import Literal
 
+from ..bundle import BASE, BF16, FP16, NATIVE, TENSORRT
 from ..errors import EngineError
+from ..native import library_path
 from .base import Backend, Precision
 
 
 @dataclass(frozen=True)
 class Declaration:
-    """One backend.
+    """Declares one backend.
 
     Attributes:
-        name: what users type.
-        purpose: what it runs on, for people.
-        module: the module of `glic_deploy.backends` that has its class.
-        class_name: that class.
-        package: the module that must be importable.
-        distributions: packages of the index that can provide it.
-        extra: the extra of glic-deploy that installs it.
-        device: where it runs.
-        precisions: what the transforms can run in, as far as a bundle and the machine have it.
-        library: the native library with its ops; None: none of its own.
-        library_remedy: what to type to get that library.
+        name: the name that users type.
+        purpose: the hardware that it runs on, for people.
+        module: the module of `glic_deploy.backends` with its class.
+        class_name: the name of the class.
+        package: the Python module that must be importable.
+        distributions: the packages of the index that can provide that module.
+        extra: the extra of glic-deploy that installs one of them.
+        device: the device that it runs on.
+        precisions: the precisions that the transforms can run in, if the bundle and the machine have them.
+        forms: the forms of a graph that it runs, in order of preference.
+        library: the name of the native library with its ops; None if it needs none.
+        library_remedy: the command that installs that library.
+        forms_without_library: the forms that it can also run without that library, likewise.
     """
 
     name: str
@@ -39,23 +44,25 @@ class Declaration:
     extra: str
     device: Literal["cpu", "gpu"]
     precisions: tuple[Precision, ...]
-    library: str | None
+    forms: tuple[str, ...]
+    library: str | None = None
     library_remedy: str = "make gpu-libraries"
+    forms_without_library: tuple[str, ...] = ()
 
     @property
     def remedy(self) -> str:
-        """What to type where the package is missing."""
+        """The command that installs the package."""
         return f"pip install 'glic-deploy[{self.extra}]'"
 
     def is_installed(self) -> bool:
-        """Whether the package is there, without importing it."""
+        """Return whether the package is installed, without importing it."""
         try:
             return importlib.util.find_spec(self.package) is not None
-        except ModuleNotFoundError:  # the package that it would be in
+        except ModuleNotFoundError:  # the parent package is missing
             return False
 
     def versions(self) -> dict[str, str]:
-        """The installed ones of the distributions, with their versions."""
+        """Return the versions of the distributions that are installed, by name."""
         found = {}
         for name in self.distributions:
             try:
@@ -64,8 +71,14 @@ class Declaration:
                 continue
         return found
 
+    def library_path(self) -> Path:
+        """Return the path of the native library. Raises PluginError, with the remedy, if it is missing."""
+        if self.library is None:
+            raise EngineError(f"backend {self.name} declares no native library; set `library` in its declaration")
+        return library_path(self.library, self.library_remedy)
+
     def load(self) -> type[Backend]:
-        """Import the backend's class. Raises EngineError where its package does not load."""
+        """Import the backend's class. Raises EngineError if its package cannot be imported."""
         try:
             module = importlib.import_module(f".{self.module}", __package__)
         except (ImportError, OSError) as error:
@@ -87,6 +100,7 @@ BACKENDS = (
         extra="tensorrt",
         device="gpu",
         precisions=("fp16", "bf16", "fp32"),
+        forms=(TENSORRT,),
         library="glic_tensorrt",
     ),
     Declaration(
@@ -99,6 +113,7 @@ BACKENDS = (
         extra="cuda",
         device="gpu",
         precisions=("fp16", "bf16", "fp32"),
+        forms=(FP16, BF16, BASE),
         library="glic_onnxruntime_cuda",
     ),
     Declaration(
@@ -111,6 +126,7 @@ BACKENDS = (
         extra="openvino",
         device="cpu",
         precisions=("fp32", "bf16"),
+        forms=(NATIVE, BASE),
         library="glic_openvino",
         library_remedy="pip install openvino, then from a checkout: pip install --force-reinstall --no-deps .",
     ),
@@ -124,15 +140,20 @@ BACKENDS = (
         extra="cpu",
         device="cpu",
         precisions=("fp32",),
+        forms=(NATIVE, BASE),
+        forms_without_library=(BASE,),
         library="glic_onnxruntime",
         library_remedy="from a checkout, with a C++17 compiler: pip install --force-reinstall --no-deps .",
     ),
 )
-"""All backends, the best first."""
+"""All backends, the best first; the last runs anywhere."""
+
+ON_THE_CPU = f"--backend {BACKENDS[-1].name}, or Codec(engine, backend='{BACKENDS[-1].name}')"
+"""How to select the backend that runs anywhere, on the command line and in Python."""
 
 
 def by_name(name: str) -> Declaration:
-    """The backend of that name. Raises EngineError, which lists all names."""
+    """Return the backend of that name. Raises EngineError, which lists all names."""
     for declaration in BACKENDS:
         if declaration.name == name:
             return declaration
@@ -140,5 +161,5 @@ def by_name(name: str) -> Declaration:
 
 
 def names() -> list[str]:
-    """Names of all backends, the best first."""
+    """Return the names of all backends, the best first."""
     return [declaration.name for declaration in BACKENDS]

@@ -13,23 +13,20 @@ from numpy.typing import NDArray
 
 from ..bundle import Bundle
 from ..errors import EngineError, PluginError
-from ..native import REBUILD, library_path
 from .base import Backend, Offer, Precision
 from .declarations import by_name
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-_CUSTOM_OPS = "glic_onnxruntime"
-_VARIANTS = ("native", "base")
-_WITHOUT_KERNELS = ("base",)
+DECLARATION = by_name("onnxruntime")
 _FATAL_ONLY = 4
 
 
 def custom_ops_library() -> str | None:
     """Path of the native kernels; None where onnxruntime cannot have them: then the graphs' function bodies run."""
     try:
-        path = str(library_path(_CUSTOM_OPS))
+        path = str(DECLARATION.library_path())
     except PluginError:
         return None
     return None if _loading_problem(path) else path
@@ -38,11 +35,14 @@ def custom_ops_library() -> str | None:
 def custom_ops_problem() -> str | None:
     """Why the native kernels are not used, with the remedy; None where they are."""
     try:
-        path = str(library_path(_CUSTOM_OPS))
+        path = str(DECLARATION.library_path())
     except PluginError as error:
         return str(error)
     problem = _loading_problem(path)
-    return problem and f"native library {path} does not load into onnxruntime {ort.__version__}: {problem}; {REBUILD}"
+    return problem and (
+        f"native library {path} does not load into onnxruntime {ort.__version__}: {problem}; "
+        f"{DECLARATION.library_remedy}"
+    )
 
 
 @functools.cache
@@ -83,25 +83,25 @@ def open_session(path: Path, threads: int, *, optimize: bool = True) -> ort.Infe
 class OnnxRuntimeBackend(Backend):
     """Sessions of one bundle, each opened when its graph is first run.
 
-    variants: which forms of a graph to take, the best first; None takes those that are fastest here.
+    forms: which forms of a graph to take, the best first; None takes those that are fastest here.
     optimize: False runs the graphs as they are written, for comparison.
     """
 
-    name = "onnxruntime"
+    name = DECLARATION.name
 
     def __init__(
         self,
         bundle: Bundle,
         threads: int | None = None,
         *,
-        variants: Sequence[str] | None = None,
+        forms: Sequence[str] | None = None,
         optimize: bool = True,
     ) -> None:
         self._bundle = bundle
         problem = custom_ops_problem()
-        if problem and variants is None:
+        if problem and forms is None:
             self.notices.add(f"onnxruntime runs the graphs without the native kernels, many times slower: {problem}")
-        self._variants = tuple(variants or (_WITHOUT_KERNELS if problem else _VARIANTS))
+        self._forms = tuple(forms or (DECLARATION.forms_without_library if problem else DECLARATION.forms))
         self._optimize = optimize
         self._threads = threads or 0
         self._sessions: dict[str, ort.InferenceSession] = {}
@@ -110,11 +110,11 @@ class OnnxRuntimeBackend(Backend):
     @classmethod
     def check_machine(cls) -> str:
         providers = ", ".join(name.removesuffix("ExecutionProvider") for name in ort.get_available_providers())
-        installed = by_name(OnnxRuntimeBackend.name).versions()
+        installed = DECLARATION.versions()
         if len(installed) > 1:
             raise EngineError(
                 f"{' and '.join(installed)} are both installed and overwrite each other's files; remove both and "
-                "install one: pip uninstall -y onnxruntime onnxruntime-gpu; pip install 'glic-deploy[cpu]'"
+                f"install one: pip uninstall -y {' '.join(installed)}; {DECLARATION.remedy}"
             )
         return f"onnxruntime {ort.__version__} ({providers})"
 
@@ -141,7 +141,7 @@ class OnnxRuntimeBackend(Backend):
     def _session(self, graph: str) -> ort.InferenceSession:
         with self._lock:
             if graph not in self._sessions:
-                path = self._bundle.graph(graph, self._variants)
+                path = self._bundle.graph(graph, self._forms)
                 try:
                     self._sessions[graph] = self._open(graph, path)
                 except EngineError:
@@ -159,7 +159,7 @@ class OnnxRuntimeBackend(Backend):
             "version": ort.__version__,
             "threads": self._threads or "all cores",
             "custom_ops": custom_ops_library(),
-            "graphs": ", ".join(self._variants) + ("" if self._optimize else ", not optimized"),
+            "graphs": ", ".join(self._forms) + ("" if self._optimize else ", not optimized"),
         }
 
     def close(self) -> None:

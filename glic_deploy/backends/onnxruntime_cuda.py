@@ -17,19 +17,19 @@ from numpy.typing import NDArray
 
 from ..bundle import Bundle, Shape
 from ..errors import EngineError
-from ..native import library_path
 from ..values import Value
-from .base import ON_THE_CPU, Offer, Precision, UnusableError
+from .base import Offer, Precision, UnusableError, recorded_precision
 from .cuda import CudaDevice, Device
+from .declarations import ON_THE_CPU, by_name
 from .device_runs import DeviceRunner, Form
 from .onnxruntime import OnnxRuntimeBackend
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-CUSTOM_OPS = "glic_onnxruntime_cuda"
+DECLARATION = by_name("onnxruntime-cuda")
 PROVIDER = "CUDAExecutionProvider"
-INSTALL = "pip uninstall -y onnxruntime onnxruntime-gpu; pip install 'glic-deploy[cuda]'"
+INSTALL = f"pip uninstall -y onnxruntime onnxruntime-gpu; {DECLARATION.remedy}"
 
 _NOT_CAPTURED = -1
 MOST_CAPTURES = 64
@@ -42,19 +42,17 @@ class OnnxRuntimeCudaBackend(OnnxRuntimeBackend):
     Raises EngineError where onnxruntime has no CUDA provider, or it does not start for lack of a GPU or a library.
     """
 
-    name = "onnxruntime-cuda"
+    name = DECLARATION.name
     provider, memory = PROVIDER, "cuda"
     # The entropy path's integers are held in float32, which TF32 would round. Memory grows by what is asked for.
     _options: ClassVar[dict[str, str]] = {"use_tf32": "0", "arena_extend_strategy": "kSameAsRequested"}
 
     def __init__(self, bundle: Bundle, device: Device | None = None) -> None:
-        super().__init__(bundle, variants=("fp16", "bf16", "base"))
-        halves: tuple[Precision, ...] = ("fp16", "bf16")
-        available = bundle.manifest.graphs["analysis"].variants
-        self.precision = next((precision for precision in halves if precision in available), "fp32")
+        super().__init__(bundle, forms=DECLARATION.forms)
+        self.precision = recorded_precision(bundle, DECLARATION.forms)
         self._check_provider()
         self._device = device or CudaDevice()
-        self._library = library_path(CUSTOM_OPS, "build it: make gpu-libraries")
+        self._library = DECLARATION.library_path()
         preload = getattr(ort, "preload_dlls", None)  # CUDA's libraries from NVIDIA's wheels, since 1.21
         if preload is not None:
             preload()
@@ -144,7 +142,7 @@ class OnnxRuntimeCudaBackend(OnnxRuntimeBackend):
             "name": self.name,
             "version": ort.__version__,
             "custom_ops": str(self._library),
-            "graphs": ", ".join(self._variants),
+            "graphs": ", ".join(self._forms),
             "cuda_graphs": f"of all but {', '.join(without)}" if without else "of all",
         }
 

@@ -14,21 +14,17 @@ from numpy.typing import NDArray
 from .. import cache, machine
 from ..bundle import Bundle
 from ..errors import EngineError
-from ..native import library_path
-from .base import ON_THE_CPU, Backend, Offer, Precision
+from .base import Backend, Offer, Precision
+from .declarations import ON_THE_CPU, by_name
 from .openvino_mixed import lower_products
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-EXTENSION = "glic_openvino"
-_BUILD = "pip install openvino, then build against it: pip install --force-reinstall --no-deps ."
+DECLARATION = by_name("openvino")
 _INSTEAD = f"or use another backend: {ON_THE_CPU}"
 
 _VERSION = ov.__version__.partition("-")[0]
-_TRANSFORMS = ("analysis", "synthesis")  # what may run in less than float32
-_VARIANTS = ("native", "base")
-_PRECISIONS = ("fp32", "bf16")
 
 _COMPILED_LIMIT = 1 << 30  # bytes of weights in the models that stay compiled
 _DISK_LIMIT = 4 << 30
@@ -38,8 +34,8 @@ _Key = tuple[str, tuple[tuple[str, tuple[int, ...]], ...]]
 
 
 def extension_path() -> str:
-    """Path of the ops' library. Raises PluginError, which says how to build it, where there is none."""
-    return str(library_path(EXTENSION, f"{_BUILD}; {_INSTEAD}"))
+    """Return the path of the ops' library. Raises PluginError, with the remedy, if it is missing."""
+    return str(DECLARATION.library_path())
 
 
 class OpenVinoBackend(Backend):
@@ -47,12 +43,12 @@ class OpenVinoBackend(Backend):
 
     threads: None takes OpenVINO's choice, all physical cores. precision: of the transforms, fp32 unless said otherwise.
     streams: pictures that run side by side, on their shares of the threads; as many threads have to call.
-    variants: which forms of a graph to take, the best first; None takes those that are fastest here.
+    forms: which forms of a graph to take, the best first; None takes those that are fastest here.
     emulate: takes bf16 on a processor that has none, slowly, to measure its noise.
     Raises EngineError where the processor, the ops' library or the precision is not to be had.
     """
 
-    name = "openvino"
+    name = DECLARATION.name
 
     def __init__(
         self,
@@ -61,19 +57,20 @@ class OpenVinoBackend(Backend):
         *,
         precision: Precision | None = None,
         streams: int = 1,
-        variants: Sequence[str] | None = None,
+        forms: Sequence[str] | None = None,
         emulate: bool = False,
     ) -> None:
         _require_processor()
         self._bundle = bundle
+        self._image_graphs = frozenset(bundle.image_graphs())
         self._threads = threads
         self._streams = streams
-        self._variants = tuple(variants or _VARIANTS)
+        self._forms = tuple(forms or DECLARATION.forms)
         self._library = extension_path()
         self._core = _open_core(self._library)
         self.precision = precision or "fp32"
-        if self.precision not in _PRECISIONS:
-            known = " or ".join(_PRECISIONS)
+        if self.precision not in DECLARATION.precisions:
+            known = " or ".join(DECLARATION.precisions)
             raise EngineError(f"OpenVINO runs the transforms in {known}, not in {precision}; {_INSTEAD}")
         if self.precision == "bf16" and not (emulate or machine.has_bfloat16()):
             raise EngineError(
@@ -126,7 +123,7 @@ class OpenVinoBackend(Backend):
         key = graph, tuple((name, array.shape) for name, array in arrays.items())
         with self._lock:
             compiled = self._compiled.get(key)
-            if graph in _TRANSFORMS:
+            if graph in self._image_graphs:
                 for other in self._compiled.values():
                     if other.large and other is not compiled:
                         other.release_memory()
@@ -151,15 +148,15 @@ class OpenVinoBackend(Backend):
                 total -= compiled.weight_bytes
 
     def _compile(self, graph: str, arrays: _Arrays) -> _Compiled:
-        transform = graph in _TRANSFORMS
-        model = self._core.read_model(self._bundle.graph(graph, self._variants))
-        if transform and self.precision == "bf16":
+        large = graph in self._image_graphs
+        model = self._core.read_model(self._bundle.graph(graph, self._forms))
+        if large and self.precision == "bf16":
             lower_products(model)
         model.reshape({name: list(array.shape) for name, array in arrays.items()})
         return _Compiled(
             self._core.compile_model(model, "CPU", self._options()),
             weight_bytes=sum(op.get_byte_size() for op in model.get_ops() if op.get_type_name() == "Constant"),
-            large=transform,
+            large=large,
         )
 
     def _options(self) -> dict[str, Any]:
@@ -184,7 +181,7 @@ class OpenVinoBackend(Backend):
             "precision": self.precision,
             "streams": self._streams,
             "custom_ops": self._library,
-            "graphs": ", ".join(self._variants),
+            "graphs": ", ".join(self._forms),
         }
 
     def trim(self) -> None:
@@ -248,8 +245,10 @@ def _open_core(library: str) -> ov.Core:
     try:
         core.add_extension(library)
     except RuntimeError as error:
-        raise EngineError(f"{library} does not fit OpenVINO {_VERSION}: {error}; {_BUILD}; {_INSTEAD}") from error
-    models = cache.directory() / "openvino"
+        raise EngineError(
+            f"{library} does not fit OpenVINO {_VERSION}: {error}; {DECLARATION.library_remedy}; {_INSTEAD}"
+        ) from error
+    models = cache.directory() / DECLARATION.name
     try:
         models.mkdir(parents=True, exist_ok=True)
         cache.prune(models, _DISK_LIMIT)

@@ -10,23 +10,27 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .. import cache
-from ..bundle import TENSORRT, Bundle
+from ..bundle import Bundle
 from ..errors import EngineError
 from ..notices import Notices
 from ..tensorrt import INSTALL, BuildOptions, Flavour, Profile, build_plan, choose, installed, load, on_terminal, shown
 from ..values import Value
-from .base import Backend, Offer, Precision, UnusableError
+from .base import Backend, Offer, Precision, UnusableError, recorded_precision
 from .cuda import CudaDevice, Device, DeviceMemoryError
+from .declarations import by_name
 from .device_runs import DeviceRunner, Form, Shape
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+DECLARATION = by_name("tensorrt")
+(_FORM,) = DECLARATION.forms
 
 _DIGEST = hashlib.sha256().digest_size
 _KEPT_PLANS = 8 << 30
@@ -39,7 +43,7 @@ class TensorRTBackend(Backend):
     Raises EngineError where there is no GPU, no TensorRT for it, or the bundle has no graphs for TensorRT.
     """
 
-    name = "tensorrt"
+    name = DECLARATION.name
 
     def __init__(self, bundle: Bundle, device: Device | None = None, flavour: Flavour | None = None) -> None:
         self._bundle = bundle
@@ -49,9 +53,8 @@ class TensorRTBackend(Backend):
         self._engines: dict[str, Any] = {}
         self._runner = DeviceRunner(self._device, bundle, self._prepare)
         for name in bundle.graphs():
-            bundle.variant(name, TENSORRT)
-        precision = bundle.variant("analysis", TENSORRT).precision
-        self.precision = next((known for known in get_args(Precision) if known == precision), "fp32")
+            bundle.form(name, _FORM)
+        self.precision = recorded_precision(bundle, DECLARATION.forms)
 
     @classmethod
     def check_machine(cls) -> str:
@@ -63,7 +66,7 @@ class TensorRTBackend(Backend):
 
     @classmethod
     def offer(cls, bundle: Bundle, threads: int | None, precision: Precision | None) -> Offer:
-        if not all(bundle.has_variant(name, TENSORRT) for name in bundle.graphs()):
+        if not all(bundle.has_form(name, _FORM) for name in bundle.graphs()):
             remedy = f"add them: python -m export.to_trt --engine {bundle.path}"
             raise UnusableError(f"{bundle.path} has no graphs for TensorRT", remedy)
         cls.check_machine()
@@ -116,8 +119,8 @@ class TensorRTBackend(Backend):
             f"the cache; to have them in the bundle, run: python -m export.to_trt --engine {self._bundle.path}"
         )
         inputs, _ = self._bundle.ports(graph)
-        plugins = self._bundle.variant(graph, TENSORRT).plugins
-        path = self._bundle.graph(graph, [TENSORRT])
+        plugins = self._bundle.form(graph, _FORM).plugins
+        path = self._bundle.graph(graph, DECLARATION.forms)
         plan = build_plan(self._flavour, path, inputs, plugins, BuildOptions(Profile()), on_terminal())
         cache.store(name, hashlib.sha256(plan).digest() + plan, limit=_KEPT_PLANS)
         return plan
@@ -125,7 +128,7 @@ class TensorRTBackend(Backend):
     def _identity(self, graph: str) -> str:
         """Changes with everything that a plan depends on."""
         parts = {
-            "graph": self._bundle.graph_digest(graph, TENSORRT),
+            "graph": self._bundle.graph_digest(graph, _FORM),
             "tensorrt": [self._flavour.name, self._flavour.version],
             "device": [self._device.name, self._device.capability],
             "profile": Profile().as_dict(),

@@ -8,9 +8,14 @@ from .bundle import Bundle
 from .files import sha256
 from .graphs import Ends, Port, Role, Shape, graph_ends
 from .manifest import (
+    BASE,
+    BF16,
     CONFORMANCE,
     FORMAT,
+    FP16,
+    INTEGER,
     MANIFEST,
+    NATIVE,
     PLANS,
     TABLES,
     TENSORRT,
@@ -32,9 +37,14 @@ from .onnx_files import external_files, files_read_by
 from .tables import fingerprint
 
 __all__ = [
+    "BASE",
+    "BF16",
     "CONFORMANCE",
     "FORMAT",
+    "FP16",
+    "INTEGER",
     "MANIFEST",
+    "NATIVE",
     "PLANS",
     "TABLES",
     "TENSORRT",

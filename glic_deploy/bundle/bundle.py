@@ -20,8 +20,10 @@ from ..values import Value
 from .files import digest_of, open_regular, read_exactly, size_of
 from .graphs import Port, Shape
 from .manifest import (
+    BF16,
     CONFORMANCE,
     EXPORT,
+    FP16,
     MANIFEST,
     MAX_MANIFEST_BYTES,
     TABLES,
@@ -40,7 +42,7 @@ from .tables import MAX_ARRAYS_BYTES, read_conformance, read_tables
 MAX_GRAPH_BYTES = (1 << 31) - 1
 """Of an ONNX file without its external data: what a protobuf message may have."""
 
-_FOR_GPUS = (TENSORRT, "fp16", "bf16")
+_FORMS_FOR_GPUS = (TENSORRT, FP16, BF16)
 
 
 class Bundle:
@@ -102,24 +104,34 @@ class Bundle:
                 self._checked.add(name)
         return self.path / name
 
-    def graph(self, name: str, variants: Sequence[str]) -> Path:
-        """Return the path of a graph in the first of `variants` that the bundle has.
+    def graph(self, name: str, forms: Sequence[str]) -> Path:
+        """Return the path of a graph in the first of `forms` that the bundle has.
 
-        Its file and those with its constants are checked. Raises EngineError.
+        The SHA-256 of the file and of the files with its constants is checked. Raises EngineError.
         """
-        available = self._graph(name).variants
-        chosen = next((variant for variant in variants if variant in available), None)
+        return self._onnx(self._first_form(name, forms))
+
+    def precision(self, forms: Sequence[str]) -> str:
+        """Return the precision of the transforms in the first of `forms` that the bundle has. Raises EngineError.
+
+        A form without a recorded precision is in fp32.
+        """
+        return self._first_form(self.transforms()[0], forms).precision or "fp32"
+
+    def _first_form(self, name: str, forms: Sequence[str]) -> Form:
+        available = self._graph(name).forms
+        chosen = next((form for form in forms if form in available), None)
         if chosen is None:
             raise EngineError(
-                f"{self.path}: graph {name} exists as {', '.join(available) or 'nothing'}, "
-                f"this backend takes {' or '.join(variants)}; {self._how_to_add(variants[0])}"
+                f"{self.path}: graph {name} has the forms {', '.join(available) or '(none)'}, this backend runs "
+                f"{' or '.join(forms)}; {self._how_to_add(forms[0])}"
             )
-        return self._onnx(available[chosen])
+        return available[chosen]
 
     def files_of(self, form: Form) -> set[str]:
-        """Return the names of the files that a form of a graph is in, its own and those with its constants.
+        """Return the names of a form's files: its ONNX file and the files with its constants.
 
-        Its own is checked, the others are listed. Raises EngineError where that is not so.
+        Raises EngineError if the ONNX file is not as the manifest says, or reads a file that the manifest lacks.
         """
         path = self.path / form.file
         try:
@@ -135,8 +147,12 @@ class Bundle:
         return list(self.manifest.graphs)
 
     def transforms(self) -> list[str]:
-        """Return the names of the graphs that decide quality alone, which may run in less than float32."""
+        """Return the names of the transforms. They decide the quality alone, so they may run in half precision."""
         return [name for name, graph in self.manifest.graphs.items() if graph.role == "transform"]
+
+    def image_graphs(self) -> list[str]:
+        """Return the names of the transforms that read or write images; almost all time and memory is theirs."""
+        return [name for name, graph in self.manifest.graphs.items() if graph.has_image]
 
     def ports(self, name: str) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
         """Return a graph's inputs and outputs."""
@@ -164,20 +180,20 @@ class Bundle:
                 f"the graph is not this network's: {WHOLE_COPY}"
             )
 
-    def variant(self, name: str, variant: str) -> Form:
-        """Return one variant of a graph. Raises EngineError when the bundle lacks it."""
-        found = self._graph(name).variants.get(variant)
+    def form(self, name: str, form: str) -> Form:
+        """Return a form of a graph. Raises EngineError if the bundle lacks the form."""
+        found = self._graph(name).forms.get(form)
         if found is None:
-            raise EngineError(f"{self.path}: graph {name} has no variant {variant}; {self._how_to_add(variant)}")
+            raise EngineError(f"{self.path}: graph {name} has no form {form}; {self._how_to_add(form)}")
         return found
 
-    def has_variant(self, name: str, variant: str) -> bool:
+    def has_form(self, name: str, form: str) -> bool:
         """Return whether the bundle has this form of a graph."""
-        return variant in self._graph(name).variants
+        return form in self._graph(name).forms
 
-    def graph_digest(self, name: str, variant: str) -> str:
-        """Return a digest that changes with a form of a graph and its constants. Raises EngineError."""
-        files = self.files_of(self.variant(name, variant))
+    def graph_digest(self, name: str, form: str) -> str:
+        """Return a digest of a form of a graph and its constants. Raises EngineError."""
+        files = self.files_of(self.form(name, form))
         digests = {file: self.manifest.files[file].sha256 for file in files}
         return hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest()
 
@@ -211,7 +227,7 @@ class Bundle:
             "generator": self.manifest.generator,
             "model": manifest["model"],
             "arithmetic": manifest["arithmetic"],
-            "graphs": {name: sorted(graph.variants) for name, graph in self.manifest.graphs.items()},
+            "graphs": {name: sorted(graph.forms) for name, graph in self.manifest.graphs.items()},
             "plans": _described_plans(self.manifest.plans),
             "bytes": sum(entry.bytes for entry in self.manifest.files.values()),
         }
@@ -221,8 +237,8 @@ class Bundle:
             raise EngineError(f"{self.path} has no graph {name}; its graphs are {', '.join(self.manifest.graphs)}")
         return self.manifest.graphs[name]
 
-    def _how_to_add(self, variant: str) -> str:
-        if variant in _FOR_GPUS:
+    def _how_to_add(self, form: str) -> str:
+        if form in _FORMS_FOR_GPUS:
             return f"add it: python -m export.to_trt --engine {self.path} --graphs-only"
         return f"export the checkpoint again: {EXPORT}"
 

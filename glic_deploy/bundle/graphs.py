@@ -47,6 +47,11 @@ class Ends:
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
 
+    @property
+    def has_image(self) -> bool:
+        """Whether an input or output is an image."""
+        return any("H" in port.shape for port in (*self.inputs, *self.outputs))
+
     def output_shapes(self, inputs: Mapping[str, Shape]) -> list[Shape]:
         """Return the shapes of the outputs for inputs of these shapes. Raises ValueError for other inputs."""
         height, width = _sides(self.inputs, inputs)

@@ -21,7 +21,17 @@ MANIFEST = "manifest.json"
 TABLES = "tables.npz"
 CONFORMANCE = "conformance.npz"
 PLANS = "plans"  # folder and manifest entry
-TENSORRT = "tensorrt"  # the graph variant that plans are built from
+
+BASE = "base"
+"""The form of a graph that every ONNX runtime can run."""
+NATIVE = "native"
+"""The form for CPUs, whose ops need one of our native libraries."""
+INTEGER = "integer"
+"""The form of the entropy path that multiplies integers."""
+FP16, BF16 = "fp16", "bf16"
+"""The forms of the transforms in half precision."""
+TENSORRT = "tensorrt"
+"""The form that TensorRT's plans are built from."""
 
 MAX_MANIFEST_BYTES = 4 << 20
 MAX_FILE_BYTES = 1 << 34
@@ -104,7 +114,13 @@ class Arithmetic:
 
 @dataclass(frozen=True)
 class Form:
-    """One form of a graph, a variant of it: its file, the glic nodes in that, and the precision where it has one."""
+    """One form of a graph.
+
+    Attributes:
+        file: its ONNX file.
+        plugins: the number of native ops (nodes of the domain `glic`) in it.
+        precision: what it computes in, if the manifest records it.
+    """
 
     file: str
     plugins: int
@@ -118,16 +134,16 @@ class Form:
 
 @dataclass(frozen=True)
 class Graph(Ends):
-    """A graph: its role, its ends, and its variants by name. None of them is there where nothing was exported."""
+    """A graph: its role, its ends, and its forms by name. A graph that was not exported has no forms."""
 
-    variants: Mapping[str, Form]
+    forms: Mapping[str, Form]
 
     def as_dict(self) -> dict[str, Any]:
         """Return the graph as the manifest has it."""
         return {
             "role": self.role,
             **_ends_as_dict(self),
-            "variants": {name: form.as_dict() for name, form in self.variants.items()},
+            "forms": {name: form.as_dict() for name, form in self.forms.items()},
         }
 
 
@@ -190,8 +206,8 @@ class Manifest:
         }
 
     def forms(self) -> Iterator[Form]:
-        """Every variant of every graph."""
-        return (form for graph in self.graphs.values() for form in graph.variants.values())
+        """Iterate over every form of every graph."""
+        return (form for graph in self.graphs.values() for form in graph.forms.values())
 
 
 def to_json(manifest: Manifest) -> bytes:
@@ -226,12 +242,10 @@ def parse(data: bytes, source: str = MANIFEST) -> Manifest:
     )
 
 
-def graphs_of(config: Config, profile: Profile, variants: Mapping[str, Mapping[str, Form]]) -> dict[str, Graph]:
-    """Return all graphs of a network with those variants that there are, by the names of graphs."""
+def graphs_of(config: Config, profile: Profile, forms: Mapping[str, Mapping[str, Form]]) -> dict[str, Graph]:
+    """Return all graphs of a network by name, with the forms that `forms` lists for each."""
     expected = graph_ends(config.latent, config.hyper, config.groups, profile == "exact")
-    return {
-        name: Graph(ends.role, ends.inputs, ends.outputs, variants.get(name, {})) for name, ends in expected.items()
-    }
+    return {name: Graph(ends.role, ends.inputs, ends.outputs, forms.get(name, {})) for name, ends in expected.items()}
 
 
 def _manifest(document: Node) -> Manifest:
@@ -318,8 +332,8 @@ def _graph(node: Node, expected: Graph, files: Mapping[str, FileEntry]) -> Graph
         if node[key].value != value:
             text = json.dumps(node[key].value)
             raise MalformedError(f"{node.path}.{key} is {text[:200]}, expected {json.dumps(value)}")
-    variants = {_key(key, form, _NAME): _form(form, files) for key, form in node["variants"].items()}
-    return Graph(expected.role, expected.inputs, expected.outputs, variants)
+    forms = {_key(key, form, _NAME): _form(form, files) for key, form in node["forms"].items()}
+    return Graph(expected.role, expected.inputs, expected.outputs, forms)
 
 
 def _ends_as_dict(ends: Ends) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from .. import __version__, many
 from ..files import sweep
-from ..manifest import Manifest, identity
+from ..run_manifest import RunManifest, identity
 from . import exits, messages, targets
 from .messages import console
 from .output import write_json
@@ -61,7 +61,7 @@ class Batch:
     """
 
     def __init__(
-        self, command: str, args: argparse.Namespace, codec: Mapping[str, Any], manifest: Manifest | None = None
+        self, command: str, args: argparse.Namespace, codec: Mapping[str, Any], manifest: RunManifest | None = None
     ) -> None:
         self._command = command
         self._json_target: str | None = args.json

@@ -16,7 +16,7 @@ from .paths import STDIO, CommandLine, Job, plan
 
 if TYPE_CHECKING:
     from .. import Codec
-    from ..manifest import Manifest
+    from ..run_manifest import RunManifest
 
 
 PRECISIONS = ("fp32", "fp16", "bf16")
@@ -124,16 +124,16 @@ _NO_SETTINGS = {
 @contextlib.contextmanager
 def open_manifest(
     command: str, args: argparse.Namespace, jobs: Sequence[Job], codec: Codec
-) -> Iterator[Manifest | None]:
+) -> Iterator[RunManifest | None]:
     """What is done already in the folder OUT; None without --workers."""
     if not args.workers:
         yield None
         return
-    from ..manifest import Manifest
+    from ..run_manifest import RunManifest
 
     settings = {name: value for name, value in vars(args).items() if name not in _NO_SETTINGS}
     engines = codec.fingerprints if command == "encode" else ()
-    with Manifest(args.output, {"command": command, "engines": engines, **settings}) as manifest:
+    with RunManifest(args.output, {"command": command, "engines": engines, **settings}) as manifest:
         yield manifest
 
 
@@ -150,7 +150,7 @@ def permitted_jobs(
                 "--workers is for many files; name a folder as OUT: "
                 + line.with_output("out/", "--workers", str(args.workers))
             )
-        from ..manifest import made_in
+        from ..run_manifest import made_in
 
         made = made_in(args.output, [job.target for job in jobs])
     permitted = targets.permit(line, jobs, makes=makes, overwrite=args.overwrite, made=made)

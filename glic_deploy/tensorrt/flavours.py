@@ -9,14 +9,13 @@ import threading
 from dataclasses import dataclass
 from typing import Any
 
+from ..backends import declarations
 from ..errors import EngineError
-from ..native import library_path
 from ..native import load as load_native
 
-PLUGINS = "glic_tensorrt"
 NAMESPACE = "glic"
 _RTX_ALIAS = "glic_rtx_alias"
-_BUILD = "build it, from a checkout: make gpu-libraries"
+DECLARATION = declarations.by_name("tensorrt")
 
 Capability = tuple[int, int]
 
@@ -103,10 +102,10 @@ def _load(name: str) -> Flavour:
         api = importlib.import_module(FLAVOURS[name])
     except (ImportError, OSError) as error:
         raise EngineError(f"TensorRT flavour {name} does not load: {error}; reinstall it: {INSTALL[name]}") from error
-    library = library_path(PLUGINS, _BUILD)
+    library = DECLARATION.library_path()
     if name == "rtx":
         # Its parser opens the library by a name that its wheel has not; it never leaves memory again.
-        _keep(load_native(_RTX_ALIAS, _BUILD))
+        _keep(load_native(_RTX_ALIAS, DECLARATION.library_remedy))
     logger = api.Logger(api.Logger.WARNING)
     registry = api.get_plugin_registry()
     registry.load_library(str(library))  # gives None on failure, or where it is loaded already

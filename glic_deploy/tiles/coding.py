@@ -12,8 +12,8 @@ import numpy as np
 
 from .. import many
 from ..arguments import integer, shown
+from ..bundle_codec import BundleCodec
 from ..container import Header
-from ..engine import Engine
 from ..entropy.passes import CodedPass
 from ..errors import BitstreamError, DamagedTilesWarning, ImageError, LimitError
 from ..image import pad
@@ -84,7 +84,7 @@ def _largest_side(pixels: int, limits: Limits) -> int:
 
 
 def encode(
-    engine: Engine,
+    engine: BundleCodec,
     header: Header,
     picture: Picture,
     grid: Grid,
@@ -138,7 +138,7 @@ class Strips:
 
 
 def decode(
-    engine: Engine,
+    engine: BundleCodec,
     file: TiledFile,
     region: tuple[int, int, int, int] | None,
     limits: Limits,
@@ -234,7 +234,7 @@ def _in_order(
             yield outcome
 
 
-def _at_once(engine: Engine, grid: Grid, limits: Limits) -> int:
+def _at_once(engine: BundleCodec, grid: Grid, limits: Limits) -> int:
     """Tiles to work on at a time: what the engine's threads leave of the cores, less where memory asks for it."""
     most = cores() // engine.threads if engine.threads else 1
     size = grid.columns.extent, grid.rows.extent

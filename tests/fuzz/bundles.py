@@ -26,7 +26,7 @@ from .mutate import havoc, json_havoc, zip_havoc
 from .target import Place, Target
 
 CONTENT, ZERO_LINK, FIFO, FOLDER, NOTHING, SPARSE, LOOP = range(7)
-_VARIANTS = ("native", "base")
+_FORMS = ("native", "base")
 
 
 class _Bundles(Target):
@@ -119,7 +119,7 @@ class Bundles(_Bundles):
             bundle.outputs(name)
         if zlib.crc32(data) % 16 == 0:  # this reads all weights
             for name in bundle.graphs():
-                bundle.graph(name, _VARIANTS)
+                bundle.graph(name, _FORMS)
         tables, vectors = bundle.tables(), bundle.conformance()
         return bundle.groups, bundle.hyper, bundle.exact, len(tables), len(vectors)
 

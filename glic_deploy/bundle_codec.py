@@ -1,4 +1,4 @@
-"""An engine: one bundle on one backend, between padded pictures and range-coded payloads."""
+"""The codec of one bundle on one backend: padded images to range-coded payloads, and back."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from .stages import stage
 from .values import Settled, Value
 
 
-class Engine:
-    """Codes padded pictures with one bundle. Safe to use from several threads at once.
+class BundleCodec:
+    """Encodes and decodes padded images with one bundle. Safe to use from several threads at once.
 
     Args:
-        directory: the engine bundle.
-        backend: name of the backend that runs the graphs, or one made already; None takes the best one installed.
-        threads: threads of the backend; None takes all cores. Kept as `threads`.
-        precision: of the transforms; None takes the backend's own.
+        directory: the bundle.
+        backend: the name of the backend that runs the graphs, or a Backend object. None selects the best installed one.
+        threads: the number of threads of the backend; None uses all cores. The attribute `threads` keeps the value.
+        precision: the precision of the transforms; None selects the backend's default.
 
-    Raises EngineError when the bundle cannot be opened, no backend can run it, or the one that does computes the
-    entropy path wrongly on this machine (see `glic_deploy.conformance`).
+    Raises EngineError if the bundle cannot be opened, if no backend can run it, or if the backend computes the entropy
+    path wrongly on this machine (see `glic_deploy.conformance`).
     """
 
     def __init__(
@@ -61,11 +61,12 @@ class Engine:
         else:
             backend.notices.add(
                 f"{self.bundle.path} has floating-point entropy parameters: its files decode only on the machine, "
-                "with the backend and number of threads that wrote them; export without --entropy float to keep files"
+                "with the backend and number of threads that wrote them; to keep files, export the checkpoint without "
+                "--entropy float"
             )
 
     def close(self) -> None:
-        """Free the backend. The engine cannot be used afterwards."""
+        """Free the backend. The codec cannot be used afterwards."""
         if self._open:
             self._open = False
             self._backend.close()
@@ -75,19 +76,19 @@ class Engine:
             self.close()
 
     def describe(self) -> dict[str, Any]:
-        """Backend, bundle, and `notices` of what is slower than it could be, for people and for JSON."""
+        """Describe the backend and the bundle. `notices` lists what is slower than necessary, with remedies."""
         notices = [*PROCESS, *self._backend.notices]
         return {"backend": self._backend.describe(), "engine": self.bundle.describe(), "notices": notices}
 
     def check_arithmetic(self) -> str:
-        """Run the bundle's conformance vectors again, whatever is cached. Raises EngineError on one wrong bit."""
+        """Run the conformance vectors even if a passed check is cached. Raises EngineError if any bit is wrong."""
         if not self.bundle.exact:
-            return "floating point: files decode only where they were written"
+            return "floating point: files decode only on the machine that wrote them"
         compared = conformance.check(self.bundle, self._backend)
         return f"exact: {compared:,} conformance values reproduced bit for bit"
 
     def encode(self, padded: NDArray[np.uint8], stages: dict[str, float] | None = None) -> tuple[bytes, int]:
-        """Payload and symbol checksum of a picture (H, W, 3), H and W multiples of `CODED_MULTIPLE`."""
+        """Return the payload and the symbol checksum of an image (H, W, 3), H and W multiples of `CODED_MULTIPLE`."""
         run = self._runner(stages)
         latents = run("analysis", image=padded)[0]
         z_symbols = np.asarray(run("hyper_analysis", y=latents)[0])
@@ -117,10 +118,17 @@ class Engine:
         passes: list[CodedPass] | None = None,
         out: NDArray[np.uint8] | None = None,
     ) -> NDArray[np.uint8]:
-        """The picture (height, width, 3) that `encode` made a payload of, both before padding.
+        """Decode a payload that `encode` returned to the image, uint8 (height, width, 3).
 
-        checksum: of the symbols, as `encode` returned it. `stages` is filled with the seconds that each stage took,
-        `passes` with what was coded, `out` with the picture, if given. Raises BitstreamError, EngineError.
+        Args:
+            payload: the range-coded stream.
+            checksum: the checksum of the symbols, as `encode` returned it.
+            height, width: the sides of the image before padding.
+            stages: receives the seconds that each stage took.
+            passes: receives the symbols and indexes of each pass.
+            out: receives the image.
+
+        Raises BitstreamError if the payload is damaged, EngineError if a graph cannot be run.
         """
         y_hat = self._decode_latents(payload, checksum, height, width, stages, passes)
         padded = np.asarray(self._runner(stages)("synthesis", y_hat=Settled(y_hat, y_hat.shape[1]))[0])
@@ -143,7 +151,7 @@ class Engine:
         rows, columns = (-(-side // CODED_MULTIPLE) for side in (height, width))
         decoded: list[CodedPass] = []
 
-        def take(part: Pass | None, indexes: NDArray[np.uint8]) -> Symbols:
+        def decode_pass(part: Pass | None, indexes: NDArray[np.uint8]) -> Symbols:
             with stage(stages, "range coder"):
                 symbols = decoder.decode(self._y_tables if part else self._z_tables, indexes)
             decoded.append(CodedPass(part, symbols, indexes))
@@ -151,16 +159,16 @@ class Engine:
 
         decoder = Decoder(payload)
         z_shape = (1, self.bundle.hyper, 2 * rows, 2 * columns)
-        z_symbols = take(None, _channels(np.empty(z_shape, np.int16)))
-        y_hat = walk(self.bundle.groups, run, z_symbols, lambda part, indexes, means: take(part, indexes))
+        z_symbols = decode_pass(None, _channels(np.empty(z_shape, np.int16)))
+        y_hat = walk(self.bundle.groups, run, z_symbols, lambda part, indexes, means: decode_pass(part, indexes))
         decoder.finish()
         if symbol_checksum(coded.symbols for coded in decoded) != checksum:
             raise BitstreamError(
-                "the decoded symbols are not those that were encoded (their checksum differs); "
+                "the decoded symbols differ from the encoded ones (their checksums differ); "
                 + (
-                    "this machine computes wrongly, please report it with the output of: glic doctor --engine DIR"
+                    "this machine computes wrongly: please report it with the output of: glic doctor --engine DIR"
                     if self.bundle.exact
-                    else "files of floating-point entropy parameters decode only in the configuration that wrote them"
+                    else "a file with floating-point entropy parameters decodes only in the configuration that wrote it"
                 )
             )
         if passes is not None:
@@ -168,7 +176,7 @@ class Engine:
         return y_hat
 
     def check_fits(self, header: Header) -> None:
-        """Raises ModelMismatchError unless this engine decodes files with such a header."""
+        """Raise ModelMismatchError unless this bundle decodes files with this header."""
         bundle = self.bundle
         for what, needed, found in (
             ("model", header.model_fingerprint, bundle.model_fingerprint),
@@ -176,11 +184,14 @@ class Engine:
         ):
             if needed != found:
                 raise ModelMismatchError(
-                    f"the file was written with {what} {needed.hex()}, this engine ({bundle.path}) has {found.hex()}; "
+                    f"the file was written with {what} {needed.hex()}, this bundle ({bundle.path}) has {found.hex()}; "
                     "decode it with the bundle of the checkpoint that wrote it"
                 )
         if header.exact != bundle.exact:
-            raise ModelMismatchError("the file and this engine disagree about the arithmetic profile; use its bundle")
+            raise ModelMismatchError(
+                f"the file needs {_profile(header.exact)} entropy arithmetic, this bundle ({bundle.path}) has "
+                f"{_profile(bundle.exact)}; decode it with the bundle that wrote it"
+            )
 
     def _runner(self, stages: dict[str, float] | None) -> RunGraph:
         if not self._open:
@@ -195,7 +206,11 @@ class Engine:
         return run
 
 
+def _profile(exact: bool) -> str:
+    return "exact" if exact else "floating-point"
+
+
 def _channels(z: NDArray[Any]) -> NDArray[np.uint8]:
-    """Table index of every element of z: its channel."""
+    """Return the index of the CDF table for every element of z, which is its channel."""
     indexes = np.arange(z.shape[1], dtype=np.uint8)
     return np.ascontiguousarray(np.broadcast_to(indexes[:, None, None], z.shape))

@@ -1,4 +1,4 @@
-"""What of a folder of outputs is done and whole: `manifest.jsonl` in it, from which an interrupted run is resumed."""
+"""The run manifest `manifest.jsonl` of an output folder, from which an interrupted run is resumed."""
 
 from __future__ import annotations
 
@@ -20,18 +20,22 @@ NAME = "manifest.jsonl"
 _BLOCK = 1 << 20
 
 
-class Manifest:
-    """One JSON object a line for each output that was made or failed; of several lines for one output the last holds.
+class RunManifest:
+    """Records every output that was written or failed, as one JSON object a line. The last line of an output counts.
 
-    A line has `output` (relative to the folder), `source`, `source_bytes` and `source_mtime_ns` as it was when it was
-    read, `settings` (a digest of whatever else could change the output), and either `bytes`, `width`, `height` of the
-    `.glic` file with `output_bytes` and `output_crc32c`, or `error` and `error_type`; or `begun` beside `output`: the
-    output appears soon, unless the run is killed.
+    Each line has `output`, a path relative to the folder. There are three kinds of lines:
+
+    - `begun`: the output will be written soon, unless the run is killed.
+    - A written output: `source`, with `source_bytes` and `source_mtime_ns` at the time of reading; `settings`, a digest
+      of everything else that could change the output; `bytes`, `width` and `height` of the `.glic` file; `output_bytes`
+      and `output_crc32c`.
+    - A failed output: `source` and `settings` likewise, `error` and `error_type`.
 
     Args:
-        folder: the outputs' folder, made where it is missing. Only one process at a time may work in it: for another,
-            BlockingIOError is raised.
-        settings: what the outputs are made with, for JSON.
+        folder: the folder of the outputs, created if it is missing.
+        settings: the options that the outputs are made with, as JSON values.
+
+    Raises BlockingIOError if another process works in the folder, OSError if the file cannot be opened.
     """
 
     def __init__(self, folder: str | Path, settings: Mapping[str, Any]) -> None:
@@ -40,7 +44,7 @@ class Manifest:
         self._settings = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
         self._lines = JsonLines(self._folder / NAME)
         if self._lines.path.exists() and not self._lines.path.is_file():
-            raise OSError(errno.EINVAL, "is no regular file; delete it", str(self._lines.path))
+            raise OSError(errno.EINVAL, "is not a regular file; delete it", str(self._lines.path))
         self._lock = open(self._lines.path, "ab")  # noqa: SIM115  held until close()
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -48,12 +52,12 @@ class Manifest:
             self._lock.close()
             message = "another glic process is working in this folder; wait until it is done, or name another folder"
             raise BlockingIOError(errno.EAGAIN, message, str(self._folder)) from None
-        except OSError:  # no locks on this file system: two processes in it are not noticed
+        except OSError:  # This file system has no locks, so a second process goes unnoticed.
             pass
         self._done: dict[str, Mapping[str, Any]] = {str(line.get("output")): line for line in self._lines}
         self._ours = _made(self._lines)
 
-    def __enter__(self) -> Manifest:
+    def __enter__(self) -> RunManifest:
         return self
 
     def __exit__(
@@ -62,7 +66,10 @@ class Manifest:
         self._lock.close()
 
     def find(self, target: str, source: Mapping[str, int]) -> dict[str, Any] | None:
-        """`bytes`, `width`, `height` of a target that was made of a source of this `identity` and is still whole."""
+        """Return `bytes`, `width` and `height` of a target if this source made it and it is intact, else None.
+
+        source: the `identity` of the source.
+        """
         line = self._done.get(self._name(target), {})
         try:
             same = line["settings"] == self._settings and all(line[key] == value for key, value in source.items())
@@ -74,14 +81,14 @@ class Manifest:
             return None
 
     def begin(self, target: str) -> None:
-        """Remember that a target is about to be written for the first time: if the run is killed, it is one of ours."""
+        """Record that a target is about to be written, so that the next run may replace it if this one is killed."""
         name = self._name(target)
         if name not in self._ours:
             self._lines.append({"output": name, "begun": True})
             self._ours.add(name)
 
     def record(self, source: str, target: str, row: Mapping[str, Any], source_identity: Mapping[str, int]) -> None:
-        """Remember what became of a target: `row` has width, height and bytes, or error and error_type."""
+        """Record the outcome of a target. `row` has width, height and bytes, or error and error_type."""
         line: dict[str, Any] = {
             "output": self._name(target),
             "source": source,
@@ -99,7 +106,7 @@ class Manifest:
 
 
 def made_in(folder: str | Path, targets: Iterable[str]) -> set[str]:
-    """Those of `targets` that the folder's manifest says to have been made, or begun, by this or an earlier run."""
+    """Return those `targets` that a run of this folder has made or begun, according to its run manifest."""
     names = _made(JsonLines(Path(folder, NAME)))
     return {target for target in targets if os.path.relpath(target, folder) in names}
 
@@ -109,7 +116,7 @@ def _made(lines: Iterable[Mapping[str, Any]]) -> set[str]:
 
 
 def identity(source: str) -> dict[str, int]:
-    """What tells that a file has changed: its size and time."""
+    """Return the size and the time of a file, by which a change is noticed."""
     status = os.stat(source)
     return {"source_bytes": status.st_size, "source_mtime_ns": status.st_mtime_ns}
 
