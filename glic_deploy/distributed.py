@@ -24,10 +24,11 @@ from . import container, many
 from .codec import Codec
 from .coded import read_coded
 from .errors import EngineError, GlicError, ImageError
-from .evaluation.quality import psnr as psnr_of
 from .files import atomic_write
 from .image import lift_pillow_limit, load_image, save_image
 from .limits import DEFAULT_LIMITS, Limits
+from .metrics import bits_per_pixel
+from .metrics import psnr as psnr_of
 from .qualities import bundles_in
 
 if TYPE_CHECKING:
@@ -410,8 +411,8 @@ class _Worker:
             save_image(self._codec.decode(coded, **job.options), stream, format=job.format)
             result = stream.getvalue()
         header = container.parse_header(coded, self._limits)
-        pixels = header.width * header.height
-        row |= {"width": header.width, "height": header.height, "bytes": len(coded), "bpp": 8 * len(coded) / pixels}
+        row |= {"width": header.width, "height": header.height, "bytes": len(coded)}
+        row["bpp"] = bits_per_pixel(len(coded), header.width * header.height)
         row["fingerprint"] = (header.model_fingerprint + header.arithmetic_fingerprint).hex()
         return row, result
 

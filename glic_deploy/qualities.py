@@ -25,7 +25,7 @@ from .bundle import MANIFEST, Bundle
 from .container import Header
 from .engine import Engine
 from .errors import EngineError, ModelMismatchError, TargetWarning
-from .evaluation.quality import psnr
+from .metrics import bits_per_pixel, psnr
 
 
 def bundles_in(path: str | Path) -> list[Bundle]:
@@ -204,7 +204,7 @@ class Goal:
         @functools.cache
         def rate(quality: int) -> float:
             height, width = picture.shape[:2]
-            return float(8 * len(file(quality)) / (height * width))
+            return bits_per_pixel(len(file(quality)), height * width)
 
         @functools.cache
         def decibels(quality: int) -> float:

@@ -1,4 +1,4 @@
-"""How alike two pictures are: PSNR here, MS-SSIM from a child process, since its library runs on torch."""
+"""MS-SSIM of two images, computed in a child process, since its library runs on torch. PSNR is in `..metrics`."""
 
 from __future__ import annotations
 
@@ -16,12 +16,6 @@ from numpy.typing import NDArray
 from ..errors import EngineError
 
 MS_SSIM_REMEDY = "pip install 'glic-deploy[export]'"
-
-
-def psnr(original: NDArray[np.uint8], decoded: NDArray[np.uint8]) -> float | None:
-    """Peak signal-to-noise ratio in dB over all channels of RGB; None for equal pictures, where it is infinite."""
-    error = float(np.mean(np.square(original.astype(np.float64) - decoded)))
-    return float(10 * np.log10(255**2 / error)) if error else None
 
 
 def ms_ssim_installed() -> bool:
