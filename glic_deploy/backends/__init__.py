@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from ..bundle import Bundle
+from typing import TYPE_CHECKING
+
 from ..errors import EngineError
 from ..notices import logger
 from .base import Backend, Precision, UnusableError
 from .declarations import BACKENDS, Declaration, by_name, names
+
+if TYPE_CHECKING:
+    from ..bundle import Bundle
 
 __all__ = [
     "BACKENDS",
