@@ -6,14 +6,14 @@ import importlib.util
 import json
 import subprocess
 import sys
-import tempfile
-from pathlib import Path
+from contextlib import ExitStack
 from types import TracebackType
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import EngineError
+from ..files import temporary_directory
 
 MS_SSIM_REMEDY = "pip install 'glic-deploy[export]'"
 
@@ -30,7 +30,8 @@ class MsSsim:
     """
 
     def __init__(self) -> None:
-        self._directory = tempfile.TemporaryDirectory(prefix="glic-eval-")
+        self._stack = ExitStack()
+        self._directory = self._stack.enter_context(temporary_directory("glic-eval-"))
         self._process: subprocess.Popen[str] | None = None
 
     def __enter__(self) -> MsSsim:
@@ -41,7 +42,7 @@ class MsSsim:
     ) -> None:
         if self._process is not None:
             self._process.communicate()
-        self._directory.cleanup()
+        self._stack.close()
 
     def __call__(self, original: NDArray[np.uint8], decoded: NDArray[np.uint8]) -> float | None:
         """0 to 1; None for a picture with a side below 161 pixels. Raises EngineError when the child fails."""
@@ -52,7 +53,7 @@ class MsSsim:
         assert self._process.stdout is not None
         paths = {}
         for name, picture in (("original", original), ("decoded", decoded)):
-            paths[name] = str(Path(self._directory.name, f"{name}.npy"))
+            paths[name] = str(self._directory / f"{name}.npy")
             np.save(paths[name], picture)
         try:
             self._process.stdin.write(json.dumps(paths) + "\n")
