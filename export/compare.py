@@ -104,9 +104,9 @@ def _run(args: argparse.Namespace) -> int:
     return AGREES if all(outcome.right for outcome in outcomes) else DIFFERS
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: list[str] | None = None, *, prog: str = "python -m export.compare") -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m export.compare",
+        prog=prog,
         description=__doc__,
         epilog=_RUNNERS,
         formatter_class=argparse.RawDescriptionHelpFormatter,

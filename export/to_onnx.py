@@ -173,8 +173,8 @@ def _add_exact_entropy(writer: BundleWriter, network: integer.IntegerNetwork, pr
     progress.done(f"exact entropy path: {', '.join(integer.LOWERINGS)}; {count:,} conformance values")
 
 
-def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m export.to_onnx", description=__doc__)
+def main(argv: list[str] | None = None, *, prog: str = "python -m export.to_onnx") -> int:
+    parser = argparse.ArgumentParser(prog=prog, description=__doc__)
     parser.add_argument("--checkpoint", required=True, help="a GLIC checkpoint, as its authors release them")
     add_export_options(parser)
     args = parser.parse_args(argv)

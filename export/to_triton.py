@@ -10,8 +10,8 @@ from glic_deploy.serving.repository import write_repository
 from glic_deploy.serving.settings import Settings, add_arguments
 
 
-def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m export.to_triton", description=__doc__)
+def main(argv: list[str] | None = None, *, prog: str = "python -m export.to_triton") -> int:
+    parser = argparse.ArgumentParser(prog=prog, description=__doc__)
     parser.add_argument("--engine", required=True, metavar="DIR", help="the engine bundle, made by export")
     parser.add_argument("--output", required=True, metavar="REPO", help="directory to write; an older one is replaced")
     parser.add_argument(

@@ -86,9 +86,9 @@ def build_plans(directory: Path, flavour: str | None, options: tensorrt.BuildOpt
     check_plans(directory, lambda plan: (plan.flavour, plan.capabilities) == (chosen, targets), progress)
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: list[str] | None = None, *, prog: str = "python -m export.to_trt") -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m export.to_trt", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--checkpoint", help="a GLIC checkpoint, as its authors release them")

@@ -15,7 +15,7 @@ import os
 import platform
 import secrets
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, Any, Literal, TypeAlias
@@ -24,10 +24,11 @@ from . import container, many
 from .codec import Codec
 from .coded import read_coded
 from .errors import EngineError, GlicError, ImageError
-from .evaluation.quality import psnr as psnr_of
 from .files import atomic_write
 from .image import lift_pillow_limit, load_image, save_image
 from .limits import DEFAULT_LIMITS, Limits
+from .metrics import bits_per_pixel
+from .metrics import psnr as psnr_of
 from .qualities import bundles_in
 
 if TYPE_CHECKING:
@@ -181,13 +182,26 @@ def decode(
 
 
 def read_manifest(output: str) -> pa.Table:
-    """The manifest of an output folder, one row a source: the last that was written of it."""
-    folder = _Folder(output)
+    """Read the manifest of an output folder: one row for each source, the last row that was written about it."""
+    return _last_rows(_all_rows(_Folder(output)))
+
+
+def _all_rows(folder: _Folder) -> pa.Table:
+    """Read every row of the manifest, sorted by time."""
     parts = [pa.parquet.read_table(io.BytesIO(folder.read(name))) for name in folder.parts()]
     table = pa.concat_tables(parts) if parts else SCHEMA.empty_table()
-    table = table.sort_by([("finished", "ascending")])
+    return table.sort_by([("finished", "ascending")])
+
+
+def _last_rows(table: pa.Table) -> pa.Table:
     last = {source: row for row, source in enumerate(table.column("source").to_pylist())}
     return table.take(pa.array(sorted(last.values()), pa.int64()))
+
+
+def _owners(table: pa.Table) -> dict[str, str]:
+    """Return the source of every output that the manifest's rows mention."""
+    columns = (table.column(name).to_pylist() for name in ("output", "source"))
+    return {output: source for output, source in zip(*columns, strict=True) if output is not None}
 
 
 def _run(job: _Job, sources: Sources, resources: Resources) -> Summary:
@@ -196,7 +210,8 @@ def _run(job: _Job, sources: Sources, resources: Resources) -> Summary:
     _refuse_collisions(job, sources)
     folder = _Folder(job.output)
     folder.write(f"{MANIFEST}/.probe", b"")  # an output that cannot be written to is told before any work
-    manifest = read_manifest(job.output)
+    everything = _all_rows(folder)
+    manifest = _last_rows(everything)
     rows = zip(*(manifest.column(name).to_pylist() for name in ("source", "settings", "error")), strict=True)
     done = {source for source, settings, error in rows if settings == job.settings and error is None}
     counts = {"done": 0, "failed": 0, "bytes": 0}
@@ -205,7 +220,7 @@ def _run(job: _Job, sources: Sources, resources: Resources) -> Summary:
         room = ray.data.ActorPoolStrategy(size=resources.actors) if resources.actors else _as_many_as_fit(resources)
         reports = pending.map_batches(
             _Worker,
-            fn_constructor_args=(job,),
+            fn_constructor_args=(job, _SharedClaims.start(_owners(everything))),
             batch_size=resources.batch,
             compute=room,
             num_cpus=resources.cpus,
@@ -218,7 +233,7 @@ def _run(job: _Job, sources: Sources, resources: Resources) -> Summary:
 
 
 def _refuse_collisions(job: _Job, sources: Sources) -> None:
-    """Raise ImageError for two sources of one output. Of a dataset the last one written stays."""
+    """Raise ImageError if a list has two sources of one output. The workers find those of a dataset by their claims."""
     if isinstance(sources, ray.data.Dataset):
         return
     taken: dict[str, str] = {}
@@ -260,11 +275,63 @@ def _as_many_as_fit(resources: Resources) -> ray.data.ActorPoolStrategy:
     return ray.data.ActorPoolStrategy(min_size=1, max_size=max(1, room))
 
 
+@dataclass(frozen=True)
+class _Place:
+    """A source and the output that it is coded to."""
+
+    source: str
+    output: str
+
+    def owned_by(self, owner: str) -> _Place | ImageError:
+        """Return this place, or the error that says which other source owns the output."""
+        if owner == self.source:
+            return self
+        return ImageError(
+            f"{owner} and {self.source} would both be written to {self.output}, which is that of {owner}; run "
+            f"{self.source} apart, with another output folder"
+        )
+
+
+Claim: TypeAlias = "Callable[[Sequence[tuple[str, str]]], list[str]]"
+"""Takes pairs of output and source, returns the source that owns each output."""
+
+
+class _Claims:
+    """Records the source that owns each output, so that no output replaces that of another source."""
+
+    def __init__(self, owners: Mapping[str, str]) -> None:
+        """owners: the source of each output of earlier runs."""
+        self._owners = dict(owners)
+
+    def claim(self, wanted: Sequence[tuple[str, str]]) -> list[str]:
+        """Claim outputs for sources; return the source that owns each output: the first that claimed it."""
+        return [self._owners.setdefault(output, source) for output, source in wanted]
+
+
+@dataclass(frozen=True)
+class _SharedClaims:
+    """The claims of all workers of a run, kept in an actor on the driver's node: if that node dies, so does the run."""
+
+    actor: Any
+
+    @classmethod
+    def start(cls, owners: Mapping[str, str]) -> _SharedClaims:
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        return cls(ray.remote(_Claims).options(num_cpus=0, scheduling_strategy=here).remote(owners))
+
+    def __call__(self, wanted: Sequence[tuple[str, str]]) -> list[str]:
+        owners: list[str] = ray.get(self.actor.claim.remote(wanted))
+        return owners
+
+
 class _Worker:
     """An actor: one codec, which takes batches of sources to outputs and a part of the manifest."""
 
-    def __init__(self, job: _Job) -> None:
+    def __init__(self, job: _Job, claim: Claim) -> None:
         self._job = job
+        self._claim = claim
         self._limits: Limits = job.codec.get("limits") or DEFAULT_LIMITS
         self._codec = Codec(job.engine, threads=job.threads, **job.codec)
         self._folder = _Folder(job.output)
@@ -288,8 +355,9 @@ class _Worker:
         return {"done": [len(paths) - failed], "failed": [failed], "bytes": [size]}
 
     def _rows(self, paths: list[str], contents: Iterable[bytes | None]) -> list[dict[str, Any]]:
+        places = zip(self._claimed(paths), contents, strict=True)
         outcomes = many.overlap(
-            zip(paths, contents, strict=True),
+            (place if isinstance(place, ImageError) else (place, content) for place, content in places),
             (self._read, many.IO_THREADS),
             (self._code, many.LEAST_WORKERS),
             (self._write, many.IO_THREADS),
@@ -306,16 +374,32 @@ class _Worker:
             rows.append(row)
         return rows
 
-    def _read(self, item: tuple[str, bytes | None]) -> tuple[str, bytes | memoryview]:
-        path, content = item
-        if content is not None:
-            return path, content
-        return path, _read_coded(path, self._limits) if self._job.direction == "decode" else _read(path)
+    def _claimed(self, paths: Sequence[str]) -> list[_Place | ImageError]:
+        """Name the output of each source. An ImageError stands for a source that may not have its output."""
+        places: list[_Place | ImageError] = []
+        for path in paths:
+            try:
+                places.append(_Place(path, self._job.output_of(path)))
+            except ImageError as error:
+                places.append(error)
+        wanted = [(place.output, place.source) for place in places if isinstance(place, _Place)]
+        owners = dict(zip(wanted, self._claim(wanted), strict=True))
+        return [
+            place if isinstance(place, ImageError) else place.owned_by(owners[place.output, place.source])
+            for place in places
+        ]
 
-    def _code(self, item: tuple[str, bytes | memoryview]) -> tuple[dict[str, Any], bytes]:
-        path, content = item
+    def _read(self, item: tuple[_Place, bytes | None]) -> tuple[_Place, bytes | memoryview]:
+        place, content = item
+        if content is not None:
+            return place, content
+        path = place.source
+        return place, _read_coded(path, self._limits) if self._job.direction == "decode" else _read(path)
+
+    def _code(self, item: tuple[_Place, bytes | memoryview]) -> tuple[dict[str, Any], bytes]:
+        place, content = item
         job = self._job
-        row: dict[str, Any] = {"output": job.output_of(path)}
+        row: dict[str, Any] = {"output": place.output}
         coded: bytes | memoryview
         if job.direction == "encode":
             picture = load_image(io.BytesIO(content), background=job.options.get("background"), limits=self._limits)
@@ -327,8 +411,8 @@ class _Worker:
             save_image(self._codec.decode(coded, **job.options), stream, format=job.format)
             result = stream.getvalue()
         header = container.parse_header(coded, self._limits)
-        pixels = header.width * header.height
-        row |= {"width": header.width, "height": header.height, "bytes": len(coded), "bpp": 8 * len(coded) / pixels}
+        row |= {"width": header.width, "height": header.height, "bytes": len(coded)}
+        row["bpp"] = bits_per_pixel(len(coded), header.width * header.height)
         row["fingerprint"] = (header.model_fingerprint + header.arithmetic_fingerprint).hex()
         return row, result
 

@@ -94,7 +94,7 @@ def round_trip(
 ) -> list[Finding]:
     """Open `engine`, encode a small made-up picture and decode it. Raises nothing that a bad engine causes."""
     from . import Codec
-    from .evaluation.quality import psnr
+    from .metrics import psnr
 
     try:
         with Codec(engine, backend=backend, precision=precision, threads=threads) as codec:

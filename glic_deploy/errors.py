@@ -3,11 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+_Error = TypeVar("_Error", bound=BaseException)
 
 
 class GlicError(Exception):
     """Base of every error that glic_deploy and its exporter raise on purpose."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return rebuilt, (type(self), self.args, self.__dict__)  # the default calls the class with one argument
+
+
+def rebuilt(kind: type[_Error], args: Sequence[object], attributes: Mapping[str, object]) -> _Error:
+    """Make an error as another process raised it, whatever arguments its class takes."""
+    error = kind.__new__(kind, *args)
+    error.args = tuple(args)
+    error.__dict__.update(attributes)
+    return error
 
 
 class BitstreamError(GlicError, ValueError):

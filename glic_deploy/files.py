@@ -182,6 +182,15 @@ def _delete_abandoned(directory: Path) -> None:
             shutil.rmtree(directory, ignore_errors=True)
 
 
+@contextlib.contextmanager
+def temporary_directory(prefix: str) -> Iterator[Path]:
+    """Make a directory for the files of a block; it is removed when the block ends, or when `abandon` is called."""
+    directory = Path(tempfile.mkdtemp(prefix=prefix))
+    with _unfinished.removed(directory):
+        yield directory
+        _remove(directory)
+
+
 def sweep(folder: str | os.PathLike[str]) -> int:
     """Delete the temporary files in `folder` whose writers died. Returns how many; what cannot be looked at is left.
 

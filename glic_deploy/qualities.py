@@ -26,7 +26,7 @@ from .bundle import MANIFEST, Bundle
 from .bundle_codec import BundleCodec
 from .container import Header
 from .errors import EngineError, ModelMismatchError, TargetWarning
-from .evaluation.quality import psnr
+from .metrics import bits_per_pixel, psnr
 
 
 def bundles_in(path: str | Path) -> list[Bundle]:
@@ -217,7 +217,7 @@ class Target:
         @functools.cache
         def rate(quality: int) -> float:
             height, width = image.shape[:2]
-            return float(8 * len(file(quality)) / (height * width))
+            return bits_per_pixel(len(file(quality)), height * width)
 
         @functools.cache
         def decibels(quality: int) -> float:

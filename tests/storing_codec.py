@@ -27,8 +27,8 @@ class StoringCodec:
     fingerprints = ("ABCD",)
 
     def __init__(self, engine, *, backend=None, precision=None, threads=None, limits=None):
-        if backend == "absent":
-            raise EngineError("backend absent is not installed: pip install absent")
+        if backend == "tensorrt":
+            raise EngineError("backend tensorrt is not installed: pip install absent")
         self.limits = limits or Limits()
         self.threads = threads
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from contextlib import contextmanager
 
 import jsonschema
@@ -10,7 +11,8 @@ import numpy as np
 import pytest
 
 from glic_deploy import errors, machine, stages
-from glic_deploy.bench import compare, latency, sweep, tables
+from glic_deploy.backends import UnusableError
+from glic_deploy.bench import compare, latency, sweep, tables, worker
 from glic_deploy.bench.contender import Contender, engine_command, torch_command
 from glic_deploy.bench.latency import Plan
 from glic_deploy.bench.pictures import made_up, prepare
@@ -170,6 +172,26 @@ class TestContender:
         with pytest.raises(errors.EngineError, match=r"ended with code 3.*last words"):
             Contender("dying", ["sh", "-c", "echo last words >&2; exit 3"])
 
+    @pytest.mark.parametrize(
+        ("error", "kind"),
+        [
+            (errors.PluginError("no library", "build it", missing=True), errors.PluginError),
+            (UnusableError("no GPU", "use another backend"), errors.EngineError),
+            (errors.LimitError("too large"), errors.LimitError),
+            (FileNotFoundError(2, "No such file", "a.png"), OSError),
+            (MemoryError(), MemoryError),
+            (KeyError("slice9"), errors.EngineError),
+        ],
+    )
+    def test_errors_of_the_process(self, error, kind, tmp_path):
+        said = tmp_path / "answer.json"
+        with said.open("w") as stream:
+            worker._answer(stream, worker._failure(error))
+        with pytest.raises(kind, match="child: ") as raised:
+            Contender("child", ["sh", "-c", f"cat {said}; read line"])
+        assert type(raised.value) is kind
+        assert getattr(raised.value, "missing", None) == getattr(error, "missing", None)
+
     def test_picture_that_is_none(self, engine, tmp_path):
         bad = tmp_path / "bad.png"
         bad.write_bytes(b"no picture")
@@ -182,6 +204,20 @@ class TestContender:
         monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
         with pytest.raises(errors.EngineError, match="pip install"):
             torch_command("C.pth", None)
+
+
+class TestErrors:
+    @pytest.mark.parametrize(
+        "error",
+        [
+            errors.PluginError("no library", "build it", missing=True),
+            UnusableError("none", "buy"),
+            errors.LimitError("a"),
+        ],
+    )
+    def test_errors_survive_pickling(self, error):
+        again = pickle.loads(pickle.dumps(error))
+        assert (type(again), again.args, vars(again)) == (type(error), error.args, vars(error))
 
 
 class TestRun:

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 import glic_deploy
-from glic_deploy import container, doctor
+from glic_deploy import backends, container, doctor
 from glic_deploy.cli import COMMANDS, batch, exits, main, options, progress
 from glic_deploy.image import load_image
 from glic_deploy.run_manifest import RunManifest
@@ -113,6 +113,13 @@ class TestFiles:
             (["encode", "in/a.png", "a.glic", "--threads", "0"], "at least 1"),
             (["encode", "in/a.png", "a.glic", "--threads", "many"], "many"),
             (["encode", "in/a.png", "a.glic", "--background", "transparent"], "opaque colour"),
+            (["encode", "in/a.png", "a.glic", "--backend", "absent"], "onnxruntime"),
+            (["eval", "in", "--backend", "absent"], "onnxruntime"),
+            (
+                ["bench", "--engine", "E", "--backend", "onnxruntime,absent:fp32"],
+                "'absent:fp32'",
+            ),
+            (["serve", "--engine", "E", "--backend", "absent"], "onnxruntime"),
             (["encode", "in/a.png"], "required"),
             (["polish"], "invalid choice"),
             ([""], "invalid choice"),
@@ -203,7 +210,7 @@ class TestErrors:
         assert self.failing(capsys, "encode", "in/a.png", "in/notes.txt/x.glic")[0] == exits.FILE_SYSTEM
         assert self.failing(capsys, "encode", "in/a.png", "x.glic", "--max-pixels", "59")[0] == exits.OVER_LIMIT
         assert self.failing(capsys, "decode", "a.glic", "x.png", "--max-side", "9")[0] == exits.OVER_LIMIT
-        assert self.failing(capsys, "encode", "in/a.png", "x.glic", "--backend", "absent")[0] == exits.BAD_ENGINE
+        assert self.failing(capsys, "encode", "in/a.png", "x.glic", "--backend", "tensorrt")[0] == exits.BAD_ENGINE
         assert self.failing(capsys, "decode", "a.glic", "x.xyz")[0] == exits.BAD_INPUT
         monkeypatch.setattr(StoringCodec, "fingerprint", b"OTHR")
         assert self.failing(capsys, "decode", "a.glic", "x.png")[0] == exits.WRONG_MODEL
@@ -255,7 +262,7 @@ class TestErrors:
         assert self.failing(capsys, "encode", "in/a.png", "x.glic")[0] == exits.OVER_LIMIT
 
     def test_engine_error_as_json(self, pictures, capsys):
-        assert glic("encode", "in/a.png", "x.glic", "--backend", "absent", "--json", "-") == exits.BAD_ENGINE
+        assert glic("encode", "in/a.png", "x.glic", "--backend", "tensorrt", "--json", "-") == exits.BAD_ENGINE
         document = json.loads(capsys.readouterr().out)
         assert document["error_type"] == "EngineError"
 
@@ -424,7 +431,7 @@ class TestDoctor:
         assert "threads 2" in findings[0].detail
 
     def test_engine_that_does_not_open(self):
-        (finding,) = doctor.round_trip("E", backend="absent")
+        (finding,) = doctor.round_trip("E", backend="tensorrt")
         assert finding.status == "broken"
         assert "pip install absent" in finding.detail
         backend = doctor.Finding("backend", "any", "ok", "")
@@ -450,6 +457,11 @@ class TestImports:
             "print('LOADED', *sys.modules)"
         ).partition("LOADED")[2]
         assert not {"numpy", "PIL", "onnxruntime", "torch"} & set(loaded.split())
+
+    @pytest.mark.parametrize("command", ["encode", "decode", "eval", "bench", "doctor", "serve"])
+    def test_help_names_every_backend(self, command):
+        said = self.python(f"from glic_deploy.cli import main; main([{command!r}, '--help'])")
+        assert all(name in "".join(said.split()) for name in backends.names())
 
     def test_package_is_light(self):
         out = self.python(

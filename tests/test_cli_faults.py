@@ -21,9 +21,10 @@ from PIL import Image
 import glic_deploy
 from glic_deploy import container
 from glic_deploy.cli import exits, main, options
+from glic_deploy.image import load_image, save_image
 from glic_deploy.run_manifest import RunManifest, made_in
 
-from .conftest import DATA, ROOT
+from .conftest import DATA, PHOTOS, ROOT
 from .storing_codec import StoringCodec
 
 GLIC = [sys.executable, "-m", "tests.storing_codec"]
@@ -136,6 +137,47 @@ class TestSignals:
         assert b"Traceback" not in said
         assert b"interrupted" in said or b"ended by SIG" in said
         assert not list(folder.rglob("*.part"))
+
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+    @pytest.mark.parametrize("command", ["eval", "bench"])
+    def test_answered_while_an_image_is_measured(self, engine, tmp_path, command, number):
+        """With the real codec, whose large image takes long enough. No temporary file stays."""
+        temporary = tmp_path / "temporary"
+        temporary.mkdir()
+        photo = np.tile(load_image(PHOTOS / "kodim23.png"), (3, 3, 1))
+        save_image(photo, tmp_path / "photo.png")
+        process = subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "glic_deploy",
+                command,
+                "--engine",
+                engine,
+                tmp_path / "photo.png",
+                "--threads",
+                "1",
+            ],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=ROOT,
+            env={**os.environ, "TMPDIR": str(temporary)},
+        )
+        while not list(temporary.glob("glic-*")):
+            time.sleep(0.01)
+        time.sleep(3)
+        assert process.poll() is None
+        begin = time.monotonic()
+        process.send_signal(number)
+        process.wait(timeout=10)
+        assert time.monotonic() - begin < 3
+        assert process.returncode == 128 + number
+        said = process.communicate(timeout=60)[1]
+        assert b"Traceback" not in said
+        deadline = time.monotonic() + 60
+        while list(temporary.glob("glic-*")) and time.monotonic() < deadline:  # a worker ends its request first
+            time.sleep(0.1)
+        assert not list(temporary.glob("glic-*"))
 
     def test_during_a_write(self, folder):
         code = (
@@ -445,6 +487,7 @@ class TestExport:
         done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         assert "--reference" in done.stdout
+        assert done.stdout.startswith("usage: glic export to_triton")
 
     def test_help_needs_nothing_heavy(self, capsys):
         assert glic("export", "--help") == exits.OK

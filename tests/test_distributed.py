@@ -200,6 +200,75 @@ def test_another_setting_is_done_again(sources: list[str], arguments: dict, tmp_
     assert len(rows(tmp_path / "coded")) == 2
 
 
+@pytest.mark.slow
+def test_sources_of_a_dataset_that_share_an_output(sources: list[str], arguments: dict, tmp_path: Path) -> None:
+    import ray
+
+    from glic_deploy import distributed
+    from glic_deploy.distributed import Resources
+
+    Path(sources[0]).with_suffix(".jpg").write_bytes(Path(sources[1]).read_bytes())
+    output = tmp_path / "coded"
+    dataset = ray.data.read_binary_files(str(tmp_path / "in"), include_paths=True)
+    summary = distributed.encode(dataset, str(output), **{**arguments, "resources": Resources(actors=2, batch=1)})
+    assert (summary.done, summary.failed) == (12, 1)
+    (refused,) = [row for row in rows(output).values() if row["error"] is not None]
+    assert Path(refused["source"]).stem == Path(sources[0]).stem
+    assert "00.jpg" in refused["error"]
+    assert "00.png" in refused["error"]
+
+
+class TestClaims:
+    """By workers, which need no cluster."""
+
+    @pytest.fixture
+    def folder(self, tmp_path: Path) -> Path:
+        for name, photo in (("a.png", "kodim23"), ("a.tif", "kodim07"), ("b.png", "kodim07")):
+            save_image(load_image(PHOTOS / f"{photo}.png")[:64, :64], tmp_path / name)
+        return tmp_path
+
+    def rows(self, engine: Path, folder: Path, *batches: list[str]) -> list[dict]:
+        """Encode batches in one run, each by a worker of its own."""
+        pytest.importorskip("ray", reason=RAY)
+        from glic_deploy import distributed
+
+        output = str(folder / "out")
+        owners = distributed._owners(distributed._all_rows(distributed._Folder(output)))
+        job = distributed._Job("encode", str(engine), output, str(folder), "", False, {}, {}, threads=1)
+        claims = distributed._Claims(owners)
+        for batch in batches:
+            distributed._Worker(job, claims.claim)({"path": np.array([str(folder / name) for name in batch])})
+        return distributed.read_manifest(output).to_pylist()
+
+    @pytest.mark.parametrize("batches", [(["a.png", "a.tif", "b.png"],), (["a.png"], ["b.png", "a.tif"])])
+    def test_an_output_belongs_to_the_first_source(self, engine, folder, batches) -> None:
+        found = {Path(row["source"]).name: row for row in self.rows(engine, folder, *batches)}
+        assert {name: row["error_type"] for name, row in found.items()} == {
+            "a.png": None, "b.png": None, "a.tif": "ImageError"
+        }  # fmt: skip
+        assert str(folder / "a.png") in found["a.tif"]["error"]
+        assert str(folder / "a.tif") in found["a.tif"]["error"]
+        with Codec(engine, threads=1) as codec:
+            assert (folder / "out" / "a.glic").read_bytes() == codec.encode(folder / "a.png")
+
+    def test_a_later_run_keeps_the_outputs_of_earlier_ones(self, engine, folder) -> None:
+        self.rows(engine, folder, ["a.png"])
+        before = (folder / "out" / "a.glic").read_bytes()
+        (folder / "a.png").write_bytes(b"no image any more")
+        self.rows(engine, folder, ["a.png"])  # its last row is an error, its output is still there
+        found = self.rows(engine, folder, ["a.tif"])
+        assert [row["error_type"] for row in found] == ["ImageError", "ImageError"]
+        assert (folder / "out" / "a.glic").read_bytes() == before
+
+    def test_a_batch_that_runs_again_has_its_outputs(self, engine, folder) -> None:
+        claimed = [("a.glic", "a.png"), ("b.glic", "b.png")]
+        pytest.importorskip("ray", reason=RAY)
+        from glic_deploy import distributed
+
+        claims = distributed._Claims({})
+        assert claims.claim(claimed) == claims.claim(claimed) == ["a.png", "b.png"]
+
+
 def test_coded_files_are_read_no_further_than_the_limits_allow(engine: Path, tmp_path: Path) -> None:
     """By one worker, which needs no cluster, from a path and from a URI."""
     pytest.importorskip("ray", reason=RAY)
@@ -213,9 +282,10 @@ def test_coded_files_are_read_no_further_than_the_limits_allow(engine: Path, tmp
     job = distributed._Job(
         "decode", str(engine), str(tmp_path / "out"), None, "PNG", False, {"limits": limits}, {}, threads=1
     )
-    sources = [f"{scheme}{tmp_path}/{name}.glic" for scheme in ("", "file://") for name in ("a", "huge")]
-    done = distributed._Worker(job)({"path": np.array(sources)})
-    assert (done["done"], done["failed"]) == ([2], [2])
+    for scheme in ("", "file://"):
+        sources = [f"{scheme}{tmp_path}/{name}.glic" for name in ("a", "huge")]
+        done = distributed._Worker(job, distributed._Claims({}).claim)({"path": np.array(sources)})
+        assert (done["done"], done["failed"]) == ([1], [1])
     errors = distributed.read_manifest(str(tmp_path / "out")).column("error_type").to_pylist()
     assert errors == [None, "LimitError", None, "LimitError"]
 

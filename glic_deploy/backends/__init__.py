@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from ..bundle import Bundle
+from typing import TYPE_CHECKING
+
 from ..errors import EngineError
 from ..notices import logger
 from . import declarations
 from .base import Backend, Precision, UnusableError
 from .declarations import Declaration, by_name, names
+
+if TYPE_CHECKING:
+    from ..bundle import Bundle
 
 __all__ = [
     "Backend",

@@ -8,17 +8,15 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-import numpy as np
-from numpy.typing import NDArray
-
 from ..errors import EngineError
 from ..notices import Notices
-from ..values import Value
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from typing_extensions import Self
 
     from ..bundle import Bundle
+    from ..values import Value
 
 Precision = Literal["fp32", "bf16", "fp16"]
 
@@ -100,6 +98,8 @@ class Backend(ABC):
 
         What one graph gave so, the next one takes as it is. The default has everything at once.
         """
+        import numpy as np  # not at the top: the command line lists the backends before it needs numpy
+
         return self.run(graph, {name: np.asarray(value) for name, value in inputs.items()})
 
     def trim(self) -> None:  # noqa: B027 - most backends have nothing of the kind

@@ -15,9 +15,16 @@ from types import TracebackType
 from typing import Any
 
 from .. import errors
-from ..errors import EngineError
+from ..errors import EngineError, GlicError
 
 Answer = dict[str, Any]
+
+_ERRORS: dict[str, type[BaseException]] = {
+    "MemoryError": MemoryError,
+    "OSError": OSError,
+    **{name: kind for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, GlicError)},
+}
+"""What a child's error can be raised as; of another class, the nearest base that is here."""
 
 
 class Contender:
@@ -98,10 +105,8 @@ class Contender:
             raise EngineError(self._died())
         answer: Answer = json.loads(line)
         if "error" in answer:
-            kind = getattr(errors, answer["error_type"], EngineError)
-            if answer["error_type"] == "MemoryError":
-                kind = MemoryError
-            raise kind(f"{self.name}: {answer['error']}")
+            kind = next((_ERRORS[name] for name in answer["error_types"] if name in _ERRORS), EngineError)
+            raise errors.rebuilt(kind, [f"{self.name}: {answer['error']}"], answer["attributes"])
         return answer
 
     def _died(self) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from typing import Any
 
 from .. import __version__, machine
 from ..bundle import Bundle
+from ..files import temporary_directory
 from ..limits import DEFAULT_LIMITS
 from ..qualities import bundles_in
 from .contender import Answer, Contender, engine_command, torch_command
@@ -64,8 +64,8 @@ def run(settings: Settings, say: Say) -> dict[str, Any]:
     bundle = bundles_in(settings.engine)[-1]
     found = machine.describe()
     starts = _starts(settings)
-    with tempfile.TemporaryDirectory(prefix="glic-bench-") as directory, ExitStack() as stack:
-        workloads = prepare(Path(directory), settings.pictures, settings.sizes, DEFAULT_LIMITS)
+    with temporary_directory("glic-bench-") as directory, ExitStack() as stack:
+        workloads = prepare(directory, settings.pictures, settings.sizes, DEFAULT_LIMITS)
         contenders = [stack.enter_context(start()) for start in starts]
         for contender in contenders:
             say(f"{contender.name}: open after {contender.start_s + contender.open_s:.2f} s")

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 from ..errors import EngineError, LimitError
+from ..files import temporary_directory
 from ..limits import DEFAULT_LIMITS
 from ..machine import memory_bytes
 from .contender import Contender
@@ -26,12 +25,12 @@ def sweep(
     points: list[dict[str, Any]] = []
     failure = None
     for width, height in sorted({SMALLEST, *sizes}, key=lambda size: size[0] * size[1]):
-        with tempfile.TemporaryDirectory(prefix="glic-bench-") as directory:
-            (workload,) = prepare(Path(directory), sources[:1], [(width, height)], DEFAULT_LIMITS)
+        with temporary_directory("glic-bench-") as directory:
+            (workload,) = prepare(directory, sources[:1], [(width, height)], DEFAULT_LIMITS)
             try:
                 with start() as contender:
                     runs = take_turns([contender], workload, plan)[0]
-            except (EngineError, LimitError, MemoryError) as error:
+            except (EngineError, LimitError, MemoryError, OSError) as error:
                 failure = {"size": [width, height], "error": str(error)}
                 say(f"sweep {width}x{height}: {error}")
                 break

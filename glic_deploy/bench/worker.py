@@ -4,9 +4,10 @@
     {"round_trip": "picture.png"}                → {"encode", "decode", "bytes", "peak_resident_bytes"}
     {"batch": ["a.png", "b.png"], "in_flight": 2} → {"encode_s", "decode_s", "pixels", "bytes"}
 
-`encode` is from the picture file to the `.glic` file, `decode` from that to an uncompressed picture file (PPM):
-{"total": seconds, "stages": {name: seconds}}. A request that fails is answered with
-{"error": message, "error_type": name}. Standard output carries nothing else.
+`encode` measures from the image file to the `.glic` file, `decode` from the `.glic` file to an uncompressed image file
+(PPM): {"total": seconds, "stages": {name: seconds}}. The answer to a request that fails is
+{"error": message, "error_types": names of the error's classes, its own first, "attributes": the error's attributes}.
+The worker writes nothing else to standard output.
 """
 
 from __future__ import annotations
@@ -122,11 +123,15 @@ def _mark_ranges_for_profilers() -> None:
 
 
 def _failure(error: Exception) -> Answer:
-    return {"error": str(error) or type(error).__name__, "error_type": type(error).__name__}
+    return {
+        "error": str(error) or type(error).__name__,
+        "error_types": [kind.__name__ for kind in type(error).__mro__],
+        "attributes": vars(error),
+    }
 
 
 def _answer(stream: Any, answer: Mapping[str, Any]) -> None:
-    stream.write(json.dumps(answer) + "\n")
+    stream.write(json.dumps(answer, default=str) + "\n")
     stream.flush()
 
 

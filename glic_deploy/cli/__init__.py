@@ -33,8 +33,9 @@ COMMANDS = {
     "export": "checkpoints to engine bundles, bundles to TensorRT plans and Triton repositories",
 }
 
-# These have nothing to put away but files, which `abandon` knows: a signal need not wait for their graphs.
-_IN_THREAD = ("encode", "decode")
+# A signal to these commands does not wait for their graphs: `abandon` removes the files that they leave behind, and
+# the processes that they started end with their input.
+_IN_THREAD = ("encode", "decode", "eval", "bench")
 _REST = "rest"
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from .. import __version__, many
 from ..files import sweep
+from ..metrics import bits_per_pixel
 from ..run_manifest import RunManifest, identity
 from . import exits, messages, targets
 from .messages import console
@@ -93,7 +94,7 @@ class Batch:
                     self._complain(place, job, outcome)
                 else:
                     row |= {"ok": True, **outcome.row}
-                    row["bpp"] = bits_per_pixel(row)
+                    row["bpp"] = bits_per_pixel(row["bytes"], row["width"] * row["height"])
                     if not row.get("skipped"):
                         self._say(f"{place}{job.source} -> {job.target}: {numbers(row)}")
                 self._record(job, row, outcome, errors)
@@ -171,10 +172,6 @@ class Batch:
             console.say(line)
 
 
-def bits_per_pixel(row: Mapping[str, Any]) -> float:
-    return float(8 * row["bytes"] / (row["width"] * row["height"]))
-
-
 def _summary(rows: Sequence[Row], seconds: float) -> Row:
     done = [row for row in rows if row["ok"]]
     size = sum(row["bytes"] for row in done)
@@ -185,7 +182,7 @@ def _summary(rows: Sequence[Row], seconds: float) -> Row:
         "skipped": sum(row.get("skipped", False) for row in rows),
         "bytes": size,
         "pixels": pixels,
-        "bpp": 8 * size / pixels if pixels else None,
+        "bpp": bits_per_pixel(size, pixels) if pixels else None,
         "seconds": seconds,
     }
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 
+from ..backends import names as backend_names
 from . import exits, options, output, paths, targets
 from .messages import console
 
@@ -22,6 +23,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="pictures to time with (default: a made-up one)",
     )
     options.add_engine(parser)
+    parser.add_argument(
+        "--backend",
+        metavar="NAME[:PRECISION],...",
+        type=options.path,
+        help=f"backends to measure in turns: {', '.join(backend_names())} (default: the best that works)",
+    )
+    options.add_precision(parser)
+    options.add_threads(parser)
     parser.add_argument("--against", choices=("torch",), help="time the eager network too, in turns")
     parser.add_argument("--checkpoint", metavar="C.pth", type=options.path, help="the eager network's checkpoint")
     parser.add_argument(
@@ -73,19 +82,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    contenders = backends(args.backend, args.precision)
+    if (args.against is None) != (args.checkpoint is None):
+        raise exits.UsageError("--against torch and --checkpoint C.pth go together")
+
     from ..bench import compare, tables
     from ..bench.latency import Plan
     from ..bench.run import Settings
     from ..bench.run import run as run_bench
     from ..bench.sweep import SIZES
 
-    if (args.against is None) != (args.checkpoint is None):
-        raise exits.UsageError("--against torch and --checkpoint C.pth go together")
     targets.check_reports(args, [*args.pictures, *filter(None, (args.compare, args.checkpoint))])
     old = compare.load(args.compare) if args.compare else None
     settings = Settings(
         engine=args.engine,
-        backends=backends(args.backend, args.precision),
+        backends=contenders,
         precision=args.precision,
         threads=args.threads,
         checkpoint=args.checkpoint,
@@ -122,10 +133,10 @@ def backends(text: str | None, precision: str | None) -> list[str | None]:
     parts = text.split(",")
     for part in parts:
         name, colon, own = part.partition(":")
-        if not name or (colon and own not in options.PRECISIONS):
+        if name not in backend_names() or (colon and own not in options.PRECISIONS):
             raise exits.UsageError(
-                f"--backend has {part!r}, expected a backend's name, or one with a precision such as openvino:bf16 "
-                f"({', '.join(options.PRECISIONS)})"
+                f"--backend has {part!r}, expected a backend's name ({', '.join(backend_names())}), or a name with a "
+                f"precision ({', '.join(options.PRECISIONS)}) such as openvino:bf16"
             )
         if precision and (colon or len(parts) > 1):
             behind = ",".join(part if ":" in part else f"{part}:{precision}" for part in parts)

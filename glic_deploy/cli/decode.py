@@ -32,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "output", metavar="OUT", type=options.path, help="a picture file for one input, else a folder; - for stdout"
     )
     options.add_engine(parser)
+    options.add_codec(parser)
     parser.add_argument(
         "--format", choices=_FORMATS, help="of the pictures (default: by OUT's suffix; png in folders and on stdout)"
     )

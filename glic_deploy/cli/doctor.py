@@ -14,6 +14,7 @@ from .messages import console
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_engine(parser, required=False)
+    options.add_codec(parser)
     parser.add_argument("--json", metavar="PATH", type=options.path, help="write it as JSON instead; -: to stdout")
     parser.add_argument(
         "--clear-cache",

@@ -28,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "output", metavar="OUT", type=options.path, help="a .glic file for one input, else a folder; - for stdout"
     )
     options.add_engine(parser)
+    options.add_codec(parser)
     parser.add_argument(
         "--background",
         metavar="COLOUR",

@@ -24,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "images", metavar="IMAGES", nargs="+", type=options.path, help="picture files, folders or globs"
     )
     options.add_engine(parser, several=True)
+    options.add_codec(parser)
     parser.add_argument(
         "--codecs",
         metavar="NAME,...",

@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
             f"glic export {args.tool} needs the package {error.name}, which is not installed: "
             "pip install 'glic-deploy[export]'"
         ) from None
-    code: int | None = tool.main(args.arguments)
+    code: int | None = tool.main(args.arguments, prog=f"glic export {args.tool}")
     return code or exits.OK
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from .. import __version__
 from ..limits import Limits
+from ..metrics import bits_per_pixel
 from . import exits, options, output, paths, targets
 from .messages import console
 
@@ -83,7 +84,7 @@ def _describe_file(name: str) -> dict[str, Any]:
         "height": header.height,
         "bytes": len(data),
         "payload_bytes": len(file.payload),
-        "bpp": 8 * len(data) / (header.width * header.height),
+        "bpp": bits_per_pixel(len(data), header.width * header.height),
         "arithmetic": "exact" if header.exact else "float",
         "tiled": header.tiled,
         "model_fingerprint": header.model_fingerprint.hex(),

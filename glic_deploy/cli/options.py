@@ -6,8 +6,10 @@ import argparse
 import contextlib
 import math
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
+from ..backends import names as backend_names
+from ..backends.base import Precision
 from ..limits import CODED_MULTIPLE, DEFAULT_LIMITS, Limits
 from ..machine import cores
 from . import targets
@@ -19,10 +21,11 @@ if TYPE_CHECKING:
     from ..run_manifest import RunManifest
 
 
-PRECISIONS = ("fp32", "fp16", "bf16")
+PRECISIONS: tuple[str, ...] = get_args(Precision)
 
 
 def add_engine(parser: argparse.ArgumentParser, *, required: bool = True, several: bool = False) -> None:
+    """Add --engine; `several` lets it be given more than once."""
     parser.add_argument(
         "--engine",
         metavar="DIR",
@@ -32,10 +35,34 @@ def add_engine(parser: argparse.ArgumentParser, *, required: bool = True, severa
         help="the engine bundle, made by export, or a folder of several"
         + ("; may be given several times, as NAME=DIR to say which are one curve" if several else ""),
     )
+
+
+def add_codec(parser: argparse.ArgumentParser) -> None:
+    """Add what `Codec` takes beside an engine and limits: --backend, --precision and --threads."""
+    add_backend(parser)
+    add_threads(parser)
+
+
+def add_backend(parser: argparse.ArgumentParser) -> None:
+    """Add --backend, which takes one name, and --precision."""
     parser.add_argument(
-        "--backend", metavar="NAME", type=path, help="what runs its graphs (default: the best that works here)"
+        "--backend",
+        metavar="NAME",
+        type=backend,
+        help=f"backend that runs the graphs: {', '.join(backend_names())} (default: the best that works)",
     )
-    parser.add_argument("--precision", choices=PRECISIONS, help="of the transforms (default: the backend's)")
+    add_precision(parser)
+
+
+def add_precision(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        help="precision of the transforms (default: the backend chooses)",
+    )
+
+
+def add_threads(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", metavar="N", type=threads, help="CPU threads (default: all that may be used)")
 
 
@@ -161,6 +188,13 @@ def permitted_jobs(
 def path(text: str) -> str:
     if not text:
         raise argparse.ArgumentTypeError("it is empty, expected the name of a file or folder")
+    return text
+
+
+def backend(text: str) -> str:
+    """A backend's name."""
+    if text not in backend_names():
+        raise argparse.ArgumentTypeError(f"got {shortened(text)}, expected one of {', '.join(backend_names())}")
     return text
 
 

@@ -14,8 +14,8 @@ from .. import container
 from ..codec import Codec
 from ..entropy.passes import CodedPass
 from ..limits import DEFAULT_LIMITS
+from ..metrics import bits_per_pixel, psnr
 from .codecs import PillowCodec
-from .quality import psnr
 from .rates import Tables, estimated_bits, parts
 
 Row = dict[str, Any]
@@ -54,7 +54,7 @@ def _row(
         "width": width,
         "height": height,
         "bytes": size,
-        "bpp": 8 * size / (width * height),
+        "bpp": bits_per_pixel(size, width * height),
         "psnr": psnr(picture, decoded),
         "ms_ssim": similarity(picture, decoded) if similarity else None,
         "encode_s": encode_s,

@@ -1,4 +1,4 @@
-"""How alike two pictures are: PSNR here, MS-SSIM from a child process, since its library runs on torch."""
+"""MS-SSIM of two images, computed in a child process, since its library runs on torch. PSNR is in `..metrics`."""
 
 from __future__ import annotations
 
@@ -6,22 +6,16 @@ import importlib.util
 import json
 import subprocess
 import sys
-import tempfile
-from pathlib import Path
+from contextlib import ExitStack
 from types import TracebackType
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import EngineError
+from ..files import temporary_directory
 
 MS_SSIM_REMEDY = "pip install 'glic-deploy[export]'"
-
-
-def psnr(original: NDArray[np.uint8], decoded: NDArray[np.uint8]) -> float | None:
-    """Peak signal-to-noise ratio in dB over all channels of RGB; None for equal pictures, where it is infinite."""
-    error = float(np.mean(np.square(original.astype(np.float64) - decoded)))
-    return float(10 * np.log10(255**2 / error)) if error else None
 
 
 def ms_ssim_installed() -> bool:
@@ -36,7 +30,8 @@ class MsSsim:
     """
 
     def __init__(self) -> None:
-        self._directory = tempfile.TemporaryDirectory(prefix="glic-eval-")
+        self._stack = ExitStack()
+        self._directory = self._stack.enter_context(temporary_directory("glic-eval-"))
         self._process: subprocess.Popen[str] | None = None
 
     def __enter__(self) -> MsSsim:
@@ -47,7 +42,7 @@ class MsSsim:
     ) -> None:
         if self._process is not None:
             self._process.communicate()
-        self._directory.cleanup()
+        self._stack.close()
 
     def __call__(self, original: NDArray[np.uint8], decoded: NDArray[np.uint8]) -> float | None:
         """0 to 1; None for a picture with a side below 161 pixels. Raises EngineError when the child fails."""
@@ -58,7 +53,7 @@ class MsSsim:
         assert self._process.stdout is not None
         paths = {}
         for name, picture in (("original", original), ("decoded", decoded)):
-            paths[name] = str(Path(self._directory.name, f"{name}.npy"))
+            paths[name] = str(self._directory / f"{name}.npy")
             np.save(paths[name], picture)
         try:
             self._process.stdin.write(json.dumps(paths) + "\n")

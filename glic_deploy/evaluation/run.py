@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import hashlib
 import sys
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from .. import __version__, machine
 from ..bundle import Bundle
 from ..codec import Codec
 from ..errors import GlicError
+from ..files import temporary_directory
 from ..image import Background, load_image
 from ..limits import DEFAULT_LIMITS, Limits
 from .codecs import PillowCodec, choose
@@ -79,7 +79,7 @@ class Evaluation:
         """The result, as docs/eval.md and schema.json describe it. Raises GlicError when an engine does not open."""
         others = choose(self.settings.codecs)
         with ExitStack() as stack:
-            folder = Path(self.settings.keep or stack.enter_context(tempfile.TemporaryDirectory(prefix="glic-eval-")))
+            folder = Path(self.settings.keep or stack.enter_context(temporary_directory("glic-eval-")))
             folder.mkdir(parents=True, exist_ok=True)
             store = Store(folder / "results.jsonl")
             similarity = stack.enter_context(MsSsim()) if ms_ssim_installed() else None

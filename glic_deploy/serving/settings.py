@@ -46,10 +46,7 @@ class Settings:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--backend", metavar="NAME", help="what runs the graphs (default: the best that works there)")
-    parser.add_argument(
-        "--precision", choices=("fp32", "fp16", "bf16"), help="of the transforms (default: the backend's)"
-    )
+    options.add_backend(parser)
     parser.add_argument(
         "--threads", metavar="N", type=options.positive, help="of each instance (default: cores / instances)"
     )
