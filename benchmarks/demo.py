@@ -33,7 +33,9 @@ def main() -> None:
         print(f"Codec on {backend['name']} {backend['version']}, threads: {backend['threads']}\n")
         print(f"{'picture':12} {'bytes':>8} {'bpp':>7} {'PSNR dB':>8} {'encode s':>9} {'decode s':>9}")
         for path in sorted(PHOTOS.glob("*.png")):
-            picture, encoding, decoding = load_image(path), {}, {}
+            picture = load_image(path)
+            encoding: dict[str, float] = {}
+            decoding: dict[str, float] = {}
             data = codec.encode(picture, stages=encoding)
             atomic_write(OUTPUT / f"{path.stem}.glic", data)
             decoded = codec.decode((OUTPUT / f"{path.stem}.glic").read_bytes(), stages=decoding)

@@ -43,6 +43,7 @@ from glic_deploy.entropy.passes import Pass, pack, quantize, walk
 from glic_deploy.entropy.rans import CdfTables, Encoder
 from glic_deploy.errors import EngineError
 from glic_deploy.image import load_image, pad
+from glic_deploy.values import Value
 
 Array = NDArray[Any]
 Latents = dict[int, tuple[Array, Array]]
@@ -87,9 +88,10 @@ def bundle(checkpoint: Checkpoint, directory: Path, network: integer.IntegerNetw
         writer.add_graph(spec.name, "base", model)
         if native := for_kernels(model):
             writer.add_graph(spec.name, "native", native)
-    for lowering in integer.LOWERINGS if network else ():
-        for graph in integer.lower(network, lowering):
-            writer.add_graph(graph.name, lowering, graph.model)
+    if network is not None:
+        for lowering in integer.LOWERINGS:
+            for graph in integer.lower(network, lowering):
+                writer.add_graph(graph.name, lowering, graph.model)
     writer.finish(
         Model(model_fingerprint(checkpoint), manifest_config(checkpoint.config)),
         Arithmetic("exact" if network else "float", fingerprint(tables)),
@@ -163,10 +165,9 @@ def configurations(network: integer.IntegerNetwork, exact: Bundle, transforms: B
 def encode(groups: tuple[int, ...], backend: Backend, y: Array, z_symbols: Array) -> Coded:
     passes: list[tuple[Array, Array, Array]] = []
 
-    def step(part: Pass, indexes: Array, means: Array) -> Array:
-        means = np.asarray(means)
-        symbols = quantize(pack(y[:, part.start : part.stop], part.parity), means)
-        passes.append((symbols, indexes, means))
+    def step(part: Pass, indexes: Array, means: Value) -> Array:
+        symbols = quantize(pack(y[:, part.start : part.stop], part.parity), np.asarray(means))
+        passes.append((symbols, indexes, np.asarray(means)))
         return symbols
 
     y_hat = walk(groups, lambda graph, **inputs: backend.start(graph, inputs), z_symbols, step)
@@ -178,10 +179,10 @@ def decodes(groups: tuple[int, ...], backend: Backend, coded: Coded) -> bool:
     given = iter(coded.passes)
     same = True
 
-    def step(part: Pass, indexes: Array, means: Array) -> Array:
+    def step(part: Pass, indexes: Array, means: Value) -> Array:
         nonlocal same
         symbols, their_indexes, their_means = next(given)
-        same &= np.array_equal(indexes, their_indexes) and np.array_equal(means, their_means)
+        same &= np.array_equal(indexes, their_indexes) and np.array_equal(np.asarray(means), their_means)
         return symbols
 
     y_hat = walk(groups, lambda graph, **inputs: backend.start(graph, inputs), coded.z_symbols, step)

@@ -50,7 +50,7 @@ def compile_kernels() -> list[str]:
     """Compile the kernels anew and print what each takes of an architecture. Gives the architectures."""
     for compiled in BUILD.glob("**/glic_cuda_kernels.dir/**/*.o"):
         compiled.unlink()
-    command = ["cmake", "--build", BUILD, "--target", "glic_tensorrt", "glic_rtx_alias", "glic_cuda"]
+    command = ["cmake", "--build", str(BUILD), "--target", "glic_tensorrt", "glic_rtx_alias", "glic_cuda"]
     log = subprocess.run(command, capture_output=True, text=True)
     text = log.stdout + log.stderr
     if log.returncode:
@@ -130,7 +130,7 @@ def build_engines(engine: Path) -> tuple[int, int, int]:
         right = (variant.plugins > 0) == (name in ("analysis", "synthesis")) and built > before
         complete += right
         precision = variant.precision if name in bundle.transforms() else "exact integers"
-        say(f"{engine.name} {name}: {precision}, {variant['plugins']} plugins, {built - before} engines")
+        say(f"{engine.name} {name}: {precision}, {variant.plugins} plugins, {built - before} engines")
     return len(bundle.graphs()), complete, built
 
 

@@ -316,4 +316,4 @@ def test_polygraphy_runs_every_base_graph(engine: Path, capsys: pytest.CaptureFi
         assert code == 0, out
         given = bundle.output_shapes(graph, taken)
         for port in bundle.ports(graph)[1]:
-            assert f"{port['name']} [dtype={port['dtype']}, shape={given[port['name']]}]" in out
+            assert f"{port.name} [dtype={port.dtype}, shape={given[port.name]}]" in out

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import export.to_trt as to_trt
+from export.command import default_output
 from export.progress import SILENT
 from glic_deploy import Codec
 from glic_deploy.bundle import TENSORRT, Bundle
@@ -143,7 +144,7 @@ def test_a_missing_plugin_library_leaves_the_plans_out(gpu_engine: Path, monkeyp
     ],
 )
 def test_a_bundle_is_named_after_its_checkpoint(checkpoint: str, bundle: str) -> None:
-    assert to_trt.command.default_output(checkpoint) == Path(bundle)
+    assert default_output(checkpoint) == Path(bundle)
 
 
 def test_what_is_no_bundle_is_not_replaced(

@@ -43,7 +43,8 @@ class Proof:
 
 def largest_sums(layer: Linear | Depthwise) -> Ints:
     """The largest magnitude that each output's sum can reach, bias included."""
-    return layer.input_limit * np.abs(layer.weight).sum(axis=0) + np.abs(layer.bias)
+    sums: Ints = layer.input_limit * np.abs(layer.weight).sum(axis=0) + np.abs(layer.bias)
+    return sums
 
 
 def largest_result(linear: Linear) -> int:

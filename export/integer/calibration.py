@@ -13,8 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from glic_deploy.entropy.passes import MAX_SYMBOL
+
 from ..network.blocks import DepthwiseMixer, FeedForward
-from ..network.entropy import MAX_SYMBOL, HyperSynthesis, SliceAnchors, SliceNonanchors, pack
+from ..network.entropy import HyperSynthesis, SliceAnchors, SliceNonanchors, pack
 from ..network.scope import Scope
 
 Latents = tuple[Tensor, Tensor]  # y float32 (1, M, h, w) and z's symbols int16 (1, N, h/4, w/4)
