@@ -145,6 +145,8 @@ def main(argv: list[str] | None = None) -> int:
                 )
         return engine
 
+    if args.engine:
+        return command.run(work, "plans need a bundle that is writable: copy it, and name the copy with --engine")
     return command.run(work)
 
 
