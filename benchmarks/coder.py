@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from statistics import median
 from timeit import timeit
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import pytest
@@ -31,11 +32,11 @@ from tests.oracles import compressai
 TURN_SECONDS = 0.03
 
 Passes = list[tuple[np.ndarray, np.ndarray]]
-Coded = bytes | np.ndarray | list[bytes]
+Coded = TypeVar("Coded")  # a coder's own form of a stream
 
 
 @dataclass(frozen=True)
-class Coder:
+class Coder(Generic[Coded]):
     """One coder under test: passes to something coded, and that with the passes' indexes back to symbols."""
 
     name: str
@@ -43,7 +44,7 @@ class Coder:
     decode: Callable[[Coded, list[np.ndarray]], list[np.ndarray]]
 
 
-def ours(tables: CdfTables, isa: InstructionSet) -> Coder:
+def ours(tables: CdfTables, isa: InstructionSet) -> Coder[bytes]:
     def encode(passes: Passes) -> bytes:
         encoder = Encoder(isa=isa)
         for symbols, indexes in passes:
@@ -59,7 +60,7 @@ def ours(tables: CdfTables, isa: InstructionSet) -> Coder:
     return Coder("ours", encode, decode)
 
 
-def compressai_coder(tables: GaussianTables) -> Coder:
+def compressai_coder(tables: GaussianTables) -> Coder[list[bytes]]:
     """compressai's compiled coder, one stream a pass as its models do."""
     ans = compressai.load("ans")
     rows = tables.cdfs.tolist(), tables.lengths.tolist(), tables.offsets.tolist()
@@ -79,7 +80,7 @@ def compressai_coder(tables: GaussianTables) -> Coder:
     return Coder("compressai", encode, decode)
 
 
-def constriction_coder() -> Coder:
+def constriction_coder() -> Coder[np.ndarray]:
     """constriction's stack coder; encoding is last in, first out, so that it takes the passes backwards."""
     from constriction import stream
 
@@ -128,7 +129,7 @@ class Times:
     decode: list[float]
 
 
-def race(coders: list[Coder], passes: Passes, rounds: int) -> tuple[dict[str, Times], dict[str, int]]:
+def race(coders: list[Coder[Any]], passes: Passes, rounds: int) -> tuple[dict[str, Times], dict[str, int]]:
     """Times of each coder, one after the other in each round, and the bytes that it wrote."""
     times, sizes, calls = {}, {}, {}
     indexes = [i for _, i in passes]
@@ -147,7 +148,7 @@ def race(coders: list[Coder], passes: Passes, rounds: int) -> tuple[dict[str, Ti
     return times, sizes
 
 
-def overhead_excess(coder: Coder, tables: CdfTables, passes: Passes) -> float:
+def overhead_excess(coder: Coder[Any], tables: CdfTables, passes: Passes) -> float:
     """Largest (bytes - ideal bytes - a thousandth of them) over streams of 1 kB to 1 MB, cut from the passes."""
     symbols = np.concatenate([s.ravel() for s, _ in passes])
     indexes = np.concatenate([i.ravel() for _, i in passes])
@@ -163,7 +164,7 @@ def overhead_excess(coder: Coder, tables: CdfTables, passes: Passes) -> float:
     return worst
 
 
-def available(make: Callable[[], Coder]) -> Iterator[Coder]:
+def available(make: Callable[[], Coder[Any]]) -> Iterator[Coder[Any]]:
     try:
         yield make()
     except (compressai.OracleMissingError, ImportError) as error:
@@ -178,7 +179,7 @@ def main() -> None:
     gaussian = gaussian_tables()
     tables = CdfTables(*gaussian)
     our_coder = ours(tables, InstructionSet[options.isa.upper()])
-    others = [lambda: compressai_coder(gaussian), constriction_coder]
+    others: list[Callable[[], Coder[Any]]] = [lambda: compressai_coder(gaussian), constriction_coder]
     coders = [our_coder, *itertools.chain.from_iterable(map(available, others))]
 
     print(f"{'picture':<24}{'symbols':>9}{'coder':>14}{'bytes':>9}{'encode':>9}{'best':>8}{'decode':>9}{'best':>8}")

@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from glic_deploy import Codec
 from glic_deploy.files import atomic_write
 from glic_deploy.image import load_image, save_image
+from glic_deploy.metrics import psnr
 
 ROOT = Path(__file__).resolve().parent.parent
 OUTPUT = ROOT / "out" / "demo"
@@ -33,13 +33,16 @@ def main() -> None:
         print(f"Codec on {backend['name']} {backend['version']}, threads: {backend['threads']}\n")
         print(f"{'picture':12} {'bytes':>8} {'bpp':>7} {'PSNR dB':>8} {'encode s':>9} {'decode s':>9}")
         for path in sorted(PHOTOS.glob("*.png")):
-            picture, encoding, decoding = load_image(path), {}, {}
+            picture = load_image(path)
+            encoding: dict[str, float] = {}
+            decoding: dict[str, float] = {}
             data = codec.encode(picture, stages=encoding)
             atomic_write(OUTPUT / f"{path.stem}.glic", data)
             decoded = codec.decode((OUTPUT / f"{path.stem}.glic").read_bytes(), stages=decoding)
             bpp = 8 * len(data) / picture[..., 0].size
+            decibels = psnr(picture, decoded) or float("inf")
             print(
-                f"{path.stem:12} {len(data):8,} {bpp:7.3f} {psnr(picture, decoded):8.2f} "
+                f"{path.stem:12} {len(data):8,} {bpp:7.3f} {decibels:8.2f} "
                 f"{sum(encoding.values()):9.2f} {sum(decoding.values()):9.2f}",
                 flush=True,
             )
@@ -50,11 +53,6 @@ def main() -> None:
     side_by_side = OUTPUT / "side_by_side.png"
     save_image(np.concatenate(rows), side_by_side)
     print(f"\nOriginals beside decoded pictures: {side_by_side}")
-
-
-def psnr(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
-    """Peak signal-to-noise ratio in dB."""
-    return float(10 * np.log10(255**2 / np.mean(np.square(a.astype(float) - b))))
 
 
 def print_stages(title: str, stages: Mapping[str, float]) -> None:

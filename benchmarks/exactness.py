@@ -18,7 +18,6 @@ import os
 import platform
 import tempfile
 import time
-from collections.abc import Iterable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -27,22 +26,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from export import integer
-from export.bundle import BundleWriter, fingerprint, manifest_config
+from export import assembly, integer
+from export.bundle import BundleWriter
 from export.checkpoint import Checkpoint, load_checkpoint
-from export.graphs import GraphSpec, entropy_graphs, transform_graphs
+from export.graphs import entropy_graphs, transform_graphs
 from export.integer.reference import oracle_backend, torch_backend
 from export.native import for_kernels
-from export.to_onnx import entropy_tables, model_fingerprint
 from export.tracing import trace
 from glic_deploy import machine
 from glic_deploy.backends.base import Backend, Precision
 from glic_deploy.backends.onnxruntime import OnnxRuntimeBackend, custom_ops_library
-from glic_deploy.bundle import TABLES, Arithmetic, Bundle, Model
+from glic_deploy.bundle import Bundle
 from glic_deploy.entropy.passes import Pass, pack, quantize, walk
 from glic_deploy.entropy.rans import CdfTables, Encoder
 from glic_deploy.errors import EngineError
 from glic_deploy.image import load_image, pad
+from glic_deploy.metrics import psnr
+from glic_deploy.values import Value
 
 Array = NDArray[Any]
 Latents = dict[int, tuple[Array, Array]]
@@ -79,21 +79,15 @@ def bundle(checkpoint: Checkpoint, directory: Path, network: integer.IntegerNetw
     """A bundle with every lowering of the network, or with the float entropy path where there is none."""
     directory.mkdir(parents=True)
     writer = BundleWriter(directory)
-    tables = entropy_tables(checkpoint)
-    writer.add_arrays(TABLES, tables)
-    specs: Iterable[GraphSpec] = entropy_graphs(checkpoint) if network is None else transform_graphs(checkpoint)
-    for spec in specs:
-        model = trace(spec, spec.build().eval())
-        writer.add_graph(spec.name, "base", model)
-        if native := for_kernels(model):
-            writer.add_graph(spec.name, "native", native)
-    for lowering in integer.LOWERINGS if network else ():
-        for graph in integer.lower(network, lowering):
-            writer.add_graph(graph.name, lowering, graph.model)
-    writer.finish(
-        Model(model_fingerprint(checkpoint), manifest_config(checkpoint.config)),
-        Arithmetic("exact" if network else "float", fingerprint(tables)),
-    )
+    if network is not None:
+        assembly.add_traced_graphs(writer, transform_graphs(checkpoint))
+        assembly.add_exact_entropy(writer, network)
+    else:  # with native forms, which float bundles do not have, so that the comparison of times is fair
+        for spec in entropy_graphs(checkpoint):
+            model = trace(spec, spec.build().eval())
+            writer.add_graph(spec.name, "base", model)
+            writer.add_graph(spec.name, "native", for_kernels(model))
+    assembly.finish(writer, assembly.model_of(checkpoint), assembly.entropy_tables(checkpoint), network)
     return Bundle.open(directory)
 
 
@@ -163,10 +157,9 @@ def configurations(network: integer.IntegerNetwork, exact: Bundle, transforms: B
 def encode(groups: tuple[int, ...], backend: Backend, y: Array, z_symbols: Array) -> Coded:
     passes: list[tuple[Array, Array, Array]] = []
 
-    def step(part: Pass, indexes: Array, means: Array) -> Array:
-        means = np.asarray(means)
-        symbols = quantize(pack(y[:, part.start : part.stop], part.parity), means)
-        passes.append((symbols, indexes, means))
+    def step(part: Pass, indexes: Array, means: Value) -> Array:
+        symbols = quantize(pack(y[:, part.start : part.stop], part.parity), np.asarray(means))
+        passes.append((symbols, indexes, np.asarray(means)))
         return symbols
 
     y_hat = walk(groups, lambda graph, **inputs: backend.start(graph, inputs), z_symbols, step)
@@ -178,10 +171,10 @@ def decodes(groups: tuple[int, ...], backend: Backend, coded: Coded) -> bool:
     given = iter(coded.passes)
     same = True
 
-    def step(part: Pass, indexes: Array, means: Array) -> Array:
+    def step(part: Pass, indexes: Array, means: Value) -> Array:
         nonlocal same
         symbols, their_indexes, their_means = next(given)
-        same &= np.array_equal(indexes, their_indexes) and np.array_equal(means, their_means)
+        same &= np.array_equal(indexes, their_indexes) and np.array_equal(np.asarray(means), their_means)
         return symbols
 
     y_hat = walk(groups, lambda graph, **inputs: backend.start(graph, inputs), coded.z_symbols, step)
@@ -218,10 +211,11 @@ def file_bits(tables: dict[str, Array], coded: Coded) -> int:
     return 8 * len(encoder.finish())
 
 
-def psnr(picture: Array, backend: Backend, y_hat: Array) -> float:
+def quality(picture: Array, backend: Backend, y_hat: Array) -> float:
+    """PSNR in dB of what a backend synthesises."""
     height, width = picture.shape[:2]
-    decoded = backend.run("synthesis", {"y_hat": y_hat})[0][:height, :width]
-    return float(10 * np.log10(255**2 / np.mean((picture.astype(float) - decoded) ** 2)))
+    decibels = psnr(picture, backend.run("synthesis", {"y_hat": y_hat})[0][:height, :width])
+    return float("inf") if decibels is None else decibels
 
 
 def measure_speedup(groups: tuple[int, ...], exact: Backend, floating: Backend, y: Array, z_symbols: Array) -> float:
@@ -268,7 +262,9 @@ def run(checkpoint: Checkpoint, paths: list[Path], directory: Path) -> Result:
             ours = encode(groups, exact_backend, y, z_symbols)
             theirs = encode(groups, float_backend, y, z_symbols)
             rates.append(100 * (file_bits(tables, ours) / file_bits(tables, theirs) - 1))
-            psnr_deltas.append(psnr(picture, exact_backend, ours.y_hat) - psnr(picture, exact_backend, theirs.y_hat))
+            psnr_deltas.append(
+                quality(picture, exact_backend, ours.y_hat) - quality(picture, exact_backend, theirs.y_hat)
+            )
             print(
                 f"{number:3}/{len(paths)} {path.name}: {len(decoded)} distinct encodings, "
                 f"rate {rates[-1]:+.3f} %, PSNR {psnr_deltas[-1]:+.4f} dB, {time.perf_counter() - start:.0f} s",

@@ -11,7 +11,8 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -42,7 +43,7 @@ def floor_seconds(op: str, nodes: int, element_bytes: int, bandwidth: float, flo
     return max(moved / bandwidth, products / flops)
 
 
-def median_seconds(calls: list[Callable[[], object]], repeats: int = REPEATS) -> float:
+def median_seconds(calls: Sequence[Callable[[], object]], repeats: int = REPEATS) -> float:
     """Median time of one call, each of the calls in turn."""
     for call in calls:
         call()
@@ -120,15 +121,15 @@ def measure(size: tuple[int, int], divisor: int, dtype: torch.dtype, sampling: i
     for op, kernel, eager, dense in (
         (
             "DynamicKnn",
-            [lambda a=a: cuda_ops.dynamic_knn(*a, sampling) for a in knn],
-            [lambda a=a: eager_knn(*a, sampling) for a in knn],
+            [partial(cuda_ops.dynamic_knn, x, d, sampling) for x, d in knn],
+            [partial(eager_knn, x, d, sampling) for x, d in knn],
             [],
         ),
         (
             "ScatterAggregate",
-            [lambda a=a: cuda_ops.scatter_aggregate(*a, bias, scale, sampling) for a in aggregation],
-            [lambda a=a: eager_aggregate(*a, bias, scale, sampling) for a in aggregation],
-            [lambda a=a: dense_attention(*a, bias, sampling) for a in aggregation],
+            [partial(cuda_ops.scatter_aggregate, q, kv, graph, bias, scale, sampling) for q, kv, graph in aggregation],
+            [partial(eager_aggregate, q, kv, graph, bias, scale, sampling) for q, kv, graph in aggregation],
+            [partial(dense_attention, q, kv, graph, bias, sampling) for q, kv, graph in aggregation],
         ),
     ):
         seconds = median_seconds(kernel)

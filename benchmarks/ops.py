@@ -15,7 +15,9 @@ import os
 import platform
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -27,7 +29,7 @@ from export.ops.groups import QUERIES, unpack_edges
 from export.ops.translation import DOMAIN, PLUGIN
 from glic_deploy import native
 
-_ELEMENTS = {np.dtype(np.float32): TensorProto.FLOAT, np.dtype(np.int32): TensorProto.INT32}
+_ELEMENTS: dict[np.dtype[Any], int] = {np.dtype(np.float32): TensorProto.FLOAT, np.dtype(np.int32): TensorProto.INT32}
 
 
 def smooth_map(rng: np.random.Generator, height: int, width: int, channels: int) -> np.ndarray:
@@ -112,7 +114,7 @@ def main() -> None:
             compare(
                 f"DynamicKnn {kind}",
                 ours,
-                lambda s=sampling: dynamic_knn(tensors["x"], tensors["d"], s),
+                partial(dynamic_knn, tensors["x"], tensors["d"], sampling),
                 args.repeats,
             )
         )
@@ -124,8 +126,9 @@ def main() -> None:
             compare(
                 f"ScatterAggregate {kind}",
                 node_session("ScatterAggregate", aggregate, ("out", np.float32), sampling, args.threads),
-                lambda s=sampling, g=edge_words: scatter_aggregate(
-                    tensors["q"], tensors["kv"], g, tensors["bias"], tensors["scale"], s
+                partial(
+                    scatter_aggregate,
+                    *(tensors["q"], tensors["kv"], edge_words, tensors["bias"], tensors["scale"], sampling),
                 ),
                 args.repeats,
             )

@@ -168,10 +168,8 @@ def table(rows: list[Row]) -> None:
     print("\nmean of all pictures")
     for key in sorted({(row.tile, row.overlap, row.join) for row in rows}):
         same = [row for row in rows if (row.tile, row.overlap, row.join) == key]
-        values = {
-            name: float(np.mean([getattr(row, name) for row in same])) for name in ("bits", "psnr", "band", "step")
-        }
-        print(line(Row(f"{len(same)} pictures", *key, **values)))
+        bits, psnr, band, step = np.mean([(row.bits, row.psnr, row.band, row.step) for row in same], axis=0).tolist()
+        print(line(Row(f"{len(same)} images", *key, bits, psnr, band, step)))
 
 
 def save(worst: Worst, path: Path) -> None:

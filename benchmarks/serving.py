@@ -201,10 +201,8 @@ def report(rows: list[Row], duration: float) -> list[dict[str, float | str]]:
         p50, p90, p99, most = (1000 * np.percentile(row.seconds, (50, 90, 99, 100))).round(1).tolist()
         rate = round(len(row.seconds) / duration, 2)
         print(f"{row.title:22}{len(row.seconds):6}{len(row.wrong):7}{rate:8}{p50:8}{p90:8}{p99:8}{most:8}")
-        results.append(
-            {"request": row.title, "n": len(row.seconds), "wrong": len(row.wrong)}
-            | {"per_second": rate, "p50": p50, "p90": p90, "p99": p99, "max": most}
-        )
+        result: dict[str, float | str] = {"request": row.title, "n": len(row.seconds), "wrong": len(row.wrong)}
+        results.append(result | {"per_second": rate, "p50": p50, "p90": p90, "p99": p99, "max": most})
     return results
 
 

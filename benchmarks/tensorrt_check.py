@@ -50,7 +50,7 @@ def compile_kernels() -> list[str]:
     """Compile the kernels anew and print what each takes of an architecture. Gives the architectures."""
     for compiled in BUILD.glob("**/glic_cuda_kernels.dir/**/*.o"):
         compiled.unlink()
-    command = ["cmake", "--build", BUILD, "--target", "glic_tensorrt", "glic_rtx_alias", "glic_cuda"]
+    command = ["cmake", "--build", str(BUILD), "--target", "glic_tensorrt", "glic_rtx_alias", "glic_cuda"]
     log = subprocess.run(command, capture_output=True, text=True)
     text = log.stdout + log.stderr
     if log.returncode:

@@ -85,7 +85,7 @@ class BundleWriter:
 
     def add_arrays(self, name: str, arrays: Mapping[str, np.ndarray]) -> None:
         """Write named arrays, of numbers, as an .npz."""
-        np.savez_compressed(self._new(name), **arrays)
+        np.savez_compressed(self._new(name), **arrays)  # type: ignore[arg-type]  # for mypy, any name may be a flag's
 
     def finish(self, model: Model, arithmetic: Arithmetic) -> None:
         """Write the manifest: every graph of the network, and size and SHA-256 of every file.

@@ -12,6 +12,7 @@ from glic_deploy.backends.onnxruntime import OnnxRuntimeBackend
 from glic_deploy.backends.tensorrt import TensorRTBackend
 from glic_deploy.bundle import Bundle, PlanEntry
 from glic_deploy.errors import EngineError
+from glic_deploy.metrics import psnr
 
 from .bundle import updating
 from .integer.build import default_pictures
@@ -54,6 +55,6 @@ def transform_psnr(bundle: Bundle, plans: TensorRTBackend) -> float:
     results = []
     for backend in (plans, cpu):
         y = backend.run("analysis", {"image": picture})[0]
-        results.append(backend.run("synthesis", {"y_hat": np.rint(y)})[0].astype(np.float64))
-    error = float(np.square(results[0] - results[1]).mean())
-    return float("inf") if error == 0 else 10 * float(np.log10(255**2 / error))
+        results.append(backend.run("synthesis", {"y_hat": np.rint(y)})[0])
+    decibels = psnr(*results)
+    return float("inf") if decibels is None else decibels

@@ -1,4 +1,4 @@
-"""What the exporter's command lines share: the name of the bundle, its progress, its end, its errors."""
+"""Shared by the exporter's command lines: the bundle's default name, progress, errors and exit codes."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _SUFFIXES = re.compile(r"(\.(pth|pt|tar|ckpt|bin|safetensors))+$", re.IGNORECASE
 
 
 def default_output(checkpoint: str | Path) -> Path:
-    """`NAME.engine` in the working directory for a checkpoint `NAME.pth`, `NAME.pth.tar` and the like."""
+    """Return `NAME.engine`, in the working directory, for a checkpoint `NAME.pth`, `NAME.pth.tar` and the like."""
     return Path(f"{_SUFFIXES.sub('', Path(checkpoint).name)}.engine")
 
 
 def add_output(parser: argparse.ArgumentParser) -> None:
-    """Add `--output`."""
+    """Add the option `--output`."""
     parser.add_argument(
         "--output",
         type=Path,
@@ -35,11 +35,14 @@ def add_output(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(work: Callable[[Progress], Path]) -> int:
-    """Do the work of a command; returns the exit code.
+def run(work: Callable[[Progress], Path], not_writable: str = "name another directory with --output") -> int:
+    """Do the work of a command and return the exit code.
 
-    `work` returns the bundle's directory, which is all that stdout gets. Progress, errors and the commands to type next
-    go to stderr.
+    Only the bundle's directory is written to stdout. Progress, errors and the commands to type next go to stderr.
+
+    Args:
+        work: does the work and returns the bundle's directory.
+        not_writable: what to do where a file cannot be read or written.
     """
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     try:
@@ -53,7 +56,7 @@ def run(work: Callable[[Progress], Path]) -> int:
         return FAILED
     except OSError as error:
         name = "" if error.filename is None else f"{error.filename}: "
-        print(f"error: {name}{error.strerror or error}; name another directory with --output", file=sys.stderr)
+        print(f"error: {name}{error.strerror or error}; {not_writable}", file=sys.stderr)
         return FAILED
     named = shlex.quote(str(engine))
     print(f"next:\n  glic encode photo.png photo.glic --engine {named}\n  glic bench --engine {named}", file=sys.stderr)

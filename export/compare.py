@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from glic_deploy.bundle import Bundle
+from glic_deploy.bundle import BASE, Bundle
 from glic_deploy.errors import EngineError, GlicError
 from glic_deploy.files import atomic_directory
 from glic_deploy.image import load_image
@@ -62,7 +62,7 @@ def compare(
     from .comparison.outcomes import compare_graph
     from .comparison.report import save_graph
 
-    backend = OnnxRuntimeBackend(bundle, threads, forms=["base"])
+    backend = OnnxRuntimeBackend(bundle, threads, forms=[BASE])
     inputs = [coding_inputs(bundle, backend, image) for image in images]
     backend.close()
     outcomes: list[Outcome] = []

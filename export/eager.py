@@ -22,10 +22,10 @@ from glic_deploy import Codec
 from glic_deploy.backends.base import Backend
 from glic_deploy.bench.worker import serve
 
+from .assembly import entropy_tables, finish, model_of
 from .bundle import BundleWriter
 from .checkpoint import Checkpoint, load_checkpoint
 from .graphs import GraphSpec, entropy_graphs, transform_graphs
-from .to_onnx import write_parameters
 
 
 class EagerBackend(Backend):
@@ -61,7 +61,7 @@ def eager_codec(checkpoint: Checkpoint, device: str = "cpu") -> Codec:
     """A codec on the eager network, with floating-point entropy parameters."""
     with tempfile.TemporaryDirectory() as directory, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # its files are decoded by itself, at once
-        write_parameters(BundleWriter(Path(directory)), checkpoint)
+        finish(BundleWriter(Path(directory)), model_of(checkpoint), entropy_tables(checkpoint))
         return Codec(directory, backend=EagerBackend(checkpoint, device))
 
 

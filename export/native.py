@@ -29,7 +29,7 @@ _LEAKY_SLOPE = 0.01  # of glic::DepthwiseMix
 
 
 def for_kernels(model: ModelProto) -> ModelProto:
-    """A copy of a transform's graph in terms of the native ops; `unmatched` tells what could not be rewritten."""
+    """Copy a transform's graph in terms of the native ops; `unmatched` counts the nodes that were not rewritten."""
     model = ModelProto.FromString(model.SerializeToString())
     graph = _Graph(model)
     for node in list(model.graph.node):
@@ -61,13 +61,13 @@ def for_kernels(model: ModelProto) -> ModelProto:
 
 
 def unmatched(model: ModelProto, expected: Mapping[str, int]) -> list[tuple[str, int, int]]:
-    """Ops of which a graph holds another number than expected: each with the number found and expected."""
+    """List the ops of which a graph holds another number than expected, with the numbers found and expected."""
     found = Counter(node.op_type for graph in graphs_in(model.graph) for node in graph.node)
     return [(op, found[op], count) for op, count in expected.items() if found[op] != count]
 
 
 class _Graph:
-    """A graph under reconstruction: who makes and who uses each value, and the constants."""
+    """A graph that is being rewritten: the node that makes each value, those that use it, and the constants."""
 
     def __init__(self, model: ModelProto) -> None:
         self.graph = model.graph
@@ -79,32 +79,45 @@ class _Graph:
         self._dropped: list[NodeProto] = []
 
     def maker(self, value: str, kind: str) -> NodeProto | None:
-        """The node of this kind that makes a value which nothing else uses."""
+        """Return the node of this kind that makes a value which one node alone uses, or None."""
         node = self.makers.get(value)
         return node if node is not None and node.op_type == kind and self._uses[value] == 1 else None
 
+    def before(self, node: NodeProto | None, kind: str) -> NodeProto | None:
+        """Return the `maker` of this kind of a node's first input, or None, as for no node."""
+        return None if node is None else self.maker(node.input[0], kind)
+
     def users(self, value: str) -> list[NodeProto]:
+        """Return the nodes that have a value among their inputs."""
         return [node for node in self.graph.node if value in node.input]
 
     def user(self, value: str, kind: str) -> NodeProto | None:
+        """Return the node of this kind that alone uses a value, or None."""
         users = self.users(value)
         return users[0] if len(users) == 1 and users[0].op_type == kind else None
 
+    def after(self, node: NodeProto | None, kind: str) -> NodeProto | None:
+        """Return the `user` of this kind of a node's first output, or None, as for no node."""
+        return None if node is None else self.user(node.output[0], kind)
+
     def array(self, name: str) -> np.ndarray:
+        """Return the values of a constant."""
         return numpy_helper.to_array(self.constants[name])
 
     def constant(self, name: str, values: np.ndarray) -> str:
+        """Add a constant, unless one of this name is there, and return its name."""
         if name not in self.constants:
             self.constants[name] = numpy_helper.from_array(np.ascontiguousarray(values), name)
             self.graph.initializer.append(self.constants[name])
         return name
 
     def replace(self, old: list[NodeProto], new: list[NodeProto]) -> None:
-        """Put new nodes, which make all that the last old one made, in that one's place."""
+        """Put new nodes in the place of the last old one, all of whose outputs they make, and drop the old ones."""
         self._replaced[old[-1].output[0]] = new
         self._dropped += old
 
     def finish(self) -> None:
+        """Apply the replacements; drop nodes, constants and types of values that nothing uses any more."""
         dropped = {output for node in self._dropped for output in node.output}
         nodes: list[NodeProto] = []
         for node in self.graph.node:
@@ -134,9 +147,11 @@ def _upsample_by_winograd(graph: _Graph, shuffle: NodeProto) -> None:
 
     Their matrices are four times the filters, which the first convolution, of the coarsest map, would not repay.
     """
-    conv = graph.maker(shuffle.input[0], "Conv")
-    filters = graph.array(conv.input[1]) if conv is not None and _is_pixel_shuffle(shuffle) else np.empty(0)
-    if filters.shape[2:] != (3, 3) or len(filters) < WINOGRAD_CHANNELS or conv.input[0] not in graph.makers:
+    conv = graph.before(shuffle, "Conv")
+    if conv is None or not _is_pixel_shuffle(shuffle) or conv.input[0] not in graph.makers:
+        return
+    filters = graph.array(conv.input[1])
+    if filters.shape[2:] != (3, 3) or len(filters) < WINOGRAD_CHANNELS:
         return
     name = shuffle.output[0]
     x, last, patches, rows, products, sides, shape, parted, out = (
@@ -150,9 +165,9 @@ def _upsample_by_winograd(graph: _Graph, shuffle: NodeProto) -> None:
     flat = graph.constant(f"{name}_flat", np.array([len(winograd.B) ** 2, -1, inputs]))
     width = graph.constant(f"{name}_width", np.array([channels]))
 
-    total = graph.maker(conv.input[0], "Add")
+    total = graph.before(conv, "Add")
     transposed = next((v for v in total.input if graph.maker(v, "Transpose")), None) if total is not None else None
-    if transposed:
+    if total is not None and transposed is not None:
         other = next(value for value in total.input if value != transposed)
         old = [total, conv, shuffle]
         new = [
@@ -176,7 +191,7 @@ def _upsample_by_winograd(graph: _Graph, shuffle: NodeProto) -> None:
 
 
 def _cancel_transpositions(model: ModelProto) -> None:
-    """Let what takes a map that was transposed to and fro take it as it was."""
+    """Connect the users of a map that was transposed to and fro to the map before both transpositions."""
     graph = _Graph(model)
     renamed = {}
     for node in model.graph.node:
@@ -193,7 +208,7 @@ def _cancel_transpositions(model: ModelProto) -> None:
 def _fuse_gate(graph: _Graph, gelu: NodeProto) -> bool:
     """GELU(a)·b of the halves of one map as `glic::Gate`."""
     split = graph.makers.get(gelu.input[0])
-    mul = graph.user(gelu.output[0], "Mul")
+    mul = graph.after(gelu, "Mul")
     if split is None or split.op_type != "Split" or mul is None or set(mul.input) != {gelu.output[0], split.output[1]}:
         return False
     graph.replace([split, gelu, mul], [helper.make_node("Gate", [split.input[0]], [mul.output[0]], domain=DOMAIN)])
@@ -202,22 +217,22 @@ def _fuse_gate(graph: _Graph, gelu: NodeProto) -> bool:
 
 def _fuse_depthwise_gate(graph: _Graph, gelu: NodeProto) -> None:
     """A GDFN between transpositions as products around `glic::DepthwiseGate`."""
-    mul = graph.user(gelu.output[0], "Mul")
+    mul = graph.after(gelu, "Mul")
     if mul is None:
         return
     other = next(value for value in mul.input if value != gelu.output[0])
-    depthwise = [graph.maker(value, "Conv") for value in (gelu.input[0], other)]
-    expand = [node and graph.maker(node.input[0], "Conv") for node in depthwise]
-    project = graph.user(mul.output[0], "Conv")
-    back = project and graph.user(project.output[0], "Transpose")
-    if not all(depthwise) or not all(expand) or back is None or expand[0].input[0] != expand[1].input[0]:
+    depthwise = [node for value in (gelu.input[0], other) if (node := graph.maker(value, "Conv"))]
+    expand = [node for conv in depthwise if (node := graph.before(conv, "Conv"))]
+    project = graph.after(mul, "Conv")
+    to_last = graph.after(project, "Transpose")
+    if project is None or to_last is None or len(expand) != 2 or expand[0].input[0] != expand[1].input[0]:
         return
-    there = graph.makers.get(expand[0].input[0])
-    if there is None or there.op_type != "Transpose":
+    to_first = graph.makers.get(expand[0].input[0])
+    if to_first is None or to_first.op_type != "Transpose":
         return
     matrices = [graph.array(node.input[1])[:, :, 0, 0] for node in (*expand, project)]
     filters = np.concatenate([graph.array(node.input[1]) for node in depthwise])
-    name = back.output[0]
+    name = to_last.output[0]
     wide, gated = f"{name}_wide", f"{name}_gated"
     weights = [
         graph.constant(f"{project.input[1]}_expand", np.concatenate(matrices[:2]).T),
@@ -225,9 +240,9 @@ def _fuse_depthwise_gate(graph: _Graph, gelu: NodeProto) -> None:
         graph.constant(f"{project.input[1]}_project", matrices[2].T),
     ]
     graph.replace(
-        [there, *expand, *depthwise, gelu, mul, project, back],
+        [to_first, *expand, *depthwise, gelu, mul, project, to_last],
         [
-            helper.make_node("MatMul", [there.input[0], weights[0]], [wide]),
+            helper.make_node("MatMul", [to_first.input[0], weights[0]], [wide]),
             helper.make_node("DepthwiseGate", [wide, weights[1]], [gated], domain=DOMAIN, channels=len(filters)),
             helper.make_node("MatMul", [gated, weights[2]], [name]),
         ],
@@ -236,23 +251,25 @@ def _fuse_depthwise_gate(graph: _Graph, gelu: NodeProto) -> None:
 
 def _fuse_depthwise_mixer(graph: _Graph, activation: NodeProto) -> None:
     """project(depthwise(LeakyReLU(expand(x)))) + x, then transposed, as products around `glic::DepthwiseMix`."""
-    expand = graph.maker(activation.input[0], "Conv")
-    depthwise = graph.user(activation.output[0], "Conv")
-    project = depthwise and graph.user(depthwise.output[0], "Conv")
-    total = project and graph.user(project.output[0], "Add")
-    last = total and graph.user(total.output[0], "Transpose")
-    if expand is None or last is None or expand.input[0] not in total.input:
+    expand = graph.before(activation, "Conv")
+    depthwise = graph.after(activation, "Conv")
+    project = graph.after(depthwise, "Conv")
+    total = graph.after(project, "Add")
+    to_last = graph.after(total, "Transpose")
+    if expand is None or depthwise is None or project is None or total is None or to_last is None:
+        return
+    if expand.input[0] not in total.input:
         return
     if not np.isclose(helper.get_attribute_value(activation.attribute[0]), _LEAKY_SLOPE):
         return
-    there = graph.makers.get(expand.input[0])
+    to_first = graph.makers.get(expand.input[0])
     new = []
-    if there is not None and there.op_type == "Transpose":
-        x = there.input[0]
+    if to_first is not None and to_first.op_type == "Transpose":
+        x = to_first.input[0]
     else:
         x = f"{expand.input[0]}_channels_last"
         new = [helper.make_node("Transpose", [expand.input[0]], [x], perm=_TO_LAST)]
-    name = last.output[0]
+    name = to_last.output[0]
     expanded, mixed, projected, biased = (f"{name}_{part}" for part in ("expanded", "mixed", "projected", "biased"))
     matrices = [
         graph.constant(f"{conv.input[1]}_matrix", graph.array(conv.input[1])[:, :, 0, 0].T)
@@ -272,7 +289,7 @@ def _fuse_depthwise_mixer(graph: _Graph, activation: NodeProto) -> None:
         helper.make_node("Add", [projected, project.input[2]], [biased]),
         helper.make_node("Add", [x, biased], [name]),
     ]
-    graph.replace([expand, activation, depthwise, project, total, last], new)
+    graph.replace([expand, activation, depthwise, project, total, to_last], new)
 
 
 def _fuse_residual_norm(graph: _Graph, norm: NodeProto) -> None:
@@ -298,11 +315,11 @@ def _fuse_residual_norm(graph: _Graph, norm: NodeProto) -> None:
     graph.replace([node for node in (norm, biased, total) if node], [fused])
     for product in products:
         matrix = graph.array(product.input[1]).astype(np.float64)
-        following = graph.user(product.output[0], "Add")
-        own = _constant_of(graph, following)
-        last_row = offset @ matrix + (graph.array(own) if own else 0)
+        biased_product = graph.after(product, "Add")
+        own_bias = _constant_of(graph, biased_product)
+        last_row = offset @ matrix + (graph.array(own_bias) if own_bias else 0)
         augmented = np.concatenate([weight[:, None] * matrix, last_row[None]]).astype(np.float32)
-        old = [product, following] if own else [product]
+        old = [product, biased_product] if biased_product is not None and own_bias else [product]
         name = graph.constant(f"{product.input[1]}_after_{norm.output[0]}", augmented)
         graph.replace(old, [helper.make_node("MatMul", [norm.output[0], name], [old[-1].output[0]])])
 
@@ -312,7 +329,7 @@ def _residual(graph: _Graph, total: NodeProto) -> tuple[str, str | None, NodePro
     for x, update in (tuple(total.input), tuple(total.input)[::-1]):
         biased = graph.maker(update, "Add")
         bias = _constant_of(graph, biased)
-        if bias:
+        if biased is not None and bias:
             update = next(value for value in biased.input if value != bias)
         if graph.maker(update, "MatMul"):
             return x, update, biased if bias else None
@@ -327,7 +344,7 @@ def _constant_of(graph: _Graph, node: NodeProto | None) -> str | None:
 def _part_product(graph: _Graph, split: NodeProto) -> None:
     """The parts of a biased product as products of their own, which needs no copy of them."""
     add = graph.maker(split.input[0], "Add")
-    product = add and graph.maker(add.input[0], "MatMul")
+    product = graph.before(add, "MatMul")
     if add is None or product is None:
         return
     ends = np.cumsum(graph.array(split.input[1]))[:-1]

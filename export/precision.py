@@ -8,6 +8,7 @@ stay float32. The graph's ends keep their types.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -147,5 +148,9 @@ def _reached(nodes: Iterable[NodeProto], joins: Values, leads: Values) -> set[st
 
 
 def _converted(tensor: TensorProto, name: str, wanted: int) -> TensorProto:
-    kinds = {TensorProto.FLOAT: np.float32, TensorProto.FLOAT16: np.float16, TensorProto.BFLOAT16: ml_dtypes.bfloat16}
+    kinds: dict[int, type[Any]] = {
+        TensorProto.FLOAT: np.float32,
+        TensorProto.FLOAT16: np.float16,
+        TensorProto.BFLOAT16: ml_dtypes.bfloat16,
+    }
     return numpy_helper.from_array(numpy_helper.to_array(tensor).astype(kinds[wanted]), name)

@@ -84,7 +84,7 @@ def read_config(shapes: Mapping[str, Shape]) -> Config:
 
     Raises ValueError, as part of a sentence, where a tensor that it needs is missing or has a shape that fits no GLIC.
     """
-    groups = []
+    groups: list[int] = []
     while (key := f"latent_codec.y.latent_codec.y{len(groups)}.context_prediction.weight") in shapes:
         groups.append(_dims(shapes, key, 4)[1])
     nodes, candidates = _dims(shapes, f"g_a.g2.residual_group.blocks.0.grapher.{INDEX}", 2)

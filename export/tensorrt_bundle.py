@@ -10,7 +10,7 @@ from pathlib import Path
 
 import onnx
 
-from glic_deploy.bundle import PLANS, TENSORRT, PlanEntry, SizeRange
+from glic_deploy.bundle import BASE, PLANS, TENSORRT, PlanEntry, SizeRange
 from glic_deploy.tensorrt import BuildOptions, Capability, Flavour, build_plan
 
 from .bundle import updating
@@ -28,7 +28,7 @@ def add_graphs(directory: Path, precision: str) -> None:
     """
     with updating(directory) as update:
         for name, graph in update.bundle.manifest.graphs.items():
-            path = update.bundle.graph(name, ["base"])
+            path = update.bundle.graph(name, [BASE])
             transform = graph.role == "transform"
             if transform and precision in HALVES:
                 half = in_half_precision(onnx.load(path), precision)

@@ -59,8 +59,11 @@ def build_plans(directory: Path, flavour: str | None, options: tensorrt.BuildOpt
 
     found = gpu_capability()
     asked = options.capabilities
-    if found is None and not asked:
-        asked = tensorrt.RTX_CAPABILITIES
+    targets = asked
+    if not asked and found is not None:
+        targets = (found,)
+    elif not asked:
+        targets = asked = tensorrt.RTX_CAPABILITIES
         flavour = flavour or "rtx"
         if flavour != "rtx":
             raise NoPlansError("there is no GPU here, and TensorRT builds only for the GPU of its own machine")
@@ -69,7 +72,6 @@ def build_plans(directory: Path, flavour: str | None, options: tensorrt.BuildOpt
                 "there is no GPU here; TensorRT-RTX, which builds without one, is not installed "
                 f"({tensorrt.INSTALL[flavour]})"
             )
-    targets = asked or (found,)
     for target in targets:
         chosen = tensorrt.choose(target, flavour)
     try:
@@ -143,6 +145,8 @@ def main(argv: list[str] | None = None, *, prog: str = "python -m export.to_trt"
                 )
         return engine
 
+    if args.engine:
+        return command.run(work, "plans need a bundle that is writable: copy it, and name the copy with --engine")
     return command.run(work)
 
 

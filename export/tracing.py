@@ -11,7 +11,9 @@ from onnx import ModelProto
 from onnx import helper as onnx_helper
 from torch import nn
 
-from .graphs import BLOCK, SCALES, GraphSpec, Port
+from glic_deploy.bundle import Port
+
+from .graphs import BLOCK, SCALES, GraphSpec
 from .ops.functions import attach_functions
 from .ops.translation import TRANSLATION_TABLE
 

@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from export.bundle import BundleWriter, fingerprint
-from export.integer import LOWERINGS, IntegerNetwork, build, lower
-from export.integer.conformance import conformance_vectors
+from export.assembly import add_exact_entropy, finish
+from export.bundle import BundleWriter
+from export.integer import IntegerNetwork, build
 from glic_deploy import Codec, container, tiles
 from glic_deploy.backends.onnxruntime import OnnxRuntimeBackend
-from glic_deploy.bundle import CONFORMANCE, TABLES, Arithmetic, Bundle, Config, GraphAggregation, Model
+from glic_deploy.bundle import Bundle, Config, GraphAggregation, Model
 
 from .conftest import DATA, PHOTOS, SAMPLE_CHECKPOINT
 
@@ -56,12 +56,8 @@ def write_bundle(directory: Path) -> Bundle:
     network = IntegerNetwork.from_parameters({n: v for n, v in arrays.items() if n.startswith("network.")})
     directory.mkdir()
     writer = BundleWriter(directory)
-    writer.add_arrays(TABLES, tables)
-    for form in LOWERINGS:
-        for graph in lower(network, form):
-            writer.add_graph(graph.name, form, graph.model)
-    writer.add_arrays(CONFORMANCE, conformance_vectors(network))
-    writer.finish(_model(expected["model"]), Arithmetic("exact", fingerprint(tables | network.parameters())))
+    add_exact_entropy(writer, network)
+    finish(writer, _model(expected["model"]), tables, network)
     return Bundle.open(directory)
 
 
@@ -97,8 +93,9 @@ def _smallest(values: NDArray[np.int64]) -> NDArray[Any]:
 
 
 def _make() -> None:
+    from export.assembly import entropy_tables
     from export.checkpoint import load_checkpoint
-    from export.to_onnx import entropy_tables, export_bundle
+    from export.to_onnx import export_bundle
     from glic_deploy.image import load_image
 
     checkpoint = load_checkpoint(SAMPLE_CHECKPOINT)

@@ -12,10 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from export.assembly import model_fingerprint
 from export.checkpoint import Checkpoint, from_state, load_checkpoint
 from export.layouts import with_haar
 from export.schema import Config, GraphConfig, expected_shapes, read_config
-from export.to_onnx import model_fingerprint
 from glic_deploy.errors import CheckpointError
 
 from .conftest import SAMPLE_CHECKPOINT

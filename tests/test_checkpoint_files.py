@@ -17,8 +17,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from export.assembly import model_fingerprint
 from export.checkpoint import Checkpoint, load_checkpoint
-from export.to_onnx import model_fingerprint
 from glic_deploy.errors import CheckpointError
 
 from .conftest import SAMPLE_CHECKPOINT

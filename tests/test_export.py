@@ -9,6 +9,7 @@ import logging
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,15 +17,16 @@ import onnx
 import pytest
 import torch
 
+from export.assembly import _warn_of_unmatched, entropy_tables, model_fingerprint
 from export.bundle import bundle_directory
 from export.checkpoint import Checkpoint, from_state, load_checkpoint
 from export.graphs import transform_graphs
 from export.native import for_kernels, unmatched
 from export.progress import Progress
-from export.to_onnx import _warn_of_unmatched, export_bundle, main, model_fingerprint
+from export.to_onnx import export_bundle, main
 from export.tracing import trace
 from glic_deploy.backends.onnxruntime import open_session
-from glic_deploy.errors import GlicError
+from glic_deploy.errors import CheckpointError, GlicError
 
 from .conftest import ROOT
 
@@ -147,8 +149,15 @@ def test_command_line_refuses_a_file_that_is_no_checkpoint(tmp_path: Path, capsy
     assert not (tmp_path / "out").exists()
 
 
+def test_a_prior_that_gives_no_tables_is_refused(checkpoint: Checkpoint) -> None:
+    key = "latent_codec.hyper.entropy_bottleneck.quantiles"
+    wide = checkpoint.state[key] * 1e6
+    with pytest.raises(CheckpointError, match=r"quantiles of a channel span .* download the checkpoint again"):
+        entropy_tables(replace(checkpoint, state=checkpoint.state | {key: wide}))
+
+
 def test_float_profile_is_marked(checkpoint: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("export.to_onnx._add_graphs", lambda *args: None)
+    monkeypatch.setattr("export.to_onnx.add_traced_graphs", lambda *args: None)
     said = io.StringIO()
     export_bundle(checkpoint, tmp_path / "float", Progress(said), entropy="float")
     assert manifest(tmp_path / "float")["arithmetic"]["profile"] == "float"

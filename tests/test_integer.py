@@ -32,7 +32,7 @@ from glic_deploy.backends.onnxruntime import OnnxRuntimeBackend, custom_ops_libr
 from glic_deploy.bundle import Bundle
 from glic_deploy.entropy import passes
 from glic_deploy.entropy.passes import Pass, walk
-from glic_deploy.errors import GlicError
+from glic_deploy.errors import CheckpointError, GlicError
 
 from .conftest import DATA
 from .integer_networks import RandomNetworks
@@ -323,3 +323,22 @@ class TestConformance:
         assert {name for name in vectors if name.startswith("slice1_nonanchors")} == {
             f"slice1_nonanchors_{what}" for what in ("symbols", "indexes", "means")
         }
+
+
+@pytest.mark.parametrize(
+    ("name", "largest", "reason"),
+    [
+        ("hyper.h_s.0.0.weight", 1e9, "tell the smallest scales apart"),
+        ("y.latent_codec.y0.entropy_parameters.4.mlp.project_out.weight", 1e38, "infinite or not numbers"),
+        ("hyper.h_s.1.mlp.project_in.weight", 1e38, "infinite or not numbers"),
+    ],
+)
+def test_weights_whose_activations_overflow_are_refused(
+    checkpoint: Checkpoint, name: str, largest: float, reason: str
+) -> None:
+    key = f"latent_codec.{name}"
+    weight = checkpoint.state[key]
+    damaged = replace(checkpoint, state=checkpoint.state | {key: weight * (largest / weight.abs().max())})
+    image = np.random.default_rng(0).integers(0, 256, (128, 128, 3), dtype=np.uint8)
+    with pytest.raises(CheckpointError, match=f"(?s){reason}.*download it again"):
+        build(damaged, [image])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import export.to_trt as to_trt
+from export.command import default_output
 from export.progress import SILENT
 from glic_deploy import Codec
 from glic_deploy.backends import by_name
@@ -146,7 +148,7 @@ def test_a_missing_plugin_library_leaves_the_plans_out(gpu_engine: Path, monkeyp
     ],
 )
 def test_a_bundle_is_named_after_its_checkpoint(checkpoint: str, bundle: str) -> None:
-    assert to_trt.command.default_output(checkpoint) == Path(bundle)
+    assert default_output(checkpoint) == Path(bundle)
 
 
 def test_what_is_no_bundle_is_not_replaced(
@@ -158,3 +160,17 @@ def test_what_is_no_bundle_is_not_replaced(
     assert to_trt.main(["--checkpoint", "glic.pth"]) == 1
     assert "is no engine bundle, so it is not replaced; name another directory: --output" in capsys.readouterr().err
     assert Path("glic.engine").read_text() == "mine"
+
+
+def test_a_bundle_that_is_not_writable_is_named_with_its_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(directory: Path, precision: str) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(directory))
+
+    monkeypatch.setattr(to_trt, "add_graphs", refuse)
+    assert to_trt.main(["--engine", str(tmp_path / "glic.engine")]) == 1
+    error = capsys.readouterr().err
+    assert f"{tmp_path / 'glic.engine'}: Permission denied" in error
+    assert "--output" not in error
+    assert "copy it, and name the copy with --engine" in error

@@ -39,8 +39,8 @@ def coding_inputs(bundle: Bundle, backend: Backend, image: NDArray[np.uint8]) ->
     y = run("analysis", image=pad(image))[0]
     z_symbols = run("hyper_analysis", y=y)[0]
 
-    def step(part: Pass, indexes: NDArray[np.uint8], means: NDArray[np.float32]) -> Symbols:
-        return quantize(pack(y[:, part.start : part.stop], part.parity), means)
+    def step(part: Pass, indexes: NDArray[np.uint8], means: Value) -> Symbols:
+        return quantize(pack(y[:, part.start : part.stop], part.parity), np.asarray(means))
 
     run("synthesis", y_hat=walk(bundle.groups, run, z_symbols, step))
     return inputs

@@ -93,11 +93,12 @@ Open = Callable[[], Configuration]
 def known(bundle: Bundle, threads: int | None) -> dict[str, Open]:
     """Every configuration that this bundle could run in, by name, the reference first; each raises EngineError."""
     found = {form: None for graph in bundle.graphs() for form in bundle.manifest.graphs[graph].forms}
-    openers = {
+    openers: dict[str, Open] = {
         _form_name(form): functools.partial(_of_form, bundle, form, threads or 0)
         for form in sorted(found, key=lambda form: form != BASE)
     }
-    for name, precision in (("openvino", "fp32"), ("openvino", "bf16"), ("onnxruntime-cuda", None)):
+    backends: list[tuple[str, Precision | None]] = [("openvino", "fp32"), ("openvino", "bf16")]
+    for name, precision in [*backends, ("onnxruntime-cuda", None)]:
         shown = f"{name}-{precision}" if precision == "bf16" else name
         openers[shown] = functools.partial(_of_named, bundle, name, threads, precision, shown)
     # One backend for both: it may have to build the plans.

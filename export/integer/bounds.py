@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from glic_deploy.errors import GlicError
+from glic_deploy.errors import CheckpointError, GlicError
 
 from .network import (
     FRACTION_BITS,
@@ -23,6 +23,7 @@ from .network import (
     IntegerNetwork,
     Ints,
     Linear,
+    Slice,
 )
 
 FLOAT_EXACT = 2**24
@@ -43,7 +44,8 @@ class Proof:
 
 def largest_sums(layer: Linear | Depthwise) -> Ints:
     """The largest magnitude that each output's sum can reach, bias included."""
-    return layer.input_limit * np.abs(layer.weight).sum(axis=0) + np.abs(layer.bias)
+    sums: Ints = layer.input_limit * np.abs(layer.weight).sum(axis=0) + np.abs(layer.bias)
+    return sums
 
 
 def largest_result(linear: Linear) -> int:
@@ -72,7 +74,7 @@ def float_parts(linear: Linear) -> list[tuple[int, int]]:
     if len(parts) > _MOST_PARTS or not (_exact(quotients) and _exact(room + magnitudes.max(axis=0))):
         raise GlicError(
             f"a product of {magnitudes.shape} needs {len(parts)} parts, whose sum cannot be shown to stay below 2^24; "
-            "calibrate with other pictures: --calibration DIR"
+            "calibrate with other images: --calibration DIR"
         )
     return parts
 
@@ -97,12 +99,14 @@ def _walk(node: Any, name: str, proofs: list[Proof]) -> None:
             raise GlicError(
                 f"{name}: sums up to {largest:,} (below {INT32_EXACT:,}), shifts of {node.shift.min()} to "
                 f"{node.shift.max()} (0 to {MAX_SHIFT}) or weights do not fit the integer arithmetic; "
-                "calibrate with other pictures: --calibration DIR"
+                "calibrate with other images: --calibration DIR"
             )
         proofs.append(Proof(name, largest, parts))
         return
     if isinstance(node, GatedFFN):
         _check_ffn(node, name)
+    if isinstance(node, Slice):
+        _check_parameters(node, name)
     if isinstance(node, HyperSynthesis) and not _exact(2 * np.abs(node.medians)):
         raise GlicError(
             f"{name}: a median of z is {np.abs(node.medians).max() / 2**FRACTION_BITS:g}, expected below 2048"
@@ -121,6 +125,17 @@ def _check_ffn(ffn: GatedFFN, name: str) -> None:
         raise GlicError(f"{name}: a layer norm over {channels} channels, its sums are exact up to {NORM_CHANNELS}")
     if int(np.abs(ffn.gelu).max()) * GATE_INPUT >= FLOAT_EXACT:
         raise GlicError(f"{name}: a gated product could pass 2^24")
+
+
+def _check_parameters(net: Slice, name: str) -> None:
+    """Raise CheckpointError where the last stream has too few fraction bits to tell the smallest scales apart."""
+    finest = int(np.diff(net.thresholds).min())
+    if finest < 1 or not 0 <= net.mean_shift <= FRACTION_BITS:
+        raise CheckpointError(
+            f"{name}: scales and means reach magnitudes that leave {FRACTION_BITS - net.mean_shift} fraction bits, too "
+            "few to tell the smallest scales apart: the checkpoint's weights are damaged or its training diverged; "
+            "download it again, or calibrate with other images: --calibration DIR"
+        )
 
 
 def _named(name: str, function: Any, *arguments: Any) -> Any:

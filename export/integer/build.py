@@ -46,7 +46,7 @@ def build(
 ) -> IntegerNetwork:
     """The integer entropy network of a checkpoint, calibrated on pictures, every bound proven.
 
-    Raises GlicError naming a layer whose sums cannot be shown to fit.
+    Raises CheckpointError where activations overflow, GlicError naming a layer whose sums cannot be shown to fit.
     """
     scope = Scope(checkpoint.state)
     latents = encode(scope, default_pictures() if pictures is None else pictures)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,8 @@ import numpy.typing as npt
 import onnx
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from ..graphs import Port
+from glic_deploy.bundle import Port
+
 from ..tracing import OPSET
 
 IR_VERSION = 10
@@ -18,21 +19,32 @@ CUSTOM_DOMAIN = "glic"
 
 
 class GraphBuilder:
-    """Values are named by strings; `op` appends a node and gives its output's name."""
+    """Collects the nodes and constants of a graph, in which each value is named by a string."""
 
     def __init__(self) -> None:
         self._nodes: list[onnx.NodeProto] = []
         self._constants: dict[tuple[str, tuple[int, ...], bytes], str] = {}
         self._initializers: list[TensorProto] = []
 
-    def op(self, kind: str, *inputs: str, outputs: int = 1, domain: str = "", **attributes: Any) -> Any:
-        """The name of the node's output; a list of names where `outputs` is above 1."""
+    def op(self, kind: str, *inputs: str, domain: str = "", **attributes: Any) -> str:
+        """Append a node of one output and return that output's name."""
+        return self._append(kind, inputs, [""], domain, attributes)[0]
+
+    def halves(self, x: str) -> tuple[str, str]:
+        """Append a node that splits a value into two along its last axis, and return their names."""
+        first, second = self._append("Split", [x], ["_0", "_1"], "", {"axis": -1, "num_outputs": 2})
+        return first, second
+
+    def _append(
+        self, kind: str, inputs: Sequence[str], suffixes: Sequence[str], domain: str, attributes: Mapping[str, Any]
+    ) -> list[str]:
+        """Append a node with an output for each suffix of an output's name, and return these names."""
         number = len(self._nodes)
-        names = [f"{kind.lower()}_{number}" + (f"_{i}" if outputs > 1 else "") for i in range(outputs)]
+        names = [f"{kind.lower()}_{number}{suffix}" for suffix in suffixes]
         self._nodes.append(
             helper.make_node(kind, list(inputs), names, name=f"{kind}_{number}", domain=domain, **attributes)
         )
-        return names if outputs > 1 else names[0]
+        return names
 
     def constant(self, value: npt.ArrayLike, dtype: npt.DTypeLike) -> str:
         """The name of an initializer of that value; the same value is stored once."""

@@ -13,8 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from glic_deploy.entropy.passes import MAX_SYMBOL
+from glic_deploy.errors import CheckpointError
+
 from ..network.blocks import DepthwiseMixer, FeedForward
-from ..network.entropy import MAX_SYMBOL, HyperSynthesis, SliceAnchors, SliceNonanchors, pack
+from ..network.entropy import HyperSynthesis, SliceAnchors, SliceNonanchors, pack
 from ..network.scope import Scope
 
 Latents = tuple[Tensor, Tensor]  # y float32 (1, M, h, w) and z's symbols int16 (1, N, h/4, w/4)
@@ -27,7 +30,14 @@ class Ranges:
         self._largest: dict[str, npt.NDArray[np.float64]] = {}
 
     def observe(self, name: str, x: Tensor, channel_axis: int) -> None:
+        """Take note of a tensor's magnitudes. Raises CheckpointError where one is infinite or not a number."""
         channels = x.detach().movedim(channel_axis, -1).flatten(0, -2).abs().amax(dim=0).double().numpy()
+        if not np.isfinite(channels).all():
+            raise CheckpointError(
+                f"on the calibration images, the entropy network's activations at {name} are infinite or not numbers, "
+                "expected finite numbers: the checkpoint's weights are damaged or its training diverged; "
+                "download it again, or export another checkpoint"
+            )
         seen = self._largest.get(name)
         self._largest[name] = channels if seen is None else np.maximum(seen, channels)
 

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from glic_deploy.conformance import CASES, pass_name
 from glic_deploy.entropy.passes import MAX_SYMBOL, Pass, Symbols, walk
+from glic_deploy.values import Value
 
 from .network import IntegerNetwork
 from .reference import oracle_backend
@@ -28,11 +29,16 @@ def conformance_vectors(network: IntegerNetwork, seed: int = 0) -> dict[str, NDA
         arrays: dict[str, NDArray[np.generic]] = {"z_symbols": z_symbols}
 
         def step(
-            part: Pass, indexes: NDArray[np.uint8], means: NDArray[np.float32], rng=rng, case=case, arrays=arrays
+            part: Pass,
+            indexes: NDArray[np.uint8],
+            means: Value,
+            rng: np.random.Generator = rng,
+            case: int = case,
+            arrays: dict[str, NDArray[np.generic]] = arrays,
         ) -> Symbols:
             symbols = _symbols(rng, indexes.shape, case)
-            for what, values in (("symbols", symbols), ("indexes", indexes), ("means", means)):
-                arrays[f"{pass_name(part)}_{what}"] = values
+            for kind, values in (("symbols", symbols), ("indexes", indexes), ("means", np.asarray(means))):
+                arrays[f"{pass_name(part)}_{kind}"] = values
             return symbols
 
         walk(groups, lambda graph, **inputs: backend.start(graph, inputs), z_symbols, step)

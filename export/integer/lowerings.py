@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
 
 from .bounds import float_parts, largest_result
 from .builder import CUSTOM_DOMAIN, GraphBuilder
@@ -222,7 +223,7 @@ class FloatHeld:
 
     def parameters(self, stream: str, thresholds: Ints, mean_shift: int) -> tuple[str, str]:
         g = self.g
-        scales, means = g.op("Split", stream, outputs=2, axis=-1, num_outputs=2)
+        scales, means = g.halves(stream)
         # A cell of 2^bits holds at most one threshold, so its first index and one comparison give the index.
         bits = int(np.diff(thresholds).min()).bit_length() - 1
         cells = np.arange((int(thresholds[-1]) >> bits) + 2)
@@ -237,7 +238,7 @@ class FloatHeld:
 
     # Pieces
 
-    def _float(self, value: object) -> str:
+    def _float(self, value: npt.ArrayLike) -> str:
         return self.g.constant(value, np.float32)
 
     def _shape(self, *values: int) -> str:

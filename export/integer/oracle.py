@@ -30,7 +30,14 @@ def round_shift(x: Ints, shift: Ints | int) -> Ints:
     """x / 2^shift, rounded to the nearest integer, halves to even."""
     below_half = np.maximum((np.int64(1) << shift) // 2 - 1, 0)
     odd = (x >> shift) & np.minimum(shift, 1)  # where x is a half above an odd number, this carries
-    return (x + (below_half + odd)) >> shift
+    rounded: Ints = (x + (below_half + odd)) >> shift
+    return rounded
+
+
+def _clamp(x: Ints, limit: int) -> Ints:
+    """x, no further than `limit` from 0."""
+    clamped: Ints = np.clip(x, -limit, limit)
+    return clamped
 
 
 class Oracle:
@@ -44,11 +51,11 @@ class Oracle:
         return (rows @ weight.astype(np.float64)).astype(np.int64).reshape(*x.shape[:-1], -1)
 
     def narrow(self, x: Ints, narrow: Narrow) -> Ints:
-        return np.clip(round_shift(x, narrow.shift), -narrow.limit, narrow.limit)
+        return _clamp(round_shift(x, narrow.shift), narrow.limit)
 
     def linear(self, x: Ints, linear: Linear) -> Ints:
         sums = self.product(x, linear.weight) + linear.bias
-        return np.clip(round_shift(sums, linear.shift), -linear.limit, linear.limit)
+        return _clamp(round_shift(sums, linear.shift), linear.limit)
 
     def leaky_relu(self, x: Ints) -> Ints:
         return np.where(x < 0, round_shift(x * LEAKY_SLOPE, 12), x)
@@ -58,29 +65,28 @@ class Oracle:
         padded = np.pad(x, ((2, 2), (2, 2), (0, 0)))
         taps = zip(np.ndindex(5, 5), depthwise.weight, strict=True)
         sums = sum((padded[r : r + h, s : s + w] * weight for (r, s), weight in taps), start=depthwise.bias)
-        return np.clip(round_shift(sums, depthwise.shift), -depthwise.limit, depthwise.limit)
+        return _clamp(round_shift(sums, depthwise.shift), depthwise.limit)
 
     def gated_ffn(self, stream: Ints, ffn: GatedFFN) -> Ints:
         a, b = np.split(self.linear(self.unit_norm(stream, ffn.norm), ffn.project_in), 2, axis=-1)
         gated = self.narrow(ffn.gelu[a + 2048] * b, ffn.gate)
-        return np.clip(stream + self.linear(gated, ffn.project_out), -WIDE, WIDE)
+        return _clamp(stream + self.linear(gated, ffn.project_out), WIDE)
 
     def unit_norm(self, stream: Ints, norm: UnitNorm) -> Ints:
-        x = np.clip(round_shift(stream, norm.input_shift), -NORM_INPUT, NORM_INPUT)
+        x = _clamp(round_shift(stream, norm.input_shift), NORM_INPUT)
         channels = x.shape[-1]
         deviation = channels * x - x.sum(axis=-1, keepdims=True)
-        deviation = round_shift(deviation, (channels - 1).bit_length())
-        deviation = np.clip(deviation, -NORM_DEVIATION, NORM_DEVIATION)
+        deviation = _clamp(round_shift(deviation, (channels - 1).bit_length()), NORM_DEVIATION)
         squares = np.maximum((deviation**2).sum(axis=-1, keepdims=True), 1)
         exponent = np.zeros_like(squares)
         for power in range(1, 18):
             exponent += squares >= 4**power
         reciprocal = self.rsqrt[((squares << 10) >> (2 * exponent)) - 1024]
         unit = round_shift(deviation * reciprocal, RSQRT_BITS + exponent - norm.fraction)
-        return np.clip(unit, -norm.limit, norm.limit)
+        return _clamp(unit, norm.limit)
 
     def add_identity(self, x: Ints, identity: Ints, shift: int) -> Ints:
-        return np.clip(x + round_shift(identity, shift), -WIDE, WIDE)
+        return _clamp(x + round_shift(identity, shift), WIDE)
 
     def concat(self, parts: Sequence[Ints]) -> Ints:
         return np.concatenate(parts, axis=-1)
@@ -110,5 +116,4 @@ class Oracle:
     def parameters(self, stream: Ints, thresholds: Ints, mean_shift: int) -> tuple[Ints, Ints]:
         scales, means = np.split(stream, 2, axis=-1)
         indexes = np.searchsorted(thresholds, scales, side="left")
-        largest = 2 ** (11 + FRACTION_BITS)
-        return indexes, np.clip(means << mean_shift, -largest, largest)
+        return indexes, _clamp(means << mean_shift, 1 << 11 + FRACTION_BITS)

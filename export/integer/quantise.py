@@ -36,13 +36,13 @@ from .network import (
     TransformBlock,
     UnitNorm,
 )
+from .wiring import SPATIAL
 
 Floats = npt.NDArray[np.float64]
 
 _MAX_WEIGHT_FRACTION = 24
 _MAX_BIAS = 2**22
 _MAX_SHIFT = 18  # finer sums say nothing about what they are rounded to, and the remainders of parts would pass 2^24
-_SPATIAL_TAPS = tuple(5 * r + s for r in range(5) for s in range(5) if (r + s) % 2)
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Precision:
 
 
 def _limit(bits: int) -> int:
-    return 2 ** (bits - 1) - 1
+    return (1 << bits - 1) - 1
 
 
 def quantise(entropy: Scope, config: Config, ranges: Ranges, precision: Precision | None = None) -> IntegerNetwork:
@@ -75,7 +75,8 @@ def quantise(entropy: Scope, config: Config, ranges: Ranges, precision: Precisio
 def rsqrt_table() -> Ints:
     """(3072,): entry m − 1024 is round(2^RSQRT_BITS · sqrt(1024 / m)) for the mantissas 1024 <= m < 4096."""
     mantissas = np.arange(1024, 4096, dtype=np.float64)
-    return np.rint(2**RSQRT_BITS * np.sqrt(1024 / mantissas)).astype(np.int64)
+    entries: Ints = np.rint(2**RSQRT_BITS * np.sqrt(1024 / mantissas)).astype(np.int64)
+    return entries
 
 
 def gelu_table(fraction: int) -> Ints:
@@ -152,7 +153,8 @@ class _Quantiser:
         """
         sums = self._weight_fraction(weight, bias)
         largest = _limit(self.precision.latents) * np.abs(np.rint(weight * 2.0**sums)).sum(axis=0) + _MAX_BIAS
-        return sums - np.maximum(0, np.ceil(np.log2(largest)).astype(np.int64) - 23)
+        available: Ints = sums - np.maximum(0, np.ceil(np.log2(largest)).astype(np.int64) - 23)
+        return available
 
     def _common_fraction(self, weight: Floats, bias: Floats, input_fraction: Ints, wanted: int) -> int:
         """The most fraction bits, up to the wanted ones, that every output channel can have."""
@@ -189,7 +191,10 @@ class _Quantiser:
 
     # Blocks
 
-    def _transform(self, scope: Scope, name: str, available: int, input_bits: int, input_fraction: Ints | None = None):
+    def _transform(
+        self, scope: Scope, name: str, available: int, input_bits: int, input_fraction: Ints | None = None
+    ) -> tuple[TransformBlock, int]:
+        """A block and its stream's fraction bits; `available`: those of its input's stream."""
         mixer = scope / "mixer"
         wanted = self._activation_fraction(f"{name}.input") if input_fraction is None else input_fraction
         narrow, fraction = self._narrow(wanted, available, input_bits)
@@ -231,7 +236,10 @@ class _Quantiser:
             input_limit=_limit(self.precision.expanded),
         ), fraction
 
-    def _transforms(self, scopes: list[Scope], names: list[str], available: int):
+    def _transforms(
+        self, scopes: list[Scope], names: list[str], available: int
+    ) -> tuple[tuple[TransformBlock, ...], int]:
+        """Blocks in sequence, and the fraction bits of the last one's stream."""
         blocks = []
         for scope, name in zip(scopes, names, strict=True):
             block, available = self._transform(scope, name, available, self.precision.activations)
@@ -300,12 +308,12 @@ class _Quantiser:
             self._latent_fraction(f"y{k}.y_hat"), FRACTION_BITS, self.precision.latents
         )
         conv = own / "context_prediction"
-        weight = conv["weight"].double().numpy().transpose(2, 3, 1, 0).reshape(25, group, -1)
-        weight = weight[list(_SPATIAL_TAPS)].reshape(len(_SPATIAL_TAPS) * group, -1)
+        by_tap = conv["weight"].double().numpy().transpose(2, 3, 1, 0)
+        weight = np.concatenate([by_tap[2 + r, 2 + s] for r, s in SPATIAL])
         spatial, spatial_fraction = self._linear(
             weight,
             _vector(conv, "bias"),
-            np.tile(fraction, len(_SPATIAL_TAPS)),
+            np.tile(fraction, len(SPATIAL)),
             spatial_input.limit,
             self._activation_fraction(f"y{k}.spatial"),
             _limit(bits),
@@ -333,6 +341,7 @@ class _Quantiser:
                     mixer.weight[spatial_fraction.size :], mixer.bias, mixer.shift, mixer.limit, mixer.input_limit
                 )
             blocks_out.append(AggregationBlock(narrow, mixer, ffn))
+        assert anchor_mixer is not None
         thresholds = np.floor(SCALE_TABLE[:-1].astype(np.float64) * 2.0**stream).astype(np.int64)
         return Slice(
             group,

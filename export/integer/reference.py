@@ -91,7 +91,7 @@ def torch_backend(network: IntegerNetwork, transforms: Backend | None = None) ->
 
 
 def _channels_last(x: Array) -> Array:
-    return x[0].transpose(1, 2, 0)
+    return np.moveaxis(x[0], 0, -1)
 
 
 def _channels_first(x: Array) -> Array:

@@ -99,7 +99,7 @@ class TorchHeld:
         return torch.stack([x[0::2, parity::2], x[1::2, 1 - parity :: 2]], dim=1).reshape(h, w // 2, c)
 
     def add_medians(self, symbols: Tensor, medians: Ints) -> Tensor:
-        return symbols * 2**FRACTION_BITS + _held(medians)
+        return symbols * (1 << FRACTION_BITS) + _held(medians)
 
     def parameters(self, stream: Tensor, thresholds: Ints, mean_shift: int) -> tuple[Tensor, Tensor]:
         scales, means = stream.chunk(2, dim=-1)

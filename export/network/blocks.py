@@ -24,6 +24,9 @@ def channels_first(x: Tensor) -> Tensor:
 class Conv(nn.Module):
     """Convolution of a channels-first map, padded by half its kernel."""
 
+    weight: Tensor
+    bias: Tensor | None
+
     def __init__(self, scope: Scope, stride: int = 1, depthwise: bool = False) -> None:
         super().__init__()
         self.register_buffer("weight", scope["weight"])
@@ -37,7 +40,10 @@ class Conv(nn.Module):
 
 
 class Linear(nn.Module):
-    """Linear map over the last axis; takes the weights of a linear layer or of a 1×1 convolution."""
+    """Linear map over the last axis, from the weights of a linear layer or of a 1×1 convolution."""
+
+    weight: Tensor
+    bias: Tensor | None
 
     def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
         super().__init__()
@@ -51,6 +57,9 @@ class Linear(nn.Module):
 class LayerNorm(nn.Module):
     """Normalises over the last axis, biased variance."""
 
+    weight: Tensor
+    bias: Tensor
+
     def __init__(self, scope: Scope, eps: float) -> None:
         super().__init__()
         self.register_buffer("weight", scope["weight"])
@@ -58,7 +67,7 @@ class LayerNorm(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.layer_norm(x, self.weight.shape, self.weight, self.bias, self.eps)
+        return F.layer_norm(x, list(self.weight.shape), self.weight, self.bias, self.eps)
 
 
 class SubpelConv(nn.Module):
@@ -82,7 +91,8 @@ class GatedFFN(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         a, b = self.project_in(x).chunk(2, dim=-1)
-        return self.project_out(F.gelu(a) * b)
+        projected: Tensor = self.project_out(F.gelu(a) * b)
+        return projected
 
 
 class FeedForward(nn.Module):
@@ -94,7 +104,8 @@ class FeedForward(nn.Module):
         self.ffn = GatedFFN(scope / "mlp")
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.ffn(self.norm(x))
+        update: Tensor = self.ffn(self.norm(x))
+        return x + update
 
 
 class DepthwiseMixer(nn.Module):
@@ -109,7 +120,9 @@ class DepthwiseMixer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         mixed = self.depthwise(F.leaky_relu(self.expand(x), 0.01))
-        return self.project(mixed) + self.adaptor(x)
+        projected: Tensor = self.project(mixed)
+        identity: Tensor = self.adaptor(x)
+        return projected + identity
 
 
 class GatedTransform(nn.Module):
@@ -133,7 +146,8 @@ class ParameterAggregation(nn.Module):
         self.feed_forward = FeedForward(scope)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.feed_forward(self.mixer(x))
+        aggregated: Tensor = self.feed_forward(self.mixer(x))
+        return aggregated
 
 
 def sequence(kind: type[nn.Module], scope: Scope) -> nn.Sequential:
@@ -142,6 +156,9 @@ def sequence(kind: type[nn.Module], scope: Scope) -> nn.Sequential:
 
 class WaveletDown(nn.Module):
     """Haar transform, per-channel scale and linear projection (WLS) as one 2×2 convolution of stride 2."""
+
+    weight: Tensor
+    bias: Tensor
 
     def __init__(self, scope: Scope) -> None:
         super().__init__()
@@ -160,6 +177,9 @@ class WaveletUp(nn.Module):
 
     A strided transposed convolution would do as well but for the bias, which differs between the four output phases.
     """
+
+    weight: Tensor
+    bias: Tensor
 
     def __init__(self, scope: Scope) -> None:
         super().__init__()

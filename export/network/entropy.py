@@ -6,8 +6,12 @@ Cut into the passes in which a decoder needs them: hyper synthesis once, then fo
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
+
+from glic_deploy.entropy.passes import MAX_SYMBOL
 
 from ..tables import SCALE_TABLE
 from .blocks import (
@@ -24,6 +28,8 @@ from .scope import Scope
 
 class HyperAnalysis(nn.Module):
     """h_a and the rounding of z: float32 y (1, M, h, w) to int16 symbols (1, N, h/4, w/4)."""
+
+    medians: Tensor
 
     def __init__(self, scope: Scope) -> None:
         super().__init__()
@@ -46,6 +52,8 @@ class HyperAnalysis(nn.Module):
 class HyperSynthesis(nn.Module):
     """h_s: int16 symbols of z (1, N, h/4, w/4) to hyper parameters, float32 (1, 2N, h, w)."""
 
+    medians: Tensor
+
     def __init__(self, scope: Scope) -> None:
         super().__init__()
         h_s = scope / "h_s"
@@ -61,10 +69,8 @@ class HyperSynthesis(nn.Module):
         self.register_buffer("medians", medians(scope))
 
     def forward(self, z_symbols: Tensor) -> Tensor:
-        return self.layers(z_symbols.float() + self.medians)
-
-
-MAX_SYMBOL = 2047  # symbols are clamped to ± this, so that y_hat = symbol + mean is exact in fixed point
+        hyper: Tensor = self.layers(z_symbols.float() + self.medians)
+        return hyper
 
 
 def medians(scope: Scope) -> Tensor:
@@ -113,17 +119,20 @@ class SliceNonanchors(nn.Module):
         self.estimate = _Estimate(slice_scope, spatial=True)
 
     def forward(self, anchors: Tensor, support: Tensor) -> tuple[Tensor, Tensor]:
-        return self.estimate(torch.cat([pack(self.spatial(anchors), 1), support], dim=1))
+        indexes, means = self.estimate(torch.cat([pack(self.spatial(anchors), 1), support], dim=1))
+        return indexes, means
 
 
 class _Estimate(nn.Module):
     """Parameter aggregation, then scale to CDF index. Without spatial context its inputs are zero and left out."""
 
+    thresholds: Tensor
+
     def __init__(self, scope: Scope, spatial: bool) -> None:
         super().__init__()
         self.layers = sequence(ParameterAggregation, scope / "entropy_parameters")
         if not spatial:
-            mixer = self.layers[0].mixer
+            mixer = cast(ParameterAggregation, self.layers[0]).mixer
             mixer.weight = mixer.weight[:, (scope / "context_prediction")["weight"].shape[0] :].contiguous()
         self.register_buffer("thresholds", torch.from_numpy(SCALE_TABLE[:-1].copy()))
 

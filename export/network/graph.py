@@ -16,6 +16,9 @@ MAX_LOGIT_SCALE = 4.6052
 class Aggregation(nn.Module):
     """Attention of every node over its edges in the graph; the relative position bias is folded to a constant."""
 
+    bias: Tensor
+    scale: Tensor
+
     def __init__(self, scope: Scope, sampling: int) -> None:
         super().__init__()
         group, sample = scope / "proj_group", scope / "proj_sample"
@@ -33,7 +36,8 @@ class Aggregation(nn.Module):
     def forward(self, x: Tensor, graph: Tensor) -> Tensor:
         q, kv = self.project_in(x).split([self.channels, 2 * self.channels], dim=-1)
         out = scatter_aggregate(q, kv, graph, self.bias, self.scale, self.sampling, self.window, self.sample)
-        return self.project_out(out)
+        projected: Tensor = self.project_out(out)
+        return projected
 
 
 def _relative_position_bias(scope: Scope) -> Tensor:
@@ -60,7 +64,8 @@ class GraphFFN(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         a, b = (depthwise(expand(x)) for expand, depthwise in zip(self.expand, self.depthwise, strict=True))
-        return self.project_out(F.gelu(a) * b)
+        projected: Tensor = self.project_out(F.gelu(a) * b)
+        return projected
 
 
 def _half(scope: Scope, i: int) -> dict[str, Tensor]:

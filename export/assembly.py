@@ -1,0 +1,108 @@
+"""Assembles engine bundles: traced graphs, the exact entropy path, its conformance vectors, the entropy tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import ModelProto
+
+from glic_deploy.bundle import BASE, CONFORMANCE, NATIVE, TABLES, Arithmetic, Model
+from glic_deploy.errors import CheckpointError
+from glic_deploy.notices import logger
+
+from . import integer
+from .bundle import BundleWriter, fingerprint, manifest_config
+from .checkpoint import Checkpoint
+from .graphs import GraphSpec
+from .integer.conformance import conformance_vectors
+from .native import for_kernels, unmatched
+from .progress import SILENT, Progress
+from .schema import INDEX, UNREAD
+from .tables import factorized_tables, gaussian_tables
+from .tracing import TESTED_TORCH, trace
+from .verify import largest_difference
+
+Tables = Mapping[str, NDArray[Any]]
+
+
+def add_traced_graphs(writer: BundleWriter, specs: Iterable[GraphSpec], progress: Progress = SILENT) -> None:
+    """Trace modules and add their graphs, with the form for the native kernels where `native_ops` names any.
+
+    Each graph is checked by onnx and compared with PyTorch on a pseudo-random input.
+    """
+    for spec in specs:
+        progress.begin(f"exporting {spec.name}")
+        module = spec.build().eval()
+        model = trace(spec, module)
+        path = writer.add_graph(spec.name, BASE, model)
+        if spec.native_ops:
+            native = for_kernels(model)
+            _warn_of_unmatched(spec, native)
+            path = writer.add_graph(spec.name, NATIVE, native)
+        progress.done(f"{spec.name:18} {largest_difference(path, spec, module)}")
+
+
+def _warn_of_unmatched(spec: GraphSpec, native: ModelProto) -> None:
+    """Warn of every op that the rewrites for the native kernels made too rarely or left too often."""
+    for op, found, expected in unmatched(native, spec.native_ops):
+        logger.warning(
+            f"graph {spec.name} has {found} nodes {op} in its native form, expected {expected}: it runs, slower than "
+            f"it could; export with the PyTorch that this version was made for: pip install torch=={TESTED_TORCH}"
+        )
+
+
+def add_exact_entropy(writer: BundleWriter, network: integer.IntegerNetwork, progress: Progress = SILENT) -> None:
+    """Add the integer entropy path in every lowering, and the conformance vectors that a backend must reproduce."""
+    for lowering in integer.LOWERINGS:
+        progress.begin(f"writing the exact entropy path, form {lowering}")
+        for graph in integer.lower(network, lowering):
+            writer.add_graph(graph.name, lowering, graph.model)
+        progress.done()
+    progress.begin("making conformance vectors")
+    vectors = conformance_vectors(network)
+    writer.add_arrays(CONFORMANCE, vectors)
+    count = sum(values.size for name, values in vectors.items() if name.endswith(("indexes", "means")))
+    progress.done(f"exact entropy path: {', '.join(integer.LOWERINGS)}; {count:,} conformance values")
+
+
+def finish(writer: BundleWriter, model: Model, tables: Tables, network: integer.IntegerNetwork | None = None) -> None:
+    """Add the entropy tables and write the manifest; without an integer network, its profile is "float"."""
+    writer.add_arrays(TABLES, tables)
+    arithmetic = dict(tables) | (network.parameters() if network else {})
+    writer.finish(model, Arithmetic("exact" if network else "float", fingerprint(arithmetic)))
+
+
+def model_of(checkpoint: Checkpoint, lmbda: float | None = None) -> Model:
+    """Describe a checkpoint's network as the manifest does. lmbda: the weight of distortion it was trained with."""
+    return Model(model_fingerprint(checkpoint), manifest_config(checkpoint.config), lmbda)
+
+
+def entropy_tables(checkpoint: Checkpoint) -> dict[str, NDArray[np.int32]]:
+    """Compute the integer CDF tables of y (one row a scale) and of z (one row a channel).
+
+    Raises CheckpointError where the parameters of z's prior give no distribution.
+    """
+    prefix = "latent_codec.hyper.entropy_bottleneck."
+    prior = {k.removeprefix(prefix): v.numpy() for k, v in checkpoint.state.items() if k.startswith(prefix)}
+    try:
+        of_z = factorized_tables(prior)
+    except ValueError as error:
+        raise CheckpointError(
+            f"the checkpoint's prior of z ({prefix}*) gives no CDF tables: {error}; "
+            "download the checkpoint again, or train its entropy model further"
+        ) from None
+    named = {"y": gaussian_tables(), "z": of_z}
+    return {
+        f"{latent}_{part}": getattr(table, part)
+        for latent, table in named.items()
+        for part in ("cdfs", "lengths", "offsets")
+    }
+
+
+def model_fingerprint(checkpoint: Checkpoint) -> str:
+    """Hash the network's tensors; every layout of the same checkpoint has the same hash."""
+    derived = (*UNREAD, INDEX)
+    return fingerprint({name: value.numpy() for name, value in checkpoint.state.items() if not name.endswith(derived)})
