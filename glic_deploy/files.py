@@ -128,21 +128,22 @@ def atomic_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
     prefix = f".{_shortened(target.name)}."
     for left in target.parent.glob(f"{glob.escape(prefix)}*{_UNFINISHED}"):
         _delete_abandoned(left)
-    temporary = Path(tempfile.mkdtemp(prefix=prefix, suffix=_UNFINISHED, dir=target.parent))
-    with _locked_directory(temporary), _unfinished.removed(temporary):
+    # The lock is on a directory around the new one, so that whoever fills the new one may lock it for other reasons.
+    holder = Path(tempfile.mkdtemp(prefix=prefix, suffix=_UNFINISHED, dir=target.parent))
+    with _locked_directory(holder), _unfinished.removed(holder):
+        temporary = holder / target.name
+        temporary.mkdir()
         yield temporary
-        temporary.chmod(0o755)
         _put_in_place(temporary, target)
+        shutil.rmtree(holder, ignore_errors=True)
 
 
 def _put_in_place(new: Path, target: Path) -> None:
-    """Rename a directory over another one, which is deleted; in one step where the system can exchange the two."""
+    """Rename a directory over another one, in one step where the system can exchange the two."""
     if not target.exists():
         os.rename(new, target)
-    elif _exchange(new, target):
-        shutil.rmtree(new)
-    else:
-        replaced = new.with_name(f"{new.name}.old")
+    elif not _exchange(new, target):
+        replaced = new.parent.with_name(f"{new.parent.name}.old")
         os.rename(target, replaced)
         try:
             os.rename(new, target)
