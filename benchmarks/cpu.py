@@ -18,8 +18,8 @@ from pathlib import Path
 
 from glic_deploy import machine
 from glic_deploy.bench.contender import Answer, Contender, engine_command, torch_command
+from glic_deploy.bench.images import Workload, prepare
 from glic_deploy.bench.latency import DIRECTIONS, FILES, Plan, peak_resident, summarise, take_turns
-from glic_deploy.bench.pictures import Workload, prepare
 from glic_deploy.bench.statistics import Summary, paired_ratios
 from glic_deploy.bench.tables import stage_title
 from glic_deploy.limits import DEFAULT_LIMITS

@@ -77,7 +77,7 @@ def middles(grid: Grid) -> tuple[list[int], list[int]]:
 
 
 def near_seams(grid: Grid) -> NDArray[np.bool_]:
-    box = grid.picture
+    box = grid.image
     near = np.zeros((box.height, box.width), bool)
     across, down = middles(grid)
     for x in across:
@@ -126,7 +126,7 @@ def measure(
             for join, weights in JOINS.items():
                 if not overlap and join == "fade":
                     continue
-                picture = np.concatenate(list(strips(grid, grid.picture, decoded, weights)))
+                picture = np.concatenate(list(strips(grid, grid.image, decoded, weights)))
                 error = picture.astype(np.float64) - original
                 found = steps(error, whole, grid)
                 row = Row(

@@ -94,7 +94,7 @@ class EngineModel(nn.Module):
         another tensor, LimitError for too large images, EngineError.
         """
         return {
-            "strings": [list(self._codec.encode_many(_pictures(x)))],
+            "strings": [list(self._codec.encode_many(_arrays(x)))],
             "shape": _hyper_shape(x.shape[2], x.shape[3]),
         }
 
@@ -117,13 +117,13 @@ class EngineModel(nn.Module):
 
         x and errors: as of `compress`.
         """
-        pictures, likelihoods = [], []
+        arrays, likelihoods = [], []
         for file in self.compress(x)["strings"][0]:
             passes: list[CodedPass] = []
-            pictures.append(self._codec.decode(file, passes=passes))
+            arrays.append(self._codec.decode(file, passes=passes))
             likelihoods.append(likelihood_maps(passes, self._tables))
         return {
-            "x_hat": _tensor(pictures, x),
+            "x_hat": _tensor(arrays, x),
             "likelihoods": {
                 name: torch.from_numpy(np.concatenate([image[name] for image in likelihoods])).to(x.device)
                 for name in likelihoods[0]
@@ -188,7 +188,7 @@ class EngineModel(nn.Module):
             )
 
 
-def _pictures(x: Tensor) -> list[NDArray[np.uint8]]:
+def _arrays(x: Tensor) -> list[NDArray[np.uint8]]:
     """The images of a batch, uint8 (H, W, 3) each. Raises ImageError for another tensor than `compress` takes."""
     if not isinstance(x, Tensor):
         raise ImageError(
@@ -217,9 +217,9 @@ def _pictures(x: Tensor) -> list[NDArray[np.uint8]]:
     return list(levels.to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy())
 
 
-def _tensor(pictures: Sequence[NDArray[np.uint8]], like: Tensor) -> Tensor:
+def _tensor(arrays: Sequence[NDArray[np.uint8]], like: Tensor) -> Tensor:
     """Images (H, W, 3) as one tensor (N, 3, H, W), 0 to 1, of the device and dtype of `like`."""
-    batch = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous()
+    batch = torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2).contiguous()
     return batch.to(like.device, like.dtype) / 255
 
 

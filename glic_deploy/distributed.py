@@ -1,6 +1,6 @@
-"""Many pictures on many machines with Ray: paths or bytes to `.glic` files and back, under a Parquet manifest.
+"""Many images on many machines with Ray: paths or bytes to `.glic` files and back, under a Parquet manifest.
 
-Each batch of pictures first writes its outputs, each of them atomically, then one part of the manifest, named by what
+Each batch of images first writes its outputs, each of them atomically, then one part of the manifest, named by what
 is in the batch: a batch that Ray runs again, because a worker or a node died, writes the same names again. A run begins
 by leaving out what the manifest says is done, so that another run finishes what is missing and tries again what failed.
 """
@@ -76,7 +76,7 @@ class Resources:
     Attributes:
         actors: number of them; None: as many as the cluster has room for.
         cpus, gpus: of each. The codec's threads are its cpus.
-        batch: pictures that an actor takes at a time: what is lost with it, and a part of the manifest.
+        batch: images that an actor takes at a time: what is lost with it, and a part of the manifest.
     """
 
     actors: int | None = None
@@ -144,11 +144,11 @@ def encode(
     codec: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> Summary:
-    """Encode pictures to `.glic` files in the folder `output`, each named as its source, with the suffix `.glic`.
+    """Encode images to `.glic` files in the folder `output`, each named as its source, with the suffix `.glic`.
 
     Args:
-        sources: paths or URIs of picture files, or a dataset with a column `path`; where it has `bytes` too, those are
-            the picture file's and `path` only names it, as `ray.data.read_binary_files(..., include_paths=True)` gives.
+        sources: paths or URIs of image files, or a dataset with a column `path`; where it has `bytes` too, those are
+            the image file's and `path` only names it, as `ray.data.read_binary_files(..., include_paths=True)` gives.
         output: folder, a path that all nodes share or a URI of pyarrow's file systems such as s3://bucket/folder.
         engine: a bundle, or a folder of them, that is there on all nodes.
         root: folder of the sources, below which their places are kept; None keeps their whole paths.
@@ -156,7 +156,7 @@ def encode(
         codec: options of `Codec`: backend, precision, limits.
         options: of `Codec.encode`: background, quality, target_bpp, tile, ...
 
-    A picture that fails is recorded with its error and stops nothing. Raises EngineError for what is no engine, OSError
+    An image that fails is recorded with its error and stops nothing. Raises EngineError for what is no engine, OSError
     when the output cannot be written to, Ray's errors when the cluster cannot run it.
     """
     job = _Job("encode", os.fspath(engine), output, root, "", psnr, dict(codec or {}), options, threads=resources.cpus)
@@ -174,7 +174,7 @@ def decode(
     codec: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> Summary:
-    """Decode `.glic` files to pictures in the folder `output`; arguments as `encode`'s, `options` of `Codec.decode`."""
+    """Decode `.glic` files to images in the folder `output`; arguments as `encode`'s, `options` of `Codec.decode`."""
     job = _Job(
         "decode", os.fspath(engine), output, root, format, False, dict(codec or {}), options, threads=resources.cpus
     )
@@ -287,8 +287,8 @@ class _Place:
         if owner == self.source:
             return self
         return ImageError(
-            f"{owner} and {self.source} would both be written to {self.output}, which is that of {owner}; run "
-            f"{self.source} apart, with another output folder"
+            f"{self.source} would be written to {self.output}, which belongs to {owner}; encode or decode "
+            f"{self.source} in a run of its own, with another output folder"
         )
 
 
@@ -402,10 +402,10 @@ class _Worker:
         row: dict[str, Any] = {"output": place.output}
         coded: bytes | memoryview
         if job.direction == "encode":
-            picture = load_image(io.BytesIO(content), background=job.options.get("background"), limits=self._limits)
-            coded = result = self._codec.encode(picture, **job.options)
+            image = load_image(io.BytesIO(content), background=job.options.get("background"), limits=self._limits)
+            coded = result = self._codec.encode(image, **job.options)
             if job.psnr:
-                row["psnr"] = psnr_of(picture, self._codec.decode(coded))
+                row["psnr"] = psnr_of(image, self._codec.decode(coded))
         else:
             coded, stream = content, io.BytesIO()
             save_image(self._codec.decode(coded, **job.options), stream, format=job.format)

@@ -53,7 +53,7 @@ def register(engine: str | Path | Codec, **options: Any) -> None:
 
 
 class GlicImageFile(ImageFile.ImageFile):
-    """A `.glic` file: its header is parsed when it is opened, its picture is decoded when it is loaded."""
+    """A `.glic` file: its header is parsed when it is opened, its image is decoded when it is loaded."""
 
     format = FORMAT
     format_description = "GLIC learned image compression"
@@ -69,11 +69,11 @@ class GlicImageFile(ImageFile.ImageFile):
 
     def load(self) -> Any:
         if self._coded and self._im is None:
-            picture = self._decode()
+            pixels = self._decode()
             self._coded = False
             if self._exclusive_fp:
                 _stream(self).close()
-            self.fp = io.BytesIO(picture)
+            self.fp = io.BytesIO(pixels)
             self.tile = [ImageFile._Tile("raw", (0, 0, *self.size), 0, self.mode)]
         return super().load()
 
@@ -134,7 +134,7 @@ def _opened() -> Codec:
 
 @contextmanager
 def _pillow_errors() -> Iterator[None]:
-    """Pillow's callers expect OSError for what is bad, and a DecompressionBombError for too large pictures."""
+    """Pillow's callers expect OSError for what is bad, and a DecompressionBombError for too large images."""
     try:
         yield
     except LimitError as error:

@@ -14,8 +14,8 @@ from glic_deploy import errors, machine, stages
 from glic_deploy.backends import UnusableError
 from glic_deploy.bench import compare, latency, sweep, tables, worker
 from glic_deploy.bench.contender import Contender, engine_command, torch_command
+from glic_deploy.bench.images import prepare, synthetic
 from glic_deploy.bench.latency import Plan
-from glic_deploy.bench.pictures import made_up, prepare
 from glic_deploy.bench.run import SCHEMA_FILE, Settings, _starts, run
 from glic_deploy.bench.statistics import Change, PowerLaw, Summary, paired_ratios
 from glic_deploy.cli import exits, main
@@ -129,10 +129,10 @@ class TestMachine:
 
 
 class TestPictures:
-    def test_made_up_picture_is_the_same_every_time(self):
-        picture = made_up(50, 30)
+    def test_synthetic_image_is_the_same_every_time(self):
+        picture = synthetic(50, 30)
         assert picture.shape == (30, 50, 3)
-        np.testing.assert_array_equal(picture, made_up(50, 30))
+        np.testing.assert_array_equal(picture, synthetic(50, 30))
         assert picture.std() > 20
 
     def test_sources_and_sizes(self, tmp_path):

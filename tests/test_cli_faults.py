@@ -427,7 +427,7 @@ class TestWhatOneCanType:
             ("bench", "--engine", "E", "--seconds", "nan"),
             ("bench", "--engine", "E", "--batch", "-1"),
             ("bench", "--engine", "E", "--in-flight", "100000"),
-            ("eval", "in", "--engine", "E", "--report-pictures", "-1"),
+            ("eval", "in", "--engine", "E", "--report-images", "-1"),
         ],
     )
     def test_refused_with_a_message(self, folder, capsys, arguments):

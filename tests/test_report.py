@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from glic_deploy.bench.pictures import made_up
+from glic_deploy.bench.images import synthetic
 from glic_deploy.cli import exits, main
 from glic_deploy.evaluation import results
 from glic_deploy.evaluation import tables as eval_tables
@@ -35,7 +35,7 @@ def document() -> dict:
 def report() -> Report:
     """Of the fixed results, with two small pictures."""
     report = Report(Evaluation(Settings(["out/sample"], []), print), document(), [json.loads(BENCH.read_text())])
-    picture = made_up(64, 48)
+    picture = synthetic(64, 48)
     values = np.arange(12.0).reshape(3, 4)
     drawn = figures.overlay(picture, values, 16, title="Bits", unit="bits")
     report.overlays = [maps.Overlay("bits", "Bits", figures.as_png(drawn), values)]
@@ -64,19 +64,19 @@ class TestFigures:
         plots = report.plots()
         assert list(plots) == [
             "Rate and distortion",
-            "What the bits are for",
-            "Time, stage by stage",
+            "Bits by stage",
+            "Time by stage",
             "Growth with size: bundle",
         ]
         assert all(ElementTree.fromstring(svg).tag.endswith("svg") for svg in plots.values())
         again = figures.spent_bits(report.document["engines"])
-        assert figures.as_svg(again) == plots["What the bits are for"]
+        assert figures.as_svg(again) == plots["Bits by stage"]
 
     def test_files(self, report, tmp_path):
         report.write_figures(tmp_path / "figures")
         report.write_maps(tmp_path / "maps")
         assert len(list((tmp_path / "figures").glob("*.svg"))) == 4
-        assert (tmp_path / "figures" / "tables.md").read_text().startswith("Means over 2 pictures")
+        assert (tmp_path / "figures" / "tables.md").read_text().startswith("Means over 2 images")
         assert (tmp_path / "maps" / "bits.png").read_bytes().startswith(b"\x89PNG")
 
     def test_numbers_of_a_map(self, report):
@@ -178,7 +178,7 @@ class TestPage:
     def test_numbers_can_be_read_back(self, browser, shown, report):
         numbers = browser.execute_script("return JSON.parse(document.getElementById('result').textContent)")
         assert numbers["evaluation"]["engines"] == report.document["engines"]
-        assert numbers["benchmarks"][0]["schema"] == "glic-bench/2"
+        assert numbers["benchmarks"][0]["schema"] == "glic-bench/3"
 
     def test_prints(self, browser, shown):
         printed = base64.b64decode(browser.execute_cdp_cmd("Page.printToPDF", {"printBackground": True})["data"])

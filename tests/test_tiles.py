@@ -108,15 +108,15 @@ class TestSeams:
     @given(grids(), st.data())
     def test_tiles_of_one_picture_join_to_it(self, grid: Grid, data: st.DataObject) -> None:
         """In any region: where tiles agree, nothing shows."""
-        picture = np.random.default_rng(0).integers(0, 256, (*grid.picture[:1:-1], 3), np.uint8)
-        region = data.draw(regions(*grid.picture[2:]))
+        picture = np.random.default_rng(0).integers(0, 256, (*grid.image[:1:-1], 3), np.uint8)
+        region = data.draw(regions(*grid.image[2:]))
         cut = [picture[grid.box(index).slices] for row in grid.touching(region) for index in row]
         np.testing.assert_array_equal(np.concatenate(list(strips(grid, region, cut))), picture[region.slices])
 
     def test_one_tile_fades_into_the_next(self) -> None:
         grid = Grid.divided(400, 100, 256, 4)
         left, right = (np.full((100, grid.box(index).width, 3), value, np.uint8) for index, value in ((0, 0), (1, 80)))
-        (joined,) = strips(grid, grid.picture, [left, right])
+        (joined,) = strips(grid, grid.image, [left, right])
         assert joined[7, 250:258, 1].tolist() == [0, 0, 10, 30, 50, 70, 80, 80]
 
 

@@ -22,9 +22,13 @@ def load(path: str) -> dict[str, Any]:
         result = json.loads(Path(path).read_bytes())
         schema = result["schema"]
     except (ValueError, KeyError, TypeError) as error:
-        raise EngineError(f"{path} is no result of glic bench ({error!r}); name a file that --json wrote") from None
+        raise EngineError(
+            f"{path} is not a result of glic bench ({error!r}); name a file that glic bench --json wrote"
+        ) from None
     if schema != SCHEMA:
-        raise EngineError(f"{path} has schema {schema!r}, this glic-deploy writes {SCHEMA!r}; measure anew to compare")
+        raise EngineError(
+            f"{path} has schema {schema!r}, but this glic-deploy reads only {SCHEMA!r}; run the old benchmark again"
+        )
     loaded: dict[str, Any] = result
     return loaded
 
@@ -78,7 +82,7 @@ _CIRCUMSTANCES: dict[str, Callable[[Mapping[str, Any]], Any]] = {
 
 def _times(result: Mapping[str, Any]) -> Iterator[tuple[Key, Summary]]:
     for entry in result["latency"]:
-        where = (entry["contender"], entry["picture"], "x".join(map(str, entry["size"])))
+        where = (entry["contender"], entry["image"], "x".join(map(str, entry["size"])))
         for direction in DIRECTIONS:
             yield (*where, direction), Summary.from_dict(entry[direction]["total_s"])
             for stage, values in entry[direction]["stages_s"].items():

@@ -1,4 +1,4 @@
-"""A contender as the parent sees it: a child process that codes pictures when it is its turn."""
+"""A contender as the parent sees it: a child process that codes images when it is its turn."""
 
 from __future__ import annotations
 
@@ -81,16 +81,16 @@ class Contender:
             self._process.stdout.close()
         self._said.close()
 
-    def round_trip(self, picture: Path) -> Answer:
+    def round_trip(self, image: Path) -> Answer:
         """Encode and decode once; the answer is described in `worker`."""
-        answer = self._ask({"round_trip": str(picture)})
+        answer = self._ask({"round_trip": str(image)})
         if self.first_image_s is None:
             self.first_image_s = answer["encode"]["total"] + answer["decode"]["total"]
         return answer
 
-    def batch(self, pictures: Sequence[Path], in_flight: int) -> Answer:
-        """Encode all pictures, then decode them all, `in_flight` at a time."""
-        return self._ask({"batch": [str(picture) for picture in pictures], "in_flight": in_flight})
+    def batch(self, images: Sequence[Path], in_flight: int) -> Answer:
+        """Encode all images, then decode them all, `in_flight` at a time."""
+        return self._ask({"batch": [str(image) for image in images], "in_flight": in_flight})
 
     def _ask(self, request: Mapping[str, Any]) -> Answer:
         assert self._process.stdin is not None
@@ -114,7 +114,9 @@ class Contender:
         self._said.seek(0)
         last = self._said.read().decode(errors="replace").strip().splitlines()[-3:]
         how = "was killed, out of memory perhaps" if code == -9 else f"ended with code {code}"
-        return f"{self.name}: its process {how}: {' / '.join(last) or 'it said nothing'}; run: glic doctor --engine DIR"
+        return (
+            f"{self.name}: the process {how}: {' / '.join(last) or 'it printed nothing'}; run: glic doctor --engine DIR"
+        )
 
 
 def engine_command(engine: str, backend: str | None, precision: str | None, threads: int | None) -> list[str]:

@@ -1,4 +1,4 @@
-"""Latency, one picture at a time: contenders take turns on the same picture, run after run."""
+"""Latency, one image at a time: contenders take turns on the same image, run after run."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from itertools import combinations
 from typing import Any
 
 from .contender import Answer, Contender
-from .pictures import Workload
+from .images import Workload
 from .statistics import Summary, paired_ratios
 
 DIRECTIONS = ("encode", "decode")

@@ -16,11 +16,11 @@ from ..files import temporary_directory
 from ..limits import DEFAULT_LIMITS
 from ..qualities import bundles_in
 from .contender import Answer, Contender, engine_command, torch_command
+from .images import SYNTHETIC, Size, Workload, prepare
 from .latency import DIRECTIONS, Plan, Say, compare_pairs, peak_resident, summarise, take_turns
-from .pictures import MADE_UP, Size, Workload, prepare
 from .sweep import sweep
 
-SCHEMA = "glic-bench/2"
+SCHEMA = "glic-bench/3"
 SCHEMA_FILE = Path(__file__).with_name("schema.json")
 
 TORCH = "torch"
@@ -36,8 +36,8 @@ class Settings:
             works here.
         precision: of the backends that have none behind their name.
         checkpoint: where given, the eager network of it is a contender too.
-        pictures, sizes: every picture in every size; without pictures a made-up one, without sizes their own.
-        batch: pictures that are coded for throughput, 0 for none; in_flight: how many at a time.
+        images, sizes: every image in every size; without images a synthetic one, without sizes their own.
+        batch: images that are coded for throughput, 0 for none; in_flight: how many at a time.
         cold: processes started for cold-start times, beside the one that everything else is measured in.
         sweep: sizes to measure growth with, or None.
     """
@@ -47,7 +47,7 @@ class Settings:
     precision: str | None = None
     threads: int | None = None
     checkpoint: str | None = None
-    pictures: list[str] = field(default_factory=list)
+    images: list[str] = field(default_factory=list)
     sizes: list[Size] = field(default_factory=list)
     plan: Plan = Plan(repeats=9, warm_up=2, seconds=60)  # noqa: RUF009  it is immutable
     batch: int = 4
@@ -65,7 +65,7 @@ def run(settings: Settings, say: Say) -> dict[str, Any]:
     found = machine.describe()
     starts = _starts(settings)
     with temporary_directory("glic-bench-") as directory, ExitStack() as stack:
-        workloads = prepare(directory, settings.pictures, settings.sizes, DEFAULT_LIMITS)
+        workloads = prepare(directory, settings.images, settings.sizes, DEFAULT_LIMITS)
         contenders = [stack.enter_context(start()) for start in starts]
         for contender in contenders:
             say(f"{contender.name}: open after {contender.start_s + contender.open_s:.2f} s")
@@ -99,7 +99,7 @@ def run(settings: Settings, say: Say) -> dict[str, Any]:
             "threads": settings.threads,
             "batch": settings.batch,
             "in_flight": settings.in_flight,
-            "pictures": settings.pictures or [MADE_UP],
+            "images": settings.images or [SYNTHETIC],
         },
         "contenders": described,
         "latency": latency,
@@ -109,7 +109,7 @@ def run(settings: Settings, say: Say) -> dict[str, Any]:
         if settings.sweep is None
         else {
             "contender": described[0]["name"],
-            **sweep(starts[0], settings.pictures, settings.sweep, Plan(3, 1, settings.plan.seconds), say),
+            **sweep(starts[0], settings.images, settings.sweep, Plan(3, 1, settings.plan.seconds), say),
         },
     }
 
@@ -138,7 +138,7 @@ def _latency(
     ratios: list[dict[str, Any]] = []
     measured: list[list[Answer]] = [[] for _ in contenders]
     for workload in workloads:
-        what = {"picture": workload.source, "size": list(workload.size)}
+        what = {"image": workload.source, "size": list(workload.size)}
         say(f"{workload.source} at {workload.size[0]}x{workload.size[1]}")
         turns = take_turns(contenders, workload, plan)
         for contender, runs, all_runs in zip(contenders, turns, measured, strict=True):
@@ -154,12 +154,12 @@ def _throughput(
     paths = [workloads[number % len(workloads)].path for number in range(settings.batch)]
     entries = []
     for contender in contenders:
-        say(f"{contender.name}: throughput of {settings.batch} pictures")
+        say(f"{contender.name}: throughput of {settings.batch} images")
         in_flight = 1 if contender.name == TORCH else settings.in_flight  # its own threads would collide
         answer = contender.batch(paths, in_flight)
         entry = {
             "contender": contender.name,
-            "pictures": len(paths),
+            "images": len(paths),
             "pixels": answer["pixels"],
             "in_flight": in_flight,
         }
@@ -167,7 +167,7 @@ def _throughput(
             seconds = answer[f"{direction}_s"]
             entry[direction] = {
                 "seconds": seconds,
-                "pictures_per_s": len(paths) / seconds,
+                "images_per_s": len(paths) / seconds,
                 "megapixels_per_s": answer["pixels"] / seconds / 1e6,
             }
         entries.append(entry)

@@ -1,4 +1,4 @@
-"""Time and memory against picture size, and how far this machine's memory would reach."""
+"""Time and memory against image size, and how far this machine's memory would reach."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from ..files import temporary_directory
 from ..limits import DEFAULT_LIMITS
 from ..machine import memory_bytes
 from .contender import Contender
+from .images import Size, prepare
 from .latency import DIRECTIONS, Plan, Say, peak_resident, take_turns
-from .pictures import Size, prepare
 from .statistics import PowerLaw, Summary
 
 SMALLEST: Size = (128, 128)

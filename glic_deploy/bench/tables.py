@@ -37,8 +37,8 @@ def _head(result: Mapping[str, Any]) -> Iterator[str]:
         backend = ", ".join(f"{key} {value}" for key, value in contender["codec"]["backend"].items())
         yield f"{contender['name']}: {backend}"
     yield (
-        f"encode: PNG file to .glic file; decode: .glic file to PPM file; one at a time, contenders in turns, at most "
-        f"{settings['repeats']} runs after {settings['warm_up']} of warm-up, each contender in its own process"
+        f"encode: PNG file to .glic file; decode: .glic file to PPM file; one image at a time, contenders in turns, at "
+        f"most {settings['repeats']} runs after {settings['warm_up']} warm-up runs, each contender in its own process"
     )
 
 
@@ -48,7 +48,7 @@ def _latency(result: Mapping[str, Any]) -> Iterator[str]:
         n = entry["encode"]["total_s"]["n"]
         yield ""
         yield (
-            f"{entry['contender']}, {entry['picture']} at {width}x{height}, {entry['bytes']:,} bytes, n = {n}; "
+            f"{entry['contender']}, {entry['image']} at {width}x{height}, {entry['bytes']:,} bytes, n = {n}; "
             "milliseconds"
         )
         yield f"  {'':24}" + "".join(f"{column:>10}" for column in _COLUMNS) + f"{'share':>8}"
@@ -75,7 +75,7 @@ def _ratios(result: Mapping[str, Any]) -> Iterator[str]:
     for pair in result["ratios"]:
         width, height = pair["size"]
         times = ", ".join(f"{direction} {_ratio(pair[direction])}" for direction in DIRECTIONS)
-        yield f"{pair['of']} / {pair['to']}, pair by pair, {pair['picture']} at {width}x{height}: {times}"
+        yield f"{pair['of']} / {pair['to']}, pair by pair, {pair['image']} at {width}x{height}: {times}"
 
 
 def _ratio(values: Mapping[str, float]) -> str:
@@ -86,13 +86,11 @@ def _rest(result: Mapping[str, Any]) -> Iterator[str]:
     yield ""
     for rates in result["throughput"]:
         speeds = ", ".join(
-            f"{direction} {rates[direction]['pictures_per_s']:.2f} pictures/s, "
+            f"{direction} {rates[direction]['images_per_s']:.2f} images/s, "
             f"{rates[direction]['megapixels_per_s']:.3f} MPixel/s"
             for direction in DIRECTIONS
         )
-        yield (
-            f"{rates['contender']}: throughput, {rates['pictures']} pictures, {rates['in_flight']} in flight: {speeds}"
-        )
+        yield (f"{rates['contender']}: throughput, {rates['images']} images, {rates['in_flight']} in flight: {speeds}")
     for contender in result["contenders"]:
         starts = contender["cold_start"]
         parts = ", ".join(
@@ -130,9 +128,9 @@ def growth(sweep: Mapping[str, Any]) -> Iterator[str]:
             yield f"  {direction} time grows as pixels^{law['exponent']:.2f}"
     law = sweep["memory_law"]
     if law:
-        text = f"  memory: {mebibytes(law['fixed_bytes'])} and what grows as pixels^{law['exponent']:.2f}"
+        text = f"  memory: {mebibytes(law['fixed_bytes'])} plus a part that grows as pixels^{law['exponent']:.2f}"
         if law["ends_at_pixels"]:
-            text += f"; {mebibytes(law['available_bytes'])} would end at {law['ends_at_pixels'] / 1e6:.1f} MPixel"
+            text += f"; {mebibytes(law['available_bytes'])} suffice up to {law['ends_at_pixels'] / 1e6:.1f} MPixel"
         yield text
 
 

@@ -1,7 +1,7 @@
 """One contender in a process of its own: a codec that answers requests, one line of JSON each, until its input ends.
 
     {"describe": true}                           → {"start_s", "open_s", "codec"}
-    {"round_trip": "picture.png"}                → {"encode", "decode", "bytes", "peak_resident_bytes"}
+    {"round_trip": "image.png"}                → {"encode", "decode", "bytes", "peak_resident_bytes"}
     {"batch": ["a.png", "b.png"], "in_flight": 2} → {"encode_s", "decode_s", "pixels", "bytes"}
 
 `encode` measures from the image file to the `.glic` file, `decode` from the `.glic` file to an uncompressed image file
@@ -63,12 +63,12 @@ def serve(open_codec: Callable[[], Codec], started: float | None) -> None:
             _answer(answers, answer)
 
 
-def _round_trip(codec: Codec, picture: Path, directory: Path) -> Answer:
+def _round_trip(codec: Codec, source: Path, directory: Path) -> Answer:
     coded, decoded = directory / "coded.glic", directory / "decoded.ppm"
 
     start = time.perf_counter()
     encoding: dict[str, float] = {}
-    data = codec.encode(picture, stages=encoding)
+    data = codec.encode(source, stages=encoding)
     with stage(encoding, "write"):
         coded.write_bytes(data)
     encoded = time.perf_counter()
@@ -88,12 +88,12 @@ def _round_trip(codec: Codec, picture: Path, directory: Path) -> Answer:
     }
 
 
-def _batch(codec: Codec, pictures: list[str], in_flight: int) -> Answer:
-    """Code pictures that many at a time: the range coder of one runs beside the network of the next."""
+def _batch(codec: Codec, sources: list[str], in_flight: int) -> Answer:
+    """Code images that many at a time: the range coder of one runs beside the network of the next."""
     start = time.perf_counter()
-    coded = list(codec.encode_many(pictures, workers=in_flight))
+    coded = list(codec.encode_many(sources, workers=in_flight))
     encoded = time.perf_counter()
-    pixels = sum(picture[..., 0].size for picture in codec.decode_many(coded, workers=in_flight))
+    pixels = sum(image[..., 0].size for image in codec.decode_many(coded, workers=in_flight))
     done = time.perf_counter()
     return {
         "encode_s": encoded - start,

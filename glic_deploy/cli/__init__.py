@@ -23,14 +23,14 @@ from .output import write_json
 from .paths import STDIO
 
 COMMANDS = {
-    "encode": "pictures to .glic files",
-    "decode": ".glic files to pictures",
-    "info": "what a .glic file or an engine bundle says about itself",
-    "eval": "how well an engine compresses pictures: rate, quality, what the bits are for",
-    "bench": "how fast an engine is on this machine, stage by stage",
-    "doctor": "what works here, what is missing, and what to type",
-    "serve": "an engine over HTTP and gRPC, with Triton Inference Server",
-    "export": "checkpoints to engine bundles, bundles to TensorRT plans and Triton repositories",
+    "encode": "encode images to .glic files",
+    "decode": "decode .glic files to images",
+    "info": "show what a .glic file or an engine bundle contains",
+    "eval": "measure how well an engine compresses images: rate, quality, bits per stage",
+    "bench": "measure how fast an engine is on this machine, stage by stage",
+    "doctor": "show what works on this machine, what is missing, and what to type",
+    "serve": "serve an engine over HTTP and gRPC with Triton Inference Server",
+    "export": "convert checkpoints to engine bundles, bundles to TensorRT plans and Triton repositories",
 }
 
 # A signal to these commands does not wait for their graphs: `abandon` removes the files that they leave behind, and
@@ -78,8 +78,10 @@ def _parse(name: str, command: ModuleType, arguments: list[str]) -> tuple[argpar
     parser = argparse.ArgumentParser(
         prog=f"glic {name}", description=command.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--debug", action="store_true", help="show where an error was raised")
-    parser.add_argument("-v", "--verbose", action="store_true", help="show what the package logs, not warnings alone")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    parser.add_argument(
+        "-v", "--verbose", action="store_true", help="show all messages that the package logs, not only its warnings"
+    )
     command.add_arguments(parser)
     if hasattr(command, "PASSES_ON"):
         return parser, parser.parse_args(arguments)
@@ -131,7 +133,8 @@ def _top_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="glic",
         usage="glic COMMAND ...",
-        description=f"GLIC learned image compression.\n\ncommands:\n{commands}\n\nglic COMMAND --help tells the rest.",
+        description=f"GLIC learned image compression.\n\ncommands:\n{commands}\n\n"
+        "Type glic COMMAND --help for the options of a command.",
         epilog=exits.TABLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

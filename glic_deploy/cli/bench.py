@@ -1,4 +1,4 @@
-"""Measure how fast an engine is on this machine, stage by stage, and say what was timed.
+"""Measure how fast an engine is on this machine, stage by stage, and describe what was timed.
 
 glic bench --engine DIR
 glic bench --engine DIR --against torch --checkpoint C.pth --size 768x512,1920x1080
@@ -16,11 +16,11 @@ from .messages import console
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "pictures",
-        metavar="PICTURE",
+        "images",
+        metavar="IMAGE",
         nargs="*",
         type=options.path,
-        help="pictures to time with (default: a made-up one)",
+        help="images to code (default: a synthetic one)",
     )
     options.add_engine(parser)
     parser.add_argument(
@@ -31,40 +31,50 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     options.add_precision(parser)
     options.add_threads(parser)
-    parser.add_argument("--against", choices=("torch",), help="time the eager network too, in turns")
-    parser.add_argument("--checkpoint", metavar="C.pth", type=options.path, help="the eager network's checkpoint")
+    parser.add_argument(
+        "--against", choices=("torch",), help="also measure the eager PyTorch network, in turns with the engine"
+    )
+    parser.add_argument("--checkpoint", metavar="C.pth", type=options.path, help="checkpoint of the eager network")
     parser.add_argument(
         "--size",
         metavar="WxH,...",
         type=sizes,
         default=[],
-        help="scale pictures to these sizes (default: their own; 768x512 for the made-up one)",
+        help="scale the images to these sizes (default: their own size; 768x512 for the synthetic image)",
     )
-    parser.add_argument("--repeats", metavar="N", type=options.positive, default=9, help="timed runs (default: 9)")
-    parser.add_argument("--warm-up", metavar="N", type=options.positive, default=2, help="runs before (default: 2)")
+    parser.add_argument(
+        "--repeats", metavar="N", type=options.positive, default=9, help="number of timed runs (default: 9)"
+    )
+    parser.add_argument(
+        "--warm-up", metavar="N", type=options.positive, default=2, help="number of warm-up runs (default: 2)"
+    )
     parser.add_argument(
         "--seconds",
         metavar="S",
         type=options.number,
         default=60,
-        help="begin no further run of a picture after that long, but for the first three (default: 60)",
+        help="start no further run of an image after S seconds; at least three runs are made (default: 60)",
     )
     parser.add_argument(
         "--batch",
         metavar="N",
         type=options.whole,
         default=4,
-        help="pictures to measure throughput with (default: 4; 0: do not)",
+        help="number of images for throughput; 0 skips this measurement (default: 4)",
     )
     parser.add_argument(
-        "--in-flight", metavar="N", type=options.threads, default=2, help="of them at a time (default: 2)"
+        "--in-flight",
+        metavar="N",
+        type=options.threads,
+        default=2,
+        help="number of images in flight while throughput is measured (default: 2)",
     )
     parser.add_argument(
         "--cold",
         metavar="N",
         type=options.whole,
         default=2,
-        help="further processes to measure cold starts with (default: 2)",
+        help="number of further processes for the cold start (default: 2)",
     )
     parser.add_argument(
         "--sweep",
@@ -72,19 +82,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=sizes,
         nargs="?",
         const=(),
-        help="measure growth with size (default: 256x256 to 2048x2048)",
+        help="measure how time and memory grow with image size (without a value: 256x256 to 2048x2048)",
     )
-    parser.add_argument("--compare", metavar="OLD.json", type=options.path, help="print what changed since that result")
+    parser.add_argument("--compare", metavar="OLD.json", type=options.path, help="print the changes since that result")
     parser.add_argument(
-        "--json", metavar="PATH", type=options.path, help="write the result as JSON; -: to stdout, nothing else on it"
+        "--json",
+        metavar="PATH",
+        type=options.path,
+        help="write the result as JSON; - writes it to stdout, and nothing else",
     )
-    parser.add_argument("-q", "--quiet", action="store_true", help="do not tell what is being done")
+    parser.add_argument("-q", "--quiet", action="store_true", help="print no progress")
 
 
 def run(args: argparse.Namespace) -> int:
     contenders = backends(args.backend, args.precision)
     if (args.against is None) != (args.checkpoint is None):
-        raise exits.UsageError("--against torch and --checkpoint C.pth go together")
+        raise exits.UsageError(
+            "--against torch needs --checkpoint C.pth, and --checkpoint needs --against torch; give both"
+        )
 
     from ..bench import compare, tables
     from ..bench.latency import Plan
@@ -92,7 +107,7 @@ def run(args: argparse.Namespace) -> int:
     from ..bench.run import run as run_bench
     from ..bench.sweep import SIZES
 
-    targets.check_reports(args, [*args.pictures, *filter(None, (args.compare, args.checkpoint))])
+    targets.check_reports(args, [*args.images, *filter(None, (args.compare, args.checkpoint))])
     old = compare.load(args.compare) if args.compare else None
     settings = Settings(
         engine=args.engine,
@@ -100,7 +115,7 @@ def run(args: argparse.Namespace) -> int:
         precision=args.precision,
         threads=args.threads,
         checkpoint=args.checkpoint,
-        pictures=args.pictures,
+        images=args.images,
         sizes=args.size,
         plan=Plan(args.repeats, args.warm_up, args.seconds),
         batch=args.batch,
@@ -141,11 +156,13 @@ def backends(text: str | None, precision: str | None) -> list[str | None]:
         if precision and (colon or len(parts) > 1):
             behind = ",".join(part if ":" in part else f"{part}:{precision}" for part in parts)
             raise exits.UsageError(
-                f"--precision {precision} does not say which backend it is for; name it behind those that have it: "
+                f"--precision {precision} does not say which backend it is for; put the precision behind each backend: "
                 f"--backend {behind}"
             )
     if len(set(parts)) < len(parts):
-        raise exits.UsageError(f"--backend {text} names one twice; name each once, or with different precisions")
+        raise exits.UsageError(
+            f"--backend {text} names a backend twice; name each backend once, or with different precisions"
+        )
     return list(parts)
 
 

@@ -1,8 +1,8 @@
-"""Decode .glic files to pictures.
+"""Decode .glic files to images.
 
 glic decode photo.glic photo.png --engine DIR
-glic decode coded/ pictures/ --format tiff --engine DIR
-glic decode coded/ pictures/ --engine DIR --workers 4     several at a time; again: finishes what is missing
+glic decode coded/ images/ --format tiff --engine DIR
+glic decode coded/ images/ --engine DIR --workers 4     four files at a time; run it again to code the missing files
 glic decode - - --engine DIR < photo.glic > photo.png
 """
 
@@ -26,26 +26,31 @@ _FORMATS = {"png": "PNG", "tiff": "TIFF", "webp": "WEBP", "bmp": "BMP", "ppm": "
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "inputs", metavar="IN", nargs="+", type=options.path, help=".glic files, folders, globs, or - for stdin"
+        "inputs", metavar="IN", nargs="+", type=options.path, help=".glic files, folders or globs; - reads stdin"
     )
     parser.add_argument(
-        "output", metavar="OUT", type=options.path, help="a picture file for one input, else a folder; - for stdout"
+        "output",
+        metavar="OUT",
+        type=options.path,
+        help="an image file for one input, a folder for several; - writes to stdout",
     )
     options.add_engine(parser)
     options.add_codec(parser)
     parser.add_argument(
-        "--format", choices=_FORMATS, help="of the pictures (default: by OUT's suffix; png in folders and on stdout)"
+        "--format",
+        choices=_FORMATS,
+        help="format of the images (default: by OUT's suffix; png in folders and on stdout)",
     )
     parser.add_argument(
-        "--region", metavar="X,Y,W,H", type=options.region, help="only this part of the pictures, in pixels"
+        "--region", metavar="X,Y,W,H", type=options.region, help="decode only this part of the images, in pixels"
     )
     parser.add_argument(
         "--on-error",
         choices=("raise", "fill"),
         default="raise",
-        help="what a damaged tile does to its picture: makes it fail, or is grey in it (default: raise)",
+        help="raise: an image with a damaged tile fails; fill: the tile is grey in the image (default: raise)",
     )
-    options.add_overwrite(parser, "nothing is replaced")
+    options.add_overwrite(parser, "replace nothing")
     options.add_workers(parser)
     options.add_limits(parser)
     options.add_reports(parser)
@@ -60,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 class Decoding(Work):
-    """A `.glic` file to a picture file."""
+    """A `.glic` file to an image file."""
 
     doing = "decoding"
 
@@ -79,7 +84,7 @@ class Decoding(Work):
         return output.read_glic(job.source, self._limits.max_file_bytes)
 
     def code(self, data: bytes, row: Row) -> NDArray[np.uint8] | Strips:
-        """The picture; of one in tiles what decodes it, and fills in the row, while it is being written."""
+        """The image; of one in tiles what decodes it, and fills in the row, while it is being written."""
         from ..container import is_tiled, parse_header
 
         stages: dict[str, float] = {}

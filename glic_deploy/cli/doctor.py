@@ -1,6 +1,6 @@
 """Examine this machine: versions, CPU, native libraries, backends; what is missing and what to type.
 
-With --engine, also encode and decode a small picture. Exit code 0: glic can code here.
+With --engine, also encode and decode a small image. The exit code is 0 if glic can code here.
 """
 
 from __future__ import annotations
@@ -15,11 +15,13 @@ from .messages import console
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_engine(parser, required=False)
     options.add_codec(parser)
-    parser.add_argument("--json", metavar="PATH", type=options.path, help="write it as JSON instead; -: to stdout")
+    parser.add_argument(
+        "--json", metavar="PATH", type=options.path, help="write the findings as JSON instead; - writes them to stdout"
+    )
     parser.add_argument(
         "--clear-cache",
         action="store_true",
-        help="first delete what is kept in the cache: compiled models, passed checks",
+        help="first delete the contents of the cache: compiled models and the results of checks",
     )
 
 

@@ -1,8 +1,8 @@
-"""Encode pictures to .glic files.
+"""Encode images to .glic files.
 
 glic encode photo.png photo.glic --engine DIR
 glic encode photos/ '*.jpg' coded/ --engine DIR
-glic encode photos/ coded/ --engine DIR --workers 4     several at a time; again: finishes what is missing
+glic encode photos/ coded/ --engine DIR --workers 4     four files at a time; run it again to code the missing files
 cat photo.png | glic encode - - --engine DIR > photo.glic
 """
 
@@ -22,10 +22,13 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "inputs", metavar="IN", nargs="+", type=options.path, help="picture files, folders, globs, or - for stdin"
+        "inputs", metavar="IN", nargs="+", type=options.path, help="image files, folders or globs; - reads stdin"
     )
     parser.add_argument(
-        "output", metavar="OUT", type=options.path, help="a .glic file for one input, else a folder; - for stdout"
+        "output",
+        metavar="OUT",
+        type=options.path,
+        help="a .glic file for one input, a folder for several; - writes to stdout",
     )
     options.add_engine(parser)
     options.add_codec(parser)
@@ -33,17 +36,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--background",
         metavar="COLOUR",
         type=options.colour,
-        help="what shows through transparent pixels, such as white",
+        help="colour behind transparent pixels, such as white",
     )
     options.add_quality(parser)
     parser.add_argument(
         "--tile",
         metavar="N",
         type=options.tile,
-        help="code in tiles of at most N pixels on a side, a multiple of 128; 0: whole (default: whole, where "
-        "--max-memory allows it)",
+        help="code in tiles of at most N pixels on a side, a multiple of 128; 0 codes the image whole (default: whole "
+        "if --max-memory allows it)",
     )
-    options.add_overwrite(parser, "only .glic files are replaced")
+    options.add_overwrite(parser, "replace .glic files only")
     options.add_workers(parser)
     options.add_limits(parser)
     options.add_reports(parser)
@@ -51,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     jobs = options.permitted_jobs(
-        "encode", args, reads=paths.PICTURE_SUFFIXES, writes=paths.GLIC_SUFFIX, makes=paths.GLIC_SUFFIX
+        "encode", args, reads=paths.IMAGE_SUFFIXES, writes=paths.GLIC_SUFFIX, makes=paths.GLIC_SUFFIX
     )
     output.check_stdout(jobs, args.json)
     with options.open_codec(args) as codec, options.open_manifest("encode", args, jobs, codec) as manifest:
@@ -62,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 class Encoding(Work):
-    """A picture file to a `.glic` file."""
+    """An image file to a `.glic` file."""
 
     doing = "encoding"
 

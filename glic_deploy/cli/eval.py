@@ -1,9 +1,9 @@
-"""Measure how well an engine compresses pictures: rate, quality, time, and what the bits are for.
+"""Measure how well an engine compresses images: rate, quality, time, and bits per stage.
 
-glic eval --engine DIR pictures/
-glic eval --engine A --engine B --engine C --engine D pictures/ --csv rows.csv
-glic eval --engine new/ --engine old/ pictures/ --external vtm.csv
-glic eval --engine DIR pictures/ --report out.html
+glic eval --engine DIR images/
+glic eval --engine A --engine B --engine C --engine D images/ --csv rows.csv
+glic eval --engine new/ --engine old/ images/ --external vtm.csv
+glic eval --engine DIR images/ --report out.html
 """
 
 from __future__ import annotations
@@ -20,20 +20,18 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "images", metavar="IMAGES", nargs="+", type=options.path, help="picture files, folders or globs"
-    )
+    parser.add_argument("images", metavar="IMAGES", nargs="+", type=options.path, help="image files, folders or globs")
     options.add_engine(parser, several=True)
     options.add_codec(parser)
     parser.add_argument(
         "--codecs",
         metavar="NAME,...",
-        help="other codecs to compare with: jpeg, webp, avif, jxl, or none (default: all that are installed)",
+        help="other codecs to compare with: jpeg, webp, avif, jxl, or none (default: all installed codecs)",
     )
     parser.add_argument(
         "--published",
         choices=("kodak", "clic", "tecnick"),
-        help="the published curve for these pictures (default: kodak's if they are its 24)",
+        help="test set whose published curve to compare with (default: kodak if the images are its 24)",
     )
     parser.add_argument(
         "--external",
@@ -41,23 +39,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         type=options.path,
-        help="curves measured elsewhere, CSV or JSON with columns bpp, psnr and codec; may be given several times",
+        help="CSV or JSON file with further curves, with columns bpp, psnr and codec; may be given several times",
     )
     written = (
-        ("keep", "DIR", "keep .glic files and rows there, and resume from them"),
+        ("keep", "DIR", "keep the .glic files and rows in this folder, and resume from them"),
         ("csv", "PATH", "write every row as CSV"),
-        ("maps", "DIR", "draw bits per block and node degrees of the first picture"),
-        ("report", "PATH", "write one HTML page with everything to look at"),
+        ("maps", "DIR", "draw maps of the first image: bits per block and node degrees"),
+        ("report", "PATH", "write a report: one HTML page with plots, maps, tables and images"),
         ("figures", "DIR", "write the report's plots as SVG and its tables as Markdown"),
     )
     for name, metavar, text in written:
         parser.add_argument(f"--{name}", metavar=metavar, type=options.path, help=text)
     parser.add_argument(
-        "--report-pictures",
+        "--report-images",
         metavar="N",
         type=options.whole,
         default=12,
-        help="before and after on the page (default: 12)",
+        help="number of images on the report's page, before and after coding (default: 12)",
     )
     parser.add_argument(
         "--bench",
@@ -65,10 +63,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         type=options.path,
-        help="show this result of glic bench, instead of a short one made for the report; may be given several times",
+        help="result of glic bench for the report, instead of a new short benchmark; may be given several times",
     )
     parser.add_argument(
-        "--background", metavar="COLOUR", type=options.colour, help="what shows through transparent pixels"
+        "--background", metavar="COLOUR", type=options.colour, help="colour behind transparent pixels, such as white"
     )
     options.add_limits(parser)
     options.add_reports(parser)
@@ -82,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
     from ..files import atomic_write
     from ..report import figures
 
-    images = paths.sources(args.images, paths.PICTURE_SUFFIXES)
+    images = paths.sources(args.images, paths.IMAGE_SUFFIXES)
     targets.check_reports(args, [*images, *args.bench, *args.external])
     drawn = args.maps or args.report or args.figures
     if drawn:
@@ -123,7 +121,7 @@ def _look(
 
     say = (lambda line: None) if args.quiet else _say
     report = Report(evaluation, document)
-    report.look(args.report_pictures if args.report else 0, say)
+    report.look(args.report_images if args.report else 0, say)
     if args.maps:
         report.write_maps(Path(args.maps))
     if args.report or args.figures:

@@ -13,12 +13,12 @@ INTERRUPTED = 130
 
 TABLE = """\
 exit codes:
-  0    done
+  0    everything succeeded
   1    several files failed for different reasons, or an unexpected error
   2    wrong arguments
-  3    a picture or .glic file that is damaged or not one
+  3    an image or .glic file that is damaged or not one
   4    a .glic file of another model or arithmetic than the engine's
-  5    a picture or file above the limits, or out of memory
+  5    an image or file above the limits, or out of memory
   6    an engine bundle, backend or native library that is missing or does not work
   7    a file that cannot be read or written
   130  interrupted; 143 and 129: ended by SIGTERM and SIGHUP
@@ -58,7 +58,7 @@ def describe(error: BaseException) -> str:
     if isinstance(error, OSError):
         return f"{error.filename}: {error.strerror}" if error.filename is not None else str(error)
     if isinstance(error, MemoryError):
-        return "out of memory; use a smaller picture, fewer processes or a machine with more memory"
+        return "out of memory; use a smaller image, fewer processes or a machine with more memory"
     return f"{type(error).__name__}: {error}; this is unexpected: run again with --debug and report what it prints"
 
 

@@ -32,8 +32,8 @@ def add_engine(parser: argparse.ArgumentParser, *, required: bool = True, severa
         type=path,
         required=required,
         action="append" if several else "store",
-        help="the engine bundle, made by export, or a folder of several"
-        + ("; may be given several times, as NAME=DIR to say which are one curve" if several else ""),
+        help="engine bundle that the exporter wrote, or a folder of several bundles"
+        + ("; may be given several times; engines given as NAME=DIR with one NAME form one curve" if several else ""),
     )
 
 
@@ -49,7 +49,7 @@ def add_backend(parser: argparse.ArgumentParser) -> None:
         "--backend",
         metavar="NAME",
         type=backend,
-        help=f"backend that runs the graphs: {', '.join(backend_names())} (default: the best that works)",
+        help=f"backend that runs the graphs: {', '.join(backend_names())} (default: the best that works here)",
     )
     add_precision(parser)
 
@@ -63,16 +63,23 @@ def add_precision(parser: argparse.ArgumentParser) -> None:
 
 
 def add_threads(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--threads", metavar="N", type=threads, help="CPU threads (default: all that may be used)")
+    parser.add_argument(
+        "--threads", metavar="N", type=threads, help="number of CPU threads (default: one for each available core)"
+    )
 
 
 def add_quality(parser: argparse.ArgumentParser) -> None:
     goal = parser.add_mutually_exclusive_group()
     goal.add_argument(
-        "--quality", metavar="N", type=positive, help="of a folder of bundles, 1: smallest files (default: the highest)"
+        "--quality",
+        metavar="N",
+        type=positive,
+        help="bundle of the folder to use: 1 makes the smallest files (default: the highest quality)",
     )
-    goal.add_argument("--target-bpp", metavar="X", type=number, help="the highest quality within X bits per pixel")
-    goal.add_argument("--target-psnr", metavar="X", type=number, help="the lowest quality that reaches X dB")
+    goal.add_argument(
+        "--target-bpp", metavar="X", type=number, help="use the highest quality whose file has at most X bits per pixel"
+    )
+    goal.add_argument("--target-psnr", metavar="X", type=number, help="use the lowest quality that reaches X dB")
 
 
 def quality(args: argparse.Namespace) -> dict[str, float]:
@@ -87,35 +94,35 @@ def add_limits(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         type=positive,
         default=DEFAULT_LIMITS.max_pixels,
-        help=f"refuse larger pictures (default: {DEFAULT_LIMITS.max_pixels:,})",
+        help=f"refuse larger images (default: {DEFAULT_LIMITS.max_pixels:,})",
     )
     parser.add_argument(
         "--max-side",
         metavar="N",
         type=positive,
         default=DEFAULT_LIMITS.max_side,
-        help=f"refuse wider or taller pictures (default: {DEFAULT_LIMITS.max_side:,})",
+        help=f"refuse wider or taller images (default: {DEFAULT_LIMITS.max_side:,})",
     )
     parser.add_argument(
         "--max-memory",
         metavar="SIZE",
         type=memory,
         default=DEFAULT_LIMITS.max_memory,
-        help="memory that coding may take, such as 3G: encode cuts larger pictures into tiles, decode refuses larger "
+        help="limit of the memory for coding, such as 3G: encode cuts larger images into tiles, decode refuses larger "
         f"tiles (default: {DEFAULT_LIMITS.max_memory >> 30}G)",
     )
 
 
 def add_reports(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--json", metavar="PATH", type=path, help="write what was done as JSON; -: to stdout, nothing else on it"
+        "--json", metavar="PATH", type=path, help="write the results as JSON; - writes them to stdout, and nothing else"
     )
-    parser.add_argument("-q", "--quiet", action="store_true", help="say nothing but errors")
+    parser.add_argument("-q", "--quiet", action="store_true", help="print errors only")
 
 
 def add_overwrite(parser: argparse.ArgumentParser, keeps: str) -> None:
     parser.add_argument(
-        "--overwrite", action="store_true", help=f"replace files that exist (default: {keeps}); never an input"
+        "--overwrite", action="store_true", help=f"replace existing files, but never an input (default: {keeps})"
     )
 
 
@@ -124,8 +131,8 @@ def add_workers(parser: argparse.ArgumentParser) -> None:
         "--workers",
         metavar="N",
         type=threads,
-        help="work on so many files at a time, and keep a manifest in the folder OUT: what it has done and is whole is "
-        "skipped when the command is run again (default: one after another)",
+        help="code N files at a time and keep a manifest in the folder OUT; another run of the command skips the files "
+        "that the manifest lists as done and that are still intact (default: one file after another)",
     )
 
 

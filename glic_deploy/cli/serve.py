@@ -1,10 +1,10 @@
-"""Serve an engine with Triton Inference Server: encode and decode over HTTP and gRPC until it is interrupted.
+"""Serve an engine with Triton Inference Server: encode and decode over HTTP and gRPC until you interrupt the command.
 
 glic serve --engine DIR
 glic serve --engine DIR --instances 4 --http-port 9000
 glic serve --repository REPO
 
-Needs an environment with pytriton, whose wheel carries the server: pip install 'glic-deploy[cpu,serve]'.
+The command needs pytriton, whose wheel includes the server: pip install 'glic-deploy[cpu,serve]'.
 """
 
 from __future__ import annotations
@@ -22,11 +22,17 @@ from . import exits, options
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--engine", metavar="DIR", help="the engine bundle, made by export")
-    source.add_argument("--repository", metavar="REPO", help="a model repository that export.to_triton wrote")
+    source.add_argument("--engine", metavar="DIR", help="engine bundle that the exporter wrote")
+    source.add_argument("--repository", metavar="REPO", help="model repository that export.to_triton wrote")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1, this machine)")
     for name, port in (("http", 8000), ("grpc", 8001), ("metrics", 8002)):
-        parser.add_argument(f"--{name}-port", metavar="N", type=options.positive, default=port, help=f"default: {port}")
+        parser.add_argument(
+            f"--{name}-port",
+            metavar="N",
+            type=options.positive,
+            default=port,
+            help=f"port for {name} (default: {port})",
+        )
     settings.add_arguments(parser)
 
 
@@ -36,7 +42,9 @@ def run(args: argparse.Namespace) -> int:
 
     wanted = settings.Settings.of(args)
     if args.repository and wanted != settings.Settings():
-        raise exits.UsageError("a repository has its own settings; change them in its config.pbtxt files")
+        raise exits.UsageError(
+            "a model repository has its own settings, which options do not change; edit its config.pbtxt files"
+        )
     distribution = Distribution.installed()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     address = Address(args.host, args.http_port, args.grpc_port, args.metrics_port)

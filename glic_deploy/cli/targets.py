@@ -11,10 +11,10 @@ from dataclasses import replace
 
 from . import streams
 from .exits import UsageError
-from .paths import GLIC_SUFFIX, PICTURE_SUFFIXES, STDIO, CommandLine, Job, is_folder
+from .paths import GLIC_SUFFIX, IMAGE_SUFFIXES, STDIO, CommandLine, Job, is_folder
 
 # fmt: off
-_IMAGE_SUFFIXES = PICTURE_SUFFIXES | {
+_PROTECTED_SUFFIXES = IMAGE_SUFFIXES | {
     ".arw", ".cr2", ".cr3", ".dng", ".exr", ".hdr", ".heic", ".heif", ".ico", ".icns", ".j2c", ".jpx", ".jxl", ".nef",
     ".pam", ".pcx", ".pfm", ".svg",
 }
@@ -80,7 +80,11 @@ def check_reports(args: argparse.Namespace, inputs: Iterable[str], jobs: Sequenc
             what = f"is an input, {known[identity]}, and would be replaced"
         elif place in outputs:
             what = "is also where another output goes"
-        elif os.path.splitext(path)[1].lower() in _IMAGE_SUFFIXES | {GLIC_SUFFIX} or _is_image(path) or _is_glic(path):
+        elif (
+            os.path.splitext(path)[1].lower() in _PROTECTED_SUFFIXES | {GLIC_SUFFIX}
+            or _is_image(path)
+            or _is_glic(path)
+        ):
             what = "has the name of, or is, an image or a .glic file, which a report does not replace"
         elif os.path.exists(path) and any(_is_inside(place, folder) for folder in bundles):
             what = "is part of the engine"
@@ -130,7 +134,7 @@ def _check_output(line: CommandLine, jobs: Sequence[Job], encodes: bool) -> None
     if output == STDIO or is_folder(output):
         return
     in_folder = any(job.target != output for job in jobs)
-    foreign = suffix in _IMAGE_SUFFIXES if encodes else suffix == GLIC_SUFFIX
+    foreign = suffix in _PROTECTED_SUFFIXES if encodes else suffix == GLIC_SUFFIX
     exists = os.path.exists(output)
     folder = "coded/" if encodes else "decoded/"
     if foreign and exists:
@@ -142,7 +146,7 @@ def _check_output(line: CommandLine, jobs: Sequence[Job], encodes: bool) -> None
         raise UsageError(
             f"{output} is a file, but several inputs need a folder as OUT; type: {line.with_output(folder)}"
         )
-    if in_folder and suffix in _IMAGE_SUFFIXES | {GLIC_SUFFIX}:
+    if in_folder and suffix in _PROTECTED_SUFFIXES | {GLIC_SUFFIX}:
         raise UsageError(
             f"OUT is {output}, a file's name, but several inputs need a folder; type: {line.with_output(folder)}"
         )

@@ -49,9 +49,9 @@ class PillowCodec:
         options = ", ".join(f"{name} {value}" for name, value in self.options)
         return f"{self.title} of Pillow {pillow_version}" + (f", {options}" if options else "")
 
-    def round_trip(self, picture: NDArray[np.uint8], quality: int) -> tuple[bytes, NDArray[np.uint8], float, float]:
-        """File, decoded picture, seconds of encoding and of decoding."""
-        image, stream = Image.fromarray(picture), io.BytesIO()
+    def round_trip(self, pixels: NDArray[np.uint8], quality: int) -> tuple[bytes, NDArray[np.uint8], float, float]:
+        """File, decoded image, seconds of encoding and of decoding."""
+        image, stream = Image.fromarray(pixels), io.BytesIO()
         start = time.perf_counter()
         image.save(stream, self.format, quality=quality, **dict(self.options))
         encoded = time.perf_counter()

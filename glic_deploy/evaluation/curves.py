@@ -15,7 +15,7 @@ BD_RATE_REMEDY = "pip install 'glic-deploy[bench]'"
 
 @dataclass(frozen=True)
 class Point:
-    """Means over a set of pictures: bits per pixel, PSNR in dB, and MS-SSIM where it was measured."""
+    """Means over a set of images: bits per pixel, PSNR in dB, and MS-SSIM where it was measured."""
 
     bpp: float
     psnr: float
@@ -24,7 +24,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Curve:
-    """Points of one codec over one set of pictures, by rising rate."""
+    """Points of one codec over one set of images, by rising rate."""
 
     title: str
     points: tuple[Point, ...]

@@ -1,4 +1,4 @@
-"""Node degrees of the adaptive graphs that the analysis builds for a picture."""
+"""Node degrees of the adaptive graphs that the analysis builds for an image."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class DegreeMap:
     Attributes:
         stage: the graph aggregation that it is of, as the checkpoint names it.
         sampling: "local" or "global" candidates, 256 of them.
-        scale: pixels of the picture a node spans in each direction.
-        degrees: int (h, w) over the padded picture; a node of degree 0 attends to all its candidates.
+        scale: pixels of the image a node spans in each direction.
+        degrees: int (h, w) over the padded image; a node of degree 0 attends to all its candidates.
     """
 
     stage: str
@@ -39,8 +39,8 @@ class DegreeMap:
         return f"{self.stage} {self.sampling}"
 
 
-def node_degrees(bundle: Bundle, picture: NDArray[np.uint8], threads: int | None = None) -> list[DegreeMap]:
-    """Degree maps of a picture, uint8 (H, W, 3), from the bundle's own analysis graph, cut off behind its graphs.
+def node_degrees(bundle: Bundle, image: NDArray[np.uint8], threads: int | None = None) -> list[DegreeMap]:
+    """Degree maps of an image, uint8 (H, W, 3), from the bundle's own analysis graph, cut off behind its graphs.
 
     Runs on onnxruntime whatever the codec's backend is. Raises EngineError where that or onnx is missing.
     """
@@ -60,7 +60,7 @@ def node_degrees(bundle: Bundle, picture: NDArray[np.uint8], threads: int | None
     options = session_options(threads or 0)
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(path.parent))
     session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    padded = pad(picture)
+    padded = pad(image)
     graphs = session.run(None, {"image": padded})
     maps = []
     for number, (node, graph) in enumerate(zip(nodes, graphs, strict=True)):

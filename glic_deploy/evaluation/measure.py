@@ -1,4 +1,4 @@
-"""One picture through one codec: file size, quality, times, and what the bits are for."""
+"""One image through one codec: file size, quality, times, and what the bits are for."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from .codecs import PillowCodec
 from .rates import Tables, estimated_bits, parts
 
 Row = dict[str, Any]
-Picture = NDArray[np.uint8]
-Similarity = Callable[[Picture, Picture], float | None]
+ImageArray = NDArray[np.uint8]
+Similarity = Callable[[ImageArray, ImageArray], float | None]
 
 
-def measure_engine(codec: Codec, tables: Tables, picture: Picture, file: Path, similarity: Similarity | None) -> Row:
+def measure_engine(codec: Codec, tables: Tables, image: ImageArray, file: Path, similarity: Similarity | None) -> Row:
     """Encode to `file`, decode from it. Times are those of `Codec.encode` and `.decode`, array to bytes and back."""
     start = time.perf_counter()
-    data = codec.encode(picture)
+    data = codec.encode(image)
     encoded = time.perf_counter()
     file.write_bytes(data)
     data = file.read_bytes()
@@ -35,28 +35,28 @@ def measure_engine(codec: Codec, tables: Tables, picture: Picture, file: Path, s
     decoded = codec.decode(data, passes=passes)
     done = time.perf_counter()
     file_parts = parts(passes, tables, len(container.parse(data, DEFAULT_LIMITS).payload), file.stat().st_size)
-    row = _row(picture, decoded, file.stat().st_size, encoded - start, done - reread, similarity)
+    row = _row(image, decoded, file.stat().st_size, encoded - start, done - reread, similarity)
     pixels = row["width"] * row["height"]
     return {**row, "estimated_bpp": estimated_bits(file_parts) / pixels, "parts_bits": file_parts}
 
 
-def measure_other(codec: PillowCodec, quality: int, picture: Picture, similarity: Similarity | None) -> Row:
+def measure_other(codec: PillowCodec, quality: int, image: ImageArray, similarity: Similarity | None) -> Row:
     """The same for one of Pillow's formats, without what only our files tell."""
-    data, decoded, encode_s, decode_s = codec.round_trip(picture, quality)
-    return _row(picture, decoded, len(data), encode_s, decode_s, similarity)
+    data, decoded, encode_s, decode_s = codec.round_trip(image, quality)
+    return _row(image, decoded, len(data), encode_s, decode_s, similarity)
 
 
 def _row(
-    picture: Picture, decoded: Picture, size: int, encode_s: float, decode_s: float, similarity: Similarity | None
+    image: ImageArray, decoded: ImageArray, size: int, encode_s: float, decode_s: float, similarity: Similarity | None
 ) -> Row:
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     return {
         "width": width,
         "height": height,
         "bytes": size,
         "bpp": bits_per_pixel(size, width * height),
-        "psnr": psnr(picture, decoded),
-        "ms_ssim": similarity(picture, decoded) if similarity else None,
+        "psnr": psnr(image, decoded),
+        "ms_ssim": similarity(image, decoded) if similarity else None,
         "encode_s": encode_s,
         "decode_s": decode_s,
     }

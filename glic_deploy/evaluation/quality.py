@@ -24,9 +24,9 @@ def ms_ssim_installed() -> bool:
 
 
 class MsSsim:
-    """Multi-scale structural similarity as pytorch-msssim computes it. One picture at a time.
+    """Multi-scale structural similarity as pytorch-msssim computes it. One image at a time.
 
-    Its process starts with the first picture.
+    Its process starts with the first image.
     """
 
     def __init__(self) -> None:
@@ -45,16 +45,16 @@ class MsSsim:
         self._stack.close()
 
     def __call__(self, original: NDArray[np.uint8], decoded: NDArray[np.uint8]) -> float | None:
-        """0 to 1; None for a picture with a side below 161 pixels. Raises EngineError when the child fails."""
+        """0 to 1; None for an image with a side below 161 pixels. Raises EngineError when the child fails."""
         if self._process is None:
             command = [sys.executable, "-m", "export.ms_ssim"]
             self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         paths = {}
-        for name, picture in (("original", original), ("decoded", decoded)):
+        for name, image in (("original", original), ("decoded", decoded)):
             paths[name] = str(self._directory / f"{name}.npy")
-            np.save(paths[name], picture)
+            np.save(paths[name], image)
         try:
             self._process.stdin.write(json.dumps(paths) + "\n")
             self._process.stdin.flush()

@@ -1,4 +1,4 @@
-"""What the bits of a `.glic` file are spent on: per pass, and per 16×16 block of the picture."""
+"""What the bits of a `.glic` file are spent on: per pass, and per 16×16 block of the image."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def estimated_bits(file_parts: Mapping[str, float]) -> float:
 
 
 def block_bits(passes: Sequence[CodedPass], tables: Tables) -> NDArray[np.float64]:
-    """Bits per BLOCK×BLOCK block of the padded picture, (h, w); z's are shared evenly by the blocks they span."""
+    """Bits per BLOCK×BLOCK block of the padded image, (h, w); z's are shared evenly by the blocks they span."""
     z = next(coded for coded in passes if coded.part is None)
     total = np.kron(element_bits(z, tables).sum((0, 1)), np.full((_Z_BLOCKS, _Z_BLOCKS), _Z_BLOCKS**-2))
     for coded in passes:
@@ -80,5 +80,5 @@ def block_bits(passes: Sequence[CodedPass], tables: Tables) -> NDArray[np.float6
 
 
 def blocks_shown(width: int, height: int) -> tuple[slice, slice]:
-    """The rows and columns of `block_bits` that a picture of this size covers; the others are padding."""
+    """The rows and columns of `block_bits` that an image of this size covers; the others are padding."""
     return slice(-(-height // BLOCK)), slice(-(-width // BLOCK))

@@ -36,7 +36,7 @@ def _is_row(line: Mapping[str, Any]) -> bool:
 
 
 def key_of(image: str, measured_with: Mapping[str, Any]) -> str:
-    """Changes with the picture's file and with whatever could change its row."""
+    """Changes with the image's file and with whatever could change its row."""
     path = Path(image).resolve()
     status = path.stat()
     identity = {"image": str(path), "bytes": status.st_size, "mtime_ns": status.st_mtime_ns, **measured_with}
@@ -44,7 +44,7 @@ def key_of(image: str, measured_with: Mapping[str, Any]) -> str:
 
 
 def mean(rows: Sequence[Row]) -> Row:
-    """Means over pictures of each column, as papers give them; of rate too it is the mean of the pictures' rates.
+    """Means over images of each column, as papers give them; of rate too it is the mean of the images' rates.
 
     None where no row has a value.
     """

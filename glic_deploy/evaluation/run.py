@@ -1,4 +1,4 @@
-"""A whole evaluation: every engine and every other codec over the same pictures."""
+"""A whole evaluation: every engine and every other codec over the same images."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ..limits import DEFAULT_LIMITS, Limits
 from .codecs import PillowCodec, choose
 from .curves import BD_RATE_REMEDY, PUBLISHED, Curve, Point, bd_rate, bd_rate_installed, psnr_at
 from .families import grouped
-from .measure import Picture, Row, Similarity, measure_engine, measure_other
+from .measure import ImageArray, Row, Similarity, measure_engine, measure_other
 from .quality import MS_SSIM_REMEDY, MsSsim, ms_ssim_installed
 from .results import Store, key_of, mean
 
@@ -38,7 +38,7 @@ class Settings:
     """What to evaluate; the fields are the options of `glic eval`.
 
     Attributes:
-        engines: bundles, each a point of a curve; images: paths of pictures.
+        engines: bundles, each a point of a curve; images: paths of images.
         families: the title of each engine's curve; none: all are points of one.
         external: curves that were measured elsewhere, as `load_external` reads them.
         codecs: names of other codecs; None is all that are installed.
@@ -61,11 +61,11 @@ class Settings:
 
 
 class Evaluation:
-    """Measures, and gathers what failed: a picture that cannot be read or coded is reported and left out of means.
+    """Measures, and gathers what failed: an image that cannot be read or coded is reported and left out of means.
 
     Attributes:
-        errors: what pictures failed with.
-        coded: files of the first engine by picture, so far as they are at hand.
+        errors: what images failed with.
+        coded: files of the first engine by image, so far as they are at hand.
     """
 
     def __init__(self, settings: Settings, say: Say) -> None:
@@ -131,12 +131,12 @@ class Evaluation:
             }
             warm = False
 
-            def work(image: str, picture: Picture) -> Row:
+            def work(image: str, pixels: ImageArray) -> Row:
                 nonlocal warm
                 if not warm:
-                    codec.decode(codec.encode(picture[:64, :64]))  # loads the graphs, which is no picture's time
+                    codec.decode(codec.encode(pixels[:64, :64]))  # loads the graphs, which is no image's time
                     warm = True
-                return measure_engine(codec, tables, picture, folder / _file_name(image, identity), similarity)
+                return measure_engine(codec, tables, pixels, folder / _file_name(image, identity), similarity)
 
             rows = self._over_images(title, identity, work, store)
         if engine == self.settings.engines[0]:
@@ -158,15 +158,15 @@ class Evaluation:
         for quality in codec.qualities:
             identity = {"codec": codec.describe(), "quality": quality, "ms_ssim": similarity is not None}
 
-            def work(image: str, picture: Picture, quality: int = quality) -> Row:
-                return measure_other(codec, quality, picture, similarity)
+            def work(image: str, pixels: ImageArray, quality: int = quality) -> Row:
+                return measure_other(codec, quality, pixels, similarity)
 
             rows = self._over_images(f"{codec.title} {quality}", identity, work, store)
             points.append({"quality": quality, "rows": rows})
         return {"name": codec.name, "title": codec.title, "codec": codec.describe(), "points": points}
 
     def _over_images(
-        self, title: str, identity: Mapping[str, Any], work: Callable[[str, Picture], Row], store: Store
+        self, title: str, identity: Mapping[str, Any], work: Callable[[str, ImageArray], Row], store: Store
     ) -> list[Row]:
         rows = []
         for number, image in enumerate(self.settings.images, 1):
@@ -177,8 +177,8 @@ class Evaluation:
                 key = key_of(image, identity)
                 row = store.get(key)
                 if row is None:
-                    picture = load_image(image, background=self.settings.background, limits=self.settings.limits)
-                    row = work(image, picture)
+                    pixels = load_image(image, background=self.settings.background, limits=self.settings.limits)
+                    row = work(image, pixels)
                     store.put(key, row)
             except _SKIPPED as error:
                 self.errors.append(error)
@@ -193,13 +193,13 @@ class Evaluation:
 
 
 def _file_name(image: str, identity: Mapping[str, Any]) -> str:
-    """Unique for a picture and a model, and readable."""
+    """Unique for an image and a model, and readable."""
     digest = hashlib.sha256(str(Path(image).resolve()).encode()).hexdigest()[:8]
     return f"{Path(image).stem[:100]}.{digest}.{identity['model']}.glic"
 
 
 def _set_of(images: Sequence[str]) -> str | None:
-    """The published set that pictures of these names are, whole: means of a part of it compare with nothing."""
+    """The published set that images of these names are, whole: means of a part of it compare with nothing."""
     kodak = {f"kodim{number:02}" for number in range(1, 25)}
     return "kodak" if sorted(Path(image).stem for image in images) == sorted(kodak) else None
 

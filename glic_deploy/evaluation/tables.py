@@ -42,7 +42,7 @@ def _engines(document: Mapping[str, Any]) -> Iterator[str]:
 def _parts(average: Mapping[str, Any]) -> Iterator[str]:
     if not average.get("parts_bpp"):
         return
-    yield f"  what the bits are for, mean of the pictures (estimated {average['estimated_bpp']:.4f} bpp)"
+    yield f"  bits per stage, mean of the images (estimated {average['estimated_bpp']:.4f} bpp)"
     for name, bpp in average["parts_bpp"].items():
         title = {"z": "hyper latent", "range coder": "range coder beyond the estimate"}.get(name, stage_title(name))
         yield f"    {title:32}{bpp:9.5f} bpp {bpp / average['bpp']:7.2%}"
@@ -64,7 +64,7 @@ def _compared(document: Mapping[str, Any]) -> Iterator[str]:
             yield f"BD-rate of {pair['of']} against {pair['to']}: {pair['percent']:+.2f} %"
     missing = {pair["of"] for pair in document["bd_rates"] if pair["percent"] is None}
     if missing:
-        yield f"No BD-rate of {', '.join(sorted(missing))}: it takes four points, and a range of PSNR in common"
+        yield f"No BD-rate of {', '.join(sorted(missing))}: two curves of four points with a common range of PSNR are needed"
     for pair in document["at_equal_rate"]:
         if pair["psnr_of_other"] is not None:
             difference = pair["psnr"] - pair["psnr_of_other"]

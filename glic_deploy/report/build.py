@@ -29,8 +29,8 @@ class Report:
     Attributes:
         evaluation, document: the evaluation and its result.
         benches: results of `glic bench`.
-        overlays, map_of: maps of the first picture that was evaluated.
-        pairs: the first `pictures` pictures before and after.
+        overlays, map_of: maps of the first image that was evaluated.
+        pairs: the first images before and after.
     """
 
     evaluation: Evaluation
@@ -40,22 +40,22 @@ class Report:
     map_of: str = ""
     pairs: list[page.Pair] = field(default_factory=list)
 
-    def look(self, pictures: int, say: Say) -> None:
-        """Decode pictures for the page, and draw the maps of the first; the numbers of these join the document."""
+    def look(self, count: int, say: Say) -> None:
+        """Decode the first `count` images for the page, draw the maps of the first, and document their numbers."""
         settings = self.evaluation.settings
         rows = self.document["engines"][0]["rows"]
         bundle = Bundle.open(settings.engines[0])
         with self.evaluation.open_codec(settings.engines[0]) as codec:
-            for number, row in enumerate(rows[: max(1, pictures)]):
+            for number, row in enumerate(rows[: max(1, count)]):
                 image = row["image"]
-                picture = load_image(image, background=settings.background, limits=settings.limits)
-                coded = self.evaluation.coded.get(image) or codec.encode(picture)
+                pixels = load_image(image, background=settings.background, limits=settings.limits)
+                coded = self.evaluation.coded.get(image) or codec.encode(pixels)
                 if number == 0:
                     say(f"maps of {image}")
-                    self.overlays = maps.draw(codec, bundle, picture, coded, settings.threads)
+                    self.overlays = maps.draw(codec, bundle, pixels, coded, settings.threads)
                     self.map_of = image
-                if number < pictures:
-                    self.pairs.append(page.Pair(row, picture, codec.decode(coded)))
+                if number < count:
+                    self.pairs.append(page.Pair(row, pixels, codec.decode(coded)))
         self.document["maps"] = [overlay.numbers(self.map_of) for overlay in self.overlays]
 
     def titles(self) -> list[str]:
@@ -68,9 +68,9 @@ class Report:
         ours, others = curves_of(self.document)
         if ours.points:
             drawn["Rate and distortion"] = figures.as_svg(figures.rate_distortion(ours, others))
-            drawn["What the bits are for"] = figures.as_svg(figures.spent_bits(self.document["engines"]))
+            drawn["Bits by stage"] = figures.as_svg(figures.spent_bits(self.document["engines"]))
         if self.benches:
-            drawn["Time, stage by stage"] = figures.as_svg(figures.latency(self.benches, self.titles()))
+            drawn["Time by stage"] = figures.as_svg(figures.latency(self.benches, self.titles()))
         for bench, title in zip(self.benches, self.titles(), strict=True):
             if bench["sweep"] and bench["sweep"]["points"]:
                 drawn[f"Growth with size: {title}"] = figures.as_svg(figures.growth(bench["sweep"]))
@@ -100,7 +100,7 @@ class Report:
 
 
 def short_bench(evaluation: Evaluation, say: Say) -> dict[str, Any]:
-    """A benchmark of the first engine on the first picture, in the time that a report may take."""
+    """A benchmark of the first engine on the first image, in the time that a report may take."""
     settings = evaluation.settings
     readable = [image for image in settings.images if image in evaluation.coded]
     return run_bench(
@@ -109,7 +109,7 @@ def short_bench(evaluation: Evaluation, say: Say) -> dict[str, Any]:
             backends=(settings.backend,),
             precision=settings.precision,
             threads=settings.threads,
-            pictures=readable[:1],
+            images=readable[:1],
             plan=SHORT_PLAN,
             batch=0,
             cold=0,

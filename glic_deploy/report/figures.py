@@ -1,4 +1,4 @@
-"""Plots of results and maps over pictures, drawn by matplotlib without a display."""
+"""Plots of results and maps over images, drawn by matplotlib without a display."""
 
 from __future__ import annotations
 
@@ -183,7 +183,7 @@ def growth(sweep: Mapping[str, Any]) -> Figure:
         memory.loglog(span, grown / 2**30, color=INK, linewidth=1, label=f"fixed + pixels^{law['exponent']:.2f}")
         if law["available_bytes"] and reach:
             memory.axhline(law["available_bytes"] / 2**30, color=OURS, linestyle="--", linewidth=1)
-            label = f"memory ends, {reach:.0f} MPixel"
+            label = f"memory suffices up to {reach:.0f} MPixel"
             memory.plot(reach, law["available_bytes"] / 2**30, "D", color=OURS, linestyle="none", label=label)
         memory.legend(frameon=False, fontsize=8.5)
     memory.set(xlabel="megapixels", ylabel="peak resident, GiB")
@@ -193,7 +193,7 @@ def growth(sweep: Mapping[str, Any]) -> Figure:
 
 
 def overlay(
-    picture: NDArray[np.uint8],
+    image: NDArray[np.uint8],
     values: NDArray[Any],
     cell: int,
     *,
@@ -201,11 +201,11 @@ def overlay(
     unit: str,
     limits: tuple[float, float] | None = None,
 ) -> Figure:
-    """A map (h, w) over a picture in grey, each value on its `cell`×`cell` pixels."""
-    height, width = picture.shape[:2]
+    """A map (h, w) over an image in grey, each value on its `cell`×`cell` pixels."""
+    height, width = image.shape[:2]
     figure = _figure(5.6, 5.6 * height / width * 0.86 + 0.5)
     axes = figure.subplots()
-    grey = picture.astype(np.float32).mean(-1)
+    grey = image.astype(np.float32).mean(-1)
     axes.imshow(grey, cmap="gray", vmin=0, vmax=255)
     low, high = limits or (0, float(np.percentile(values, 99.5)))
     rows, columns = values.shape

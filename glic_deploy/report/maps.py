@@ -1,4 +1,4 @@
-"""Where the bits of one picture go and how its adaptive graphs turn out, as numbers and as overlays."""
+"""Where the bits of one image go and how its adaptive graphs turn out, as numbers and as overlays."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CANDIDATES = 256
 
 @dataclass(frozen=True)
 class Overlay:
-    """A map of a picture: a name that does as a file's, what it shows, the drawing as PNG, and its range in numbers."""
+    """A map of an image: a name that does as a file's, what it shows, the drawing as PNG, and its range in numbers."""
 
     name: str
     title: str
@@ -41,35 +41,35 @@ class Overlay:
         }
 
 
-def draw(codec: Codec, bundle: Bundle, picture: NDArray[np.uint8], coded: bytes, threads: int | None) -> list[Overlay]:
-    """The map of bits, then that of each adaptive graph's degrees; only what the picture covers, no padding.
+def draw(codec: Codec, bundle: Bundle, image: NDArray[np.uint8], coded: bytes, threads: int | None) -> list[Overlay]:
+    """The map of bits, then that of each adaptive graph's degrees; only what the image covers, no padding.
 
-    coded: the picture's `.glic` file by `codec`, whose bundle is `bundle`. Of one in tiles the maps are those of the
-    picture coded whole: LimitError when that takes more memory than is allowed.
+    coded: the image's `.glic` file by `codec`, whose bundle is `bundle`. Of one in tiles the maps are those of the
+    image coded whole: LimitError when that takes more memory than is allowed.
     """
     if container.is_tiled(coded):
-        coded = codec.encode(picture, tile=0)
+        coded = codec.encode(image, tile=0)
     passes: list[CodedPass] = []
     codec.decode(coded, passes=passes)
-    graphs = node_degrees(bundle, picture, threads)
-    return [_bits(picture, passes, bundle), *(_degrees(picture, degrees) for degrees in graphs)]
+    graphs = node_degrees(bundle, image, threads)
+    return [_bits(image, passes, bundle), *(_degrees(image, degrees) for degrees in graphs)]
 
 
-def _bits(picture: NDArray[np.uint8], passes: Sequence[CodedPass], bundle: Bundle) -> Overlay:
-    height, width = picture.shape[:2]
+def _bits(image: NDArray[np.uint8], passes: Sequence[CodedPass], bundle: Bundle) -> Overlay:
+    height, width = image.shape[:2]
     values = block_bits(passes, bundle.tables())[blocks_shown(width, height)]
     title = f"Bits per {BLOCK}×{BLOCK} block: {values.mean():.0f} on average, {values.min():.0f} to {values.max():.0f}"
-    drawn = figures.overlay(picture, values, BLOCK, title=title, unit="bits")
+    drawn = figures.overlay(image, values, BLOCK, title=title, unit="bits")
     return Overlay("bits", title, figures.as_png(drawn), values)
 
 
-def _degrees(picture: NDArray[np.uint8], degrees: DegreeMap) -> Overlay:
-    height, width = picture.shape[:2]
+def _degrees(image: NDArray[np.uint8], degrees: DegreeMap) -> Overlay:
+    height, width = image.shape[:2]
     scale = degrees.scale
     values = degrees.degrees[: -(-height // scale), : -(-width // scale)]
     title = (
         f"Node degrees of {degrees.name}: {values.mean():.0f} on average, {values.min()} to {values.max()}, "
         f"{(values == 0).mean():.1%} empty"
     )
-    drawn = figures.overlay(picture, values, scale, title=title, unit="edges", limits=(0, CANDIDATES))
+    drawn = figures.overlay(image, values, scale, title=title, unit="edges", limits=(0, CANDIDATES))
     return Overlay(f"degrees_{degrees.name.replace(' ', '_')}", title, figures.as_png(drawn), values)

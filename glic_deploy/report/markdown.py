@@ -17,7 +17,7 @@ def render(document: Mapping[str, Any], benches: Sequence[Mapping[str, Any]], ti
 
 
 def _compression(document: Mapping[str, Any]) -> Iterator[str]:
-    yield f"Means over {document['engines'][0]['mean']['images']} pictures.\n"
+    yield f"Means over {document['engines'][0]['mean']['images']} images.\n"
     yield "| codec | bpp | PSNR dB | MS-SSIM |"
     yield "| --- | ---: | ---: | ---: |"
     for engine in document["engines"]:
@@ -38,7 +38,7 @@ def _speed(bench: Mapping[str, Any], title: str) -> Iterator[str]:
     cpu, threads = bench["machine"]["cpu"], bench["settings"]["threads"]
     gpus = "".join(f", {gpu['name']}" for gpu in bench["machine"]["gpus"])
     yield f"\n{title} on {cpu['model']}, {threads or cpu['cores']} threads{gpus}; file to file, median (p10 to p90).\n"
-    yield "| | picture | n | encode ms | decode ms | peak resident | first picture after start |"
+    yield "| | image | n | encode ms | decode ms | peak resident | first image after start |"
     yield "| --- | --- | ---: | ---: | ---: | ---: | ---: |"
     contenders = {contender["name"]: contender for contender in bench["contenders"]}
     for entry in bench["latency"]:

@@ -1,11 +1,11 @@
-// The before/after viewers: a divider to drag (or move by keyboard below the picture), and a zoom that both sides share.
+// The before/after viewers: a divider to drag (or move by keyboard below the image), and a zoom that both sides share.
 "use strict";
-for (const picture of document.querySelectorAll(".picture")) {
-  const viewer = picture.querySelector(".viewer");
-  const range = picture.querySelector("input[type=range]");
-  const buttons = [...picture.querySelectorAll("button[data-zoom]")];
+for (const image of document.querySelectorAll(".image")) {
+  const viewer = image.querySelector(".viewer");
+  const range = image.querySelector("input[type=range]");
+  const buttons = [...image.querySelectorAll("button[data-zoom]")];
   const images = viewer.querySelectorAll("img");
-  let zoom = 1, x = 0, y = 0;  // the visible part's corner, in shares of the picture
+  let zoom = 1, x = 0, y = 0;  // the visible part's corner, in shares of the image
 
   const split = (percent) => {
     const value = Math.min(100, Math.max(0, percent));

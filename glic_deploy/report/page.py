@@ -1,4 +1,4 @@
-"""The report: one HTML page that holds its pictures, plots, script and numbers, and asks nothing of any network."""
+"""The report: one HTML page that holds its images, plots, script and numbers, and asks nothing of any network."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-
 
 @dataclass(frozen=True)
 class Pair:
-    """A picture before and after, uint8 (H, W, 3), and its row of the evaluation."""
+    """An image before and after, uint8 (H, W, 3), and its row of the evaluation."""
 
     row: Mapping[str, Any]
     before: NDArray[np.uint8]
@@ -41,8 +41,8 @@ class Contents:
         document: the evaluation.
         benches, bench_titles: benchmarks, and what to call each.
         plots: SVG files by title, in order.
-        overlays, map_of: maps, and the picture that they are of.
-        pairs: pictures before and after, of the first engine.
+        overlays, map_of: maps, and the image that they are of.
+        pairs: images before and after, of the first engine.
     """
 
     document: Mapping[str, Any]
@@ -96,7 +96,7 @@ _PAGE = """<!doctype html>
 </head>
 <body>
 {body}
-<footer>Made by <code>glic eval --report</code>. All numbers are in this page, too:
+<footer><code>glic eval --report</code> made this page. The page also contains all numbers as JSON:
 <code>JSON.parse(result.textContent)</code> in the browser's console.</footer>
 <script type="application/json" id="result">{numbers}</script>
 <script>
@@ -134,11 +134,11 @@ def _maps(contents: Contents) -> Iterator[str]:
         return
     yield "<h2>Where the bits go, and how the graphs adapt</h2>"
     yield (
-        f"<p>{escape(contents.map_of)}. Where the adaptivity works, bits and the degrees of global graphs follow the "
-        "content: high along texture and edges, low in flat areas. Every group of 64 nodes has 64 edges a node to "
-        "share. A global group spans the picture, so its map compares distant parts. A local one is a window of 8×8 "
-        "nodes, so its map shows contrast inside windows, not between them, and windows without any are flat patches. "
-        "A node of degree 0 attends to all of its 256 candidates.</p>"
+        f"<p>{escape(contents.map_of)}. If the graphs adapt, bits and the degrees of global graphs follow the content: "
+        "they are high along texture and edges, and low in flat areas. Every group of 64 nodes shares a budget of 64 "
+        "edges per node. A global group spans the image, so its map compares distant parts. A local group is a window of "
+        "8×8 nodes, so its map shows contrast inside windows, not between windows. A window without contrast is a flat "
+        "patch. A node of degree 0 attends to all of its 256 candidates.</p>"
     )
     figures = (
         f'<figure><img alt="{escape(overlay.title)}" src="{_data("image/png", overlay.png)}"></figure>'
@@ -152,8 +152,8 @@ def _pairs(contents: Contents) -> Iterator[str]:
         return
     yield "<h2>Before and after</h2>"
     yield (
-        "<p>Left of the divider the original, right of it what was decoded. Drag the divider, or use the slider with "
-        "the arrow keys. Zoom with the buttons, a double click, or Ctrl and the wheel; drag the picture to move in it."
+        "<p>The original is left of the divider, the decoded image is right of it. Drag the divider, or use the slider "
+        "with the arrow keys. Zoom with the buttons, a double click, or Ctrl and the wheel. Drag the image to pan."
         "</p>"
     )
     for pair in contents.pairs:
@@ -169,12 +169,12 @@ def _pair(pair: Pair) -> str:
     buttons = "".join(f'<button type="button" data-zoom="{zoom}">{zoom}×</button>' for zoom in _ZOOMS)
     # As wide as the page, but no taller than most screens.
     style = f"aspect-ratio: {width} / {height}; width: min(100%, calc(82vh * {width} / {height}))"
-    return f"""<section class="picture">
+    return f"""<section class="image">
 <div class="bar"><b>{name}</b><span>{width}×{height}</span><span>{row["bytes"]:,} bytes</span>
 <span>{row["bpp"]:.4f} bpp</span><span>{psnr}</span>{ms_ssim}<span class="push">{buttons}</span></div>
 <div class="viewer" style="{style}">
-<div class="layer before"><img alt="{name}, original" draggable="false" src="{_picture(pair.before)}"></div>
-<div class="layer after"><img alt="{name}, decoded" draggable="false" src="{_picture(pair.after)}"></div>
+<div class="layer before"><img alt="{name}, original" draggable="false" src="{_image_section(pair.before)}"></div>
+<div class="layer after"><img alt="{name}, decoded" draggable="false" src="{_image_section(pair.after)}"></div>
 <span class="tag left">original</span><span class="tag right">decoded</span><div class="divider"></div></div>
 <input type="range" min="0" max="100" step="0.5" value="50" aria-label="divider of {name}">
 </section>"""
@@ -188,9 +188,9 @@ def _numbers(contents: Contents) -> Iterator[str]:
         yield f"<pre>{escape(bench_tables.render(bench))}</pre>"
 
 
-def _picture(picture: NDArray[np.uint8]) -> str:
+def _image_section(image: NDArray[np.uint8]) -> str:
     stream = io.BytesIO()
-    Image.fromarray(picture).save(stream, "WEBP", lossless=True, quality=50, method=3)
+    Image.fromarray(image).save(stream, "WEBP", lossless=True, quality=50, method=3)
     return _data("image/webp", stream.getvalue())
 
 

@@ -22,7 +22,7 @@ from .settings import Settings
 ENCODE, DECODE = "glic_encode", "glic_decode"
 _VERSION = "1"
 _ENGINE = "engine"
-_WARM_UP_FILE = "picture.glic"
+_WARM_UP_FILE = "image.glic"
 
 
 def write_repository(
@@ -32,7 +32,7 @@ def write_repository(
 
     With `reference` the models read the bundle where it is now; otherwise each has it inside (the same files, linked,
     where the file system can). A repository that this function wrote before is replaced. Raises EngineError when
-    `output` is anything else, or the bundle cannot be opened here or cannot code the picture of the warm-up.
+    `output` is anything else, or the bundle cannot be opened here or cannot code the image of the warm-up.
     """
     settings = settings or Settings()
     engine, output = Path(engine).resolve(), Path(output).resolve()
@@ -81,7 +81,7 @@ _CONFIG = """\
 name: "{name}"
 backend: "python"
 
-# A picture is coded alone and as fast as its instance can: a batch would only make it wait for others.
+# An image is coded alone and as fast as its instance can: a batch would only make it wait for others.
 max_batch_size: 0
 {tensors}
 
@@ -91,13 +91,13 @@ instance_group [ {instances} ]
 # Batches nothing (see above): it is where Triton looks for the bound of the queue. Requests beyond are refused at once.
 dynamic_batching {{ default_queue_policy {{ max_queue_size: {queue} }} }}
 
-# An instance is ready when it has coded one picture.
+# An instance is ready when it has coded one image.
 model_warmup [
-  {{ name: "picture" batch_size: 1 inputs {{ key: "{input}" value {{ data_type: TYPE_UINT8 {warm_up} }} }} }}
+  {{ name: "image" batch_size: 1 inputs {{ key: "{input}" value {{ data_type: TYPE_UINT8 {warm_up} }} }} }}
 ]
 
 # engine: the bundle, relative to the version's directory; backend and precision: "" is the best that works; threads: of
-# an instance, 0 shares the machine's cores among them; max_...: the limits above which a picture or a file is refused.
+# an instance, 0 shares the machine's cores among them; max_...: the limits above which an image or a file is refused.
 parameters [
 {parameters}
 ]
@@ -105,7 +105,7 @@ parameters [
 
 _TENSORS = {
     ENCODE: """
-# One of image (height, width, channels) and file (the bytes of a picture file: PNG, JPEG, ...); background is the
+# One of image (height, width, channels) and file (the bytes of an image file: PNG, JPEG, ...); background is the
 # colour (red, green, blue) that shows through transparent pixels; quality, 1 for the smallest files, chooses among the
 # bundles where several are served.
 input [
@@ -116,7 +116,7 @@ input [
 ]
 output [ { name: "glic" data_type: TYPE_UINT8 dims: [ -1 ] } ]""",
     DECODE: """
-# The bytes of a .glic file to a picture (height, width, 3).
+# The bytes of a .glic file to an image (height, width, 3).
 input [ { name: "glic" data_type: TYPE_UINT8 dims: [ -1 ] } ]
 output [ { name: "image" data_type: TYPE_UINT8 dims: [ -1, -1, 3 ] } ]""",
 }

@@ -110,7 +110,7 @@ class Server:
         self.stop()
 
     def ready(self) -> None:
-        """Wait until both models have coded their first picture. Raises EngineError when the server ends before."""
+        """Wait until both models have coded their first image. Raises EngineError when the server ends before."""
         while self._process.poll() is None:
             with contextlib.suppress(OSError):
                 self._ask("health/ready", timeout=5)

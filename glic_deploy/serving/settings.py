@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ..backends.base import Precision
 
 SERVED_LIMITS = Limits(max_pixels=1 << 24)
-"""Smaller pictures than elsewhere: a request holds its pixels several times over, in the server and in the queue."""
+"""Smaller images than elsewhere: a request holds its pixels several times over, in the server and in the queue."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,12 +21,12 @@ class Settings:
     """Each is a line of the models' config.pbtxt, where it can be changed later.
 
     Attributes:
-        instances: processes of each model (on each of `gpus`), one picture at a time in each.
+        instances: processes of each model (on each of `gpus`), one image at a time in each.
         threads: CPU threads of an instance; None shares the cores of the machine that serves among all instances.
         gpus: the instances' GPUs; none: no instance is bound to one.
         backend: name of the backend; None takes the best one that works on the machine that serves.
         precision: of the transforms; None takes the backend's own.
-        limits: pictures and files that are refused.
+        limits: images and files that are refused.
         queue: requests that wait for an instance of a model; one more is refused at once.
     """
 
@@ -48,14 +48,23 @@ class Settings:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_backend(parser)
     parser.add_argument(
-        "--threads", metavar="N", type=options.positive, help="of each instance (default: cores / instances)"
+        "--threads",
+        metavar="N",
+        type=options.positive,
+        help="number of CPU threads of each instance (default: cores / instances)",
     )
-    parser.add_argument("--gpus", metavar="N,...", type=_numbers, default=(), help="GPUs that each have --instances")
+    parser.add_argument(
+        "--gpus",
+        metavar="N,...",
+        type=_numbers,
+        default=(),
+        help="GPUs, each of which runs --instances processes of each model",
+    )
     for name, default, meaning in (
-        ("instances", Settings.instances, "processes of each model"),
-        ("queue", Settings.queue, "requests that wait for a model; more are refused at once"),
-        ("max-pixels", SERVED_LIMITS.max_pixels, "refuse larger pictures"),
-        ("max-side", SERVED_LIMITS.max_side, "refuse wider or taller pictures"),
+        ("instances", Settings.instances, "number of processes of each model"),
+        ("queue", Settings.queue, "number of requests that may wait for a model; further requests are refused at once"),
+        ("max-pixels", SERVED_LIMITS.max_pixels, "refuse larger images"),
+        ("max-side", SERVED_LIMITS.max_side, "refuse wider or taller images"),
     ):
         parser.add_argument(
             f"--{name}", metavar="N", type=options.positive, default=default, help=f"{meaning} (default: {default:,})"

@@ -69,7 +69,7 @@ class CodecModel:
         except _CALLERS_FAULT as error:
             return _refusal(f"{type(error).__name__}: {error}", "INVALID_ARG")
         except MemoryError:
-            return _refusal("out of memory; send smaller pictures or fewer at once", "UNAVAILABLE")
+            return _refusal("out of memory; send smaller images or fewer at once", "UNAVAILABLE")
         except GlicError as error:
             return _refusal(f"{type(error).__name__}: {error}", "INTERNAL")
         except Exception as error:
@@ -83,7 +83,7 @@ class CodecModel:
 
 
 class EncodeModel(CodecModel):
-    """`image` (H, W, C) or `file`, a picture file, perhaps `background` (3,), `quality` (1,), to `glic`; all uint8."""
+    """`image` (H, W, C) or `file`, an image file, perhaps `background` (3,), `quality` (1,), to `glic`; all uint8."""
 
     output = "glic"
 
@@ -98,7 +98,7 @@ class EncodeModel(CodecModel):
             source = io.BytesIO(file.data)
         else:
             raise RequestError(
-                f"got {'neither' if image is None else 'both'} of the inputs image (pixels) and file (a picture file's "
+                f"got {'neither' if image is None else 'both'} of the inputs image (pixels) and file (an image file's "
                 "bytes), expected one of them"
             )
         data = self._codec.encode(

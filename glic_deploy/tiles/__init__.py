@@ -1,4 +1,4 @@
-"""Large pictures in tiles: their geometry, their place in a `.glic` file, and how they become one picture again."""
+"""Large images in tiles: their geometry, their place in a `.glic` file, and how they become one image again."""
 
 from .coding import (
     OnError,

@@ -1,4 +1,4 @@
-"""Large pictures: coded and decoded tile by tile on an engine, several at once where cores and memory allow."""
+"""Large images: coded and decoded tile by tile on an engine, several at once where cores and memory allow."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ..limits import CODED_MULTIPLE, Limits, network_memory, raised
 from ..machine import cores
 from . import table
 from .geometry import Box, Grid
-from .seams import Picture, strips
+from .seams import ImageArray, strips
 from .table import TiledFile
 
 _Outcome = TypeVar("_Outcome")
@@ -39,7 +39,7 @@ FILL = 128
 
 
 def choose_grid(width: int, height: int, tile: int | None, limits: Limits) -> Grid | None:
-    """The tiles in which to code a picture; None: whole.
+    """The tiles in which to code an image; None: whole.
 
     tile: most pixels of a tile's side that are coded, overlap included, a multiple of CODED_MULTIPLE; 0: whole. None:
     whole when `limits` allow the memory, else SIDE or the most below it that they allow.
@@ -86,17 +86,17 @@ def _largest_side(pixels: int, limits: Limits) -> int:
 def encode(
     engine: BundleCodec,
     header: Header,
-    picture: Picture,
+    image: ImageArray,
     grid: Grid,
     limits: Limits,
     stages: dict[str, float] | None = None,
     progress: Progress | None = None,
 ) -> bytes:
-    """The bytes of a tiled file of `picture` (H, W, 3). `stages` is filled with the sums over all tiles."""
+    """The bytes of a tiled file of `image` (H, W, 3). `stages` is filled with the sums over all tiles."""
 
     def work(index: int) -> tuple[bytes, int, dict[str, float]]:
         spent: dict[str, float] = {}
-        return *engine.encode(pad(picture[grid.box(index).slices]), spent), spent
+        return *engine.encode(pad(image[grid.box(index).slices]), spent), spent
 
     coded: list[tuple[bytes, int]] = []
     indexes = range(len(grid))
@@ -108,7 +108,7 @@ def encode(
 
 @dataclass(frozen=True)
 class Strips:
-    """A picture in parts: arrays (rows, width, 3) from top to bottom, to be taken once.
+    """An image in parts: arrays (rows, width, 3) from top to bottom, to be taken once.
 
     Attributes:
         width, height: of the whole.
@@ -117,24 +117,24 @@ class Strips:
 
     width: int
     height: int
-    parts: Iterator[Picture]
+    parts: Iterator[ImageArray]
 
     @classmethod
-    def of(cls, picture: Picture) -> Strips:
-        """A picture that is there already, in one part."""
-        return cls(picture.shape[1], picture.shape[0], iter([picture]))
+    def of(cls, image: ImageArray) -> Strips:
+        """An image that is there already, in one part."""
+        return cls(image.shape[1], image.shape[0], iter([image]))
 
-    def __iter__(self) -> Iterator[Picture]:
+    def __iter__(self) -> Iterator[ImageArray]:
         return self.parts
 
-    def gather(self, out: Picture | None = None) -> Picture:
+    def gather(self, out: ImageArray | None = None) -> ImageArray:
         """The whole, (height, width, 3), in `out` if given."""
-        picture = np.empty((self.height, self.width, 3), np.uint8) if out is None else out
+        image = np.empty((self.height, self.width, 3), np.uint8) if out is None else out
         done = 0
         for part in self.parts:
-            picture[done : done + len(part)] = part
+            image[done : done + len(part)] = part
             done += len(part)
-        return picture
+        return image
 
 
 def decode(
@@ -149,38 +149,38 @@ def decode(
     passes: list[CodedPass] | None = None,
     progress: Progress | None = None,
 ) -> Strips:
-    """A region of a tiled picture, each part as soon as its tiles are decoded; arguments as of `Codec.decode`."""
+    """A region of a tiled image, each part as soon as its tiles are decoded; arguments as of `Codec.decode`."""
     check_on_error(on_error)
     grid = file.grid
-    box = check_region(region, *grid.picture[2:])
+    box = check_region(region, *grid.image[2:])
     indexes = [index for row in grid.touching(box) for index in row]
 
-    def work(index: int) -> tuple[Picture | None, dict[str, float], list[CodedPass]]:
+    def work(index: int) -> tuple[ImageArray | None, dict[str, float], list[CodedPass]]:
         tile, spent, coded = grid.box(index), dict[str, float](), list[CodedPass]()
         try:
             payload, checksum = file.payload(index), file.symbol_checksum(index)
-            picture = engine.decode(payload, checksum, tile.height, tile.width, spent, coded)
+            image = engine.decode(payload, checksum, tile.height, tile.width, spent, coded)
         except BitstreamError as error:
             if on_error == "raise":
                 raise BitstreamError(f"{file.place(index)}: {error}") from error
             return None, spent, []
-        return picture, spent, coded if passes is not None else []
+        return image, spent, coded if passes is not None else []
 
-    def pictures(lost: list[Box]) -> Iterator[Picture]:
-        for index, (picture, spent, coded) in zip(
+    def tile_images(lost: list[Box]) -> Iterator[ImageArray]:
+        for index, (image, spent, coded) in zip(
             indexes, _in_order(indexes, work, _at_once(engine, grid, limits), progress), strict=True
         ):
             _add(stages, spent)
             if passes is not None:
                 passes.extend(coded)
-            if picture is None:
+            if image is None:
                 lost.append(grid.box(index))
-                picture = np.full((lost[-1].height, lost[-1].width, 3), FILL, np.uint8)
-            yield picture
+                image = np.full((lost[-1].height, lost[-1].width, 3), FILL, np.uint8)
+            yield image
 
-    def parts() -> Iterator[Picture]:
+    def parts() -> Iterator[ImageArray]:
         lost: list[Box] = []
-        yield from strips(grid, box, pictures(lost))
+        yield from strips(grid, box, tile_images(lost))
         if damaged is not None:
             damaged.extend(lost)
         elif lost:
@@ -210,14 +210,14 @@ def region_box(region: Sequence[int] | None) -> Box | None:
 
 
 def check_region(region: Sequence[int] | None, width: int, height: int) -> Box:
-    """The region as a box, None being the whole picture. Raises ImageError unless it lies inside the picture."""
+    """The region as a box, None being the whole image. Raises ImageError unless it lies inside the image."""
     box = region_box(region)
     if box is None:
         return Box(0, 0, width, height)
     if min(box.x, box.y) < 0 or min(box.width, box.height) < 1 or box.right > width or box.bottom > height:
         raise ImageError(
             f"region is {box.width} x {box.height} pixels at {box.x}, {box.y}, expected a part (x, y, width, height) "
-            f"of the picture's {width} x {height} pixels"
+            f"of the image's {width} x {height} pixels"
         )
     return box
 

@@ -1,4 +1,4 @@
-"""Where the tiles of a picture lie: the grid that follows from its size, the tiles' size and their overlap.
+"""Where the tiles of an image lie: the grid that follows from its size, the tiles' size and their overlap.
 
 Specified in docs/format.md: a reader computes the same boxes from the same numbers.
 """
@@ -36,7 +36,7 @@ class Box(NamedTuple):
 
 @dataclass(frozen=True)
 class Axis:
-    """One side of a picture, cut into intervals of `extent` pixels that share `overlap` with the next.
+    """One side of an image, cut into intervals of `extent` pixels that share `overlap` with the next.
 
     The last interval ends with the side, and may be shorter, but is longer than `overlap`.
 
@@ -91,13 +91,13 @@ class Axis:
 
 @dataclass(frozen=True)
 class Grid:
-    """The tiles of a picture, numbered in rows from its top left.
+    """The tiles of an image, numbered in rows from its top left.
 
     Attributes:
         columns: its width.
         rows: its height, cut with the same overlap.
 
-    Raises ValueError for a single tile: that is a picture which is not coded in tiles.
+    Raises ValueError for a single tile: that is an image which is not coded in tiles.
     """
 
     columns: Axis
@@ -105,7 +105,7 @@ class Grid:
 
     def __post_init__(self) -> None:
         if len(self) < 2:
-            raise ValueError("the picture fits one tile, expected at least two")
+            raise ValueError("the image fits one tile, expected at least two")
 
     @classmethod
     def of(cls, width: int, height: int, tile_width: int, tile_height: int, overlap: int) -> Grid:
@@ -124,18 +124,18 @@ class Grid:
         return self.rows.overlap
 
     @cached_property
-    def picture(self) -> Box:
+    def image(self) -> Box:
         """All of it."""
         return Box(0, 0, self.columns.length, self.rows.length)
 
     def box(self, index: int) -> Box:
-        """The pixels of a tile, cut off at the picture's edge."""
+        """The pixels of a tile, cut off at the image's edge."""
         row, column = divmod(index, self.columns.count)
         x, y = self.columns.start(column), self.rows.start(row)
         return Box(x, y, self.columns.stop(column) - x, self.rows.stop(row) - y)
 
     def touching(self, region: Box) -> list[list[int]]:
-        """The tiles that hold any pixel of a rectangle of the picture, row by row."""
+        """The tiles that hold any pixel of a rectangle of the image, row by row."""
         columns = self.columns.touching(region.x, region.right)
         rows = self.rows.touching(region.y, region.bottom)
         return [[row * self.columns.count + column for column in columns] for row in rows]

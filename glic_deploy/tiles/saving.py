@@ -1,4 +1,4 @@
-"""Pictures written some rows at a time, so that none need be whole in memory."""
+"""Images written some rows at a time, so that none need be whole in memory."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .coding import Strips
 
 
 def save_strips(strips: Strips, stream: BinaryIO, format: str) -> None:
-    """Write a picture to a binary file: row by row as PPM, and as TIFF where tifffile is installed, else whole.
+    """Write an image to a binary file: row by row as PPM, and as TIFF where tifffile is installed, else whole.
 
     format: Pillow's name. Raises what decoding the strips raises, and as `glic_deploy.image.save_image` does.
     """

@@ -1,4 +1,4 @@
-"""Decoded tiles joined to a picture: where two overlap, one fades into the other."""
+"""Decoded tiles joined to an image: where two overlap, one fades into the other."""
 
 from __future__ import annotations
 
@@ -9,34 +9,34 @@ from numpy.typing import NDArray
 
 from .geometry import Axis, Box, Grid
 
-Picture = NDArray[np.uint8]
+ImageArray = NDArray[np.uint8]
 Weights = Callable[[int], NDArray[np.uint32]]
-"""How much of the second picture each of n shared pixels takes, in units of 1/(2n)."""
+"""How much of the second image each of n shared pixels takes, in units of 1/(2n)."""
 
 
 def fade(pixels: int) -> NDArray[np.uint32]:
-    """Linear from the first picture to the second: 1, 3, ..., 2n - 1."""
+    """Linear from the first image to the second: 1, 3, ..., 2n - 1."""
     return 2 * np.arange(pixels, dtype=np.uint32) + 1
 
 
-def strips(grid: Grid, region: Box, tiles: Iterable[Picture], weights: Weights = fade) -> Iterator[Picture]:
+def strips(grid: Grid, region: Box, tiles: Iterable[ImageArray], weights: Weights = fade) -> Iterator[ImageArray]:
     """The rows of a region, from top to bottom, as soon as they are known: arrays (rows, region.width, 3).
 
     Neighbours in a row are joined first, rows second, each in integers, so that a pixel does not depend on what else
     is decoded with it.
 
     Args:
-        grid: the picture's.
+        grid: the image's.
         region: what is wanted of it.
-        tiles: the pictures of `grid.touching(region)`, in that order. No more than a row of them is held.
+        tiles: the images of `grid.touching(region)`, in that order. No more than a row of them is held.
     """
-    pictures = iter(tiles)
+    images = iter(tiles)
     rows = grid.touching(region)
     right, bottom = region.x + region.width, region.y + region.height
-    above: Picture | None = None  # the rows that the next tiles share
+    above: ImageArray | None = None  # the rows that the next tiles share
     for row in rows:
         box = grid.box(row[0])
-        band = _join([next(pictures) for _ in row], grid.columns, weights)[:, region.x - box.x : right - box.x]
+        band = _join([next(images) for _ in row], grid.columns, weights)[:, region.x - box.x : right - box.x]
         if above is not None:
             band[: grid.overlap] = _mix(above, band[: grid.overlap], weights(grid.overlap)[:, None, None])
         known = box.height if row is rows[-1] else box.height - grid.overlap
@@ -46,8 +46,8 @@ def strips(grid: Grid, region: Box, tiles: Iterable[Picture], weights: Weights =
             yield wanted
 
 
-def _join(row: Sequence[Picture], axis: Axis, weights: Weights) -> Picture:
-    """Neighbours of one height as one picture, writable."""
+def _join(row: Sequence[ImageArray], axis: Axis, weights: Weights) -> ImageArray:
+    """Neighbours of one height as one image, writable."""
     if len(row) == 1:
         return row[0].copy()
     step, overlap = axis.extent - axis.overlap, axis.overlap
@@ -62,8 +62,8 @@ def _join(row: Sequence[Picture], axis: Axis, weights: Weights) -> Picture:
     return joined
 
 
-def _mix(first: Picture, second: Picture, share: NDArray[np.uint32]) -> Picture:
-    """`share` of the second picture and the rest of the first, rounded to nearest; share: in units of 1/(2n), n > 0."""
+def _mix(first: ImageArray, second: ImageArray, share: NDArray[np.uint32]) -> ImageArray:
+    """`share` of the second image and the rest of the first, rounded to nearest; share: in units of 1/(2n), n > 0."""
     whole = np.uint32(2 * share.size)
     mixed: NDArray[np.uint32] = (first * (whole - share) + second * share + whole // 2) // max(whole, np.uint32(1))
     return mixed.astype(np.uint8)

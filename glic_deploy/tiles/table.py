@@ -30,7 +30,7 @@ class TiledFile:
     """A tiled file whose header and table are intact; its tiles may not be.
 
     Attributes:
-        header: the picture's size and fingerprints.
+        header: the image's size and fingerprints.
         grid: where the tiles lie in it.
     """
 
@@ -81,7 +81,7 @@ def parse(data: Buffer, limits: Limits = DEFAULT_LIMITS, *, partial: bool = Fals
 
     partial: look at nothing behind the table, which may be damaged or missing; only that nothing follows the file.
 
-    Raises BitstreamError for a file that is cut short, altered or breaks a rule of the format, LimitError for a picture
+    Raises BitstreamError for a file that is cut short, altered or breaks a rule of the format, LimitError for an image
     or a tile above `limits`.
     """
     view = container.flat(data)
@@ -113,12 +113,12 @@ def parse(data: Buffer, limits: Limits = DEFAULT_LIMITS, *, partial: bool = Fals
     if ends[-1] != front.start + front.length:
         raise BitstreamError(
             f"the tiles end at byte {ends[-1]:,}, the payload at {front.start + front.length:,}; "
-            "the file was badly written, encode the picture anew"
+            "the file was badly written, encode the image anew"
         )
     if file and file.symbol_checksum != _combined(entries):
         raise BitstreamError(
             f"the file's symbol checksum is {file.symbol_checksum:08x}, its tiles' give {_combined(entries):08x}; "
-            "the file was badly written, encode the picture anew"
+            "the file was badly written, encode the image anew"
         )
     _check_limits(grid, entries, limits)
     return TiledFile(front.header, grid, entries, ends - entries["length"], view)

@@ -1,4 +1,4 @@
-"""Pictures to time with: the caller's, brought to a size, or a made-up one with a photograph's spectrum and edges."""
+"""Images to time with: the caller's, brought to a size, or a synthetic one with a photograph's spectrum and edges."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from ..limits import Limits
 
 Size = tuple[int, int]
 
-MADE_UP = "made up"
+SYNTHETIC = "synthetic"
 
 
 @dataclass(frozen=True)
 class Workload:
-    """A picture file to time, and what it is: where it comes from, its size in pixels (width, height)."""
+    """An image file to time, and what it is: where it comes from, its size in pixels (width, height)."""
 
     path: Path
     source: str
@@ -31,22 +31,22 @@ class Workload:
 
 
 def prepare(directory: Path, sources: list[str], sizes: list[Size], limits: Limits) -> list[Workload]:
-    """Write a PNG for each source in each size (its own without `sizes`); the made-up picture without `sources`.
+    """Write a PNG for each source in each size (its own without `sizes`); the synthetic image without `sources`.
 
     Other sizes are made by scaling and cutting from the centre. Raises ImageError or LimitError for a bad source.
     """
     workloads = []
-    for number, source in enumerate(sources or [MADE_UP]):
+    for number, source in enumerate(sources or [SYNTHETIC]):
         original = load_image(source, limits=limits) if sources else None
         for width, height in sizes or [(original.shape[1], original.shape[0]) if original is not None else (768, 512)]:
             path = directory / f"{number}_{width}x{height}.png"
-            save_image(made_up(width, height) if original is None else _fit(original, width, height), path)
+            save_image(synthetic(width, height) if original is None else _fit(original, width, height), path)
             workloads.append(Workload(path, source, (width, height)))
     return workloads
 
 
-def made_up(width: int, height: int) -> NDArray[np.uint8]:
-    """A picture with the amplitude spectrum of photographs, 1/f, and hard edges; the same every time."""
+def synthetic(width: int, height: int) -> NDArray[np.uint8]:
+    """An image with the amplitude spectrum of photographs, 1/f, and hard edges; the same every time."""
     rng = np.random.default_rng(0)
     frequencies = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None])
     frequencies[0, 0] = 1
@@ -62,7 +62,7 @@ def made_up(width: int, height: int) -> NDArray[np.uint8]:
     return rgb.clip(0, 255).astype(np.uint8)
 
 
-def _fit(picture: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
-    if picture.shape[:2] == (height, width):
-        return picture
-    return np.asarray(ImageOps.fit(Image.fromarray(picture), (width, height), Image.Resampling.LANCZOS))
+def _fit(image: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
+    if image.shape[:2] == (height, width):
+        return image
+    return np.asarray(ImageOps.fit(Image.fromarray(image), (width, height), Image.Resampling.LANCZOS))
