@@ -132,7 +132,7 @@ class TestImages:
 
     def test_endless_ones_end(self) -> None:
         limits = Limits(max_pixels=1 << 16)
-        with pytest.raises(ImageError, match="not a picture"):
+        with pytest.raises(ImageError, match="not an image"):
             load_image("/dev/zero", limits=limits)
         with Pipe(picture_bytes(), endless=True) as pipe:
             assert load_image(pipe.reader, limits=limits).shape == (30, 40, 3)
