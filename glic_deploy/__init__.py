@@ -1,6 +1,6 @@
 """GLIC learned image compression on production machines: `Codec(engine).encode(image)`, `.decode(data)`.
 
-Importing this package costs milliseconds: numpy, Pillow and the backends are loaded when a Codec is first named.
+Importing this package takes milliseconds: numpy, Pillow and the backends are imported when `Codec` is first accessed.
 """
 
 from __future__ import annotations

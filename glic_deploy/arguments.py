@@ -1,4 +1,4 @@
-"""Arguments of callers, checked before anything is read or loaded."""
+"""Checks the arguments of callers before anything is read or loaded."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ _THREADS_PER_CORE = 4
 
 
 def most_threads() -> int:
-    """The largest number of threads or workers that is accepted: four times the cores, and at least 16.
+    """Return the largest accepted number of threads or workers: four times the cores, and at least 16.
 
-    Backends start all their threads at once, and the threads spin while they wait for each other. On two cores a codec
-    with 64 threads takes seconds to open, one with 256 a minute.
+    Backends start all threads at once, and the threads spin while they wait for each other. On two cores, a codec with
+    64 threads takes seconds to open, and a codec with 256 threads takes a minute.
     """
-    from .machine import cores  # whose imports cost more than all others of the package
+    from .machine import cores  # imported here because its imports are the slowest of the package
 
     return max(_FEWEST_ALLOWED, _THREADS_PER_CORE * cores())
 
 
 def thread_count(name: str, value: object) -> int:
-    """`value` as a number of threads or workers. Raises EngineError unless it is 1 to `most_threads()`."""
+    """Return `value` as a number of threads or workers. Raises EngineError unless it is 1 to `most_threads()`."""
     most = most_threads()
     expected = f"an integer from 1 to {most} (four times the cores of this machine, at least {_FEWEST_ALLOWED})"
     return integer(name, value, f"{expected}; leave it out to use all cores", least=1, most=most)
@@ -41,7 +41,7 @@ def integer(
     least: int | None = None,
     most: int | None = None,
 ) -> int:
-    """`value` as an int. Raises `error`, which says what was `expected`, for no integer or one out of range."""
+    """Return `value` as an int. Raises `error`, whose message has `expected`, if it is not an integer in range."""
     try:
         found = None if isinstance(value, bool) else operator.index(value)  # type: ignore[arg-type]
     except TypeError:
@@ -52,14 +52,14 @@ def integer(
 
 
 def positive(name: str, value: object) -> float:
-    """`value` as a float, perhaps infinite. Raises EngineError unless it is a real number above 0."""
+    """Return `value` as a float, which may be infinite. Raises EngineError unless it is a real number above 0."""
     if isinstance(value, bool) or not isinstance(value, Real) or math.isnan(value) or value <= 0:
         raise EngineError(f"{name} is {shown(value)}, expected a number above 0")
     return float(value)
 
 
 def known(function: str, given: Mapping[str, object], options: type) -> None:
-    """Raise TypeError, as Python does, for a keyword that is no key of the TypedDict `options`."""
+    """Raise TypeError, as Python does, for a keyword argument that the TypedDict `options` does not have."""
     for name in given.keys() - options.__annotations__.keys():
         raise TypeError(
             f"{function}() got an unexpected keyword argument {name!r}; there are: {', '.join(options.__annotations__)}"
@@ -67,5 +67,5 @@ def known(function: str, given: Mapping[str, object], options: type) -> None:
 
 
 def shown(value: object) -> str:
-    """What was got, short enough for a message."""
+    """Return a short representation of a value for a message."""
     return reprlib.repr(value)

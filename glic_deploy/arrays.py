@@ -1,7 +1,7 @@
-"""Arrays of other libraries (torch, CuPy, JAX, anything with DLPack or the buffer protocol) as numpy sees them.
+"""Converts arrays of other libraries (torch, CuPy, JAX, any with DLPack or the buffer protocol) to numpy arrays.
 
-On the CPU nothing is copied: numpy's array is a view of the same memory. What lies on another device is copied to the
-host to be read; it cannot be written to.
+On the CPU nothing is copied: the numpy array is a view of the same memory. Arrays on other devices are copied to the
+host for reading and cannot be written to.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 
 from .errors import ImageError
 
-# Device types of DLPack whose memory the host reads and writes: kDLCPU, kDLCUDAHost, kDLROCMHost.
+# The device types of DLPack whose memory the host can access: kDLCPU, kDLCUDAHost, kDLROCMHost.
 _HOST = frozenset({1, 3, 11})
-_BECAUSE = (BufferError, RuntimeError, TypeError, ValueError)
+_EXPORT_ERRORS = (BufferError, RuntimeError, TypeError, ValueError)
 
 
 class DlpackArray(Protocol):
-    """What an array of another library has."""
+    """The protocol of arrays of other libraries."""
 
     def __dlpack__(self, *args: Any, **kwargs: Any) -> Any: ...
 
@@ -27,9 +27,9 @@ class DlpackArray(Protocol):
 
 
 def to_numpy(source: Any) -> NDArray[Any] | None:
-    """A numpy array of the same memory, or a copy of it if that is not the host's; None if `source` is no array.
+    """Return a numpy view of an array, a copy if it is on another device; None if `source` is not an array.
 
-    Raises ImageError for an array that its library does not hand out, or in which elements are masked.
+    Raises ImageError if the library does not export the array, or if elements are masked.
     """
     if isinstance(source, np.ma.MaskedArray):
         return _unmasked(source)
@@ -45,14 +45,14 @@ def to_numpy(source: Any) -> NDArray[Any] | None:
 
 
 def writable(out: Any, height: int, width: int) -> NDArray[np.uint8]:
-    """The memory of `out`, uint8 (height, width, 3) and contiguous, for writing.
+    """Return a writable view of `out`, which must be uint8 (height, width, 3) and contiguous.
 
-    Raises ImageError for an array that is something else, is read-only, or is not in the host's memory.
+    Raises ImageError if `out` has another form, is read-only, or is not in host memory.
     """
     if hasattr(out, "__dlpack_device__") and out.__dlpack_device__()[0] not in _HOST:
         raise ImageError(
-            f"out is a {type(out).__name__} on device {_device(out)}, expected memory of the host; decode without out "
-            "and copy: of torch, out.copy_(torch.from_numpy(codec.decode(data)))"
+            f"out is a {type(out).__name__} on device {_device(out)}, expected host memory; decode without out "
+            "and copy the result, for torch: out.copy_(torch.from_numpy(codec.decode(data)))"
         )
     view = to_numpy(out)
     if view is not None and not view.flags.writeable:
@@ -74,24 +74,24 @@ def writable(out: Any, height: int, width: int) -> NDArray[np.uint8]:
 
 
 def _unmasked(source: np.ma.MaskedArray[Any, Any]) -> NDArray[Any]:
-    """The array's elements if all of them are valid."""
+    """Return the elements of a masked array if none is masked. Raises ImageError otherwise."""
     masked = np.count_nonzero(np.ma.getmaskarray(source))
     if masked:
         raise ImageError(
-            f"{masked:,} of the array's {source.size:,} elements are masked, expected values for all; choose one for "
-            "these: array.filled(0)"
+            f"{masked:,} of the array's {source.size:,} elements are masked, expected values for all; fill the masked "
+            "elements: array.filled(0)"
         )
     return source.data
 
 
 def _writable_twin(out: Any, view: NDArray[Any]) -> NDArray[Any]:
-    """The array that the library itself makes of `out`, if that may be written to and is the same memory; else `view`.
+    """Return the array that the library itself makes of `out` if it is a writable view of the same memory, else `view`.
 
-    numpy before 2.1 has only read-only views of what comes through DLPack.
+    Before version 2.1, numpy's views through DLPack are read-only.
     """
     try:
         twin = np.asarray(out)
-    except _BECAUSE:
+    except _EXPORT_ERRORS:
         return view
     same = (twin.ctypes.data, twin.shape, twin.strides) == (view.ctypes.data, view.shape, view.strides)
     return twin if same and twin.dtype == view.dtype and twin.flags.writeable else view
@@ -101,11 +101,11 @@ def _from_dlpack(source: Any) -> NDArray[Any]:
     try:
         if source.__dlpack_device__()[0] in _HOST:
             return np.from_dlpack(source)
-        return np.from_dlpack(source, device="cpu")  # numpy 2.1, and of the library DLPack 1.0
-    except _BECAUSE as error:
+        return np.from_dlpack(source, device="cpu")  # needs numpy 2.1, and DLPack 1.0 in the library
+    except _EXPORT_ERRORS as error:
         raise ImageError(
             f"the {type(source).__name__} on device {_device(source)} cannot be read through DLPack: {error}; "
-            "convert it to uint8 (height, width, 3) in the host's memory first: of torch, tensor.detach().cpu()"
+            "convert it to uint8 (height, width, 3) in host memory first, for torch: tensor.detach().cpu()"
         ) from error
 
 

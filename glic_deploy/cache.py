@@ -1,4 +1,4 @@
-"""The directory where glic_deploy keeps what it can make again: passed checks, trials, compiled models."""
+"""The cache directory of glic_deploy, with reproducible results: passed checks, trials, plans, compiled models."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from .notices import PROCESS
 
 
 def directory() -> Path:
-    """`glic-deploy` under GLIC_CACHE, else under XDG_CACHE_HOME, else under ~/.cache: the user's own, and private.
+    """Return the cache directory: `glic-deploy` under GLIC_CACHE, else under XDG_CACHE_HOME, else under ~/.cache.
 
-    The directory is made where that is possible, for its owner alone. One of another user, who could have put anything
-    into it, and what is no directory at all, are not used: a warning is logged, and a temporary directory takes their
-    place until the process ends. Raises nothing.
+    The directory is created if possible, readable by its owner alone. If the path belongs to another user, who could
+    have written anything into it, or is not a directory, then a warning is logged and a temporary directory is used
+    until the process ends. Raises nothing.
     """
     root = _place()
     with contextlib.suppress(OSError):
@@ -31,7 +31,7 @@ def directory() -> Path:
 
 
 def fetch(name: str) -> bytes | None:
-    """What was stored under a name such as `precision/0a1b`; None where nothing was, or it cannot be read."""
+    """Return the data stored under a name such as `precision/0a1b`; None if there is none or reading fails."""
     try:
         return (directory() / name).read_bytes()
     except OSError:
@@ -39,9 +39,9 @@ def fetch(name: str) -> bytes | None:
 
 
 def store(name: str, data: bytes, *, limit: int | None = None) -> None:
-    """Keep `data` under a name. Where that fails, a notice says so, and `data` will have to be made again.
+    """Store `data` under a name. If writing fails, a notice is logged.
 
-    limit: bytes that the files in its folder may take; those that were used longest ago are deleted first.
+    limit: the most bytes of all files in the same folder; the least recently used files are deleted.
     """
     path = directory() / name
     try:
@@ -54,7 +54,7 @@ def store(name: str, data: bytes, *, limit: int | None = None) -> None:
 
 
 def warn_unwritable(error: OSError) -> None:
-    """Say that the cache cannot be written."""
+    """Add a notice that the cache cannot be written."""
     PROCESS.add(
         f"the cache {directory()} cannot be written ({error.strerror}), so checks and compilations are repeated at "
         "every start; set GLIC_CACHE to a folder that can be written"
@@ -62,12 +62,12 @@ def warn_unwritable(error: OSError) -> None:
 
 
 def size(path: Path) -> int:
-    """Bytes of the files under a directory; 0 where there is none."""
+    """Return the bytes of all files under a directory; 0 if the directory does not exist."""
     return sum(_size(file) for file in path.rglob("*") if file.is_file())
 
 
 def clear() -> int:
-    """Delete the whole cache. Returns the bytes that it had. Raises OSError where that is not allowed."""
+    """Delete all entries of the cache. Returns the number of freed bytes. Raises OSError if deleting fails."""
     root = directory()
     freed = size(root)
     for entry in root.iterdir() if root.exists() else ():
@@ -79,9 +79,9 @@ def clear() -> int:
 
 
 def prune(path: Path, limit: int) -> None:
-    """Delete the files under a directory that were used longest ago, until the rest has at most `limit` bytes.
+    """Delete the least recently used files under a directory until the others have at most `limit` bytes.
 
-    What cannot be deleted stays.
+    Files that cannot be deleted are kept.
     """
     files = sorted((file for file in path.rglob("*") if file.is_file()), key=_last_use, reverse=True)
     kept = 0
@@ -98,14 +98,14 @@ def _place() -> Path:
         return Path(base) / "glic-deploy"
     try:
         return Path.home() / ".cache" / "glic-deploy"
-    except RuntimeError:  # a user without a home
+    except RuntimeError:  # the user has no home directory
         return Path(tempfile.gettempdir()) / f"glic-deploy-{os.getuid()}"
 
 
 def _fault(root: Path) -> str | None:
-    """Why a directory is not to be used; None for one that is ours, which is made private, and for one that is absent.
+    """Return why a directory must not be used; None if it may be used or does not exist.
 
-    Where nothing can be made, users of the cache do without.
+    A directory of this user is made private. If a missing directory cannot be created, nothing is cached.
     """
     try:
         status = root.stat()
@@ -125,7 +125,7 @@ def _fault(root: Path) -> str | None:
 
 @functools.cache
 def _instead_of(root: str, fault: str) -> str:
-    """A temporary directory for this process, told about once."""
+    """Return a temporary directory for this process, and add a notice about it."""
     PROCESS.add(
         f"the cache {root} {fault} and is not used: checks and compiled models are made again at each start; delete "
         "it, or set GLIC_CACHE to a directory of yours"
@@ -133,7 +133,7 @@ def _instead_of(root: str, fault: str) -> str:
     try:
         temporary = tempfile.mkdtemp(prefix="glic-cache-")
     except OSError:
-        return os.path.join(os.devnull, "cache")  # where nothing is and nothing can be made
+        return os.path.join(os.devnull, "cache")  # a path where nothing can exist
     atexit.register(shutil.rmtree, temporary, ignore_errors=True)
     return temporary
 
@@ -141,7 +141,7 @@ def _instead_of(root: str, fault: str) -> str:
 def _size(file: Path) -> int:
     try:
         return file.lstat().st_size
-    except OSError:  # another process deleted it meanwhile
+    except OSError:  # another process deleted the file
         return 0
 
 

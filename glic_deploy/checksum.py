@@ -1,4 +1,4 @@
-"""CRC-32C (Castagnoli), the checksum of `.glic` files: of the file's bytes, and of the symbols that it decodes to."""
+"""CRC-32C (Castagnoli), the checksum of the bytes of a `.glic` file and of its decoded symbols."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 
 def crc32c(data: bytes | bytearray | memoryview, crc: int = 0) -> int:
-    """CRC-32C of `data`, continuing from `crc`, as an unsigned 32-bit integer; crc32c(b"123456789") is 0xe3069283."""
+    """Return the CRC-32C of `data`, continued from `crc`, as uint32; crc32c(b"123456789") is 0xe3069283."""
     return int(google_crc32c.extend(crc, bytes(data)))
 
 
 def symbol_checksum(symbols: Iterable[NDArray[np.int16]]) -> int:
-    """CRC-32C of all symbols in the order in which they are coded, each as a little-endian int16.
+    """Return the CRC-32C of all symbols in coding order, each as a little-endian int16.
 
-    The split into arrays does not matter, only the order of the elements (C order within each array).
+    Only the order of the elements counts (C order within each array), not how they are split into arrays.
     """
     crc = 0
     for array in symbols:

@@ -1,4 +1,4 @@
-"""The codec: pictures to `.glic` bytes and back, on one engine bundle."""
+"""The codec: images to `.glic` files and back, with an engine bundle."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 class EncodeOptions(TypedDict, total=False):
-    """Keywords of `Codec.encode`, for all images of `Codec.encode_many`."""
+    """Keyword arguments of `Codec.encode`, which `Codec.encode_many` applies to all images."""
 
     quality: int | None
     target_bpp: float | None
@@ -43,7 +43,7 @@ class EncodeOptions(TypedDict, total=False):
 
 
 class DecodeOptions(TypedDict, total=False):
-    """Keywords of `Codec.decode` that can hold for all files of `Codec.decode_many`."""
+    """Keyword arguments of `Codec.decode` that `Codec.decode_many` applies to all files."""
 
     region: tuple[int, int, int, int] | None
     stages: dict[str, float] | None
@@ -51,19 +51,22 @@ class DecodeOptions(TypedDict, total=False):
 
 
 class Codec:
-    """Encodes and decodes pictures with an engine bundle. Safe to use from several threads at once.
+    """Encodes and decodes images with an engine bundle. Safe to use from several threads at once.
 
     Args:
-        engine: directory of an engine bundle, as `python -m export.to_onnx` writes it, or a folder of several: decoding
-            takes the one that wrote the file, encoding the one that is asked for (`glic_deploy.qualities`).
-        backend: name of the backend that runs the graphs, or one made already; None takes the best one installed.
-        precision: of the transforms: "fp32", "bf16" or "fp16", as far as the backend has it; None takes its own.
-        threads: threads of the backend, at most four times the cores or 16; None takes all cores.
-        limits: what to refuse; None takes `Limits()`.
-        keep: of several bundles, how many engines stay open between uses.
+        engine: the directory of an engine bundle, as `python -m export.to_onnx` writes it, or a folder with several
+            bundles. A file is decoded with the bundle that wrote it; `quality` selects the bundle that encodes (see
+            `glic_deploy.qualities`).
+        backend: the name of the backend that runs the graphs, or a Backend object. None selects the best installed one.
+        precision: the precision of the transforms: "fp32", "bf16" or "fp16", if the backend supports it. None selects
+            the backend's default.
+        threads: the number of threads of the backend: at most four times the cores, or 16 if that is more. None uses
+            all cores.
+        limits: the sizes to refuse; None: `Limits()`.
+        keep: the number of bundles that stay open between uses.
 
-    Raises EngineError when an argument is wrong, the bundle cannot be opened, no backend can run it, or the one that
-    does computes the entropy path wrongly on this machine (see `glic_deploy.conformance`).
+    Raises EngineError if an argument is wrong, if the bundle cannot be opened, if no backend can run it, or if the
+    backend computes the entropy path wrongly on this machine (see `glic_deploy.conformance`).
     """
 
     def __init__(
@@ -103,23 +106,23 @@ class Codec:
         self._codecs.close()
 
     def describe(self) -> dict[str, Any]:
-        """Backend, bundle and fingerprints, for people and for JSON."""
+        """Describe the backend, the bundles and their fingerprints, for people and for JSON."""
         return self._codecs.describe()
 
     @property
     def limits(self) -> Limits:
-        """What is refused."""
+        """The sizes that are refused."""
         return self._limits
 
     @property
     def fingerprints(self) -> tuple[str, ...]:
-        """What files of this codec say of their model and arithmetic, as hexadecimal digits."""
+        """The fingerprints of model and arithmetic in the files of each quality, as hexadecimal digits."""
         return tuple(bundle.fingerprints for bundle in self._codecs.bundles)
 
     def check_arithmetic(self) -> str:
-        """Run the bundle's conformance vectors again, whatever is cached. Raises EngineError on one wrong bit."""
-        said = [self._codecs.at_quality(quality).check_arithmetic() for quality in range(1, len(self._codecs) + 1)]
-        return "; ".join(dict.fromkeys(said))
+        """Run the conformance vectors even if a passed check is cached. Raises EngineError if any bit is wrong."""
+        results = [self._codecs.at_quality(quality).check_arithmetic() for quality in range(1, len(self._codecs) + 1)]
+        return "; ".join(dict.fromkeys(results))
 
     def encode(
         self,
@@ -133,33 +136,36 @@ class Codec:
         stages: dict[str, float] | None = None,
         progress: tiles.Progress | None = None,
     ) -> bytes:
-        """Compress a picture to the bytes of a `.glic` file.
+        """Compress an image to the bytes of a `.glic` file.
+
+        At most one of `quality`, `target_bpp` and `target_psnr` may be set. With six qualities, a target costs about
+        three encodings, and `target_psnr` as many decodings.
 
         Args:
-            img: uint8 array (H, W, 3) or (H, W), a PIL image, or a path; `glic_deploy.image.load_image` says what else.
-            quality: of an engine of several bundles, 1 for the smallest files; None: the highest.
-            target_bpp: instead, the highest quality whose file has at most so many bits per pixel, or the lowest.
-            target_psnr: instead, the lowest quality that decodes to at least so many dB here, or the highest. Either
-                target takes some three encodings of six qualities, PSNR as many decodings. A TargetWarning tells that
-                no quality reaches it.
-            tile: code the picture in tiles of at most so many pixels on a side, overlap included: a multiple of 128; 0:
-                whole. None: whole, unless that takes more memory than the limits allow.
-            progress: called with the number of tiles that are done, and of all, while a picture is coded in tiles.
-            background: RGB triple on which transparent pictures are composited; None refuses them.
-            stages: filled with the seconds that each stage took, if given.
+            img: a uint8 array (H, W, 3) or (H, W), a PIL image, or a path; see `glic_deploy.image.load_image`.
+            quality: 1 (the smallest files) to the number of bundles; None: the highest.
+            target_bpp: selects the highest quality whose file has at most this many bits per pixel. If there is none,
+                the lowest quality is used and a TargetWarning is issued.
+            target_psnr: selects the lowest quality that decodes on this machine to at least this PSNR, in dB. If there
+                is none, the highest quality is used and a TargetWarning is issued.
+            tile: the maximum side of a tile in pixels, overlap included, a multiple of 128. 0 codes the image whole.
+                None codes the image whole if its memory is within the limits, else in tiles.
+            background: the RGB triple on which transparent images are composited; None refuses them.
+            stages: receives the seconds that each stage took.
+            progress: called with the number of finished tiles and of all tiles while an image is coded in tiles.
 
-        Raises ImageError for a picture that cannot be read, LimitError for one too large, EngineError. Wrong arguments
-        are refused before the picture is read.
+        Raises ImageError if the image cannot be read, LimitError if it is too large, EngineError. Wrong arguments are
+        refused before the image is read.
         """
         target = self._target(quality, target_bpp, target_psnr)
         side = tiles.check_tile(tile)
         with stage(stages, "read"):
-            picture = load_image(img, background=background, limits=self._limits)
+            image = load_image(img, background=background, limits=self._limits)
 
         def code(quality: int) -> bytes:
-            return self._encode(self._codecs.at_quality(quality), picture, side, stages, progress)
+            return self._encode(self._codecs.at_quality(quality), image, side, stages, progress)
 
-        return target.search(picture, len(self._codecs), code, self.decode)
+        return target.search(image, len(self._codecs), code, self.decode)
 
     def _target(self, quality: int | None, target_bpp: float | None, target_psnr: float | None) -> Target:
         target = Target(quality, target_bpp, target_psnr)
@@ -170,12 +176,12 @@ class Codec:
     def _encode(
         self,
         codec: BundleCodec,
-        picture: NDArray[np.uint8],
+        image: NDArray[np.uint8],
         tile: int | None,
         stages: dict[str, float] | None,
         progress: tiles.Progress | None,
     ) -> bytes:
-        height, width = picture.shape[:2]
+        height, width = image.shape[:2]
         grid = tiles.choose_grid(width, height, tile, self._limits)
         bundle = codec.bundle
         header = Header(
@@ -187,9 +193,9 @@ class Codec:
             arithmetic_fingerprint=bundle.arithmetic_fingerprint,
         )
         if grid:
-            return tiles.encode(codec, header, picture, grid, self._limits, stages, progress)
+            return tiles.encode(codec, header, image, grid, self._limits, stages, progress)
         with stage(stages, "pad"):
-            padded = pad(picture)
+            padded = pad(image)
         return container.pack(header, *codec.encode(padded, stages))
 
     def decode(
@@ -207,23 +213,24 @@ class Codec:
         """Decompress a `.glic` file to a uint8 array (H, W, 3).
 
         Args:
-            data: the file's bytes, in any object with the buffer protocol; or its path, or an open binary file, which
-                are read no further than the limits allow. Of a file in tiles, those that a region needs may be all
-                there is behind the table.
-            out: an array that takes the picture, uint8 (H, W, 3), contiguous, in the host's memory: of numpy, torch or
-                any library with DLPack. It is written to without a further copy; numpy's view of it is returned.
-            region: (x, y, width, height) of the part that is wanted, exactly as a crop of the whole would give it; of a
-                picture in tiles, only those are decoded that it needs.
-            on_error: "raise" ends at a damaged tile; "fill" makes it grey and goes on. Damage to the header, to the
-                table of tiles, or to a picture that is not in tiles, is raised all the same.
-            damaged: filled with the boxes (x, y, width, height) of tiles made grey. None: a DamagedTilesWarning tells.
-            stages: filled with the seconds that each stage took, if given.
-            passes: filled with what was coded, if given.
-            progress: called with the number of tiles that are done, and of all that are needed.
+            data: the bytes of the file in any object with the buffer protocol, the path of the file, or an open binary
+                file. Paths and files are not read further than the limits allow. To decode a region of a file in tiles,
+                the data may end behind the last tile that the region needs.
+            out: an array that receives the image: uint8 (H, W, 3), contiguous, in host memory, of numpy, torch or any
+                library with DLPack. The image is decoded into its memory, and numpy's view of it is returned.
+            region: (x, y, width, height) of the part to decode. The result equals a crop of the whole image. Of an
+                image in tiles, only the tiles that the region needs are decoded.
+            on_error: "raise" raises an error at a damaged tile; "fill" makes the tile grey and continues. Damage to the
+                header, to the table of tiles, or to an image that is not in tiles, always raises an error.
+            damaged: receives the boxes (x, y, width, height) of the tiles that were made grey. None: a
+                DamagedTilesWarning is issued.
+            stages: receives the seconds that each stage took.
+            passes: receives the symbols and indexes of each pass.
+            progress: called with the number of finished tiles and of all tiles that are needed.
 
-        Raises BitstreamError for a damaged file, ModelMismatchError for one of another model or arithmetic, LimitError
-        for one too large, ImageError for a region that is not in the picture or an `out` that does not take it,
-        EngineError; OSError when a path or file cannot be read. Wrong arguments are refused before anything is read.
+        Raises BitstreamError for a damaged file, ModelMismatchError for a file of another model or arithmetic,
+        LimitError for a file that is too large, ImageError for a region outside of the image or an unsuitable `out`,
+        EngineError, and OSError if a path or file cannot be read. Wrong arguments are refused before anything is read.
         """
         tiles.check_on_error(on_error)
         tiles.region_box(region)
@@ -265,10 +272,10 @@ class Codec:
         passes: list[CodedPass] | None = None,
         progress: tiles.Progress | None = None,
     ) -> tiles.Strips:
-        """What `decode` returns, with its arguments, in parts: arrays of some rows each, from top to bottom.
+        """Decompress a `.glic` file in strips: arrays of several rows each, from top to bottom.
 
-        Of a picture in tiles no more is held than a row of them. What is wrong with the header or the table is raised
-        at once, what is wrong with a tile when its row's turn comes.
+        The arguments are those of `decode`. Of an image in tiles, only one row of tiles is in memory at a time. Errors
+        in the header or the table of tiles are raised by this call, errors in a tile when its row is decoded.
         """
         tiles.check_on_error(on_error)
         tiles.region_box(region)
@@ -317,22 +324,22 @@ class Codec:
         on_error: many.OnError = "raise",
         **options: Unpack[EncodeOptions],
     ) -> Iterator[bytes | Exception]:
-        """Compress many pictures: what `encode` returns for each source, in order, while the next are worked on.
+        """Compress many images concurrently. Yields what `encode` returns for each source, in order.
 
-        Reading runs ahead of coding in threads of its own, and `workers` pictures are coded at a time, so that the
-        range coder of one runs beside the network of another. What the caller does with a result runs beside all that.
-        At most two pictures a thread are held at once, however many there are.
+        Separate threads read images ahead, and `workers` images are coded at a time, so that the range coder of one
+        image overlaps with the network of another, and both with the caller's work on a result. At most two images a
+        thread are in memory at a time.
 
         Args:
-            sources: drawn from in the caller's thread, a few ahead.
-            workers: at most four times the cores or 16. None: the cores over the codec's `threads`, at least 2.
-                Pictures side by side use cores better than the threads of one do: for many small ones, open the codec
-                with threads=1.
-            on_error: "raise" ends at the first picture that fails; "yield" gives its exception in its place.
-            options: of `encode`, for all pictures.
+            sources: what `encode` accepts; iterated in the caller's thread, a few items ahead.
+            workers: the number of images to code at a time: at most four times the cores, or 16 if that is more. None:
+                the cores divided by the codec's `threads`, at least 2. Concurrent images use the cores better than the
+                threads of one image do: for many small images, open the codec with threads=1.
+            on_error: "raise" stops at the first image that fails; "yield" yields the exception instead of its result.
+            options: the keyword arguments of `encode`, for all images.
 
-        Raises TypeError for a keyword that `encode` does not have, EngineError and ImageError for wrong arguments, all
-        of them in this call; the results raise what `encode` does.
+        Raises TypeError for an unknown keyword argument, EngineError and ImageError for wrong arguments, all in this
+        call. The iterator raises what `encode` raises.
         """
         known("encode_many", options, EncodeOptions)
         self._target(options.get("quality"), options.get("target_bpp"), options.get("target_psnr"))
@@ -343,8 +350,8 @@ class Codec:
         def read(source: Source) -> NDArray[np.uint8]:
             return load_image(source, background=background, limits=self._limits)
 
-        def code(picture: NDArray[np.uint8]) -> bytes:
-            return self.encode(picture, **options)
+        def code(image: NDArray[np.uint8]) -> bytes:
+            return self.encode(image, **options)
 
         return self._overlap(sources, read, code, workers, on_error)
 
@@ -376,9 +383,14 @@ class Codec:
         on_error: many.OnError = "raise",
         **options: Unpack[DecodeOptions],
     ) -> Iterator[NDArray[np.uint8] | Exception]:
-        """Decompress many `.glic` files, whatever `decode` takes: `encode_many`'s opposite, with its arguments.
+        """Decompress many `.glic` files concurrently. Yields what `decode` returns for each file, in order.
 
-        options: region, stages and progress of `decode`, for all files.
+        Args:
+            files: what `decode` accepts; iterated in the caller's thread, a few items ahead.
+            workers, on_error: as in `encode_many`.
+            options: the keyword arguments region, stages and progress of `decode`, for all files.
+
+        Raises like `encode_many`.
         """
         known("decode_many", options, DecodeOptions)
         tiles.region_box(options.get("region"))

@@ -1,4 +1,4 @@
-"""The bytes of `.glic` files, from whatever holds them: buffers, paths, open files."""
+"""Reads the bytes of `.glic` files from buffers, paths and open files."""
 
 from __future__ import annotations
 
@@ -12,20 +12,18 @@ from .files import read_bounded
 from .limits import Limits
 
 CodedFile: TypeAlias = bytes | bytearray | memoryview | str | os.PathLike[str] | IO[bytes]
-"""What holds a `.glic` file. An array of numpy or another library does too, if it has the buffer protocol."""
+"""A source of a `.glic` file. Arrays with the buffer protocol, of numpy or another library, are accepted too."""
 
 
 def read_coded(source: CodedFile, limits: Limits) -> memoryview:
-    """The bytes of a `.glic` file, one-dimensional; a view of `source` if that is a contiguous buffer.
+    """Return the bytes of a `.glic` file, one-dimensional; a view of `source` if it is a contiguous buffer.
 
     Args:
-        source: a buffer, whatever its elements and strides; a path; or a binary file, which is read from where it
-            stands to its end.
-        limits: a path or file that holds more bytes than any file within these limits has is refused before it is in
-            memory.
+        source: a buffer with any elements and strides; a path; or a binary file, which is read from its current
+            position to its end.
+        limits: paths and files that are larger than any file within these limits are refused before they are read.
 
-    Raises LimitError for that, BitstreamError for a `source` that is none of these, OSError when the file system
-    refuses to read.
+    Raises LimitError if the file is too large, BitstreamError for another type of `source`, OSError if reading fails.
     """
     if isinstance(source, (str, os.PathLike)):
         return _read_path(os.fspath(source), limits)
@@ -45,7 +43,7 @@ def read_coded(source: CodedFile, limits: Limits) -> memoryview:
 def _read_path(path: str, limits: Limits) -> memoryview:
     try:
         stream = open(path, "rb")  # noqa: SIM115  closed below
-    except ValueError as error:  # a null character, or what cannot be encoded as a name
+    except ValueError as error:  # a null character, or a character that cannot be encoded
         raise BitstreamError(f"{path!r} cannot be the path of a file: {error}; check it") from error
     with stream:
         return memoryview(read_bounded(stream, limits.max_file_bytes, path))

@@ -1,7 +1,7 @@
-"""Proves, on the machine it runs on, that a backend computes the entropy path bit for bit as the bundle says.
+"""Verifies that a backend on this machine computes the entropy path bit for bit as the bundle requires.
 
-A bundle carries small inputs with the exact results of every pass. A backend that gives one wrong bit may not code:
-what it writes could be read nowhere, and what others wrote it would read as garbage.
+A bundle contains conformance vectors: small inputs with the exact results of every pass. A backend with one wrong bit
+is refused: no other machine could decode its files, and it would decode the files of other machines to garbage.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ __all__ = ["CASES", "check", "ensure", "identity", "pass_name"]
 
 
 def pass_name(part: Pass) -> str:
-    """`slice0_anchors` and so on."""
+    """Return the name of the graph of a pass, such as `slice0_anchors`."""
     return f"slice{part.k}_{'nonanchors' if part.parity else 'anchors'}"
 
 
 def check(bundle: Bundle, backend: Backend) -> int:
-    """Run the bundle's conformance vectors. Returns how many values were compared.
+    """Run the bundle's conformance vectors. Returns the number of compared values.
 
-    Raises EngineError naming the pass where the backend's results differ first.
+    Raises EngineError, which names the first pass with a wrong result.
     """
     vectors = bundle.conformance()
     compared = 0
@@ -58,7 +58,7 @@ def check(bundle: Bundle, backend: Backend) -> int:
                 if wrong:
                     raise EngineError(
                         f"{_summary(backend)} does not compute the entropy path exactly: {wrong} of {got.size} {what} "
-                        f"of {name} are wrong, so it may not encode or decode; use another backend or version of it, "
+                        f"of {name} are wrong, so it must not encode or decode; use another backend or version, "
                         f"and report this with the output of: glic doctor --engine {bundle.path}"
                     )
             symbols: Symbols = vectors[f"{name}_symbols"][case]
@@ -69,7 +69,7 @@ def check(bundle: Bundle, backend: Backend) -> int:
 
 
 def ensure(bundle: Bundle, backend: Backend) -> None:
-    """`check`, unless this bundle has passed it before with this backend on this machine. Raises EngineError."""
+    """Run `check` unless the cache says that bundle, backend and machine have passed it. Raises EngineError."""
     name = f"conformance/{identity(bundle, backend)}"
     if cache.fetch(name) == _PASSED:
         return
@@ -79,7 +79,7 @@ def ensure(bundle: Bundle, backend: Backend) -> None:
 
 
 def identity(bundle: Bundle, backend: Backend) -> str:
-    """Name for what was found: changes with all that could change it, the bundle, the backend, the processor."""
+    """Return a digest of everything that could change the results: the bundle, the backend and the CPU."""
     parts: Mapping[str, Any] = {
         "files": {name: entry.sha256 for name, entry in bundle.manifest.files.items()},
         "backend": backend.describe(),
@@ -89,7 +89,7 @@ def identity(bundle: Bundle, backend: Backend) -> str:
 
 
 def _processor() -> str:
-    """Model and features of the processor, as far as the system tells."""
+    """Return the model and the features of the CPU, as far as the system reports them."""
     try:
         first = Path("/proc/cpuinfo").read_text().split("\n\n")[0]
     except OSError:

@@ -1,7 +1,7 @@
-"""The `.glic` file, version 1: a self-describing, checksummed frame around what the range coder wrote.
+"""The `.glic` file, version 1: a self-describing frame with checksums around the stream of the range coder.
 
-The layout is specified byte by byte in docs/format.md. Every field has exactly one encoding, so that equal contents are
-equal bytes, and a parser never trusts a number before the checksum over it has been verified.
+docs/format.md specifies the layout byte by byte. Every field has exactly one encoding, so equal contents are equal
+bytes. The parser verifies the checksum before it acts on a number.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ Buffer = bytes | bytearray | memoryview
 
 @dataclass(frozen=True)
 class Header:
-    """What a `.glic` file says about itself before its payload.
+    """The fields of a `.glic` file before its payload.
 
     Attributes:
-        width, height: size of the decoded picture in pixels, 1 to 2**32 - 1, without padding.
+        width, height: size of the decoded image in pixels, 1 to 2**32 - 1, without padding.
         exact: arithmetic profile. True: the entropy parameters are integer arithmetic, which decodes anywhere; False:
-            they are floating point, bound to the machine and configuration that encoded.
+            they are floating point, which decodes only on the machine and in the configuration that encoded.
         tiled: the payload is a table of tiles and one range-coded stream for each (see `glic_deploy.tiles`).
         model_fingerprint: first 4 bytes of the model's fingerprint (weights of all transforms).
         arithmetic_fingerprint: first 4 bytes of the fingerprint of the entropy parameters' arithmetic and tables.
@@ -58,8 +58,8 @@ class File:
     Attributes:
         header: the fields before the payload.
         payload: the range-coded bytes, or the tiles, a view into the data that was parsed.
-        symbol_checksum: `glic_deploy.checksum.symbol_checksum` of the symbols that the encoder coded; of tiled
-            pictures, CRC-32C of the tiles' symbol checksums.
+        symbol_checksum: `glic_deploy.checksum.symbol_checksum` of the symbols that the encoder coded; of images in
+            tiles, CRC-32C of the tiles' symbol checksums.
     """
 
     header: Header
@@ -68,13 +68,13 @@ class File:
 
 
 class Front(NamedTuple):
-    """What a file starts with, as it says, which no checksum has confirmed.
+    """The fields at the start of a file, which no checksum has verified yet.
 
     Attributes:
-        header: the fields, tiled and exact as the flags say.
-        flags: the byte that they are in.
-        start: where the payload begins.
-        length: the payload's bytes.
+        header: the fields.
+        flags: the byte with the flags `exact` and `tiled`.
+        start: the offset of the payload.
+        length: the number of bytes of the payload.
     """
 
     header: Header
@@ -84,7 +84,7 @@ class Front(NamedTuple):
 
 
 def pack(header: Header, payload: Buffer, symbol_checksum: int) -> bytes:
-    """The bytes of a `.glic` file. Raises ValueError for a field out of its range, which is a caller's mistake."""
+    """Return the bytes of a `.glic` file. Raises ValueError if a field is out of range, which is a caller's mistake."""
     if not 0 <= symbol_checksum <= _UINT32_MAX:
         raise ValueError(f"symbol checksum is {symbol_checksum}, expected 0 to {_UINT32_MAX}")
     payload = flat(payload)
@@ -93,7 +93,7 @@ def pack(header: Header, payload: Buffer, symbol_checksum: int) -> bytes:
 
 
 def pack_front(header: Header, length: int) -> bytes:
-    """The bytes of a file before its payload of `length` bytes. Raises ValueError as `pack` does."""
+    """Return the bytes of a file before a payload of `length` bytes. Raises ValueError as `pack` does."""
     for name, value in (("width", header.width), ("height", header.height)):
         if not 1 <= value <= _UINT32_MAX:
             raise ValueError(f"{name} is {value}, expected 1 to {_UINT32_MAX}")
@@ -117,11 +117,13 @@ def pack_front(header: Header, length: int) -> bytes:
 
 
 def parse(data: Buffer, limits: Limits = DEFAULT_LIMITS) -> File:
-    """Check a whole `.glic` file and take it apart, without copying the payload.
+    """Parse and verify a whole `.glic` file, without copying the payload.
 
-    Raises BitstreamError, in this order, for data that is not a `.glic` file, is of another version, is cut short, has
-    bytes after its end, fails its checksum, or breaks a rule of the format; then LimitError for a picture or payload
-    above `limits`. Whether the codec has the model that the file needs is not looked at here.
+    This function does not check whether the codec has the model that the file needs.
+
+    Raises BitstreamError, in this order, if the data is not a `.glic` file, has another version, is cut short, has
+    bytes after its end, fails its checksum, or breaks a rule of the format; then LimitError if the image or the payload
+    exceeds `limits`.
     """
     view = flat(data)
     front = read_front(view)
@@ -135,16 +137,16 @@ def parse(data: Buffer, limits: Limits = DEFAULT_LIMITS) -> File:
     if computed != stored:
         raise BitstreamError(
             f"checksum mismatch: the file's bytes give {computed:08x}, it says {stored:08x}; "
-            "the file was altered or damaged on its way, get an unaltered copy"
+            "the file was altered or damaged, get an unaltered copy"
         )
     check_front(front, limits)
     return File(front.header, view[front.start : end], symbol_checksum)
 
 
 def parse_header(data: Buffer, limits: Limits = DEFAULT_LIMITS) -> Header:
-    """The header from the beginning of a file, for readers that want the size before the rest (64 bytes are enough).
+    """Return the header from the first bytes of a file (64 suffice), for example to learn the size of the image.
 
-    Nothing is verified by checksum, so the result is a claim: call `parse` before acting on it. Raises as `parse` does.
+    No checksum is verified, so call `parse` before relying on the result. Raises as `parse` does.
     """
     front = read_front(flat(data))
     check_front(front, limits)
@@ -152,26 +154,26 @@ def parse_header(data: Buffer, limits: Limits = DEFAULT_LIMITS) -> Header:
 
 
 def is_tiled(data: Buffer) -> bool:
-    """Whether the data, if it is a `.glic` file, says that it is in tiles."""
+    """Return whether the data, if it is a `.glic` file, has the flag of images in tiles."""
     view = flat(data)
     return len(view) > 5 and bool(view[5] & _TILED)
 
 
 def flat(data: Buffer) -> memoryview:
-    """The bytes of a buffer, one-dimensional, whatever its elements; a copy if its strides leave gaps between them.
+    """Return a one-dimensional view of the bytes of a buffer; a copy if its elements are not contiguous.
 
-    Raises TypeError for what is no buffer, ValueError for a memoryview that was released.
+    Raises TypeError if `data` has no buffer protocol, ValueError for a memoryview that was released.
     """
     view = memoryview(data)
     return view.cast("B") if view.c_contiguous and view.nbytes else memoryview(view.tobytes())
 
 
 def read_front(view: memoryview) -> Front:
-    """What the file says before its payload. Raises BitstreamError for the first three reasons of `parse`."""
+    """Read the fields before the payload. Raises BitstreamError for the first three reasons of `parse`."""
     if bytes(view[:4]) != MAGIC[: len(view)]:
         raise BitstreamError(
             f"not a .glic file: it starts with {bytes(view[:4])!r}, expected {MAGIC!r}; "
-            "pictures of other formats go through encode first"
+            "encode images of other formats first"
         )
     if len(view) < 6:
         raise cut_short(len(view), f"at least {_SHORTEST_FILE}")
@@ -179,7 +181,7 @@ def read_front(view: memoryview) -> Front:
     if version != VERSION:
         raise BitstreamError(
             f"the file is of format version {version}, this glic-deploy reads version {VERSION}; "
-            + ("install a newer one" if version > VERSION else "get an unaltered copy")
+            + ("upgrade glic-deploy" if version > VERSION else "get an unaltered copy")
         )
     width, offset = read_varint(view, 6, "width")
     height, offset = read_varint(view, offset, "height")
@@ -197,7 +199,7 @@ def read_front(view: memoryview) -> Front:
 
 
 def check_end(view: memoryview, front: Front) -> None:
-    """Raise BitstreamError when something follows the file."""
+    """Raise BitstreamError if bytes follow the end of the file."""
     total = front.start + front.length + _CHECKSUMS.size
     if len(view) > total:
         raise BitstreamError(
@@ -212,24 +214,24 @@ def check_front(front: Front, limits: Limits) -> None:
     if front.flags & ~_FLAGS:
         raise BitstreamError(
             f"flags byte is {front.flags:#04x}, this glic-deploy knows {_FLAGS:#04x}; "
-            "the file needs a newer one, install it"
+            "the file needs a newer one: upgrade glic-deploy"
         )
     if header.width == 0 or header.height == 0:
         raise BitstreamError(
-            f"the file says {header.width} x {header.height} pixels, expected at least 1 x 1; encode the picture anew"
+            f"the file says {header.width} x {header.height} pixels, expected at least 1 x 1; encode the image again"
         )
     limits.check_image(header.width, header.height)
-    if not header.tiled:  # tiles are checked one by one
+    if not header.tiled:  # tiles are checked separately
         limits.check_payload(front.length, header.width, header.height)
 
 
 def cut_short(got: int, expected: str) -> BitstreamError:
-    """The error for a file that ends too early."""
+    """Return the error for a file that ends too early."""
     return BitstreamError(f"the file is cut short: got {got:,} bytes, expected {expected}; get a whole copy")
 
 
 def write_varint(value: int) -> bytes:
-    """Unsigned LEB128: 7 bits a byte, least significant first, the top bit set in all bytes but the last."""
+    """Encode unsigned LEB128: 7 bits a byte, least significant first, the top bit set in all bytes but the last."""
     out = bytearray()
     while value > 0x7F:
         out.append(value & 0x7F | 0x80)
@@ -239,7 +241,7 @@ def write_varint(value: int) -> bytes:
 
 
 def read_varint(view: memoryview, offset: int, name: str) -> tuple[int, int]:
-    """Value and the offset after it; only the shortest encoding of a 32-bit value is taken."""
+    """Return a value and the offset after it. Raises BitstreamError unless it is the shortest encoding of 32 bits."""
     value = 0
     for position in range(_VARINT_BYTES):
         if offset + position >= len(view):

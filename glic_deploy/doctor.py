@@ -1,4 +1,4 @@
-"""Examines a machine: what glic_deploy finds on it, what is missing, and what to type to get it."""
+"""Examines a machine: what glic_deploy finds, what is missing, and which commands install it."""
 
 from __future__ import annotations
 
@@ -35,15 +35,16 @@ _REPORT = "report this with the output of: glic doctor --engine DIR --json -"
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at.
+    """The result of one check.
 
     Attributes:
-        area: heading it belongs under: system, package, native, backend, engine.
-        name: what was looked at.
-        status: "missing" is absent, "broken" is there and does not work, "slower" works and is not the best there is.
-        detail: version, path, measured result, or the error.
-        remedy: what to type or do; empty where nothing is wrong.
-        required: nothing can be coded unless this is ok.
+        area: the heading in the report: system, package, native, backend, engine.
+        name: the component that was checked.
+        status: "missing": not installed; "broken": installed but not working; "slower": working, but slower than
+            necessary.
+        detail: a version, a path, a measurement, or the error.
+        remedy: the command or action that helps; empty if nothing is wrong.
+        required: whether coding is impossible unless the status is ok.
     """
 
     area: str
@@ -58,18 +59,18 @@ class Finding:
 
 
 def examine() -> list[Finding]:
-    """Look at the system, the packages, the native libraries and the backends. Raises nothing."""
+    """Check the system, the packages, the native libraries and the backends. Raises nothing."""
     return [*_system(), *_packages(), *_native(), *_backends()]
 
 
 def can_code(findings: Sequence[Finding]) -> bool:
-    """Whether everything required is there, and at least one backend."""
+    """Return whether all required components and at least one backend work."""
     required = all(finding.status == "ok" for finding in findings if finding.required)
     return required and any(finding.area == "backend" and finding.status == "ok" for finding in findings)
 
 
 def as_text(findings: Sequence[Finding]) -> str:
-    """A report for people, one line a finding, its remedy below it."""
+    """Return a report for people: one line a finding, with its remedy below."""
     marks = {"ok": "  ok", "missing": "  --", "broken": "  !!", "slower": "   !"}
     width = max(len(finding.name) for finding in findings)
     lines: list[str] = []
@@ -81,7 +82,7 @@ def as_text(findings: Sequence[Finding]) -> str:
         lines.append(f"{marks[finding.status]}  {finding.name:{width}}  {finding.detail}")
         if finding.remedy:
             lines.append(f"{'':{width + 8}}-> {finding.remedy}")
-    lines.append("glic can code here" if can_code(findings) else "glic cannot code here: see what is marked -- or !!")
+    lines.append("glic can code here" if can_code(findings) else "glic cannot code here: see the lines marked -- or !!")
     return "\n".join(lines)
 
 
@@ -92,14 +93,14 @@ def round_trip(
     threads: int | None = None,
     precision: Precision | None = None,
 ) -> list[Finding]:
-    """Open `engine`, encode a small made-up picture and decode it. Raises nothing that a bad engine causes."""
+    """Open `engine`, encode and decode a small synthetic image. Errors of the engine become findings."""
     from . import Codec
     from .metrics import psnr
 
     try:
         with Codec(engine, backend=backend, precision=precision, threads=threads) as codec:
             arithmetic = codec.check_arithmetic()
-            image = _test_picture()
+            image = _test_image()
             start = time.perf_counter()
             data = codec.encode(image)
             encoded = time.perf_counter()
@@ -126,8 +127,8 @@ def round_trip(
     return [*found, Finding("engine", "round trip", "ok", detail, required=True)]
 
 
-def _test_picture() -> NDArray[np.uint8]:
-    """Smooth waves with an edge, 200 x 136, uint8 (136, 200, 3): both sides need padding."""
+def _test_image() -> NDArray[np.uint8]:
+    """Return smooth waves with an edge, uint8 (136, 200, 3). Both sides need padding."""
     import numpy as np
 
     y, x = np.mgrid[:136, :200]
@@ -214,7 +215,7 @@ def _backends() -> Iterator[Finding]:
 
 
 def _backend(backend: Declaration) -> Finding:
-    """What a backend says of this machine."""
+    """Return whether a backend works on this machine."""
     from .backends import UnusableError
 
     versions = ", ".join(f"{name} {version}" for name, version in backend.versions().items())

@@ -1,4 +1,4 @@
-"""The exceptions of glic_deploy. Each message says what was got, what was expected and what to do next."""
+"""The exceptions of glic_deploy. Each message says what was found, what was expected and what to do next."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _Error = TypeVar("_Error", bound=BaseException)
 
 
 class GlicError(Exception):
-    """Base of every error that glic_deploy and its exporter raise on purpose."""
+    """The base class of all errors of glic_deploy and its exporter."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return rebuilt, (type(self), self.args, self.__dict__)  # the default calls the class with one argument
@@ -25,11 +25,11 @@ def rebuilt(kind: type[_Error], args: Sequence[object], attributes: Mapping[str,
 
 
 class BitstreamError(GlicError, ValueError):
-    """A `.glic` file or a range-coded stream is cut, altered, or was never one."""
+    """The data is not a `.glic` file or a range-coded stream, or it is cut short or altered."""
 
 
 class ModelMismatchError(GlicError, ValueError):
-    """A file was written with another model or another entropy arithmetic than the codec's."""
+    """A file was written with another model or another entropy arithmetic than the codec has."""
 
 
 class EngineError(GlicError, RuntimeError):
@@ -41,8 +41,8 @@ class PluginError(EngineError):
 
     Attributes:
         problem: what is wrong.
-        remedy: what to type.
-        missing: the library is absent, rather than broken.
+        remedy: the command that helps.
+        missing: whether the library is absent rather than broken.
     """
 
     def __init__(self, problem: str, remedy: str, *, missing: bool = False) -> None:
@@ -51,27 +51,27 @@ class PluginError(EngineError):
 
 
 class LimitError(GlicError, ValueError):
-    """An image or a file asks for more than the limits allow."""
+    """An image or a file exceeds the limits."""
 
 
 class ImageError(GlicError, ValueError):
-    """An input picture cannot be read, or has a form that the codec does not take."""
+    """An input image cannot be read, or has a form that the codec does not accept."""
 
 
 class CheckpointError(GlicError, ValueError):
-    """A checkpoint file is not one of GLIC's, or is damaged."""
+    """A checkpoint file is not a GLIC checkpoint, or it is damaged."""
 
 
 class DamagedTilesWarning(UserWarning):
-    """Tiles of a picture that was decoded with on_error="fill" are damaged and were made grey.
+    """An image was decoded with on_error="fill", and its damaged tiles were made grey.
 
     Attributes:
-        boxes: (x, y, width, height) of each, in the picture.
+        boxes: (x, y, width, height) of each damaged tile, in the image.
     """
 
     def __init__(self, boxes: Sequence[tuple[int, int, int, int]], tiles: int) -> None:
         super().__init__(
-            f"{len(boxes)} of {tiles} tiles are damaged and grey in the picture: "
+            f"{len(boxes)} of {tiles} tiles are damaged and grey in the image: "
             + ", ".join(f"{width} x {height} pixels at {x}, {y}" for x, y, width, height in boxes)
             + "; get an unaltered copy"
         )
@@ -79,23 +79,23 @@ class DamagedTilesWarning(UserWarning):
 
 
 class TargetWarning(UserWarning):
-    """No quality of the engine reaches the rate or PSNR that was asked for; the file has the nearest quality.
+    """No quality of the engine reaches the target rate or PSNR; the file has the nearest quality.
 
     Attributes:
         name: "target_bpp" or "target_psnr".
-        target, got: what was asked for, and what the file has, in bits per pixel or dB.
+        target, got: the target and the value of the file, in bits per pixel or dB.
     """
 
     def __init__(self, name: str, target: float, got: float) -> None:
         if name == "target_bpp":
             message = (
-                f"target_bpp is {target:g}, the smallest file that this engine makes of the image has {got:.4f} bits "
-                f"per pixel and was taken; ask for at least {math.ceil(1e4 * got) / 1e4:.4f}, or add a bundle of a "
+                f"target_bpp is {target:g}, the smallest file of the image with this engine has {got:.4f} bits "
+                f"per pixel and is returned; ask for at least {math.ceil(1e4 * got) / 1e4:.4f}, or add a bundle of a "
                 "smaller lambda to the engine"
             )
         else:
             message = (
-                f"target_psnr is {target:g}, the best quality of this engine decodes to {got:.2f} dB and was taken; "
+                f"target_psnr is {target:g}, the best quality of this engine decodes to {got:.2f} dB and is returned; "
                 f"ask for at most {math.floor(1e2 * got) / 1e2:.2f}, or add a bundle of a larger lambda to the engine"
             )
         super().__init__(message)

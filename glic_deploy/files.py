@@ -1,18 +1,16 @@
-"""Reads files no further than the limits allow, and writes files and directories so that nobody sees half of one."""
+"""Reads files within limits, and writes files and directories atomically."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
 import errno
-import glob
 import io
 import os
 import re
 import secrets
 import shutil
 import stat
-import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,15 +21,14 @@ from .limits import DEFAULT_LIMITS
 
 try:
     import fcntl
-except ImportError:  # Windows: temporary files are not locked there, and sweep() leaves them
+except ImportError:  # On Windows temporary files are not locked, and sweep() keeps them.
     fcntl = None  # type: ignore[assignment]
 
 _BLOCK = 1 << 20
 _LARGE_FILE = 64 << 20
 
-# A file name has at most 255 bytes, on encrypted file systems 143; the rest of the hidden name has 20.
+# A file name has at most 255 bytes, on encrypted file systems 143. The affixes of the hidden name take 20.
 _NAME_BYTES = 100
-_UNFINISHED = ".part"
 _TEMPORARY = re.compile(r"\..*\.glic-[0-9a-f]{8}\.part", re.DOTALL)
 
 
@@ -41,7 +38,7 @@ _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # of Linux's renameat2
 
 
 class _Unfinished:
-    """Temporary files and directories that this process is writing, so that a program that must end removes them."""
+    """The temporary files and directories that this process is writing, for removal when the program must end."""
 
     def __init__(self) -> None:
         self._paths: set[Path] = set()
@@ -50,7 +47,7 @@ class _Unfinished:
 
     @contextlib.contextmanager
     def removed(self, path: Path) -> Iterator[None]:
-        """Removes `path` when the block raises. Raises InterruptedError once the program has begun to end."""
+        """Remove `path` if the block raises. Raises InterruptedError after `end` was called."""
         with self._lock:
             if self._ended:
                 _remove(path)
@@ -76,18 +73,18 @@ _unfinished = _Unfinished()
 
 
 def abandon() -> None:
-    """Remove what is half-written and write nothing more: for a program that ends while threads are still writing."""
+    """Remove unfinished files and refuse to write more, for a program that ends while threads are writing."""
     _unfinished.end()
 
 
 @contextlib.contextmanager
 def atomic_writer(path: str | os.PathLike[str], *, replace: bool = True) -> Iterator[BinaryIO]:
-    """A binary file that appears under `path`, whole, when the block ends, and not at all when the block raises.
+    """Open a binary file that appears under `path` as a whole when the block ends, and not at all if it raises.
 
-    It is written beside its target under a hidden name, synced, then renamed over it; a symbolic link is followed. What
-    exists and is no regular file (a pipe, a device) cannot be replaced and is written to directly.
+    The file is written beside its target under a hidden name, synced, then renamed over the target. Symbolic links are
+    followed. A target that is not a regular file (a pipe, a device) cannot be replaced and is written directly.
 
-    replace: False keeps what has appeared under `path` meanwhile and is not empty, and raises FileExistsError.
+    replace: False raises FileExistsError if a file that is not empty has appeared under `path` in the meantime.
 
     Raises OSError.
     """
@@ -99,7 +96,7 @@ def atomic_writer(path: str | os.PathLike[str], *, replace: bool = True) -> Iter
     try:
         partial, stream = _create_beside(target)
     except OSError as error:
-        error.filename = os.fspath(path)  # the user asked for this name, not for the hidden one
+        error.filename = os.fspath(path)  # the name that the user knows, not the hidden one
         raise
     with _unfinished.removed(partial), stream:
         yield stream
@@ -107,7 +104,7 @@ def atomic_writer(path: str | os.PathLike[str], *, replace: bool = True) -> Iter
         os.fsync(stream.fileno())
         if not replace and target.exists() and target.stat().st_size:
             raise FileExistsError(errno.EEXIST, "exists already and is not replaced", os.fspath(path))
-        os.replace(partial, target)  # before it is closed, which releases the lock
+        os.replace(partial, target)  # before closing, which releases the lock
 
 
 def atomic_write(path: str | os.PathLike[str], data: bytes | bytearray | memoryview) -> None:
@@ -118,18 +115,20 @@ def atomic_write(path: str | os.PathLike[str], data: bytes | bytearray | memoryv
 
 @contextlib.contextmanager
 def atomic_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """A temporary directory that takes the place of `path` when the block succeeds and vanishes when it does not.
+    """Create a temporary directory that replaces `path` if the block succeeds and is deleted if it raises.
 
-    What is there already is replaced, so the caller checks first that it may be. What writers that died have left
-    beside `path` is deleted. Raises OSError.
+    An existing directory is replaced, so the caller must check first that this is allowed. What writers that died have
+    left beside `path` is deleted. Raises OSError.
     """
     target = Path(path).resolve()
     target.parent.mkdir(parents=True, exist_ok=True)
-    prefix = f".{_shortened(target.name)}."
-    for left in target.parent.glob(f"{glob.escape(prefix)}*{_UNFINISHED}"):
-        _delete_abandoned(left)
+    prefix = f".{_shortened(target.name)}.glic-"
+    for left in target.parent.iterdir():
+        if left.name.startswith(prefix) and _TEMPORARY.fullmatch(left.name) and left.is_dir():
+            _delete_abandoned(left)
     # The lock is on a directory around the new one, so that whoever fills the new one may lock it for other reasons.
-    holder = Path(tempfile.mkdtemp(prefix=prefix, suffix=_UNFINISHED, dir=target.parent))
+    holder = target.with_name(f"{prefix}{secrets.token_hex(4)}.part")
+    holder.mkdir(mode=0o700)
     with _locked_directory(holder), _unfinished.removed(holder):
         temporary = holder / target.name
         temporary.mkdir()
@@ -193,9 +192,10 @@ def temporary_directory(prefix: str) -> Iterator[Path]:
 
 
 def sweep(folder: str | os.PathLike[str]) -> int:
-    """Delete the temporary files in `folder` whose writers died. Returns how many; what cannot be looked at is left.
+    """Delete the temporary files in `folder` whose writers died. Returns their number.
 
-    A writer holds a lock on its temporary file, which ends with the writer, whatever ends it.
+    A writer holds a lock on its temporary file, and the system releases the lock when the writer ends. Files that
+    cannot be examined are kept.
     """
     swept = 0
     try:
@@ -213,17 +213,17 @@ def sweep(folder: str | os.PathLike[str]) -> int:
 
 
 def _create_beside(target: Path) -> tuple[Path, BinaryIO]:
-    """A new file in the target's folder, locked, under a hidden name."""
+    """Create a file in the target's folder under a hidden name, and lock it."""
     while True:
         partial = target.with_name(f".{_shortened(target.name)}.glic-{secrets.token_hex(4)}.part")
-        stream = open(partial, "xb")  # noqa: SIM115  closed by who writes it
+        stream = open(partial, "xb")  # noqa: SIM115  closed by the writer
         if _lock(stream, where_unsupported=True) and os.fstat(stream.fileno()).st_nlink:
             return partial, stream
-        stream.close()  # another process swept it away before it was locked
+        stream.close()  # another process deleted the file before it was locked
 
 
 def _lock(stream: BinaryIO | int, *, where_unsupported: bool) -> bool:
-    """Lock a file. Returns whether no other process has; `where_unsupported` on systems that have no such locks."""
+    """Lock a file. Returns False if another process holds the lock, `where_unsupported` if there are no locks."""
     if fcntl is None:
         return where_unsupported
     try:
@@ -236,7 +236,7 @@ def _lock(stream: BinaryIO | int, *, where_unsupported: bool) -> bool:
 
 
 def _shortened(name: str) -> str:
-    """As much of a file's name as fits in _NAME_BYTES bytes."""
+    """Return the start of a file name, at most _NAME_BYTES bytes."""
     return os.fsencode(name)[:_NAME_BYTES].decode(errors="ignore")
 
 
@@ -252,9 +252,9 @@ def _remove(path: Path) -> None:
 
 
 def read_bounded(stream: IO[bytes], max_bytes: int, name: str) -> bytes:
-    """All of a `.glic` file or pipe; LimitError, before it is in memory, when it has more than `max_bytes`.
+    """Read a whole `.glic` file or pipe. Raises LimitError, before reading all, if it has more than `max_bytes`.
 
-    A regular file is read by its size, everything else in blocks, so that memory is taken for what is there alone.
+    A regular file is read according to its size, everything else in blocks, so that memory is proportional to the data.
     """
     size = regular_size(stream)
     data = read_up_to(stream, max_bytes + 1) if size is None or size <= max_bytes else None
@@ -267,7 +267,7 @@ def read_bounded(stream: IO[bytes], max_bytes: int, name: str) -> bytes:
 
 
 def read_up_to(stream: IO[bytes], most: int) -> bytes:
-    """The rest of a stream, but at most so many bytes of it; memory is taken for what is there alone."""
+    """Read the rest of a stream, at most `most` bytes. The memory is proportional to the data."""
     data = io.BytesIO(stream.read(min(most, regular_size(stream) or 0)))
     data.seek(0, io.SEEK_END)
     while data.tell() < most and (block := stream.read(min(_BLOCK, most - data.tell()))):
@@ -276,12 +276,12 @@ def read_up_to(stream: IO[bytes], most: int) -> bytes:
 
 
 def open_ahead(path: str | os.PathLike[str], max_bytes: int = DEFAULT_LIMITS.max_image_bytes) -> BinaryIO:
-    """A file to read, in memory already unless it is large, so that later reads do not block on the disk.
+    """Open a file and preload it unless it is large, so that later reads do not block on the disk.
 
-    A pipe or a device is read when it is asked for, and no further than `max_bytes` (see `seekable`). Raises OSError,
-    LimitError for a file that has more.
+    Pipes and devices are read on demand, at most `max_bytes` (see `seekable`). Raises OSError, and LimitError for a
+    larger file.
     """
-    stream = open(path, "rb")  # noqa: SIM115  closed by who reads it
+    stream = open(path, "rb")  # noqa: SIM115  closed by the reader
     try:
         size = regular_size(stream)
         if size is None or size > max_bytes:
@@ -296,10 +296,10 @@ def open_ahead(path: str | os.PathLike[str], max_bytes: int = DEFAULT_LIMITS.max
 
 
 def seekable(stream: IO[bytes], max_bytes: int) -> BinaryIO:
-    """`stream` itself if it is a regular file or another that can seek, else a view of it that can.
+    """Return `stream` itself if it can seek, else a seekable wrapper of it.
 
-    The view keeps what was read, reads no more than it is asked for, and raises LimitError for more than `max_bytes`;
-    a regular file that has more raises it at once.
+    The wrapper keeps the data that was read, reads on demand only, and raises LimitError beyond `max_bytes`. For a
+    larger regular file, this call raises LimitError.
     """
     size = regular_size(stream)
     if size is not None and size > max_bytes:
@@ -310,7 +310,7 @@ def seekable(stream: IO[bytes], max_bytes: int) -> BinaryIO:
 
 
 def regular_size(stream: IO[bytes]) -> int | None:
-    """Bytes from where a regular file is read to its end; None for a pipe, a device or a stream of another kind."""
+    """Return the bytes from the current position of a regular file to its end; None for other streams."""
     descriptor = _descriptor(stream)
     if descriptor is None:
         return None
@@ -321,7 +321,7 @@ def regular_size(stream: IO[bytes]) -> int | None:
 
 
 class _InMemory(io.BytesIO):
-    """A file's bytes, which still know where they come from."""
+    """The bytes of a file, with the file's name."""
 
     def __init__(self, data: bytes, name: str) -> None:
         super().__init__(data)
@@ -329,7 +329,7 @@ class _InMemory(io.BytesIO):
 
 
 class _Kept(io.BufferedIOBase):
-    """A stream that cannot seek, made one that can by keeping what has been read of it, at most `max_bytes`."""
+    """Makes a stream seekable by keeping the data that was read, at most `max_bytes`."""
 
     def __init__(self, stream: IO[bytes], max_bytes: int) -> None:
         self._stream = stream
@@ -364,7 +364,7 @@ class _Kept(io.BufferedIOBase):
         super().close()
 
     def _read_up_to(self, end: int | None) -> None:
-        """Keep the stream's bytes up to that position, or all."""
+        """Read and keep the stream up to the position `end`; None: to its end."""
         position = self._kept.seek(0, io.SEEK_CUR)
         self._kept.seek(self._size)
         while end is None or self._size < end:
@@ -387,7 +387,7 @@ def _too_large(max_bytes: int) -> LimitError:
 def _descriptor(stream: IO[bytes]) -> int | None:
     try:
         return stream.fileno()
-    except (AttributeError, OSError, ValueError):  # no file of the system
+    except (AttributeError, OSError, ValueError):  # not a file of the operating system
         return None
 
 

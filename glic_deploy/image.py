@@ -1,7 +1,7 @@
-"""Pictures in and out: whatever a user has becomes uint8 RGB in sRGB, and decoded arrays become picture files.
+"""Reads images as uint8 RGB arrays in sRGB, and writes decoded arrays as image files.
 
-Nothing is guessed silently. What cannot be turned into opaque 8-bit sRGB without a choice that is the user's
-(transparency, floats, several frames) is refused with the choice spelled out.
+Nothing is guessed silently. If the conversion to opaque 8-bit sRGB needs a decision (transparency, floats, several
+frames), the image is refused with an error that names the choices.
 """
 
 from __future__ import annotations
@@ -30,35 +30,35 @@ if TYPE_CHECKING:
 Source = NDArray[Any] | DlpackArray | memoryview | Image.Image | str | os.PathLike[str] | IO[bytes]
 Background = Sequence[int]
 
-# Drawing programs rather than pictures: Pillow renders them with Ghostscript or the operating system.
+# Programs that draw: Pillow renders them with Ghostscript or the operating system.
 _VECTOR_FORMATS = frozenset({"EPS", "WMF"})
-# Here the first frame is the picture: the others of a multi-picture JPEG, as phones and cameras write it, are previews
-# and depth maps, those of a Photoshop file its layers.
+# In these formats the first frame is the image. The other frames of a multi-picture JPEG, which phones and cameras
+# write, are previews and depth maps; those of a Photoshop file are layers.
 _FIRST_FRAME_FORMATS = frozenset({"MPO", "PSD"})
-# Mode I is 32 bits wide, but the readers of these formats fill 16 of them.
+# Mode I has 32 bits, of which the readers of these formats use 16.
 _SIXTEEN_BIT_FORMATS = frozenset({"PNG", "PPM"})
 _SAVE_OPTIONS: dict[str, dict[str, Any]] = {
     "JPEG": {"quality": 95, "subsampling": 0},
     "WEBP": {"lossless": True},
 }
-_PERCEPTUAL = b"\0"  # the rendering intent for photographs, which PNG's sRGB chunk holds
+_PERCEPTUAL = b"\0"  # the rendering intent for photographs, for the sRGB chunk of PNG
 
 
 def load_image(
     source: Source, *, background: Background | None = None, limits: Limits = DEFAULT_LIMITS
 ) -> NDArray[np.uint8]:
-    """A picture as C-contiguous uint8 (height, width, 3), sRGB; without a copy where `source` is that already.
+    """Return an image as C-contiguous uint8 (height, width, 3) in sRGB. A `source` of that form is not copied.
 
     Args:
         source: an array, uint8 or uint16 (rounded to 8 bits), of shape (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) with
-            alpha last, any strides, of numpy or of a library with DLPack such as torch; or a PIL image, the path of a
-            picture file, or a binary file that can seek.
-            Pictures of PIL and of files are turned upright (EXIF), and converted to sRGB when they have an ICC profile.
-        background: (r, g, b), each 0 to 255, on which transparent pixels are composited, in sRGB as browsers do it.
-            None: a picture that has any is refused.
-        limits: sizes to refuse, checked from the header before pixels are decoded.
+            alpha last, any strides, of numpy or of a library with DLPack such as torch; or a PIL image, the path of an
+            image file, or a seekable binary file. PIL images and files are turned upright (EXIF), and converted to sRGB
+            if they have an ICC profile.
+        background: (r, g, b), each 0 to 255, on which transparent pixels are composited in sRGB, like in browsers.
+            None: an image with transparent pixels is refused.
+        limits: the sizes to refuse, checked from the header before pixels are decoded.
 
-    Raises ImageError for what cannot be read or needs a decision of the caller's, LimitError for too large a picture.
+    Raises ImageError if the image cannot be read or needs a decision of the caller, LimitError if it is too large.
     """
     colour = check_background(background)
     if isinstance(source, Image.Image):
@@ -71,7 +71,7 @@ def load_image(
         raise ImageError(
             f"got a {type(source).__name__}, expected a numpy array, a PIL image, a path or a binary file; "
             + (
-                "wrap the bytes of a picture file in io.BytesIO"
+                "wrap the bytes of an image file in io.BytesIO"
                 if isinstance(source, (bytes, bytearray, memoryview))
                 else "convert it with numpy.asarray"
             )
@@ -86,14 +86,14 @@ def load_image(
 
 
 def _opened(source: Source) -> contextlib.AbstractContextManager[IO[bytes]]:
-    """The file of a path, closed at the end, or a file as it is."""
+    """Open a path, to be closed at the end, or return an open file unchanged."""
     if isinstance(source, (str, os.PathLike)):
         return open(source, "rb")
     return contextlib.nullcontext(cast(IO[bytes], source))
 
 
 def lift_pillow_limit(max_pixels: int) -> None:
-    """For a program whose `Limits` decide: Pillow's own limit would overrule a larger `max_pixels`, and warn below it.
+    """Raise Pillow's own limit to `max_pixels` and silence its warnings, so that only `Limits` decide.
 
     This changes Pillow for the whole process.
     """
@@ -102,9 +102,9 @@ def lift_pillow_limit(max_pixels: int) -> None:
 
 
 def pad(image: NDArray[np.uint8], multiple: int = CODED_MULTIPLE) -> NDArray[np.uint8]:
-    """`image` (height, width, 3) with its last row and column repeated until both sides are multiples of `multiple`.
+    """Repeat the last row and column of `image` (height, width, 3) until both sides are multiples of `multiple`.
 
-    Returns `image` itself when they are.
+    Returns `image` itself if no padding is needed.
     """
     height, width = image.shape[:2]
     bottom, right = -height % multiple, -width % multiple
@@ -116,36 +116,37 @@ def pad(image: NDArray[np.uint8], multiple: int = CODED_MULTIPLE) -> NDArray[np.
 def save_image(
     image: NDArray[np.uint8], target: str | os.PathLike[str] | BinaryIO, *, format: str | None = None
 ) -> None:
-    """Write uint8 (height, width, 3) as a picture file, at high quality where the format is lossy; a path atomically.
+    """Write uint8 (height, width, 3) as an image file, with high quality if the format is lossy.
 
-    PNG says that its colours are sRGB. The other formats say nothing: readers take them for sRGB then.
+    A path is written atomically. PNG files state that their colours are sRGB. Files of other formats state no colour
+    space, and readers assume sRGB.
 
     Args:
-        image: the picture, sRGB.
+        image: the image, in sRGB.
         target: a path, or a binary file.
-        format: Pillow's name of the format, such as "PNG". None: by the path's suffix, PNG for a file.
+        format: Pillow's name of the format, such as "PNG". None: the format of the path's suffix; PNG for a file.
 
-    Raises ImageError for a format that cannot be written, OSError when the writing fails.
+    Raises ImageError if the format cannot be written, OSError if writing fails.
     """
     if isinstance(target, (str, os.PathLike)):
-        encoded = _encode_picture(image, format or format_of(target))
+        encoded = _encode_image_file(image, format or format_of(target))
         with atomic_writer(target) as stream:
             stream.write(encoded)
     else:
-        target.write(_encode_picture(image, format or "PNG"))
+        target.write(_encode_image_file(image, format or "PNG"))
 
 
-def _encode_picture(image: NDArray[np.uint8], format: str) -> memoryview:
+def _encode_image_file(image: NDArray[np.uint8], format: str) -> memoryview:
     format = format.upper()
     Image.init()
     if format not in Image.SAVE:
-        raise ImageError(f"cannot write pictures of format {format}; use one of PNG, TIFF, PPM, BMP, WEBP, JPEG")
+        raise ImageError(f"cannot write images of format {format}; use one of PNG, TIFF, PPM, BMP, WEBP, JPEG")
     encoded = io.BytesIO()
     try:
         Image.fromarray(image).save(encoded, format, **_save_options(format))
     except (OSError, ValueError) as error:
         height, width = image.shape[:2]
-        raise ImageError(f"{format} cannot hold this picture of {width} x {height}: {error}; use PNG") from error
+        raise ImageError(f"{format} cannot hold this image of {width} x {height} pixels: {error}; use PNG") from error
     return encoded.getbuffer()
 
 
@@ -160,18 +161,19 @@ def _save_options(format: str) -> dict[str, Any]:
 
 
 def format_of(path: str | os.PathLike[str]) -> str:
+    """Return Pillow's name of the format of a path's suffix. Raises ImageError for an unknown suffix."""
     suffix = os.path.splitext(path)[1].lower()
     formats = Image.registered_extensions()
     if suffix not in formats:
         raise ImageError(
-            f"{os.fspath(path)}: {f'suffix {suffix}' if suffix else 'a name without suffix'} says no picture format; "
+            f"{os.fspath(path)}: {f'suffix {suffix}' if suffix else 'a name without suffix'} names no image format; "
             "use one such as .png"
         )
     return formats[suffix]
 
 
 def check_background(background: Background | None) -> NDArray[np.uint16] | None:
-    """The colour as an array (3,), None for None. Raises ImageError unless it is three integers of 0 to 255."""
+    """Return the colour as an array (3,), None for None. Raises ImageError unless it is three integers of 0 to 255."""
     if background is None:
         return None
     try:
@@ -187,7 +189,7 @@ def check_background(background: Background | None) -> NDArray[np.uint16] | None
 
 @contextlib.contextmanager
 def _pillow_errors(name: str) -> Iterator[None]:
-    """Errors name the picture; whatever Pillow's readers raise on bad input becomes an ImageError or a LimitError."""
+    """Add the name of the image to errors; raise Pillow's errors about bad input as ImageError or LimitError."""
     try:
         yield
     except (ImageError, LimitError) as error:
@@ -201,13 +203,15 @@ def _pillow_errors(name: str) -> Iterator[None]:
         ) from error
     except UnidentifiedImageError as error:
         raise ImageError(
-            f"{name}: not a picture that Pillow {pillow_version} can read; convert it to PNG, or import the Pillow "
+            f"{name}: not an image that Pillow {pillow_version} can read; convert it to PNG, or import the Pillow "
             "plugin of its format first"
         ) from error
     except Exception as error:
-        if isinstance(error, OSError) and error.errno is not None:  # the system's, not one of Pillow's
+        if isinstance(error, OSError) and error.errno is not None:  # an error of the operating system, not of Pillow
             raise ImageError(f"{name}: {error.strerror}; check the path and its permissions") from error
-        raise ImageError(f"{name}: cannot be read: {error or type(error).__name__}; get a whole copy of it") from error
+        raise ImageError(
+            f"{name}: cannot be read: {error or type(error).__name__}; get a complete copy of the file"
+        ) from error
 
 
 def _from_array(array: NDArray[Any], background: NDArray[np.uint16] | None, limits: Limits) -> NDArray[np.uint8]:
@@ -220,13 +224,13 @@ def _from_array(array: NDArray[Any], background: NDArray[np.uint16] | None, limi
     if array.ndim == 2:
         array = array[:, :, np.newaxis]
     if array.ndim != 3 or array.shape[2] not in (1, 3, 4):
-        remedy = "add or take one batch item at a time" if array.ndim == 4 else "put channels last"
+        remedy = "encode one item of the batch at a time" if array.ndim == 4 else "put channels last"
         if array.ndim == 3 and array.shape[0] in (1, 3, 4):
             remedy = "put channels last: numpy.moveaxis(array, 0, -1)"
         raise ImageError(f"array has shape {array.shape}, expected (H, W), (H, W, 1), (H, W, 3) or (H, W, 4); {remedy}")
     height, width, channels = array.shape
     if not height or not width:
-        raise ImageError(f"array has shape {array.shape}, expected at least one pixel; check how it was cut")
+        raise ImageError(f"array has shape {array.shape}, expected at least one pixel; check how the image was cropped")
     limits.check_image(width, height)
     pixels = _to_eight_bits(array)
     if channels == 4:
@@ -237,18 +241,20 @@ def _from_array(array: NDArray[Any], background: NDArray[np.uint16] | None, limi
 def _from_pillow(image: Image.Image, background: NDArray[np.uint16] | None, limits: Limits) -> NDArray[np.uint8]:
     width, height = image.size
     if not width or not height:
-        raise ImageError(f"picture has {width} x {height} pixels, expected at least one; check how it was cut")
+        raise ImageError(
+            f"the image has {width} x {height} pixels, expected at least one; check how the image was cropped"
+        )
     limits.check_image(width, height)
     if image.format in _VECTOR_FORMATS:
-        raise ImageError(f"picture is a drawing ({image.format}), expected pixels; render it to PNG first")
+        raise ImageError(f"the image is a drawing ({image.format}), expected pixels; render it to PNG first")
     if getattr(image, "is_animated", False) and image.format not in _FIRST_FRAME_FORMATS:
         raise ImageError(
-            "picture has more than one frame, a .glic file holds one; choose a frame and save it as an image of its "
-            "own, in Python with PIL: image.seek(n), image.copy()"
+            "the image has more than one frame, a .glic file holds one; select a frame and save it as a separate "
+            "image, in Python with PIL: image.seek(n), image.copy()"
         )
     if (image.mode == "I" and image.format not in _SIXTEEN_BIT_FORMATS) or image.mode in ("F", "LAB"):
         raise ImageError(
-            f"picture has mode {image.mode}, whose range of values is not known; convert it to 8-bit RGB first"
+            f"the image has mode {image.mode}, whose range of values is unknown; convert it to 8-bit RGB first"
         )
     colour, alpha = _split(ImageOps.exif_transpose(image))
     profile = image.info.get("icc_profile")
@@ -258,7 +264,7 @@ def _from_pillow(image: Image.Image, background: NDArray[np.uint16] | None, limi
 
 
 def _split(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
-    """8-bit colour, of mode L, RGB or CMYK, and alpha, of mode L, if the picture has any."""
+    """Return 8-bit colour, of mode L, RGB or CMYK, and alpha, of mode L; None if the image has no transparency."""
     if image.mode.startswith("I"):
         values = np.asarray(image).astype(np.uint16, copy=False)
         key = image.info.get("transparency")
@@ -278,7 +284,7 @@ def _as_mode(image: Image.Image, mode: str) -> Image.Image:
 
 
 def _to_eight_bits(array: NDArray[Any]) -> NDArray[np.uint8]:
-    """uint16 / 257, rounded to nearest (257 is odd: no ties); uint8 as it is."""
+    """Return uint16 / 257, rounded to nearest (257 is odd, so there are no ties); uint8 unchanged."""
     if array.dtype == np.uint8:
         return array
     return ((array.astype(np.uint32) + 128) // 257).astype(np.uint8)
@@ -287,33 +293,33 @@ def _to_eight_bits(array: NDArray[Any]) -> NDArray[np.uint8]:
 def _composite(
     colour: NDArray[np.uint8], alpha: NDArray[np.uint8], background: NDArray[np.uint16] | None
 ) -> NDArray[np.uint8]:
-    """`colour` (H, W, 3) over `background` by `alpha` (H, W), rounded to nearest; itself if all pixels are opaque."""
+    """Composite `colour` (H, W, 3) over `background` by `alpha` (H, W), rounded; return opaque images unchanged."""
     if alpha.min() == 255:
         return np.ascontiguousarray(colour)
     if background is None:
         raise ImageError(
-            f"{100 * np.mean(alpha < 255):.3g} % of the pixels are transparent, expected an opaque picture; "
-            "choose the background that shows through (--background white, background=(255, 255, 255))"
+            f"{100 * np.mean(alpha < 255):.3g} % of the pixels are transparent, expected an opaque image; "
+            "select the background that shows through (--background white, background=(255, 255, 255))"
         )
     weight = alpha[:, :, np.newaxis].astype(np.uint16)
     return ((colour * weight + background * (255 - weight) + 127) // 255).astype(np.uint8)
 
 
 def _to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
-    """RGB in sRGB from `image` (L, RGB or CMYK) in the colours of the ICC `profile`, relative colorimetric."""
+    """Convert `image` (L, RGB or CMYK) from the colours of its ICC `profile` to sRGB, relative colorimetric."""
     from PIL import ImageCms
 
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         if source.profile.xcolor_space.strip() == "RGB":
-            image = _as_mode(image, "RGB")  # a grey picture may have a colour profile
+            image = _as_mode(image, "RGB")  # a grey image may have a colour profile
             if _is_srgb(source):
                 return image
         return _cms(image, source)
     except (ImageCms.PyCMSError, OSError, ValueError) as error:
         raise ImageError(
             f"the ICC colour profile ({len(profile):,} bytes) does not convert from {image.mode} to sRGB: {error}; "
-            "remove the profile if the colours are sRGB, or convert the picture with the program it came from"
+            "remove the profile if the colours are sRGB, or convert the image with the program that wrote it"
         ) from error
 
 
@@ -333,9 +339,9 @@ def _cms(image: Image.Image, source: ImageCmsProfile) -> Image.Image:
 
 
 def _is_srgb(source: ImageCmsProfile) -> bool:
-    """Whether `source` is sRGB under whatever name: it moves no colour of a 17 x 17 x 17 lattice by more than a level.
+    """Return whether `source` equals sRGB: it changes no colour of a 17 x 17 x 17 lattice by more than one level.
 
-    Such pictures keep their exact values.
+    Images with such a profile keep their exact values.
     """
     levels = np.linspace(0, 255, 17).astype(np.uint8)
     lattice = np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(17, 17 * 17, 3)

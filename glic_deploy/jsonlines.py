@@ -1,4 +1,4 @@
-"""A file of JSON objects, one a line, that survives the interruption of whoever appends to it."""
+"""A file with one JSON object a line, which stays readable if a writer is interrupted."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import Any
 
 
 class JsonLines:
-    """Appends objects to a file, from any thread; each is on its way to the disk once `append` returns."""
+    """Appends objects to a file, from any thread. `append` returns after the object was handed to the system."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock = threading.Lock()
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        """All whole lines so far; one that an interrupted run was writing, or that is damaged, is passed over."""
+        """Yield the objects of all complete lines. Incomplete and damaged lines are skipped."""
         if not self.path.is_file():
             return
         with open(self.path, encoding="utf-8", errors="replace") as stream:
@@ -36,7 +36,7 @@ class JsonLines:
             stream.write(b"\n" * self._torn() + json.dumps(entry).encode() + b"\n")
 
     def _torn(self) -> bool:
-        """Whether the file ends within a line."""
+        """Return whether the last line is incomplete."""
         if not self.path.stat().st_size:
             return False
         with open(self.path, "rb") as stream:

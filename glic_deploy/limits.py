@@ -1,4 +1,4 @@
-"""What a codec refuses: sizes checked from headers alone, before anything is allocated, decoded or inferred."""
+"""The limits of a codec: sizes that are checked from headers before anything is allocated, decoded or inferred."""
 
 from __future__ import annotations
 
@@ -9,40 +9,40 @@ from .arguments import integer
 from .errors import LimitError
 
 CODED_MULTIPLE = 128
-"""The coded picture's sides are multiples of this many pixels (see `glic_deploy.image.pad`)."""
+"""The sides of a coded image are multiples of this many pixels (see `glic_deploy.image.pad`)."""
 
 
 def coded_pixels(width: int, height: int) -> int:
-    """Pixels that are really coded for a picture of this size: both sides rounded up to CODED_MULTIPLE."""
+    """Return the number of coded pixels of an image: both sides are rounded up to multiples of CODED_MULTIPLE."""
     return (-width % CODED_MULTIPLE + width) * (-height % CODED_MULTIPLE + height)
 
 
 def network_memory(width: int, height: int) -> int:
-    """Bytes that coding a picture of this size at once takes, estimated from above.
+    """Return an upper estimate of the memory, in bytes, that coding an image of this size as a whole takes.
 
-    Measured with the full-size network, the largest there is, on the CPU: `python -m benchmarks.large --tiles SIDES`.
+    It was measured with the largest network on the CPU: `python -m benchmarks.large --tiles SIDES`.
     """
     return (600 << 20) + 1600 * coded_pixels(width, height)
 
 
 def raised(limit: str, option: object, value: object = None) -> str:
-    """The remedy for a limit, as every surface names it: its option's value, and its value in Python if they differ."""
+    """Return the remedy for a limit: how to raise it to `option` on the command line and to `value` in Python."""
     python = option if value is None else value
     return f"raise the limit {limit} (--{limit.replace('_', '-')} {option}, Limits({limit}={python}))"
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Largest pictures and payloads that a codec accepts, when it encodes and when it decodes.
+    """The largest images and payloads that a codec accepts, for encoding and decoding.
 
-    Raises LimitError for a limit that is no integer of at least 1.
+    Raises LimitError if a limit is not an integer of at least 1.
 
     Attributes:
         max_pixels: width times height, before padding. The default, 16384 squared, is 0.8 GB as an array.
-        max_memory: bytes that coding may take, as `network_memory` estimates it. The encoder cuts pictures that would
-            take more into tiles; the decoder refuses files that are not so cut. By default frames of 1920 x 1080 pixels
-            are still coded whole. A GPU takes less: raise it there.
-        max_side: width and height each; EXIF orientation makes no difference to it.
+        max_memory: the bytes that coding may take, as `network_memory` estimates them. The encoder cuts larger images
+            into tiles; the decoder refuses larger images that are not in tiles. With the default, images of 1920 x 1080
+            pixels are coded whole. A GPU needs less memory, so the limit may be raised for GPUs.
+        max_side: the maximum of width and height.
         max_payload_bpp: payload bits per coded pixel. No stream of the range coder reaches the default: it spends at
             most 37 bits (16 for the escape, 21 after it) on each of 1.297 symbols per pixel.
     """
@@ -55,10 +55,10 @@ class Limits:
     def __post_init__(self) -> None:
         for field in fields(self):
             limit = integer(field.name, getattr(self, field.name), "an integer of at least 1", LimitError, least=1)
-            object.__setattr__(self, field.name, limit)  # an int, whose products do not overflow as numpy's do
+            object.__setattr__(self, field.name, limit)  # an int does not overflow, as numpy's integers do
 
     def check_image(self, width: int, height: int) -> None:
-        """Raise LimitError unless a picture of `width` x `height` pixels may be coded."""
+        """Raise LimitError unless an image of `width` x `height` pixels may be coded."""
         for name, side in (("width", width), ("height", height)):
             if side > self.max_side:
                 raise LimitError(
@@ -68,17 +68,17 @@ class Limits:
         pixels = width * height
         if pixels > self.max_pixels:
             raise LimitError(
-                f"picture has {width:,} x {height:,} = {pixels:,} pixels, at most {self.max_pixels:,} allowed; "
+                f"the image has {width:,} x {height:,} = {pixels:,} pixels, at most {self.max_pixels:,} allowed; "
                 f"{raised('max_pixels', pixels)}"
             )
 
     def fits_memory(self, width: int, height: int, times: int = 1) -> bool:
-        """Whether so many pictures of this size may be coded at the same time."""
+        """Return whether `times` images of this size may be coded at the same time."""
         one, none = network_memory(width, height), network_memory(0, 0)
         return none + times * (one - none) <= self.max_memory
 
     def check_memory(self, width: int, height: int) -> None:
-        """Raise LimitError unless so many pixels, a whole picture or a tile of one, may be coded at once."""
+        """Raise LimitError unless an image or a tile of this size may be coded as a whole."""
         if not self.fits_memory(width, height):
             needed = network_memory(width, height) / (1 << 30)
             whole = math.ceil(needed)
@@ -89,7 +89,7 @@ class Limits:
             )
 
     def check_payload(self, length: int, width: int, height: int) -> None:
-        """Raise LimitError when a payload of `length` bytes is too long for a picture of this size."""
+        """Raise LimitError if a payload of `length` bytes is too long for an image of this size."""
         allowed = coded_pixels(width, height) * self.max_payload_bpp // 8
         if length > allowed:
             raise LimitError(
@@ -100,13 +100,13 @@ class Limits:
 
     @property
     def max_file_bytes(self) -> int:
-        """Size in bytes that no file within these limits exceeds."""
+        """The largest size, in bytes, of a `.glic` file within these limits."""
         padding = 2 * CODED_MULTIPLE * self.max_side + CODED_MULTIPLE**2
         return (self.max_pixels + padding) * self.max_payload_bpp // 8 + 64
 
     @property
     def max_image_bytes(self) -> int:
-        """Size in bytes above which an image file is refused: that of `max_pixels` with 16-bit RGBA, and 64 MiB."""
+        """The largest size, in bytes, of an image file: `max_pixels` in 16-bit RGBA, plus 64 MiB."""
         return 8 * self.max_pixels + (64 << 20)
 
 

@@ -1,4 +1,4 @@
-"""Many items through several steps of work: the steps overlap, results keep their order, memory stays bounded."""
+"""Runs many items through several steps: the steps overlap, results keep their order, memory stays bounded."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from .arguments import shown
 from .errors import ImageError
 
 Step = tuple[Callable[[Any], Any], int]
-"""Work for one item, and how many items may be in it at a time; 0 does the work in the caller's thread."""
+"""A function of one item, and its number of threads; 0 runs the function in the caller's thread."""
 
 OnError = Literal["raise", "yield"]
 
 LEAST_WORKERS = 2
-"""Pictures to code at a time so that the range coder of one runs beside the network of another."""
+"""The images to code at a time so that the range coder of one overlaps with the network of another."""
 
 IO_THREADS = 2
-"""Threads that read, and that write: enough to hide a disk's or a network's latency behind coding."""
+"""The threads for reading, and for writing: enough to hide the latency of a disk or network."""
 
 
 def overlap(items: Iterable[Any], *steps: Step) -> Generator[Any, None, None]:
-    """Take every item through all steps, each of which has threads of its own, and yield the results in order.
+    """Run every item through all steps, each with its own threads, and yield the results in order.
 
-    An item that a step fails on leaves that step as its exception, and passes the later ones by. `items` is drawn from
-    in the caller's thread, at most twice a step's threads ahead for each step, so that one slow item does not idle the
-    others and no more than that many are held in memory. Closing the iterator cancels what has not begun.
+    If a step raises an exception, the exception becomes the result of the item and the later steps are skipped. `items`
+    is iterated in the caller's thread. Each step holds at most twice as many items as it has threads, so that memory is
+    bounded and a slow item does not idle the other threads. Closing the iterator cancels the work that has not begun.
     """
     with ExitStack() as stack:
         for work, threads in steps:
@@ -37,11 +37,11 @@ def overlap(items: Iterable[Any], *steps: Step) -> Generator[Any, None, None]:
 
 
 def results(outcomes: Generator[Any, None, None], on_error: OnError) -> Iterator[Any]:
-    """What `overlap` yields, the first exception raised ("raise") or each left in its item's place ("yield").
+    """Yield the results of `overlap`. "raise" raises the first exception; "yield" yields exceptions as results.
 
-    `outcomes` is closed before an exception is raised. Otherwise the exception's traceback would hold it until the
-    garbage collector runs, which may be in a thread that is just starting and cannot wait for others then. Raises
-    ImageError for another `on_error`.
+    `outcomes` is closed before an exception is raised. Otherwise the traceback would reference the iterator until the
+    garbage collector runs, possibly in a thread that is just starting and cannot wait for others. Raises ImageError for
+    another `on_error`.
     """
     if on_error not in get_args(OnError):
         raise ImageError(f"on_error is {shown(on_error)}, expected 'raise' or 'yield'")

@@ -12,11 +12,11 @@ REBUILD = "from a checkout, with a C++17 compiler: pip install --force-reinstall
 
 
 def library_path(name: str, remedy: str = REBUILD) -> Path:
-    """Path of the shared library `lib<name>.so`.
+    """Return the path of the shared library `lib<name>.so`.
 
-    Raises PluginError, which ends with `remedy`, when it was not built.
+    Raises PluginError, which ends with `remedy`, if the library was not built.
     """
-    # GLIC_NATIVE: another folder with another build of the libraries, such as one with sanitizers.
+    # GLIC_NATIVE names a folder with another build of the libraries, for example with sanitizers.
     path = Path(os.environ.get("GLIC_NATIVE") or Path(__file__).parent / "_native") / f"lib{name}.so"
     if not path.is_file():
         raise PluginError(f"native library lib{name}.so not found in {path.parent}", remedy, missing=True)
@@ -24,7 +24,7 @@ def library_path(name: str, remedy: str = REBUILD) -> Path:
 
 
 def load(name: str, remedy: str = REBUILD) -> ctypes.CDLL:
-    """Load `lib<name>.so`; calls through it release the GIL. Raises PluginError when it is missing or does not load."""
+    """Load `lib<name>.so`; calls to it release the GIL. Raises PluginError if it is missing or does not load."""
     path = library_path(name, remedy)
     try:
         return ctypes.CDLL(str(path))

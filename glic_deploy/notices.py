@@ -1,4 +1,4 @@
-"""Says that something slower than the best is used: in the package's log, and in a list that `describe()` shows."""
+"""Collects warnings about slow configurations: they are logged, and `describe()` lists them."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ logger = logging.getLogger("glic_deploy")
 
 
 class Notices:
-    """Messages that say what is used instead of the best, why, and what to type. Safe to use from several threads."""
+    """Messages that say what is slower than necessary, why, and what to type. Safe to use from several threads."""
 
     def __init__(self) -> None:
         self._messages: dict[str, None] = {}
         self._lock = threading.Lock()
 
     def add(self, message: str) -> None:
-        """Log a message as a warning and keep it. A message that is here already is not logged again."""
+        """Log a message as a warning and keep it. A message that was added before is not logged again."""
         with self._lock:
             if message in self._messages:
                 return
@@ -29,4 +29,4 @@ class Notices:
 
 
 PROCESS = Notices()
-"""What concerns every codec of this process, such as a cache that cannot be written."""
+"""The notices that concern every codec of this process, such as a cache that cannot be written."""

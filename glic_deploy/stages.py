@@ -1,4 +1,4 @@
-"""How long the stages of coding take, for callers that ask."""
+"""Measures the time of each stage of coding, if the caller passes a dictionary for the times."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _ranges: Ranges = nullcontext
 
 @contextmanager
 def stage(stages: dict[str, float] | None, name: str) -> Iterator[None]:
-    """Add the seconds that the block takes to a stage's sum."""
+    """Add the seconds that the block takes to the total of a stage."""
     if stages is None:
         yield
         return
@@ -26,6 +26,6 @@ def stage(stages: dict[str, float] | None, name: str) -> Iterator[None]:
 
 
 def mark_ranges(ranges: Ranges) -> None:
-    """Open `ranges(name)` around every measured stage from now on, such as `nvtx.annotate` for NVIDIA's profilers."""
+    """Open `ranges(name)` around every stage from now on, for example `nvtx.annotate` for NVIDIA's profilers."""
     global _ranges
     _ranges = ranges

@@ -1,6 +1,6 @@
-"""What graphs take and give: arrays, and what stands for one whose elements are on a device or on their way from it.
+"""The inputs and outputs of graphs: arrays, and deferred arrays whose elements are still on a device or in flight.
 
-`np.asarray` gives the array of either.
+`np.asarray` converts either to an array.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from numpy.typing import DTypeLike, NDArray
 
 
 class Deferred(Protocol):
-    """An array that `np.asarray` fetches, or waits for. It cannot be written to."""
+    """A read-only array that `np.asarray` copies from a device, or waits for."""
 
     @property
     def shape(self) -> tuple[int, ...]: ...
@@ -27,9 +27,9 @@ Value = NDArray[Any] | Deferred
 
 
 class Settled:
-    """The first `channels` of a map (1, C, h, w) that is filled channel by channel: they will not change any more.
+    """The first `channels` of a map (1, C, h, w) that is filled channel by channel. These channels are final.
 
-    A backend that has sent some of them to its device need not send those again.
+    A backend uploads each of these channels to its device only once.
     """
 
     def __init__(self, whole: NDArray[Any], channels: int) -> None:
@@ -38,13 +38,13 @@ class Settled:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of the settled part."""
+        """The shape of the final channels."""
         images, _, height, width = self.whole.shape
         return images, self.channels, height, width
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Of the elements."""
+        """The dtype of the elements."""
         dtype: np.dtype[Any] = self.whole.dtype
         return dtype
 
@@ -53,5 +53,5 @@ class Settled:
 
 
 def converted(array: NDArray[Any], dtype: DTypeLike | None) -> NDArray[Any]:
-    """The array that numpy's protocol `__array__` asks for."""
+    """Convert an array as numpy's protocol `__array__` requires."""
     return array if dtype is None else array.astype(dtype, copy=False)

@@ -53,7 +53,7 @@ class SimulatedDevice:
         assert size > 0
         assert self.capturing is None, "memory allocated while capturing"
         if self.held() + size > self.capacity:
-            raise DeviceMemoryError("the simulated memory is full; take smaller pictures")
+            raise DeviceMemoryError("the simulated memory is full; code smaller images")
         block = np.full(size, GARBAGE, np.uint8)
         self.memory[block.ctypes.data] = block
         self.calls.append("allocate")

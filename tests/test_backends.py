@@ -122,7 +122,7 @@ def test_all_reasons_are_given_where_none_opens(bundle: Bundle, monkeypatch: pyt
     with pytest.raises(EngineError, match=r"first: first reason; do this; second: second reason"):
         open_backend(bundle)
     declare(monkeypatch)
-    with pytest.raises(EngineError, match="no backend that is installed runs this engine in precision bf16 here"):
+    with pytest.raises(EngineError, match="no installed backend runs this engine in precision bf16 on this machine"):
         open_backend(bundle, precision="bf16")
 
 

@@ -681,7 +681,7 @@ class TestOutputs:
     def test_an_image_of_another_form(self, tmp_path: Path, wrong: Callable[[NDArray[Any]], Any]) -> None:
         engine = self.engine(write_small_bundle(tmp_path / "float", "float"), "synthesis", wrong)
         payload, checksum = engine.encode(np.zeros((128, 256, 3), np.uint8))
-        with pytest.raises(EngineError, match=r"graph synthesis of .* gave .*, its manifest says uint8\[128, 256, 3\]"):
+        with pytest.raises(EngineError, match=r"graph synthesis of .* returned .*, expected uint8\[128, 256, 3\]"):
             engine.decode(payload, checksum, 100, 200)
 
     @pytest.mark.parametrize("graph", ["analysis", "hyper_analysis", "hyper_synthesis", "slice1_nonanchors"])

@@ -234,7 +234,7 @@ class Recorder(Encoder):
 @pytest.mark.slow
 def test_kodak(codec: Codec, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every file decodes to its encoder's symbols (its checksum says so) and is hardly longer than they must be."""
-    monkeypatch.setattr("glic_deploy.engine.Encoder", Recorder)
+    monkeypatch.setattr("glic_deploy.bundle_codec.Encoder", Recorder)
     rates, qualities = [], []
     for path in sorted(large_data("data/kodak").glob("*.png")):
         Recorder.passes = []
@@ -252,7 +252,7 @@ def test_kodak(codec: Codec, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_file_is_hardly_longer_than_its_symbols_must_be(
     codec: Codec, crop: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("glic_deploy.engine.Encoder", Recorder)
+    monkeypatch.setattr("glic_deploy.bundle_codec.Encoder", Recorder)
     Recorder.passes = []
     data = codec.encode(crop)
     ideal = sum(tables.ideal_bits(symbols, indexes) for tables, symbols, indexes in Recorder.passes) / 8
@@ -347,7 +347,7 @@ def test_files_of_another_model_or_arithmetic_are_refused(codec: Codec, crop_fil
 
 def test_wrong_symbols_are_found_out(codec: Codec, crop_file: bytes) -> None:
     file = container.parse(crop_file)
-    with pytest.raises(BitstreamError, match="checksum differs"):
+    with pytest.raises(BitstreamError, match="checksums differ"):
         codec.decode(container.pack(file.header, file.payload, file.symbol_checksum ^ 1))
 
 

@@ -124,7 +124,7 @@ def test_noise_never_escapes_the_error_tree(noise):
     ("data", "words"),
     [
         (b"\x89PNG\r\n\x1a\n" + bytes(50), "not a .glic file"),
-        (hand_made(version=2), "version 2, this glic-deploy reads version 1; install a newer one"),
+        (hand_made(version=2), "version 2, this glic-deploy reads version 1; upgrade glic-deploy"),
         (hand_made(version=0), "version 0"),
         (hand_made(flags=0x05), "flags byte is 0x05"),
         (hand_made(flags=0x80), "flags byte is 0x80"),

@@ -120,7 +120,7 @@ def test_a_dataset_of_bytes_and_a_corrupt_picture(sources: list[str], arguments:
     assert (summary.done, summary.failed) == (11, 1)
     failed = rows(output)[Path(sources[3]).name]
     assert failed["error_type"] == "ImageError"
-    assert "not a picture" in failed["error"]
+    assert "not an image" in failed["error"]
     assert len(list(output.rglob("*.glic"))) == 11
 
     shutil.copyfile(sources[4], sources[3])

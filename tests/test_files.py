@@ -132,7 +132,7 @@ class TestImages:
 
     def test_endless_ones_end(self) -> None:
         limits = Limits(max_pixels=1 << 16)
-        with pytest.raises(ImageError, match="not a picture"):
+        with pytest.raises(ImageError, match="not an image"):
             load_image("/dev/zero", limits=limits)
         with Pipe(picture_bytes(), endless=True) as pipe:
             assert load_image(pipe.reader, limits=limits).shape == (30, 40, 3)
@@ -241,8 +241,9 @@ class TestWriting:
         assert sweep(tmp_path / "absent") == 0
 
     def test_what_a_dead_writer_left_of_a_directory_is_deleted(self, tmp_path: Path) -> None:
-        left, other = tmp_path / ".bundle.abcd.part", tmp_path / ".other.abcd.part"
-        for path in (left, other):
+        left = tmp_path / ".bundle.glic-0123abcd.part"
+        others = [tmp_path / name for name in (".other.glic-0123abcd.part", ".bundle.mine.part")]
+        for path in (left, *others):
             path.mkdir()
             (path / "file").write_text("half")
         with atomic_directory(tmp_path / "bundle") as living:
@@ -251,7 +252,7 @@ class TestWriting:
                 assert living.exists()
                 (second / "file").write_text("first to end")
         assert (tmp_path / "bundle" / "file").read_text() == "whole"
-        assert sorted(os.listdir(tmp_path)) == [".other.abcd.part", "bundle"]
+        assert sorted(os.listdir(tmp_path)) == [".bundle.mine.part", ".other.glic-0123abcd.part", "bundle"]
 
     @pytest.mark.parametrize("can_exchange", [True, False])
     def test_a_directory_takes_the_place_of_another(

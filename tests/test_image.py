@@ -326,7 +326,7 @@ class TestFiles:
     def test_not_a_picture(self, tmp_path):
         path = tmp_path / "notes.txt"
         path.write_text("hello")
-        with pytest.raises(ImageError, match=r"notes\.txt: not a picture"):
+        with pytest.raises(ImageError, match=r"notes\.txt: not an image"):
             load_image(path)
         with pytest.raises(ImageError, match="No such file"):
             load_image(tmp_path / "absent.png")

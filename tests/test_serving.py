@@ -187,7 +187,7 @@ def test_bad_pictures_are_refused_and_the_next_is_coded(encoder, picture, glic, 
     refuses(encoder, "RequestError: got neither of the inputs")
     refuses(encoder, "RequestError: got both of the inputs", image=picture, file=file)
     refuses(encoder, "ImageError: .* cannot be read", file=file[:2000])
-    refuses(encoder, "ImageError: .* not a picture", file=glic)
+    refuses(encoder, "ImageError: .* not an image", file=glic)
     refuses(encoder, "ImageError: .* at least one pixel", image=picture[:0])
     refuses(encoder, r"ImageError: array has shape \(160, 220, 2\)", image=picture[..., :2])
     refuses(encoder, "LimitError: .* at most 50,000 allowed", image=np.zeros((251, 200, 3), np.uint8))

@@ -95,7 +95,7 @@ def test_bad_input_is_refused_and_the_server_lives_on(client, picture, glic, pro
     altered[40] ^= 1
     refused(client, protocol, "RequestError: got neither", lambda: client.encode())
     refused(client, protocol, "unexpected shape", lambda: client.encode(image=picture[..., 0].copy()))
-    refused(client, protocol, "ImageError: .*not a picture", lambda: client.encode(file=glic))
+    refused(client, protocol, "ImageError: .*not an image", lambda: client.encode(file=glic))
     refused(client, protocol, "ImageError: .*cannot be read", lambda: client.encode(file=png(picture)[:3000]))
     refused(client, protocol, "LimitError", lambda: client.encode(image=np.zeros((9000, 9000, 3), np.uint8)))
     refused(client, protocol, "BitstreamError: .*cut short", lambda: client.decode(glic[:-1]))

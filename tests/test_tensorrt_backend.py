@@ -236,7 +236,7 @@ def test_memory_that_cannot_be_had_leaves_no_other_behind(
     backend: TensorRTBackend, simulation: SimulatedTensorRT
 ) -> None:
     simulation.device.capacity = 128 * 128 * 3  # the picture, and no room for y
-    with pytest.raises(EngineError, match="take smaller pictures"):
+    with pytest.raises(EngineError, match="code smaller images"):
         backend.run("analysis", {"image": np.zeros((128, 128, 3), np.uint8)})
     assert not simulation.device.memory
 
@@ -275,7 +275,7 @@ def test_engines_are_loaded_once_and_when_they_are_needed(
 
 
 def test_a_picture_outside_the_profile_says_what_the_plan_takes(backend: TensorRTBackend) -> None:
-    with pytest.raises(EngineError, match=r"image has shape .640, 128, 3., the plan takes .* --max-size"):
+    with pytest.raises(EngineError, match=r"image has shape .640, 128, 3., the plan accepts .* --max-size"):
         backend.run("analysis", {"image": np.zeros((640, 128, 3), np.uint8)})
 
 
@@ -319,7 +319,7 @@ def test_a_plan_for_several_gpus_fits_each(
 
 
 def test_wrong_inputs_are_named(backend: TensorRTBackend) -> None:
-    with pytest.raises(EngineError, match="takes image, got y"):
+    with pytest.raises(EngineError, match="has the inputs image, got y"):
         backend.run("analysis", {"y": np.zeros((1, 64, 8, 8), np.float32)})
 
 
@@ -327,7 +327,7 @@ def test_a_plan_that_does_not_load_is_told(
     backend: TensorRTBackend, simulation: SimulatedTensorRT, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(simulation, "deserialize_cuda_engine", lambda plan: None)
-    with pytest.raises(EngineError, match="does not load its plan of analysis; build the plans again"):
+    with pytest.raises(EngineError, match="cannot deserialise its plan of analysis; build the plans again"):
         backend.run("analysis", {"image": np.zeros((128, 128, 3), np.uint8)})
 
 

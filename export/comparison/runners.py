@@ -193,7 +193,7 @@ def of_plans(backend: Any) -> Configuration:
     require_cuda_runtime()
 
     def runner(graph: str) -> BaseRunner:
-        return TrtRunner(lambda: backend.engine(graph), name="tensorrt-plan")
+        return TrtRunner(lambda: backend.cuda_engine(graph), name="tensorrt-plan")
 
     return Configuration("tensorrt-plan", backend.precision, runner, backend.close)
 

@@ -1,4 +1,4 @@
-"""Chooses and opens a backend. Each needs a package of its own, which is imported only when that backend is tried."""
+"""Selects and opens a backend. The package of a backend is imported only when that backend is tried."""
 
 from __future__ import annotations
 
@@ -28,11 +28,17 @@ __all__ = [
 def open_backend(
     bundle: Bundle, name: str | None = None, threads: int | None = None, precision: Precision | None = None
 ) -> Backend:
-    """Open the backend of that name, or the best one that works here; a precision of None is the backend's choice.
+    """Open the backend of that name, or the best backend that works on this machine.
 
-    Where a better backend was tried and failed, its reason is in the `notices` of the one that was taken.
+    If a better backend was tried and failed, the `notices` of the opened backend say why.
 
-    Raises EngineError when there is none, or none that runs the transforms in that precision.
+    Args:
+        bundle: the bundle that the backend will run.
+        name: the name of the backend; None selects the best one.
+        threads: the number of threads; None uses all cores.
+        precision: the precision of the transforms; None selects the backend's default.
+
+    Raises EngineError if no backend works, or none runs the transforms in that precision.
     """
     if name is None:
         return _open_best(bundle, threads, precision)
@@ -43,11 +49,11 @@ def open_backend(
 
 
 def require_precision(backend: Backend, precision: Precision | None) -> None:
-    """Raises EngineError unless the backend runs its transforms in that precision; None is any."""
+    """Raise EngineError unless the backend runs its transforms in that precision; None accepts any."""
     if precision not in (None, backend.precision):
         raise EngineError(
-            f"backend {backend.name} runs this engine's transforms in {backend.precision}, precision {precision} was "
-            f"asked for; take precision {backend.precision}, or another backend"
+            f"backend {backend.name} runs the transforms of this engine in {backend.precision}, expected precision "
+            f"{precision}; use precision {backend.precision}, or another backend"
         )
 
 
@@ -68,9 +74,9 @@ def _open_best(bundle: Bundle, threads: int | None, precision: Precision | None)
 
     def skip(declaration: Declaration, error: UnusableError) -> None:
         unusable.append((declaration.name, error))
-        logger.info("backend %s is no candidate: %s", declaration.name, error)
+        logger.info("backend %s cannot be used here: %s", declaration.name, error)
 
-    def tried(declaration: Declaration, wanted: Precision | None) -> Backend | None:
+    def try_to_open(declaration: Declaration, wanted: Precision | None) -> Backend | None:
         try:
             backend = _open(declaration, bundle, threads, wanted)
         except UnusableError as error:
@@ -95,16 +101,18 @@ def _open_best(bundle: Bundle, threads: int | None, precision: Precision | None)
         else:
             if offer.last_resort:
                 last_resorts.append((declaration, offer.precision))
-            elif backend := tried(declaration, offer.precision):
+            elif backend := try_to_open(declaration, offer.precision):
                 return backend
     for declaration, wanted in last_resorts:
-        if backend := tried(declaration, wanted):
+        if backend := try_to_open(declaration, wanted):
             return backend
     if len(failures) == 1 and not unusable:
         raise failures[0][1]
     if failures or unusable:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in (*failures, *unusable))
-        raise EngineError(f"no backend runs this engine here: {reasons}")
+        raise EngineError(f"no backend runs this engine on this machine: {reasons}")
     wanted_precision = f" in precision {precision}" if precision else ""
     remedies = (f"for {each.purpose}: {each.remedy}" for each in reversed(declarations.BACKENDS))
-    raise EngineError(f"no backend that is installed runs this engine{wanted_precision} here; {'; or '.join(remedies)}")
+    raise EngineError(
+        f"no installed backend runs this engine{wanted_precision} on this machine; {'; or '.join(remedies)}"
+    )

@@ -1,4 +1,4 @@
-"""What a backend is: something that runs a bundle's graphs on arrays and says what it is."""
+"""The interface of a backend, which runs a bundle's graphs on arrays."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ Precision = Literal["fp32", "bf16", "fp16"]
 
 
 class UnusableError(EngineError):
-    """A backend is installed, but this machine or this bundle has nothing for it: it is no candidate, not a failure.
+    """This machine or bundle lacks what an installed backend needs, so that the backend is skipped without a warning.
 
     Attributes:
-        problem: what is not there.
-        remedy: what to type.
+        problem: what is missing.
+        remedy: the command that helps.
     """
 
     def __init__(self, problem: str, remedy: str) -> None:
@@ -36,11 +36,11 @@ class UnusableError(EngineError):
 
 @dataclass(frozen=True)
 class Offer:
-    """How a backend wants to be opened where none is asked for by name.
+    """How to open a backend if the user selects none by name.
 
     Attributes:
-        precision: what to ask it for; None: its own choice.
-        last_resort: it is opened only if no other backend can be.
+        precision: the precision to open it with; None: its default.
+        last_resort: whether to open it only if no other backend can be opened.
     """
 
     precision: Precision | None
@@ -56,7 +56,7 @@ def recorded_precision(bundle: Bundle, forms: Sequence[str]) -> Precision:
 class Backend(ABC):
     """Runs the graphs of one bundle. Safe to use from several threads at once.
 
-    precision: of the transforms; the entropy path is exact whatever this says.
+    precision: the precision of the transforms. The entropy path is exact in any case.
     """
 
     name: str
@@ -64,51 +64,51 @@ class Backend(ABC):
 
     @classmethod
     def check_machine(cls) -> str:
-        """Look whether this machine has what the backend needs. Returns versions and devices, for people.
+        """Check that this machine has everything the backend needs. Returns versions and devices, for people.
 
-        Raises UnusableError where a device is absent, EngineError where something is there and does not work.
+        Raises UnusableError if a device is missing, EngineError if something is installed but does not work.
         """
         raise NotImplementedError
 
     @classmethod
     def offer(cls, bundle: Bundle, threads: int | None, precision: Precision | None) -> Offer:
-        """How to open this backend for a bundle when the user names none.
+        """Return how to open this backend for a bundle if the user selects none by name.
 
-        Raises UnusableError where it is no candidate, EngineError where it should work and does not.
+        Raises UnusableError if the backend cannot be used here, EngineError if it should work but does not.
         """
         cls.check_machine()
         return Offer(precision)
 
     @classmethod
     def open(cls, bundle: Bundle, threads: int | None, precision: Precision | None) -> Self:
-        """A backend for a bundle. Raises EngineError."""
+        """Open the backend for a bundle. Raises EngineError."""
         raise NotImplementedError
 
     @cached_property
     def notices(self) -> Notices:
-        """What this backend uses that is slower than its best, with reasons and remedies."""
+        """Messages that say what is slower than necessary, with reasons and remedies."""
         return Notices()
 
     @abstractmethod
     def run(self, graph: str, inputs: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
-        """Outputs of a graph, in the manifest's order. Raises EngineError when the graph cannot be run."""
+        """Return the outputs of a graph, in the manifest's order. Raises EngineError if the graph cannot be run."""
 
     def start(self, graph: str, inputs: Mapping[str, Value]) -> Sequence[Value]:
-        """As `run`, but only the first output need be there: the others may be on their way, or stay where they are.
+        """Run a graph, but return as soon as the first output is ready; `np.asarray` waits for the others.
 
-        What one graph gave so, the next one takes as it is. The default has everything at once.
+        The outputs may stay on the device, and later graphs accept them as inputs. The default waits for everything.
         """
         import numpy as np  # not at the top: the command line lists the backends before it needs numpy
 
         return self.run(graph, {name: np.asarray(value) for name, value in inputs.items()})
 
-    def trim(self) -> None:  # noqa: B027 - most backends have nothing of the kind
-        """Free what is kept for the sizes of pictures that came so far; it is made again when they come again."""
+    def trim(self) -> None:  # noqa: B027 - most backends keep nothing
+        """Free what is kept for the image sizes seen so far. It is created again on demand."""
 
     @abstractmethod
     def describe(self) -> dict[str, Any]:
-        """Name, versions, threads and devices, for people and for JSON."""
+        """Return name, versions, threads and devices, for people and for JSON."""
 
     @abstractmethod
     def close(self) -> None:
-        """Free what the backend holds. It cannot be used afterwards."""
+        """Free all resources. The backend cannot be used afterwards."""

@@ -1,4 +1,4 @@
-"""A GPU as the backends need it: memory, copies, one stream, events, graphs; through NVIDIA's cuda-bindings."""
+"""The GPU interface of the backends (memory, copies, one stream, events, graphs), on NVIDIA's cuda-bindings."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ _INSTEAD = f"use a backend that needs no GPU: {ON_THE_CPU}"
 
 
 class DeviceMemoryError(EngineError):
-    """The GPU's memory, or memory that it can copy from, is short."""
+    """Device memory or pinned host memory is exhausted."""
 
 
 class NoDeviceError(UnusableError):
-    """There is no NVIDIA GPU here, or no driver for it."""
+    """This machine has no NVIDIA GPU, or no driver for it."""
 
 
 class Device(Protocol):
     """Memory and one stream of a GPU. Addresses, streams, events and graphs are integers.
 
-    Copies and launches are in the stream's order. An event is reached when what was put on the stream before its last
-    record is done; one that was never recorded is. Memory that is short raises DeviceMemoryError.
+    Copies and launches run in the order of the stream. An event is reached when everything enqueued before its last
+    `record` is done, or if it was never recorded. Methods that allocate raise DeviceMemoryError if memory is exhausted.
     """
 
     name: str
@@ -54,7 +54,7 @@ class Device(Protocol):
 
 
 def gpu_capability() -> tuple[int, int] | None:
-    """Compute capability of the first GPU, None where there is no GPU, driver or cuda-bindings."""
+    """Return the compute capability of the first GPU; None without a GPU, a driver or cuda-bindings."""
     try:
         return CudaDevice().capability
     except EngineError:
@@ -62,26 +62,28 @@ def gpu_capability() -> tuple[int, int] | None:
 
 
 class CudaDevice:
-    """The first GPU that CUDA_VISIBLE_DEVICES leaves. Raises EngineError where there is none."""
+    """The first GPU that CUDA_VISIBLE_DEVICES allows. Raises EngineError if there is none."""
 
     def __init__(self) -> None:
         try:
             from cuda.bindings import runtime
         except ImportError as error:
-            raise EngineError(f"CUDA's Python bindings are not there: {error}; {INSTALL}, or {_INSTEAD}") from error
+            raise EngineError(
+                f"CUDA's Python bindings cannot be imported: {error}; {INSTALL}, or {_INSTEAD}"
+            ) from error
         self._cuda = runtime
         try:
             count = self._call("cudaGetDeviceCount")
         except EngineError as error:
             raise NoDeviceError(f"no NVIDIA GPU or driver here: {error}", _INSTEAD) from error
-        except RuntimeError as error:  # where the runtime library itself does not load
+        except RuntimeError as error:  # the runtime library itself does not load
             raise NoDeviceError(f"no NVIDIA GPU or driver here: {error}", _INSTEAD) from error
         if not count:
             raise NoDeviceError("no NVIDIA GPU here", _INSTEAD)
         properties = self._call("cudaGetDeviceProperties", 0)
         self.name = properties.name.decode()
         self.capability = properties.major, properties.minor
-        self._stream = self._call("cudaStreamCreateWithFlags", 1)  # does not wait for the default stream
+        self._stream = self._call("cudaStreamCreateWithFlags", 1)  # non-blocking: does not wait for the default stream
         self.stream = int(self._stream)
         self._graphs: dict[int, Any] = {}
         self._events: dict[int, Any] = {}
@@ -97,7 +99,7 @@ class CudaDevice:
             text = self._cuda.cudaGetErrorString(error)[1]
             detail = text.decode() if isinstance(text, bytes) else str(text)
             if name in ("cudaMalloc", "cudaMallocHost"):
-                raise DeviceMemoryError(f"CUDA's {name} failed: {detail}; take smaller pictures")
+                raise DeviceMemoryError(f"CUDA's {name} failed: {detail}; code smaller images")
             raise EngineError(f"CUDA's {name} failed: {detail}; {_INSTEAD}")
         return results[0] if results else None
 
@@ -133,7 +135,7 @@ class CudaDevice:
         self._call("cudaStreamSynchronize", self._stream)
 
     def event(self) -> int:
-        event = self._call("cudaEventCreateWithFlags", 2)  # takes no times, which makes it cheaper
+        event = self._call("cudaEventCreateWithFlags", 2)  # without timing, which is cheaper
         self._events[int(event)] = event
         return int(event)
 

@@ -1,9 +1,9 @@
-"""Runs graphs whose inputs and outputs lie in a GPU's memory: what both GPU backends do around a graph.
+"""Manages the device memory of graphs on a GPU, for both GPU backends.
 
-For every graph and shape, device and pinned memory are allocated once, at addresses that stay. What one graph gives and
-the next one takes is copied on the GPU and comes to the host only when its elements are asked for. What the host needs
-comes as soon as it is computed, the first output first: a decoder works on the indexes of a pass while its means are
-under way. Of a map that is filled slice by slice each slice is sent once.
+For every graph and shape, device and pinned memory are allocated once, at fixed addresses. An output that a later graph
+reads is copied on the GPU; its elements are copied to the host only on demand. Outputs that the host needs are copied
+as soon as they are computed, in order, so that a decoder decodes with the indexes of a pass while the copy of the means
+is in flight. A map that is filled slice by slice is uploaded slice by slice, each slice once.
 """
 
 from __future__ import annotations
@@ -25,46 +25,46 @@ from ..values import Settled, Value, converted
 from .cuda import Device, DeviceMemoryError
 
 KEPT_SHAPES = 4
-"""Sizes of pictures for which memory stays allocated, for each graph."""
+"""The number of image sizes for which each graph keeps its memory."""
 
 Shape = tuple[int, ...]
-Form = tuple[Shape, np.dtype[Any]]
+TensorSpec = tuple[Shape, np.dtype[Any]]
 
 
 class Executable(Protocol):
     """A graph at one shape."""
 
     @property
-    def inputs(self) -> Mapping[str, Form]:
-        """What it takes on the device."""
+    def inputs(self) -> Mapping[str, TensorSpec]:
+        """The inputs on the device."""
 
     @property
-    def outputs(self) -> Mapping[str, Form]:
-        """What it gives on the device."""
+    def outputs(self) -> Mapping[str, TensorSpec]:
+        """The outputs on the device."""
 
     def bind(self, addresses: Mapping[str, int]) -> None:
-        """Say where all tensors are, once and for all runs."""
+        """Set the addresses of all tensors, for all runs."""
 
     def execute(self) -> None:
-        """Put a run on the device's stream, or run at once what the stream holds and this. Raises EngineError."""
+        """Enqueue a run on the device's stream, or synchronise the stream and run. Raises EngineError."""
 
     def release(self) -> None:
-        """Free what it holds itself; nothing of it is under way."""
+        """Free the resources of the executable. No run may be in flight."""
 
 
 Prepare = Callable[[str, Mapping[str, Shape]], Executable]
-"""Makes a graph ready for inputs of these shapes. Raises EngineError where it takes others."""
+"""Prepares a graph for inputs of these shapes. Raises EngineError if the graph does not accept them."""
 
 
 class _Slot:
-    """Device memory of a tensor, and pinned memory through which it goes up or comes down, allocated when it does."""
+    """The device memory of a tensor, and pinned memory for its copies, which is allocated by the first copy."""
 
-    def __init__(self, device: Device, form: Form) -> None:
+    def __init__(self, device: Device, spec: TensorSpec) -> None:
         self._device = device
-        self.shape, self.dtype = form
+        self.shape, self.dtype = spec
         self.bytes = int(np.prod(self.shape)) * self.dtype.itemsize
         self.address = device.allocate(max(self.bytes, 1))
-        self.generation = 0  # counts what was written to it
+        self.generation = 0  # counts the writes
         self._host: NDArray[Any] | None = None
         self._arrived: int | None = None
 
@@ -75,7 +75,7 @@ class _Slot:
         return self._host
 
     def download(self) -> None:
-        """Let the contents come to `host`; they are there after `wait`."""
+        """Start the copy of the contents to `host`; `wait` waits for it."""
         if self._arrived is None:
             self._arrived = self._device.event()
         self._device.download(self.host, self.address)
@@ -95,14 +95,14 @@ class _Slot:
 
 
 class _Canvas(_Slot):
-    """A map that is sent slice by slice; the graphs that take its first channels read them where they are."""
+    """A map that is uploaded slice by slice. Graphs that read its first channels share this memory."""
 
     users = 0
     sent = 0
     _whole: weakref.ref[Any] | None = None
 
     def extend(self, value: Settled) -> None:
-        """Send those channels that are not there yet."""
+        """Upload the channels that were not uploaded yet."""
         if self._whole is None or self._whole() is not value.whole:
             self._whole, self.sent = weakref.ref(value.whole), 0
         if self.sent < value.channels:
@@ -116,28 +116,28 @@ class _Canvas(_Slot):
 
 
 class _Output:
-    """An output that was handed out: of a slot while that holds it, else an array of its own."""
+    """An output of a graph, read from its slot. Its elements are copied before the slot is overwritten."""
 
     def __init__(self, runner: DeviceRunner, slot: _Slot, dtype: DTypeLike) -> None:
         self._runner, self._slot, self.dtype = runner, slot, np.dtype(dtype)
         self._generation = slot.generation
         self._array: NDArray[Any] | None = None
         self.shape = slot.shape
-        self.coming = False
+        self.in_flight = False
 
     def slot(self, runner: DeviceRunner) -> _Slot | None:
-        """Where it is in the device's memory, if it still is."""
+        """Return the device memory of the output, None if it was overwritten or belongs to another runner."""
         return self._slot if self._runner is runner and self._slot.generation == self._generation else None
 
-    def bring(self) -> None:
+    def fetch(self) -> None:
         self._slot.download()
-        self.coming = True
+        self.in_flight = True
 
     def read(self) -> NDArray[Any]:
-        """The array, waited for. The runner's lock is held, and the slot not written again before all of it is read."""
+        """Wait for the array and return it. The caller holds the runner's lock."""
         if self._array is None:
-            if not self.coming:
-                self.bring()
+            if not self.in_flight:
+                self.fetch()
             self._slot.wait()
             self._array = self._slot.host.astype(self.dtype)
         return self._array
@@ -145,13 +145,13 @@ class _Output:
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
         with self._runner.lock:
             array = self.read()
-        array.flags.writeable = False  # or what is on the device would not be what it says
+        array.flags.writeable = False  # a change would not reach the device
         return converted(array, dtype)
 
 
 @dataclass
 class _Prepared:
-    """A graph at one shape, its memory, and what was handed out of that."""
+    """A graph at one shape, its memory, and references to the outputs that were handed out."""
 
     executable: Executable
     inputs: dict[str, _Slot]
@@ -159,7 +159,7 @@ class _Prepared:
     handed_out: list[weakref.ref[_Output]]
 
     def settle(self) -> None:
-        """Take what is still wanted of the outputs out of their slots."""
+        """Copy the outputs that are still referenced out of their slots."""
         for reference in self.handed_out:
             if (output := reference()) is not None:
                 output.read()
@@ -170,9 +170,9 @@ Key = tuple[tuple[str, Shape, Shape | None], ...]
 
 
 class DeviceRunner:
-    """Runs the graphs of a bundle on a device. `lock` is held while the device is used, by one runner of all.
+    """Runs the graphs of a bundle on a device. All runners of the process share `lock` and hold it during a run.
 
-    While onnxruntime captures a CUDA graph no other thread may allocate or wait, whichever codec it works for.
+    The reason is that no other thread may allocate or wait while onnxruntime captures a CUDA graph, in any codec.
     """
 
     lock = threading.RLock()
@@ -181,44 +181,44 @@ class DeviceRunner:
         self._device, self._bundle, self._prepare = device, bundle, prepare
         self._prepared: dict[str, OrderedDict[Key, _Prepared]] = {name: OrderedDict() for name in bundle.graphs()}
         self._canvases: dict[Shape, _Canvas] = {}
-        self._staying = _outputs_taken_later(bundle)
+        self._kept_on_device = _outputs_read_by_graphs(bundle)
 
     def run(self, graph: str, inputs: Mapping[str, Value]) -> list[NDArray[Any]]:
-        """What `Backend.run` gives."""
-        with self._at_work():
+        """Implements `Backend.run`."""
+        with self._exclusive():
             outputs = self._run(graph, inputs)
             for output in outputs:
-                if not output.coming:
-                    output.bring()
+                if not output.in_flight:
+                    output.fetch()
             return [output.read() for output in outputs]
 
     def start(self, graph: str, inputs: Mapping[str, Value]) -> Sequence[Value]:
-        """What `Backend.start` gives: the graph has run, its first output is here if the host needs one."""
-        with self._at_work():
+        """Implements `Backend.start`: the first output that the host needs is ready."""
+        with self._exclusive():
             outputs = self._run(graph, inputs)
-            coming = [output for output in outputs if output.coming]
-            if not coming:
-                self._device.synchronize()  # its errors are this graph's, and the time it takes
-            return [output.read() if output in coming[:1] else output for output in outputs]
+            in_flight = [output for output in outputs if output.in_flight]
+            if not in_flight:
+                self._device.synchronize()  # so that errors and times belong to this graph
+            return [output.read() if output in in_flight[:1] else output for output in outputs]
 
     def close(self) -> None:
-        """Free all memory. What was handed out is read first."""
+        """Free all memory. Outputs that are still referenced are copied to the host first."""
         with self.lock:
             self._release_all()
 
     def _run(self, graph: str, inputs: Mapping[str, Value]) -> list[_Output]:
-        """The graph put on the stream, and after it the copies of what the host needs."""
-        values = {name: self._known(value) for name, value in inputs.items()}
-        prepared = self._take(graph, values)
+        """Enqueue the graph, and then the copies of the outputs that the host needs."""
+        values = {name: self._as_source(value) for name, value in inputs.items()}
+        prepared = self._prepare_once(graph, values)
         prepared.settle()
         for name, slot in prepared.inputs.items():
-            self._send(values[name], slot)
+            self._upload(values[name], slot)
         prepared.executable.execute()
         return self._hand_out(graph, prepared)
 
     @contextlib.contextmanager
-    def _at_work(self) -> Iterator[None]:
-        """Nothing that was begun is under way after an error: pinned memory will be written again."""
+    def _exclusive(self) -> Iterator[None]:
+        """Hold the lock. After an error, wait until nothing is in flight, because pinned memory will be reused."""
         with self.lock:
             try:
                 yield
@@ -229,10 +229,10 @@ class DeviceRunner:
                     self._device.synchronize()
                 raise
 
-    def _known(self, value: Value) -> NDArray[Any] | Settled | _Output:
+    def _as_source(self, value: Value) -> NDArray[Any] | Settled | _Output:
         return value if isinstance(value, (_Output, Settled)) else np.asarray(value)
 
-    def _take(self, graph: str, values: Mapping[str, NDArray[Any] | Settled | _Output]) -> _Prepared:
+    def _prepare_once(self, graph: str, values: Mapping[str, NDArray[Any] | Settled | _Output]) -> _Prepared:
         kept = self._prepared.setdefault(graph, OrderedDict())
         key: Key = tuple(
             (name, value.shape, value.whole.shape if isinstance(value, Settled) else None)
@@ -244,7 +244,7 @@ class DeviceRunner:
             try:
                 kept[key] = self._allocate(graph, values)
             except DeviceMemoryError:
-                self._release_all()  # what is kept of other sizes may be what lacks
+                self._release_all()  # the memory of other sizes may suffice
                 kept[key] = self._allocate(graph, values)
         kept.move_to_end(key)
         return kept[key]
@@ -253,20 +253,20 @@ class DeviceRunner:
         executable = self._prepare(graph, {name: value.shape for name, value in values.items()})
         prepared = _Prepared(executable, {}, {}, [])
         try:
-            for name, form in executable.inputs.items():
-                prepared.inputs[name] = self._input(values[name], form)
-            for name, form in executable.outputs.items():
-                prepared.outputs[name] = _Slot(self._device, form)
+            for name, spec in executable.inputs.items():
+                prepared.inputs[name] = self._input(values[name], spec)
+            for name, spec in executable.outputs.items():
+                prepared.outputs[name] = _Slot(self._device, spec)
             executable.bind({name: slot.address for name, slot in (prepared.inputs | prepared.outputs).items()})
         except EngineError:
             self._release(prepared)
             raise
         return prepared
 
-    def _input(self, value: NDArray[Any] | Settled | _Output, form: Form) -> _Slot:
+    def _input(self, value: NDArray[Any] | Settled | _Output, spec: TensorSpec) -> _Slot:
         if not isinstance(value, Settled):
-            return _Slot(self._device, form)
-        shape, dtype = value.whole.shape, form[1]
+            return _Slot(self._device, spec)
+        shape, dtype = value.whole.shape, spec[1]
         if shape not in self._canvases:
             self._canvases[shape] = _Canvas(self._device, (shape, dtype))
         self._canvases[shape].users += 1
@@ -289,9 +289,9 @@ class DeviceRunner:
             while kept:
                 self._release(kept.popitem()[1])
 
-    def _send(self, value: NDArray[Any] | Settled | _Output, slot: _Slot) -> None:
+    def _upload(self, value: NDArray[Any] | Settled | _Output, slot: _Slot) -> None:
         if isinstance(value, Settled):
-            assert isinstance(slot, _Canvas)  # as `_input` made it
+            assert isinstance(slot, _Canvas)  # see `_input`
             slot.extend(value)
             return
         source = value.slot(self) if isinstance(value, _Output) else None
@@ -307,19 +307,19 @@ class DeviceRunner:
             slot = prepared.outputs[port.name]
             slot.generation += 1
             output = _Output(self, slot, port.dtype)
-            if (graph, port.name) not in self._staying:
-                output.bring()
+            if (graph, port.name) not in self._kept_on_device:
+                output.fetch()
             outputs.append(output)
         prepared.handed_out = [weakref.ref(output) for output in outputs]
         return outputs
 
 
-def _outputs_taken_later(bundle: Bundle) -> set[tuple[str, str]]:
-    """Graph and name of the outputs that a graph further down in the manifest takes."""
+def _outputs_read_by_graphs(bundle: Bundle) -> set[tuple[str, str]]:
+    """Return the graph and name of every output that a later graph of the manifest reads."""
     found: set[tuple[str, str]] = set()
-    taken: set[str] = set()
+    read: set[str] = set()
     for graph in reversed(bundle.graphs()):
         inputs, outputs = bundle.ports(graph)
-        found |= {(graph, port.name) for port in outputs if port.name in taken}
-        taken |= {port.name for port in inputs}
+        found |= {(graph, port.name) for port in outputs if port.name in read}
+        read |= {port.name for port in inputs}
     return found

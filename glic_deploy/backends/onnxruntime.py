@@ -1,4 +1,4 @@
-"""onnxruntime on the CPU: the backend that runs anywhere."""
+"""onnxruntime on the CPU, the backend that runs anywhere."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _FATAL_ONLY = 4
 
 
 def custom_ops_library() -> str | None:
-    """Path of the native kernels; None where onnxruntime cannot have them: then the graphs' function bodies run."""
+    """Return the path of the native kernels; None if onnxruntime cannot load them and runs the function bodies."""
     try:
         path = str(DECLARATION.library_path())
     except PluginError:
@@ -33,7 +33,7 @@ def custom_ops_library() -> str | None:
 
 
 def custom_ops_problem() -> str | None:
-    """Why the native kernels are not used, with the remedy; None where they are."""
+    """Return why onnxruntime does not use the native kernels, with the remedy; None if it uses them."""
     try:
         path = str(DECLARATION.library_path())
     except PluginError as error:
@@ -55,18 +55,17 @@ def _loading_problem(path: str) -> str | None:
 
 
 def session_options(threads: int, *, optimize: bool = True) -> ort.SessionOptions:
-    """Options of all our CPU sessions, with the native kernels. threads: 0 lets onnxruntime choose."""
+    """Return the options of a CPU session, with the native kernels. With `threads` 0, onnxruntime uses all cores."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = _FATAL_ONLY
     if not optimize:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    # An arena would keep what a graph used once for ever, and each graph has its own: the native library's memory for
-    # maps serves all of them.
+    # Every graph would have an arena that never shrinks. The native library's pool for maps serves all graphs instead.
     options.enable_cpu_mem_arena = False
     options.add_session_config_entry("session.use_env_allocators", "1")
-    # Each session has its own threads; those of an idle one must not spin beside the next one's.
+    # Each session has its own threads. The threads of an idle session must not spin while the next session runs.
     options.add_session_config_entry("session.force_spinning_stop", "1")
     library = custom_ops_library()
     if library is not None:
@@ -75,16 +74,19 @@ def session_options(threads: int, *, optimize: bool = True) -> ort.SessionOption
 
 
 def open_session(path: Path, threads: int, *, optimize: bool = True) -> ort.InferenceSession:
-    """A CPU session for one graph file."""
+    """Open a CPU session of one graph file."""
     options = session_options(threads, optimize=optimize)
     return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
 class OnnxRuntimeBackend(Backend):
-    """Sessions of one bundle, each opened when its graph is first run.
+    """Runs the graphs of one bundle in sessions that are opened when a graph is first run.
 
-    forms: which forms of a graph to take, the best first; None takes those that are fastest here.
-    optimize: False runs the graphs as they are written, for comparison.
+    Args:
+        bundle: the bundle.
+        threads: threads of each session; None uses all cores.
+        forms: the forms of a graph to run, in order of preference; None reads them from the backend's declaration.
+        optimize: False disables onnxruntime's graph optimizations, for comparison.
     """
 
     name = DECLARATION.name
@@ -134,7 +136,7 @@ class OnnxRuntimeBackend(Backend):
             shapes = ", ".join(f"{name} {value.dtype}{list(value.shape)}" for name, value in inputs.items())
             raise EngineError(
                 f"onnxruntime cannot run {graph} on {shapes}: {error}; "
-                "free memory or take a smaller picture if it ran out of it, else run: glic doctor --engine DIR"
+                "if memory ran out, free some or code a smaller image, else run: glic doctor --engine DIR"
             ) from error
         return outputs
 

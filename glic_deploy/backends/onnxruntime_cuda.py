@@ -1,7 +1,7 @@
-"""onnxruntime on an NVIDIA GPU: needs nothing but packages of the registry, and no TensorRT.
+"""onnxruntime on an NVIDIA GPU, without TensorRT. All packages that it needs come from the package index.
 
-Tensors are where `device_runs` keeps them, so that from its second run on at a shape a graph is replayed as a CUDA
-graph. Where onnxruntime does not capture one, its kernels are launched one by one.
+`device_runs` keeps tensors at fixed addresses, so that a graph is replayed as a CUDA graph from its second run at a
+shape. If onnxruntime cannot capture a graph, its kernels are launched one by one.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ..values import Value
 from .base import Offer, Precision, UnusableError, recorded_precision
 from .cuda import CudaDevice, Device
 from .declarations import ON_THE_CPU, by_name
-from .device_runs import DeviceRunner, Form
+from .device_runs import DeviceRunner, TensorSpec
 from .onnxruntime import OnnxRuntimeBackend
 
 if TYPE_CHECKING:
@@ -33,18 +33,19 @@ INSTALL = f"pip uninstall -y onnxruntime onnxruntime-gpu; {DECLARATION.remedy}"
 
 _NOT_CAPTURED = -1
 MOST_CAPTURES = 64
-"""CUDA graphs of one of the bundle's graphs: onnxruntime frees them only with their session."""
+"""The most CUDA graphs that one graph of the bundle may have: onnxruntime frees them only with their session."""
 
 
 class OnnxRuntimeCudaBackend(OnnxRuntimeBackend):
-    """The CPU backend's graphs on the CUDA provider, the transforms in float16 where the bundle has them so.
+    """Runs the graphs on onnxruntime's CUDA provider, the transforms in half precision if the bundle has that form.
 
-    Raises EngineError where onnxruntime has no CUDA provider, or it does not start for lack of a GPU or a library.
+    Raises EngineError if onnxruntime has no CUDA provider, or if the provider does not start because there is no GPU or
+    a library is missing.
     """
 
     name = DECLARATION.name
     provider, memory = PROVIDER, "cuda"
-    # The entropy path's integers are held in float32, which TF32 would round. Memory grows by what is asked for.
+    # TF32 would round the integers of the entropy path, which are held in float32. The arena grows as requested.
     _options: ClassVar[dict[str, str]] = {"use_tf32": "0", "arena_extend_strategy": "kSameAsRequested"}
 
     def __init__(self, bundle: Bundle, device: Device | None = None) -> None:
@@ -92,25 +93,25 @@ class OnnxRuntimeCudaBackend(OnnxRuntimeBackend):
         return _Bound(self, self._bundle, self._device, graph, shapes)
 
     def session(self, graph: str) -> ort.InferenceSession:
-        """The graph's session as it is now; `launch_one_by_one` makes it another."""
+        """Return the graph's current session; `launch_one_by_one` replaces it."""
         return self._session(graph)
 
     def captures(self, graph: str) -> bool:
-        """Whether the graph's session makes CUDA graphs."""
+        """Return whether the graph's session captures CUDA graphs."""
         return graph in self._captures
 
     def capture_number(self, graph: str) -> int:
-        """A number for one more CUDA graph of a graph, `_NOT_CAPTURED` where there is to be none."""
+        """Return a number for another CUDA graph of a graph; `_NOT_CAPTURED` if it may not have another."""
         number = next(self._captures[graph]) if self.captures(graph) else _NOT_CAPTURED
         return number if number <= MOST_CAPTURES else _NOT_CAPTURED
 
     def launch_one_by_one(self, graph: str, error: Exception) -> None:
-        """From now on, without CUDA graphs, which failed with `error`."""
+        """Run a graph without CUDA graphs from now on, because of `error`."""
         del self._captures[graph]
         self._sessions.pop(graph, None)
         self.notices.add(
             f"onnxruntime {ort.__version__} cannot run {graph} as a CUDA graph: {error}; its kernels are launched one "
-            "by one, which is slower and otherwise harmless; another version of onnxruntime-gpu may capture it"
+            "by one, which is slower but gives the same results; try another version of onnxruntime-gpu"
         )
 
     def _open(self, graph: str, path: Path) -> ort.InferenceSession:
@@ -119,7 +120,7 @@ class OnnxRuntimeCudaBackend(OnnxRuntimeBackend):
                 return self._open_with(path, {**self._options, "enable_cuda_graph": "1"})
             except EngineError:
                 raise
-            except Exception as error:  # such as a node that the provider leaves to the CPU
+            except Exception as error:  # for example a node that the provider assigns to the CPU
                 self.launch_one_by_one(graph, error)
         return self._open_with(path, self._options)
 
@@ -152,9 +153,9 @@ class OnnxRuntimeCudaBackend(OnnxRuntimeBackend):
 
 
 class _Bound:
-    """A graph at one shape, its tensors bound to where they stay.
+    """A graph at one shape, with its tensors bound to fixed addresses.
 
-    onnxruntime keeps a CUDA graph for the thread that captured it; another thread's first run captures its own.
+    onnxruntime keeps a CUDA graph for the thread that captured it. Another thread's first run captures its own.
     """
 
     def __init__(
@@ -167,20 +168,20 @@ class _Bound:
     ) -> None:
         self._backend, self._device, self._graph = backend, device, graph
         inputs, outputs = bundle.ports(graph)
-        given = bundle.output_shapes(graph, shapes)
-        self.inputs: dict[str, Form] = {p.name: (shapes[p.name], np.dtype(p.dtype)) for p in inputs}
-        self.outputs: dict[str, Form] = {p.name: (given[p.name], np.dtype(p.dtype)) for p in outputs}
+        output_shapes = bundle.output_shapes(graph, shapes)
+        self.inputs: dict[str, TensorSpec] = {p.name: (shapes[p.name], np.dtype(p.dtype)) for p in inputs}
+        self.outputs: dict[str, TensorSpec] = {p.name: (output_shapes[p.name], np.dtype(p.dtype)) for p in outputs}
         self._addresses: Mapping[str, int] = {}
         self._session: ort.InferenceSession | None = None
         self._binding: Any = None
-        self._number: int | None = None  # of its CUDA graph; none before its first run
+        self._number: int | None = None  # of its CUDA graph; None before the first run
         self._options = _run_options(_NOT_CAPTURED)
 
     def bind(self, addresses: Mapping[str, int]) -> None:
         self._addresses = addresses
 
     def execute(self) -> None:
-        # onnxruntime has a stream of its own, and returns when that is done.
+        # onnxruntime uses its own stream and returns when that stream is done.
         self._device.synchronize()
         session = self._backend.session(self._graph)
         if session is not self._session:
@@ -190,7 +191,7 @@ class _Bound:
         except Exception as error:  # onnxruntime raises a type of its own for every error code
             if self._number in (None, _NOT_CAPTURED) or not self._backend.captures(self._graph):
                 raise EngineError(
-                    f"onnxruntime cannot run {self._graph} on the GPU on {', '.join(self._described())}: {error}; take "
+                    f"onnxruntime cannot run {self._graph} on the GPU on {', '.join(self._described())}: {error}; code "
                     f"a smaller image if its memory is short, else see docs/gpu.md, or use the CPU: {ON_THE_CPU}"
                 ) from error
             self._capture_as(_NOT_CAPTURED)
@@ -205,8 +206,8 @@ class _Bound:
 
     def _bound_to(self, session: ort.InferenceSession) -> Any:
         binding, memory = session.io_binding(), self._backend.memory
-        for forms, bind in ((self.inputs, binding.bind_input), (self.outputs, binding.bind_output)):
-            for name, (shape, dtype) in forms.items():
+        for specs, bind in ((self.inputs, binding.bind_input), (self.outputs, binding.bind_output)):
+            for name, (shape, dtype) in specs.items():
                 bind(name, memory, 0, dtype.type, list(shape), self._addresses[name])
         return binding
 
@@ -218,7 +219,7 @@ class _Bound:
 
 
 def _run_options(number: int) -> ort.RunOptions:
-    """Of a run that is captured under a number, or replayed as what was captured under it."""
+    """Return the options of a run that captures, or replays, the CUDA graph of this number."""
     options = ort.RunOptions()
     options.add_run_config_entry("gpu_graph_id", str(number))
     return options

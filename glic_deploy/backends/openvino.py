@@ -1,4 +1,4 @@
-"""OpenVINO on the CPU: at the speed of the matrix units where the processor has them, in bfloat16 where asked."""
+"""OpenVINO on the CPU, in bfloat16 on CPUs with matrix units for bfloat16."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ _INSTEAD = f"or use another backend: {ON_THE_CPU}"
 
 _VERSION = ov.__version__.partition("-")[0]
 
-_COMPILED_LIMIT = 1 << 30  # bytes of weights in the models that stay compiled
-_DISK_LIMIT = 4 << 30
+_COMPILED_LIMIT = 1 << 30  # bytes of the weights of all compiled models
+_DISK_LIMIT = 4 << 30  # bytes of the compiled models in the cache
 
 _Arrays = Mapping[str, NDArray[Any]]
 _Key = tuple[str, tuple[tuple[str, tuple[int, ...]], ...]]
@@ -39,13 +39,18 @@ def extension_path() -> str:
 
 
 class OpenVinoBackend(Backend):
-    """Graphs of one bundle, each compiled for every size of picture when that first comes, and kept.
+    """Runs the graphs of one bundle. Each graph is compiled for every image size when that size first occurs.
 
-    threads: None takes OpenVINO's choice, all physical cores. precision: of the transforms, fp32 unless said otherwise.
-    streams: pictures that run side by side, on their shares of the threads; as many threads have to call.
-    forms: which forms of a graph to take, the best first; None takes those that are fastest here.
-    emulate: takes bf16 on a processor that has none, slowly, to measure its noise.
-    Raises EngineError where the processor, the ops' library or the precision is not to be had.
+    Args:
+        bundle: the bundle.
+        threads: the number of threads; None uses all physical cores.
+        precision: the precision of the transforms; None: fp32.
+        streams: the number of images that run concurrently, each with its share of the threads. `run` must be called
+            from as many threads.
+        forms: the forms of a graph to run, in order of preference; None reads them from the backend's declaration.
+        emulate: whether to emulate bf16, slowly, on CPUs without it, to measure its noise.
+
+    Raises EngineError if the CPU, the ops' library or the precision is not available.
     """
 
     name = DECLARATION.name
@@ -60,7 +65,7 @@ class OpenVinoBackend(Backend):
         forms: Sequence[str] | None = None,
         emulate: bool = False,
     ) -> None:
-        _require_processor()
+        _require_cpu()
         self._bundle = bundle
         self._image_graphs = frozenset(bundle.image_graphs())
         self._threads = threads
@@ -74,22 +79,22 @@ class OpenVinoBackend(Backend):
             raise EngineError(f"OpenVINO runs the transforms in {known}, not in {precision}; {_INSTEAD}")
         if self.precision == "bf16" and not (emulate or machine.has_bfloat16()):
             raise EngineError(
-                "this processor has no bfloat16 (AVX-512 BF16 or AMX), with which alone precision bf16 gains time; "
-                "take precision fp32"
+                "this CPU has no bfloat16 (AVX-512 BF16 or AMX), without which precision bf16 is slower than fp32; "
+                "use precision fp32"
             )
         self._compiled: OrderedDict[_Key, _Compiled] = OrderedDict()
         self._lock = threading.Lock()
 
     @classmethod
     def check_machine(cls) -> str:
-        _require_processor()
+        _require_cpu()
         _open_core(extension_path())
         arithmetic = "fp32 and bf16" if machine.has_bfloat16() else "fp32, this CPU has no bf16"
         return f"OpenVINO {_VERSION} ({arithmetic})"
 
     @classmethod
     def offer(cls, bundle: Bundle, threads: int | None, precision: Precision | None) -> Offer:
-        """In bf16 where a trial shows that it pays; in fp32 onnxruntime is as fast, in less memory."""
+        """Offer bf16 if a trial shows that it pays off. In fp32, onnxruntime is as fast and needs less memory."""
         from .openvino_precision import fitting
 
         wanted = precision or fitting(bundle, threads)
@@ -104,22 +109,22 @@ class OpenVinoBackend(Backend):
     def run(self, graph: str, inputs: _Arrays) -> list[NDArray[Any]]:
         arrays = {name: np.require(array, requirements=["C", "W"]) for name, array in inputs.items()}
         try:
-            compiled = self._take(graph, arrays)
+            compiled = self._acquire(graph, arrays)
             try:
                 return compiled.run(arrays)
             finally:
-                self._give_back(compiled)
+                self._release(compiled)
         except EngineError:
             raise
-        except Exception as error:  # OpenVINO raises RuntimeErrors; what our ops throw comes through it
+        except Exception as error:  # OpenVINO raises RuntimeErrors, also for the errors of our ops
             shapes = ", ".join(f"{name} {value.dtype}{list(value.shape)}" for name, value in arrays.items())
             raise EngineError(
                 f"OpenVINO {_VERSION} cannot run {graph} on {shapes}: {error}; "
-                f"free memory or take a smaller picture if it ran out of it, {_INSTEAD}"
+                f"if memory ran out, free some or code a smaller image, {_INSTEAD}"
             ) from error
 
-    def _take(self, graph: str, arrays: _Arrays) -> _Compiled:
-        """The model for these inputs, compiled now if need be; nobody frees its memory before `_give_back`."""
+    def _acquire(self, graph: str, arrays: _Arrays) -> _Compiled:
+        """Return the model for these inputs, compiled if necessary. Its memory is not freed until `_release`."""
         key = graph, tuple((name, array.shape) for name, array in arrays.items())
         with self._lock:
             compiled = self._compiled.get(key)
@@ -129,16 +134,16 @@ class OpenVinoBackend(Backend):
                         other.release_memory()
             if compiled is None:
                 compiled = self._compiled[key] = self._compile(graph, arrays)
-                self._forget_oldest()
+                self._evict()
             self._compiled.move_to_end(key)
             compiled.users += 1
             return compiled
 
-    def _give_back(self, compiled: _Compiled) -> None:
+    def _release(self, compiled: _Compiled) -> None:
         with self._lock:
             compiled.users -= 1
 
-    def _forget_oldest(self) -> None:
+    def _evict(self) -> None:
         total = sum(compiled.weight_bytes for compiled in self._compiled.values())
         for key, compiled in list(self._compiled.items())[:-1]:
             if total <= _COMPILED_LIMIT:
@@ -161,13 +166,13 @@ class OpenVinoBackend(Backend):
 
     def _options(self) -> dict[str, Any]:
         options: dict[str, Any] = {
-            # Both default to what is fastest, which is bfloat16 on some processors: never for the entropy path. What
-            # the transforms have in bfloat16 is so by its type.
+            # The defaults select the fastest precision. On some CPUs that is bfloat16, which would break the entropy
+            # path. `lower_products` writes bfloat16 into the transforms as types.
             "INFERENCE_PRECISION_HINT": "f32",
             "EXECUTION_MODE_HINT": "ACCURACY",
             "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0,
             "NUM_STREAMS": self._streams,
-            "ENABLE_CPU_PINNING": False,  # two processes would pin themselves to the same cores
+            "ENABLE_CPU_PINNING": False,  # Two processes would pin their threads to the same cores.
         }
         if self._threads:
             options["INFERENCE_NUM_THREADS"] = self._threads
@@ -195,9 +200,10 @@ class OpenVinoBackend(Backend):
 
 
 class _Compiled:
-    """A model compiled for one shape of each input, and its requests, as many as ever ran at a time.
+    """A model compiled for one shape of each input, with its idle inference requests.
 
-    weight_bytes: of its constants. large: whether what it computes between input and output is worth giving back.
+    weight_bytes: the size of its constants. large: whether its intermediate maps are so large that they are freed when
+    another large model runs.
     """
 
     def __init__(self, model: ov.CompiledModel, weight_bytes: int, large: bool) -> None:
@@ -208,7 +214,7 @@ class _Compiled:
         self._idle: list[ov.InferRequest] = []
 
     def run(self, arrays: _Arrays) -> list[NDArray[Any]]:
-        """The outputs of one inference, which reads the inputs and writes the outputs where they are."""
+        """Return the outputs of one inference. Inputs and outputs are not copied."""
         try:
             request = self._idle.pop()
         except IndexError:
@@ -225,22 +231,22 @@ class _Compiled:
         return outputs
 
     def release_memory(self) -> None:
-        """Give the maps' memory back to the system, unless they are in use; the next run takes it again."""
+        """Free the memory of the maps, unless they are in use. The next run allocates it again."""
         if not self.users:
             self._model.release_memory()
 
 
-def _require_processor() -> None:
-    """Raises EngineError on a processor whose OpenVINO kernels would be slower than any other backend's."""
+def _require_cpu() -> None:
+    """Raise EngineError on a CPU where OpenVINO would be slower than any other backend."""
     found = machine.cpu()["instructions"]
     if "avx2" not in found and "asimd" not in found:
         raise EngineError(
-            f"the OpenVINO backend needs a processor with AVX2, this one has {' '.join(found) or 'nothing'}; {_INSTEAD}"
+            f"the OpenVINO backend needs a CPU with AVX2, this CPU has {' '.join(found) or 'nothing'}; {_INSTEAD}"
         )
 
 
 def _open_core(library: str) -> ov.Core:
-    """OpenVINO with the ops, and with a cache of compiled models on disk where that can be written."""
+    """Return an OpenVINO core with the ops, and with a disk cache of compiled models if the cache is writable."""
     core = ov.Core()
     try:
         core.add_extension(library)

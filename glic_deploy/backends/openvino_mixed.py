@@ -1,8 +1,8 @@
-"""Mixed precision for OpenVINO: a transform whose products take and give bfloat16, while all else stays float32.
+"""Mixed precision for OpenVINO: the matrix products of a transform run in bfloat16, everything else in float32.
 
-The types are written into the graph. OpenVINO's own lowering would also round what blocks add up and the convolutions
-at both ends, for almost four times the noise, and convert every map on its way into our ops: these read and write the
-products' bfloat16 as it is.
+The types are written into the graph. OpenVINO's own lowering would also round the residual sums and the convolutions at
+both ends, which makes the noise almost four times as large. It would also convert every input of our ops, which can
+read and write the bfloat16 of the products.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _BF16 = ov.Type.bf16
 _LOOP = "TensorIterator"
 _VIEWS = ("Reshape", "Squeeze", "Unsqueeze")
 
-# Of our ops: the inputs that may be bfloat16, and the outputs that then are.
+# For each of our ops: the inputs that may be bfloat16, and the outputs that then have the same type.
 _TYPED: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
     "Gate": ((0,), (0,)),
     "DepthwiseGate": ((0,), (0,)),
@@ -27,7 +27,7 @@ _TYPED: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
 
 
 def lower_products(model: ov.Model) -> int:
-    """Make a float32 model's products by constants, in its loops too, take and give bfloat16. Returns their number."""
+    """Lower a float32 model's products by constants, including those in loops, to bfloat16. Returns their number."""
     products = 0
     for op in model.get_ordered_ops():
         if _is_product(op):
@@ -49,7 +49,7 @@ def _lower_product(product: ov.Node) -> None:
     _connect(product, {port.get_index(): _as_bf16(port.get_source_output()) for port in product.inputs()})
     result = product.output(0)
     users = _users(result)
-    if len(users) == 1 and _kind(users[0]) == "Add":  # of a bias, which the product takes along
+    if len(users) == 1 and _kind(users[0]) == "Add":  # the addition of a bias, which OpenVINO fuses with the product
         biases = {
             port.get_index(): _as_bf16(port.get_source_output())
             for port in users[0].inputs()
@@ -58,7 +58,7 @@ def _lower_product(product: ov.Node) -> None:
         if biases:
             _connect(users[0], biases)
             result = users[0].output(0)
-    _give_fp32(result)
+    _convert_to_fp32(result)
 
 
 def _lower_op(op: ov.Node) -> None:
@@ -66,7 +66,7 @@ def _lower_op(op: ov.Node) -> None:
 
 
 def _lower_loop(loop: ov.Node) -> int:
-    """A loop's body, and the values that this starts and ends with."""
+    """Lower a loop's body, and the values that enter and leave it. Returns the number of products."""
     body = loop.get_function()
     products = lower_products(body)
     parameters, results = body.get_parameters(), body.get_results()
@@ -78,7 +78,7 @@ def _lower_loop(loop: ov.Node) -> int:
             parameter.set_element_type(_BF16)
             parameter.validate_and_infer_types()
             for user in users:
-                _give(user.output(0), parameter.output(0))
+                _replace(user.output(0), parameter.output(0))
             inputs[description.input_index] = _as_bf16(loop.input_value(description.input_index))
     outputs = []
     for description in loop.get_output_descriptions():
@@ -88,12 +88,12 @@ def _lower_loop(loop: ov.Node) -> int:
             outputs.append(loop.output(description.output_index))
     _connect(loop, inputs)
     for output in outputs:
-        _give_fp32(output)
+        _convert_to_fp32(output)
     return products
 
 
 def _as_bf16(value: ov.Output) -> ov.Output:
-    """The same value in bfloat16: without a conversion where that comes from a product or from one of our ops."""
+    """Return the value in bfloat16, without a conversion if a product or one of our ops computes the value."""
     op = value.get_node()
     kind = _kind(op)
     if value.get_element_type() == _BF16:
@@ -110,7 +110,7 @@ def _as_bf16(value: ov.Output) -> ov.Output:
 
 
 def _was_bf16(value: ov.Output) -> bool:
-    """Whether a float32 value is bfloat16 that was converted."""
+    """Return whether a float32 value was converted from bfloat16."""
     op = value.get_node()
     if _kind(op) in _VIEWS:
         return _was_bf16(op.input_value(0))
@@ -118,7 +118,7 @@ def _was_bf16(value: ov.Output) -> bool:
 
 
 def _feeds_products(value: ov.Output) -> bool:
-    """Whether nothing but products, and loops of them, reads more of a value than its shape."""
+    """Return whether only products, and loops of products, read the elements of a value."""
     return all(
         _is_product(user)
         or _kind(user) in (_LOOP, "ShapeOf")
@@ -135,15 +135,15 @@ def _users(value: ov.Output) -> list[ov.Node]:
     return [port.get_node() for port in value.get_target_inputs()]
 
 
-def _give_fp32(value: ov.Output) -> None:
-    """Convert a bfloat16 value for all that read it."""
+def _convert_to_fp32(value: ov.Output) -> None:
+    """Convert a bfloat16 value to float32 for all of its readers."""
     readers = value.get_target_inputs()
     converted = ops.convert(value, "f32").output(0)
     for port in readers:
         port.replace_source_output(converted)
 
 
-def _give(old: ov.Output, new: ov.Output) -> None:
+def _replace(old: ov.Output, new: ov.Output) -> None:
     for port in old.get_target_inputs():
         _connect(port.get_node(), {port.get_index(): new})
 

@@ -1,6 +1,7 @@
-"""Whether a bundle's transforms should run in bfloat16 on this machine: tried once on a picture, then remembered.
+"""Decides, by a trial on one image, whether a bundle's transforms run in bfloat16 on this machine.
 
-How much noise bfloat16 leaves in a picture depends on the network's weights, how much time it saves on the processor.
+The noise of bfloat16 in an image depends on the network's weights, the time that it saves on the CPU. The result of the
+trial is kept in the cache.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ from .base import Backend, Precision
 from .openvino import OpenVinoBackend
 
 NOISE_LIMIT = 63.4
-"""dB. With less noise than this a picture that was coded at 40 dB loses at most 0.02 dB."""
+"""In dB. At this level or above, an image that was coded at 40 dB loses at most 0.02 dB."""
 
 GAIN_LIMIT = 1.1
-"""Times as fast as float32: less would not repay any noise."""
+"""The speed relative to float32 that justifies the noise."""
 
 SIDE = 256
 _ROUNDS = 3
@@ -30,7 +31,7 @@ _Array = NDArray[np.uint8]
 
 
 class Trial(NamedTuple):
-    """noise: of a picture synthesised in bfloat16, in dB as `noise_db`. gain: times as fast as in float32."""
+    """noise: `noise_db` of an image synthesised in bfloat16. gain: the speed relative to float32."""
 
     noise: float
     gain: float
@@ -41,7 +42,7 @@ class Trial(NamedTuple):
 
 
 def fitting(bundle: Bundle, threads: int | None) -> Precision:
-    """bf16 where the processor has it and a trial of this bundle says that it gains time and costs next to nothing."""
+    """Return bf16 if the CPU supports it and a trial shows a speed-up at negligible loss, else fp32."""
     if not machine.has_bfloat16():
         return "fp32"
     low = OpenVinoBackend(bundle, threads, precision="bf16")
@@ -49,7 +50,7 @@ def fitting(bundle: Bundle, threads: int | None) -> Precision:
     try:
         return Trial(**json.loads(cache.fetch(name) or b"")).precision
     except (ValueError, TypeError):
-        pass  # not tried yet, or written by something else
+        pass  # no trial was made yet, or the entry is damaged
     plain = OpenVinoBackend(bundle, threads, precision="fp32")
     trial = run_trial(plain, low)
     plain.close()
@@ -59,40 +60,40 @@ def fitting(bundle: Bundle, threads: int | None) -> Precision:
 
 
 def run_trial(plain: Backend, low: Backend) -> Trial:
-    """Synthesise what the analysis makes of `trial_picture` with both backends, in turns."""
-    y_hat = np.round(plain.run("analysis", {"image": trial_picture()})[0])
-    pictures: list[_Array] = []
+    """Compare both backends by the synthesis of `trial_image`, alternating between them."""
+    y_hat = np.round(plain.run("analysis", {"image": trial_image()})[0])
+    images: list[_Array] = []
     seconds: dict[Backend, float] = {}
     for backend in (plain, low):
-        pictures.append(backend.run("synthesis", {"y_hat": y_hat})[0])  # compiled now
+        images.append(backend.run("synthesis", {"y_hat": y_hat})[0])  # the first run compiles
     for _ in range(_ROUNDS):
         for backend in (plain, low):
             start = time.perf_counter()
             backend.run("synthesis", {"y_hat": y_hat})
             seconds[backend] = min(seconds.get(backend, np.inf), time.perf_counter() - start)
-    return Trial(noise_db(*pictures), seconds[plain] / seconds[low])
+    return Trial(noise_db(*images), seconds[plain] / seconds[low])
 
 
-def trial_picture() -> _Array:
-    """uint8 (SIDE, SIDE, 3) of noise whose amplitude falls with frequency, as that of photographs does.
+def trial_image() -> _Array:
+    """Return uint8 (SIDE, SIDE, 3) of noise whose amplitude falls with frequency, like that of photographs.
 
-    Its contrast is such that it takes about as much noise from bfloat16 as the Kodak pictures do in the mean.
+    The contrast is chosen so that bfloat16 adds about as much noise as to the Kodak images on average.
     """
     random = np.random.default_rng(1)
     frequencies = np.fft.fftfreq(SIDE)
     falling = 1 / np.maximum(np.hypot(frequencies[:, None], frequencies), 1 / SIDE)
     layers = np.fft.ifft2(np.fft.fft2(random.standard_normal((3, SIDE, SIDE))) * falling).real
     grey, red, blue = layers / layers.std(axis=(1, 2), keepdims=True)
-    picture = 128 + 32 * np.stack([grey + 0.3 * red, grey, grey + 0.3 * blue], axis=-1)
-    rounded: _Array = np.clip(picture, 0, 255).astype(np.uint8)
+    image = 128 + 32 * np.stack([grey + 0.3 * red, grey, grey + 0.3 * blue], axis=-1)
+    rounded: _Array = np.clip(image, 0, 255).astype(np.uint8)
     return rounded
 
 
-def noise_db(picture: _Array, other: _Array) -> float:
-    """255² over the mean square of what changed a picture before rounding, from how often and far rounded ones differ.
+def noise_db(image: _Array, other: _Array) -> float:
+    """Return 255² over the mean squared difference of two images before rounding, in dB; infinite for equal images.
 
-    A change d too small to see is one level with probability |d|; Gaussian ones have a standard deviation of
-    sqrt(pi / 2) times the mean of |d|. Infinite where nothing differs.
+    The difference is estimated from the rounded images: a difference d below one level changes the rounded value with
+    probability |d|, and the standard deviation of a Gaussian is sqrt(pi / 2) times the mean of |d|.
     """
-    deviation = np.abs(picture.astype(float) - other).mean() * np.sqrt(np.pi / 2)
+    deviation = np.abs(image.astype(float) - other).mean() * np.sqrt(np.pi / 2)
     return float(20 * np.log10(255 / deviation)) if deviation else float("inf")

@@ -1,8 +1,8 @@
 """TensorRT 10 and 11 and TensorRT-RTX on an NVIDIA GPU: plans of the bundle's graphs, run on one stream.
 
-A plan is chosen by flavour, version and compute capability. If no plan fits, one is built from the ONNX graph, with a
-notice, and kept in the cache. The launch of every graph is captured as a CUDA graph for each shape; what comes and goes
-around it: `device_runs`.
+A plan is selected by flavour, version and compute capability. If no plan fits, one is built from the ONNX graph, with a
+notice, and kept in the cache. The launch of every graph is captured as a CUDA graph for each shape. `device_runs`
+copies the inputs and outputs.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ..values import Value
 from .base import Backend, Offer, Precision, UnusableError, recorded_precision
 from .cuda import CudaDevice, Device, DeviceMemoryError
 from .declarations import by_name
-from .device_runs import DeviceRunner, Form, Shape
+from .device_runs import DeviceRunner, Shape, TensorSpec
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -34,13 +34,13 @@ DECLARATION = by_name("tensorrt")
 
 _DIGEST = hashlib.sha256().digest_size
 _KEPT_PLANS = 8 << 30
-"""Bytes of the plans that stay in the cache."""
+"""The size limit of the plans in the cache, in bytes."""
 
 
 class TensorRTBackend(Backend):
-    """Engines of one bundle, each loaded when its graph is first run.
+    """Runs the plans of one bundle, each deserialised when its graph is first run.
 
-    Raises EngineError where there is no GPU, no TensorRT for it, or the bundle has no graphs for TensorRT.
+    Raises EngineError if there is no GPU, no TensorRT for the GPU, or the bundle has no graphs for TensorRT.
     """
 
     name = DECLARATION.name
@@ -50,7 +50,7 @@ class TensorRTBackend(Backend):
         self._device = device or CudaDevice()
         self._flavour = flavour or load(choose(self._device.capability))
         self._runtime = self._flavour.api.Runtime(self._flavour.logger)
-        self._engines: dict[str, Any] = {}
+        self._cuda_engines: dict[str, Any] = {}
         self._runner = DeviceRunner(self._device, bundle, self._prepare)
         for name in bundle.graphs():
             bundle.form(name, _FORM)
@@ -83,24 +83,24 @@ class TensorRTBackend(Backend):
         return self._runner.start(graph, inputs)
 
     def _prepare(self, graph: str, shapes: Mapping[str, Shape]) -> _Execution:
-        return _Execution(self._flavour, self._device, graph, self.engine(graph), shapes, self.notices)
+        return _Execution(self._flavour, self._device, graph, self.cuda_engine(graph), shapes, self.notices)
 
     @property
     def flavour(self) -> Flavour:
-        """The TensorRT that runs the plans."""
+        """The flavour of TensorRT that runs the plans."""
         return self._flavour
 
-    def engine(self, graph: str) -> Any:
-        """TensorRT's engine of a graph: loaded from the bundle's plan on first use, or built. Raises EngineError."""
-        if graph not in self._engines:
-            engine = self._runtime.deserialize_cuda_engine(self._plan(graph))
-            if engine is None:
+    def cuda_engine(self, graph: str) -> Any:
+        """Return a graph's `ICudaEngine`. On first use its plan is deserialised, or built. Raises EngineError."""
+        if graph not in self._cuda_engines:
+            cuda_engine = self._runtime.deserialize_cuda_engine(self._plan(graph))
+            if cuda_engine is None:
                 raise EngineError(
-                    f"TensorRT {self._flavour.version} does not load its plan of {graph}; build the plans again: "
+                    f"TensorRT {self._flavour.version} cannot deserialise its plan of {graph}; build the plans again: "
                     f"python -m export.to_trt --engine {self._bundle.path}"
                 )
-            self._engines[graph] = engine
-        return self._engines[graph]
+            self._cuda_engines[graph] = cuda_engine
+        return self._cuda_engines[graph]
 
     def _plan(self, graph: str) -> bytes:
         ours = self._flavour.name, self._flavour.version
@@ -109,14 +109,14 @@ class TensorRTBackend(Backend):
             if plan.graph == graph and fits:
                 return self._bundle.file(plan.file).read_bytes()
         name = f"plans/{self._identity(graph)}"
-        return _whole(cache.fetch(name)) or self._build(graph, name)
+        return _verified(cache.fetch(name)) or self._build(graph, name)
 
     def _build(self, graph: str, name: str) -> bytes:
         """Build the plan of a graph and keep it in the cache under `name`."""
         self.notices.add(
             f"{self._bundle.path} has no plans for {self._device.name} and {self._flavour.name} "
-            f"{self._flavour.version}: they are built at first use, which takes from seconds to minutes, and kept in "
-            f"the cache; to have them in the bundle, run: python -m export.to_trt --engine {self._bundle.path}"
+            f"{self._flavour.version}: they are built at first use, which takes seconds to minutes, and kept in "
+            f"the cache; to add them to the bundle, run: python -m export.to_trt --engine {self._bundle.path}"
         )
         inputs, _ = self._bundle.ports(graph)
         plugins = self._bundle.form(graph, _FORM).plugins
@@ -126,7 +126,7 @@ class TensorRTBackend(Backend):
         return plan
 
     def _identity(self, graph: str) -> str:
-        """Changes with everything that a plan depends on."""
+        """Return a digest of everything that a plan depends on."""
         parts = {
             "graph": self._bundle.graph_digest(graph, _FORM),
             "tensorrt": [self._flavour.name, self._flavour.version],
@@ -146,54 +146,54 @@ class TensorRTBackend(Backend):
 
     def close(self) -> None:
         self._runner.close()
-        self._engines.clear()
+        self._cuda_engines.clear()
 
 
-def _whole(stored: bytes | None) -> bytes | None:
-    """A plan as `_build` stored it; None where there is none, or it is damaged."""
+def _verified(stored: bytes | None) -> bytes | None:
+    """Return the plan that `_build` stored; None if there is none or its digest is wrong."""
     digest, plan = (stored or b"")[:_DIGEST], (stored or b"")[_DIGEST:]
     return plan if plan and hashlib.sha256(plan).digest() == digest else None
 
 
 class _Execution:
-    """A graph's engine at one shape. Its launch is captured as a CUDA graph once a first run has set it up."""
+    """A graph's execution context at one shape. The second launch is captured as a CUDA graph."""
 
     def __init__(
         self,
         flavour: Flavour,
         device: Device,
         graph: str,
-        engine: Any,
+        cuda_engine: Any,
         shapes: Mapping[str, Shape],
         notices: Notices,
     ) -> None:
         self._flavour, self._device, self._graph, self._notices = flavour, device, graph, notices
-        self._context = engine.create_execution_context()
+        self._context = cuda_engine.create_execution_context()
         if self._context is None:
-            raise DeviceMemoryError(f"the GPU has not enough memory to run {graph}; take smaller pictures")
-        names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
-        taken = {name for name in names if engine.get_tensor_mode(name) == flavour.api.TensorIOMode.INPUT}
-        if taken != set(shapes):
+            raise DeviceMemoryError(f"the GPU has too little memory to run {graph}; code smaller images")
+        names = [cuda_engine.get_tensor_name(i) for i in range(cuda_engine.num_io_tensors)]
+        inputs = {name for name in names if cuda_engine.get_tensor_mode(name) == flavour.api.TensorIOMode.INPUT}
+        if inputs != set(shapes):
             raise EngineError(
-                f"graph {graph} takes {', '.join(sorted(taken))}, got {', '.join(sorted(shapes))}; "
-                "the plan is of another bundle: build it again with python -m export.to_trt"
+                f"graph {graph} has the inputs {', '.join(sorted(inputs))}, got {', '.join(sorted(shapes))}; "
+                "the plan belongs to another bundle: build it again with python -m export.to_trt"
             )
         for name, shape in shapes.items():
             if not self._context.set_input_shape(name, shape):
-                smallest, _, largest = engine.get_tensor_profile_shape(name, 0)
+                smallest, _, largest = cuda_engine.get_tensor_profile_shape(name, 0)
                 raise EngineError(
-                    f"{graph}: {name} has shape {shape}, the plan takes {tuple(smallest)} to {tuple(largest)}; "
-                    "build plans for larger pictures: python -m export.to_trt --max-size WxH"
+                    f"{graph}: {name} has shape {shape}, the plan accepts {tuple(smallest)} to {tuple(largest)}; "
+                    "build plans for larger images: python -m export.to_trt --max-size WxH"
                 )
-        forms: dict[str, Form] = {
+        specs: dict[str, TensorSpec] = {
             name: (
                 tuple(self._context.get_tensor_shape(name)),
-                np.dtype(flavour.api.nptype(engine.get_tensor_dtype(name))),
+                np.dtype(flavour.api.nptype(cuda_engine.get_tensor_dtype(name))),
             )
             for name in names
         }
-        self.inputs = {name: form for name, form in forms.items() if name in taken}
-        self.outputs = {name: form for name, form in forms.items() if name not in taken}
+        self.inputs = {name: spec for name, spec in specs.items() if name in inputs}
+        self.outputs = {name: spec for name, spec in specs.items() if name not in inputs}
         self._runs = 0
         self._captures = True
         self._captured: int | None = None
@@ -210,30 +210,30 @@ class _Execution:
         elif not self._context.execute_async_v3(self._device.stream):
             raise EngineError(
                 f"TensorRT {self._flavour.version} cannot run {self._graph} on {self._device.name}; see its messages "
-                "on the standard error stream; take smaller pictures if the GPU's memory is short"
+                "on the standard error stream; code smaller images if the GPU's memory is short"
             )
         self._runs += 1
 
     def _capture(self) -> int | None:
-        """The launch as a CUDA graph; None where it cannot be one."""
+        """Capture the launch as a CUDA graph. Returns None if it cannot be captured."""
         self._captures = False
         try:
             self._device.begin_capture()
             launched = self._context.execute_async_v3(self._device.stream)
             captured = self._device.end_capture()
         except EngineError as error:
-            self._tell_uncaptured(str(error))
+            self._add_notice(str(error))
             return None
         if not launched:
             self._device.free_graph(captured)
-            self._tell_uncaptured("TensorRT refused the launch; see its messages on the standard error stream")
+            self._add_notice("TensorRT refused the launch; see its messages on the standard error stream")
             return None
         return captured
 
-    def _tell_uncaptured(self, reason: str) -> None:
+    def _add_notice(self, reason: str) -> None:
         self._notices.add(
             f"the launch of {self._graph} cannot be captured as a CUDA graph: {reason}; its kernels are launched one "
-            "by one, which is slower and otherwise harmless; another version of TensorRT may allow it"
+            "by one, which is slower but gives the same results; try another version of TensorRT"
         )
 
     def release(self) -> None:

@@ -1,7 +1,7 @@
 """Engine bundles: directories of graphs, weights and entropy tables under a manifest. See docs/bundle.md.
 
-`manifest` has the types of the manifest, its reader and its writer; `graphs` what is at the ends of every graph;
-`bundle` the bundle on disk, whose files are checked before they are used.
+`manifest` has the types, the reader and the writer of the manifest. `graphs` has the inputs and outputs of every graph.
+`bundle` has the bundle on disk, whose files are checked before they are used.
 """
 
 from .bundle import Bundle

@@ -1,4 +1,4 @@
-"""An engine bundle on disk: its manifest, and its files, each of which is checked before it is first used."""
+"""An engine bundle on disk: its manifest and its files. Every file is checked before its first use."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from .onnx_files import files_read_by
 from .tables import MAX_ARRAYS_BYTES, read_conformance, read_tables
 
 MAX_GRAPH_BYTES = (1 << 31) - 1
-"""Of an ONNX file without its external data: what a protobuf message may have."""
+"""The limit of an ONNX file without its external data, which is that of a protobuf message."""
 
 _FORMS_FOR_GPUS = (TENSORRT, FP16, BF16)
 
@@ -48,17 +48,17 @@ _FORMS_FOR_GPUS = (TENSORRT, FP16, BF16)
 class Bundle:
     """An engine bundle on disk. Safe to use from several threads at once.
 
-    Every file is checked against the manifest's SHA-256 before it is first used. What `open` returns agrees with
-    itself: all graphs are listed, their ends are those that the codec feeds and takes.
+    Every file is checked against the SHA-256 in the manifest before its first use. The manifest is consistent: all
+    graphs are listed, with the inputs and outputs that the codec uses.
 
     Attributes:
         path: the directory.
         manifest: its manifest.
         groups: channels of each slice of y.
         latent, hyper: channels of y and of z.
-        exact: whether the entropy path is integer arithmetic, so that files decode on any machine.
-        model_fingerprint, arithmetic_fingerprint: as `.glic` files carry them.
-        lmbda: the weight of distortion that the network was trained with, the larger the larger files; None: unknown.
+        exact: whether the entropy path is in integer arithmetic, so that files decode on any machine.
+        model_fingerprint, arithmetic_fingerprint: the bytes that identify them in `.glic` files.
+        lmbda: the weight of the distortion in training; a larger lambda gives larger files. None: unknown.
     """
 
     def __init__(self, path: Path, manifest: Manifest) -> None:
@@ -75,7 +75,7 @@ class Bundle:
 
     @classmethod
     def open(cls, path: str | Path) -> Bundle:
-        """Read a bundle's manifest. Raises EngineError for no bundle, a damaged one, or one of another format."""
+        """Open a bundle. Raises EngineError if there is none, if it is damaged, or if it has another format."""
         path = Path(path)
         try:
             with open_regular(path / MANIFEST) as stream:
@@ -92,11 +92,11 @@ class Bundle:
 
     @property
     def fingerprints(self) -> str:
-        """What files say of their model and arithmetic, as hexadecimal digits."""
+        """The fingerprints of model and arithmetic in `.glic` files, as hexadecimal digits."""
         return (self.model_fingerprint + self.arithmetic_fingerprint).hex()
 
     def file(self, name: str) -> Path:
-        """Return the path of one of the bundle's files, its bytes checked. Raises EngineError for altered ones."""
+        """Return the path of a file of the bundle. Raises EngineError if its bytes were altered."""
         with self._lock:
             if name not in self._checked:
                 with self._opened(name) as (stream, entry):
@@ -165,19 +165,19 @@ class Bundle:
         try:
             shapes = graph.output_shapes(inputs)
         except ValueError as error:
-            raise EngineError(f"graph {name} {error}; run it on what this bundle's graphs give") from None
+            raise EngineError(f"graph {name} {error}; pass the outputs of this bundle's graphs") from None
         return {port.name: shape for port, shape in zip(graph.outputs, shapes, strict=True)}
 
     def check_outputs(self, name: str, inputs: Mapping[str, Value], outputs: Sequence[Value]) -> None:
-        """Raises EngineError unless what a graph gave for `inputs` has the dtypes and shapes that the manifest says."""
+        """Raise EngineError unless a graph's outputs for `inputs` have the dtypes and shapes of the manifest."""
         ports = self._graph(name).outputs
         shapes = self.output_shapes(name, {key: value.shape for key, value in inputs.items()}).values()
         expected = [(np.dtype(port.dtype), shape) for port, shape in zip(ports, shapes, strict=True)]
         got = [(value.dtype, value.shape) for value in outputs]
         if got != expected:
             raise EngineError(
-                f"graph {name} of {self.path} gave {_described(got)}, its manifest says {_described(expected)}; "
-                f"the graph is not this network's: {WHOLE_COPY}"
+                f"graph {name} of {self.path} returned {_described(got)}, expected {_described(expected)} as in the "
+                f"manifest; the graph belongs to another network: {WHOLE_COPY}"
             )
 
     def form(self, name: str, form: str) -> Form:
@@ -198,7 +198,7 @@ class Bundle:
         return hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest()
 
     def plans(self) -> tuple[PlanEntry, ...]:
-        """Return TensorRT's plans; none before `python -m export.to_trt`."""
+        """Return TensorRT's plans, which `python -m export.to_trt` adds."""
         return self.manifest.plans
 
     def outputs(self, name: str) -> list[str]:
@@ -206,21 +206,22 @@ class Bundle:
         return [port.name for port in self._graph(name).outputs]
 
     def tables(self) -> dict[str, NDArray[np.int32]]:
-        """Return the entropy tables: `y_cdfs`, `y_lengths`, `y_offsets` (a row a scale), and the same for z.
+        """Return the entropy tables: `y_cdfs`, `y_lengths`, `y_offsets` with one row a scale, and the same for z.
 
-        z has a row a channel. Raises EngineError where they are not this network's, or not what the range coder takes.
+        The tables of z have one row a channel. Raises EngineError if the tables belong to another network, or if the
+        range coder cannot use them.
         """
         return self._arrays(TABLES, read_tables)
 
     def conformance(self) -> dict[str, NDArray[Any]]:
-        """Return inputs and exact results of every pass of an exact entropy path; see `glic_deploy.conformance`.
+        """Return the conformance vectors of an exact entropy path: inputs and exact results of every pass.
 
-        Raises EngineError where they are not this network's.
+        Raises EngineError if the vectors belong to another network.
         """
         return self._arrays(CONFORMANCE, read_conformance)
 
     def describe(self) -> dict[str, Any]:
-        """Return what the bundle holds, for people and for JSON."""
+        """Describe the contents of the bundle, for people and for JSON."""
         manifest = self.manifest.as_dict()
         return {
             "path": str(self.path),
@@ -243,12 +244,12 @@ class Bundle:
         return f"export the checkpoint again: {EXPORT}"
 
     def _onnx(self, form: Form) -> Path:
-        """The path of an ONNX file, which was checked together with all files that it reads."""
+        """Return the path of an ONNX file after checking the file and all files that it reads."""
         path = self.path / form.file
         with self._lock:
             if form.file not in self._checked:
                 constants = self.files_of(form) - {form.file}
-                if constants and path.is_symlink():  # from whose target's folder some runtimes would read them
+                if constants and path.is_symlink():  # some runtimes would read them from the target's folder
                     raise EngineError(f"{path} is a symbolic link, expected the file itself; copy the bundle: cp -rL")
                 for file in constants:
                     self.file(file)
@@ -265,7 +266,7 @@ class Bundle:
             raise EngineError(f"{self.path / name}: {error}; {WHOLE_COPY}") from None
 
     def _read(self, name: str, most: int) -> bytes:
-        """All bytes of a file, checked."""
+        """Return all bytes of a file after checking them."""
         with self._opened(name) as (stream, entry):
             if entry.bytes > most:
                 raise EngineError(
@@ -277,7 +278,7 @@ class Bundle:
 
     @contextmanager
     def _opened(self, name: str) -> Iterator[tuple[BinaryIO, FileEntry]]:
-        """A file, open to read, whose size is right."""
+        """Open a file for reading after checking its size."""
         entry, path = self.manifest.files.get(name), self.path / name
         if entry is None:
             raise EngineError(f"{self.path}: the manifest lists no file {name!a}; {WHOLE_COPY}")
@@ -306,7 +307,7 @@ def _described(values: list[tuple[np.dtype[Any], Shape]]) -> str:
 
 
 def _described_plans(plans: Sequence[PlanEntry]) -> list[dict[str, Any]]:
-    """What there are plans for, and of how many graphs each."""
+    """Describe the plans, grouped by flavour, version, GPUs and sizes, with the number of graphs."""
     kinds = Counter((plan.flavour, plan.version, plan.capabilities, plan.profile) for plan in plans)
     return [
         {

@@ -1,4 +1,4 @@
-"""Opens and reads the regular files of a bundle, and nothing else: a pipe or a device would block or never end."""
+"""Opens and reads regular files of a bundle only, because a pipe or a device could block or never end."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ _BLOCK = 1 << 20
 
 
 def open_regular(path: Path) -> BinaryIO:
-    """Open a regular file to read; a symbolic link to one is followed. Raises OSError, at once, for anything else."""
-    _require_regular(os.stat(path))  # to open a device may have effects
+    """Open a regular file for reading; symbolic links are followed. Raises OSError, without blocking, for others."""
+    _require_regular(os.stat(path))  # opening a device may have side effects
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         _require_regular(os.fstat(descriptor))
@@ -26,12 +26,12 @@ def open_regular(path: Path) -> BinaryIO:
 
 
 def size_of(stream: BinaryIO) -> int:
-    """Return the bytes that an open file has."""
+    """Return the number of bytes of an open file."""
     return os.fstat(stream.fileno()).st_size
 
 
 def read_exactly(stream: BinaryIO, size: int) -> bytes:
-    """Return the next `size` bytes. Raises OSError where the file ends before."""
+    """Return the next `size` bytes. Raises OSError if the file is shorter."""
     data = stream.read(size) or b""
     if len(data) != size:
         raise OSError(errno.EIO, f"it ended after {len(data):,} of {size:,} bytes")
@@ -39,7 +39,7 @@ def read_exactly(stream: BinaryIO, size: int) -> bytes:
 
 
 def digest_of(stream: BinaryIO, size: int) -> str:
-    """Return the SHA-256 of the next `size` bytes. Raises OSError where the file ends before."""
+    """Return the SHA-256 of the next `size` bytes. Raises OSError if the file is shorter."""
     digest = hashlib.sha256()
     for count in _blocks(size):
         digest.update(read_exactly(stream, count))

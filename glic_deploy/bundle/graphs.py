@@ -1,6 +1,7 @@
-"""The graphs that every bundle has, and what the codec feeds and takes at their ends.
+"""The graphs that every bundle has, with their inputs and outputs.
 
-All of it follows from the network's configuration. The exporter writes these ends, the runtime accepts no others.
+They follow from the network's configuration. The exporter writes these inputs and outputs, and the runtime accepts no
+others.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any, Literal
 Dim = int | str
 Shape = tuple[int, ...]
 Role = Literal["transform", "entropy"]
-"""A transform decides quality; a graph of the entropy path must give the same numbers on every machine."""
+"""A transform affects the quality; a graph of the entropy path must compute equal numbers on every machine."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Port:
 
 @dataclass(frozen=True)
 class Ends:
-    """What a graph is for, and its inputs and outputs in order."""
+    """The role of a graph, and its inputs and outputs in order."""
 
     role: Role
     inputs: tuple[Port, ...]
@@ -98,7 +99,7 @@ def _divisor(side: str) -> int:
 
 
 def _sides(ports: tuple[Port, ...], inputs: Mapping[str, Shape]) -> tuple[int, int]:
-    """Height and width of the padded image that one input of this shape belongs to; zeros where none says."""
+    """Return height and width of the padded image that belongs to these input shapes; 0 if no input has the side."""
     sides = {"H": 0, "W": 0}
     for port in ports:
         for side, size in zip(port.shape, inputs.get(port.name, ()), strict=False):

@@ -1,4 +1,4 @@
-"""Reads hostile JSON into typed values; an error names the place, what was got and what was expected."""
+"""Reads hostile JSON into typed values. An error names the place, the value found and the value expected."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ _SHOWN = 60
 
 
 class MalformedError(ValueError):
-    """A JSON document does not have the form that its reader expects."""
+    """A JSON document has another structure than its reader expects."""
 
 
 class Node:
     """A value of a JSON document, and the path that leads there, such as `model.config.groups[2]`.
 
-    Every method returns a value of the type that its name says, or raises MalformedError.
+    Every method returns a value of the type in its name, or raises MalformedError.
     """
 
     __slots__ = ("path", "value")
@@ -29,45 +29,45 @@ class Node:
         self.path = path
 
     def fail(self, expected: str) -> NoReturn:
-        """Raise MalformedError: this value is not what was expected."""
+        """Raise MalformedError, which says that this value differs from `expected`."""
         raise MalformedError(f"{self.path or 'it'} is {_shown(self.value)}, expected {expected}")
 
     def __getitem__(self, key: str) -> Node:
-        """The value of a key that an object must have."""
+        """Return the value of a required key of an object."""
         found = self.get(key)
         if found is None:
             raise MalformedError(f"{self.path or 'it'} lacks {key!r}")
         return found
 
     def get(self, key: str) -> Node | None:
-        """The value of a key that an object may have."""
+        """Return the value of an optional key of an object; None if it is missing."""
         members = self._members()
         return Node(members[key], self._below(key)) if key in members else None
 
     def items(self) -> Iterator[tuple[str, Node]]:
-        """Keys and values of an object."""
+        """Return the keys and values of an object."""
         return ((key, Node(value, self._below(key))) for key, value in self._members().items())
 
     def elements(self, least: int = 0, most: int | None = None) -> list[Node]:
-        """Values of an array of `least` to `most` elements."""
+        """Return the values of an array of `least` to `most` elements."""
         if not isinstance(self.value, list) or not least <= len(self.value) <= (most or len(self.value)):
             self.fail(f"an array of {least}{'' if least == most else f' to {most}' if most else ' or more'} elements")
         return [Node(value, f"{self.path}[{i}]") for i, value in enumerate(self.value)]
 
     def integer(self, least: int, most: int) -> int:
-        """An integer within bounds."""
+        """Return an integer of `least` to `most`."""
         if type(self.value) is not int or not least <= self.value <= most:
             self.fail(f"an integer of {least:,} to {most:,}")
         return self.value
 
     def number(self) -> float:
-        """A number that is not negative."""
+        """Return a number of at least 0."""
         if type(self.value) not in (int, float) or self.value < 0:
             self.fail("a number of 0 or more")
         return float(self.value)
 
     def text(self, pattern: re.Pattern[str], expected: str) -> str:
-        """A string that a pattern matches as a whole."""
+        """Return a string that the pattern matches as a whole."""
         if not isinstance(self.value, str) or not pattern.fullmatch(self.value):
             self.fail(expected)
         return self.value
@@ -87,7 +87,7 @@ class Node:
 def read_json(data: bytes) -> Node:
     """Parse UTF-8 JSON without NaN, infinities and huge integers. Raises MalformedError.
 
-    Memory is in proportion to len(data), which the caller bounds.
+    The memory is proportional to len(data), which the caller limits.
     """
     try:
         return Node(json.loads(data.decode(), parse_int=_integer, parse_float=_float, parse_constant=_float))
@@ -113,7 +113,7 @@ def _float(digits: str) -> float:
 
 
 def _shown(value: Any) -> str:
-    """A value as one short line of ASCII."""
+    """Return a value as one short line of ASCII."""
     if isinstance(value, (dict, list)):
         return f"{'an object' if isinstance(value, dict) else 'an array'} of {len(value)}"
     text = ascii(value) if not isinstance(value, str) or len(value) <= _SHOWN else ascii(value[:_SHOWN])

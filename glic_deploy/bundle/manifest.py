@@ -1,7 +1,6 @@
 """The manifest of an engine bundle: its types, the one reader and the one writer. See docs/bundle.md.
 
-Whatever a `Manifest` that was read says is within bounds and agrees with itself; the files are checked when they are
-used.
+A `Manifest` that was read is consistent and within bounds. The files are checked when they are used.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ MAX_MANIFEST_BYTES = 4 << 20
 MAX_FILE_BYTES = 1 << 34
 MAX_CHANNELS = 4096
 MAX_HYPER = 256
-"""Channels of z, each of which has a table of the range coder, whose indexes are bytes."""
+"""The most channels of z: each has a table of the range coder, and the index of a table is a byte."""
 MAX_SLICES = 64
 
 EXPORT = "python -m export.to_onnx --checkpoint C.pth --output DIR"
@@ -101,7 +100,7 @@ class Model:
 
 @dataclass(frozen=True)
 class Arithmetic:
-    """The entropy path: integers ("exact") or floating point ("float"), and the fingerprint of its parameters."""
+    """The arithmetic of the entropy path, integer ("exact") or floating point ("float"), with its fingerprint."""
 
     profile: Profile
     fingerprint: str
@@ -149,7 +148,7 @@ class Graph(Ends):
 
 @dataclass(frozen=True)
 class FileEntry:
-    """What a file must be: its size and the SHA-256 of its bytes, as 64 hexadecimal digits."""
+    """The size of a file and the SHA-256 of its bytes, as 64 hexadecimal digits."""
 
     bytes: int
     sha256: str
@@ -157,7 +156,7 @@ class FileEntry:
 
 @dataclass(frozen=True)
 class SizeRange:
-    """Padded image sizes that a plan takes; it is fastest at `optimal`."""
+    """The padded image sizes that a plan accepts; it is fastest at `optimal`."""
 
     smallest: Size
     optimal: Size
@@ -184,7 +183,7 @@ class PlanEntry:
 
 @dataclass(frozen=True)
 class Manifest:
-    """All that a bundle says about itself. Mappings keep the order of the document."""
+    """The contents of manifest.json. Mappings keep the order of the document."""
 
     generator: str
     model: Model
@@ -211,7 +210,7 @@ class Manifest:
 
 
 def to_json(manifest: Manifest) -> bytes:
-    """Write a manifest. Raises EngineError for one that `parse` would refuse."""
+    """Serialise a manifest. Raises EngineError if `parse` would refuse it."""
     data = (json.dumps(manifest.as_dict(), indent=1) + "\n").encode()
     try:
         _manifest(read_json(data))
@@ -223,8 +222,8 @@ def to_json(manifest: Manifest) -> bytes:
 def parse(data: bytes, source: str = MANIFEST) -> Manifest:
     """Read a manifest of at most MAX_MANIFEST_BYTES.
 
-    Raises EngineError, which begins with `source` and names the place in the document, when it has another format or
-    anything in it is not as it must be.
+    Raises EngineError if the document has another format or a wrong value. The message starts with `source` and names
+    the place in the document.
     """
     if len(data) > MAX_MANIFEST_BYTES:
         raise EngineError(f"{source} has {len(data):,} bytes, expected at most {MAX_MANIFEST_BYTES:,}; {WHOLE_COPY}")
@@ -303,7 +302,7 @@ def _arithmetic(node: Node) -> Arithmetic:
 
 
 def _key(key: str, node: Node, form: tuple[re.Pattern[str], str]) -> str:
-    """The key that a value has, which must be of this form."""
+    """Return the key of a value, which must match the pattern."""
     return Node(key, f"the key of {node.path}").text(*form)
 
 
@@ -312,7 +311,7 @@ def _file_entry(node: Node) -> FileEntry:
 
 
 def _listed(node: Node, suffix: str, files: Mapping[str, FileEntry]) -> str:
-    """A file name that `files` has."""
+    """Return a file name that `files` lists."""
     name = node.text(*_FILE)
     if name not in files or not name.endswith(suffix):
         node.fail(f"a {suffix} file that the manifest lists under files")

@@ -1,4 +1,4 @@
-"""Reads arrays from an .npz file that may be hostile: nothing is inflated before its size is known to be right."""
+"""Reads arrays from an .npz file that may be hostile: nothing is inflated before its size has been checked."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 Span = tuple[int, int]
 Extent = int | Span
-"""A size, or the least and the largest that it may have."""
+"""A size, or its minimum and maximum."""
 
 _MAGIC = b"\x93NUMPY\1\0"
 _HEADER_BYTES = 1024
@@ -34,7 +34,7 @@ _RAISED_BY_ZIPFILE = (zipfile.BadZipFile, zlib.error, struct.error, RuntimeError
 
 @dataclass(frozen=True)
 class ArrayForm:
-    """What an array must be: its dtype, as NumPy names it, and the extents of its axes."""
+    """The required form of an array: its dtype, as NumPy names it, and the extents of its axes."""
 
     dtype: str
     shape: tuple[Extent, ...]
@@ -45,25 +45,25 @@ class ArrayForm:
 
     @property
     def stored(self) -> np.dtype[Any]:
-        """The dtype in the file, which is little-endian."""
+        """The little-endian dtype in the file."""
         return np.dtype(self.dtype).newbyteorder("<")
 
     @property
     def most_bytes(self) -> int:
-        """Bytes of the largest array of this form."""
+        """The bytes of the largest array of this form."""
         return math.prod((_span(axis)[1] for axis in self.shape), start=self.stored.itemsize)
 
     def fits(self, shape: tuple[int, ...]) -> bool:
-        """Return whether an array's shape is of this form."""
+        """Return whether an array of this shape has this form."""
         spans = [_span(axis) for axis in self.shape]
         return len(shape) == len(spans) and all(low <= n <= high for n, (low, high) in zip(shape, spans, strict=True))
 
 
 def read_npz(data: bytes, forms: Mapping[str, ArrayForm], most_bytes: int) -> dict[str, NDArray[Any]]:
-    """Return the arrays of an .npz file, which must be those that `forms` names.
+    """Return the arrays of an .npz file, which must be exactly those in `forms`. The arrays are read-only.
 
-    The arrays are read-only. Raises ValueError where there are others, one has another form, the file is damaged, or
-    all arrays together would have more than `most_bytes` bytes.
+    Raises ValueError if there are other arrays, if one has another form, if the file is damaged, or if all arrays
+    together would have more than `most_bytes` bytes.
     """
     try:
         return _read(data, forms, most_bytes)
@@ -85,7 +85,7 @@ def _read(data: bytes, forms: Mapping[str, ArrayForm], most_bytes: int) -> dict[
 
 
 def _require_small_directory(data: bytes, members: int) -> None:
-    """Raises ValueError unless the archive says, at its very end, that it has a directory of that many members."""
+    """Raise ValueError unless the end of the archive states a small directory of that many members."""
     if len(data) < _END.size:
         raise ValueError(f"it has {len(data)} bytes and is no .npz file")
     mark, _, _, _, count, size, _, comment = _END.unpack_from(data, len(data) - _END.size)
@@ -114,7 +114,7 @@ def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str, form: Arr
 
 
 def _header(member: IO[bytes], name: str) -> tuple[str, str, tuple[int, ...]]:
-    """Dtype, order ("True": Fortran's) and shape, as NumPy writes them; its own reader would evaluate the text."""
+    """Return dtype, order ("True": Fortran's) and shape. NumPy's own reader would evaluate the text."""
     start = member.read(len(_MAGIC) + 2)
     size = int.from_bytes(start[len(_MAGIC) :], "little")
     text = member.read(min(size, _HEADER_BYTES))

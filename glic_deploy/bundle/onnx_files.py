@@ -1,7 +1,7 @@
-"""Finds the files that an ONNX graph reads its constants from, without the onnx package.
+"""Finds the files with the constants of an ONNX graph, without the onnx package.
 
-A walk over the protobuf message that visits every place where a tensor can be, subgraphs and functions among them. What
-it cannot follow it refuses, so that a graph never reads a file that was not checked.
+The search visits every place in the protobuf message where a tensor can be, also in subgraphs and functions. Messages
+that it cannot parse are refused, so that a graph never reads a file that was not checked.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ _LOCATION = b"location"
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _DEEPEST = 64
 
-# Of each message, the fields that lead to tensors, by the numbers that onnx.proto gives them.
+# For each message, the fields that lead to tensors, by their numbers in onnx.proto.
 _FIELDS: dict[str, dict[int, str]] = {
     "model": {7: "graph", 20: "training", 25: "function"},
     "training": {1: "graph", 2: "graph"},
@@ -24,19 +24,19 @@ _FIELDS: dict[str, dict[int, str]] = {
     "sparse tensor": {1: "tensor", 2: "tensor"},
     "tensor": {13: "entry"},
 }
-_KEY, _VALUE = 1, 2  # fields of an entry, one of external_data
+_KEY, _VALUE = 1, 2  # fields of an entry of external_data
 
 
 def files_read_by(name: str, model: bytes) -> set[str]:
-    """Return the names of an ONNX file with these bytes and of the files with its constants, as the bundle has them.
+    """Return the name of an ONNX file with these bytes, and the names of the files with its constants, in the bundle.
 
-    Raises ValueError where the bytes are no ModelProto, or nest more than 64 messages.
+    Raises ValueError if the bytes are not a ModelProto, or nest more than 64 messages.
     """
     return {name} | {str(PurePosixPath(name).parent / location) for location in external_files(model)}
 
 
 def external_files(model: bytes) -> set[str]:
-    """Return the locations of external data that a serialized ModelProto names, as they stand there.
+    """Return the locations of external data in a serialized ModelProto, unchanged.
 
     Raises ValueError as `files_read_by` does.
     """
@@ -53,13 +53,13 @@ def _walk(data: bytes, start: int, stop: int, message: str, found: set[str], dep
         return
     inner = _FIELDS[message]
     for number, first, last in _fields(data, start, stop):
-        # The key of an entry stands there as it is, and most messages have none.
+        # Most messages do not contain the key of an entry, so they need not be parsed.
         if number in inner and data.find(_LOCATION, first, last) >= 0:
             _walk(data, first, last, inner[number], found, depth + 1)
 
 
 def _locations(data: bytes, start: int, stop: int) -> Iterator[str]:
-    """The values of an entry one of whose keys is "location": a parser takes the last of either."""
+    """Yield all values of an entry that has the key "location", since a parser uses the last key and the last value."""
     fields = [(number, data[first:last]) for number, first, last in _fields(data, start, stop)]
     if (_KEY, _LOCATION) in fields:
         values = [value for number, value in fields if number == _VALUE]
@@ -67,11 +67,11 @@ def _locations(data: bytes, start: int, stop: int) -> Iterator[str]:
 
 
 def _fields(data: bytes, start: int, stop: int) -> Iterator[tuple[int, int, int]]:
-    """Number, begin and end of every field of a message that holds bytes."""
+    """Yield number, begin and end of every field of a message that contains bytes."""
     while start < stop:
         tag, start = _varint(data, start, stop)
         if tag >> 32:
-            raise ValueError(f"a field has the number {tag >> 3}")  # of which parsers see the lower bits alone
+            raise ValueError(f"a field has the number {tag >> 3}")  # parsers use its lower bits only
         number, kind = tag >> 3, tag & 7
         if kind == _VARINT:
             _, start = _varint(data, start, stop)
@@ -90,8 +90,8 @@ def _fields(data: bytes, start: int, stop: int) -> Iterator[tuple[int, int, int]
 
 
 def _varint(data: bytes, start: int, stop: int) -> tuple[int, int]:
-    """A number and where it ends."""
-    if start < stop and data[start] < 128:  # most are so small
+    """Return a number and the offset of its end."""
+    if start < stop and data[start] < 128:  # most numbers are small
         return data[start], start + 1
     value = 0
     for shift, byte in zip(range(0, 70, 7), data[start : min(stop, start + 10)], strict=False):

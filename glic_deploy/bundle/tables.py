@@ -1,4 +1,4 @@
-"""The forms of a bundle's arrays: the entropy tables and the conformance vectors, held against the manifest."""
+"""Reads the entropy tables and the conformance vectors of a bundle, and checks them against the manifest."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from .manifest import MAX_HYPER, Manifest
 from .npz import ArrayForm, read_npz
 
 CASES = 2
-"""Conformance vectors are stacked: pictures of the same size, of which the second drives every clamp."""
+"""The number of cases in the conformance vectors: images of the same size. The second case reaches every clamp."""
 MAX_ARRAYS_BYTES = 64 << 20
-"""Of all arrays of one file."""
+"""The limit of all arrays of one file."""
 
 _TOTAL = 1 << 16  # where every CDF ends
 _ENTRIES = (3, _TOTAL + 1)  # of a CDF
@@ -40,10 +40,10 @@ def fingerprint(tensors: Mapping[str, NDArray[Any]]) -> str:
 
 
 def read_tables(data: bytes, manifest: Manifest) -> dict[str, NDArray[np.int32]]:
-    """Return the arrays of tables.npz. Raises ValueError where they are not tables of this network.
+    """Return the arrays of tables.npz. Raises ValueError if they are not tables of this network.
 
-    In the float profile the arithmetic's fingerprint is of the tables alone, and is checked. In the exact profile it
-    covers the integer network too, which only the graphs hold.
+    In the float profile, the fingerprint of the arithmetic covers only the tables and is checked here. In the exact
+    profile it also covers the integer network, which only the graphs contain.
     """
     config = manifest.model.config
     forms: dict[str, ArrayForm] = {}
@@ -59,7 +59,7 @@ def read_tables(data: bytes, manifest: Manifest) -> dict[str, NDArray[np.int32]]
 
 
 def read_conformance(data: bytes, manifest: Manifest) -> Arrays:
-    """Return the arrays of conformance.npz. Raises ValueError where they are not vectors of this network."""
+    """Return the arrays of conformance.npz. Raises ValueError if they are not vectors of this network."""
     ports = _coded_ports(manifest)
     z = (CASES, 1, manifest.model.config.hyper, _Z_SIDES, _Z_SIDES)
     forms = {"z_symbols": ArrayForm("int16", z)}
@@ -77,7 +77,7 @@ def read_conformance(data: bytes, manifest: Manifest) -> Arrays:
 
 
 def _coded_ports(manifest: Manifest) -> dict[str, Port]:
-    """What the vectors hold of every pass, with its dtype and its shape."""
+    """Return the arrays that the vectors have for every pass, with their dtypes and shapes."""
     shapes = {
         name: port.shape for name, graph in manifest.graphs.items() for port in graph.outputs if port.name == "indexes"
     }
@@ -87,7 +87,7 @@ def _coded_ports(manifest: Manifest) -> dict[str, Port]:
 
 
 def _check_cdfs(latent: str, cdfs: NDArray[Any], lengths: NDArray[Any], offsets: NDArray[Any]) -> None:
-    """Raises ValueError for a row that the range coder cannot use: see `glic_deploy.entropy.rans.CdfTables`."""
+    """Raise ValueError for a row that the range coder cannot use; see `glic_deploy.entropy.rans.CdfTables`."""
     if not len(cdfs) == len(lengths) == len(offsets):
         raise ValueError(f"{latent}_cdfs has {len(cdfs)} rows, {len(lengths)} lengths and {len(offsets)} offsets")
     first, wide = offsets.astype(np.int64), lengths.astype(np.int64)

@@ -1,7 +1,7 @@
-"""The order in which latents are coded: z, then for each slice of y its anchors and its non-anchors.
+"""The coding order of the latents: z, then the anchors and the non-anchors of each slice of y.
 
-Encoder and decoder walk the same passes over the same graphs; they differ in where the symbols come from. Anchors are
-the positions of even row + column; packed maps hold one parity at half width, row by row.
+Encoder and decoder run the same passes with the same graphs; only the source of the symbols differs. Anchors are the
+positions of even row + column. Packed maps contain one parity at half width, row by row.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ Symbols = NDArray[np.int16]
 Indexes = NDArray[np.uint8]
 Means = NDArray[np.float32]
 RunGraph = Callable[..., Sequence[Value]]
-"""Takes a graph's name and its inputs by theirs, as `Backend.start` does."""
+"""Runs a graph, given its name and its inputs as keyword arguments, like `Backend.start`."""
 Step = Callable[["Pass", Indexes, Value], Symbols]
-"""Gives the symbols of a pass, whose means may still be on their way."""
+"""Returns the symbols of a pass. The copy of the means may still be in flight."""
 
 
 @dataclass(frozen=True)
@@ -38,11 +38,12 @@ class Pass:
 
 @dataclass(frozen=True)
 class CodedPass:
-    """What one pass codes, arrays of one shape: (1, C, h, w/2), C its channels; for z (1, N, h/4, w/4).
+    """The symbols and indexes of one pass, both (1, C, h, w/2) for C channels; (1, N, h/4, w/4) for z.
 
     Attributes:
         part: the pass of y; None for z, whose indexes are its channels.
-        symbols, indexes: each symbol, and the row of the CDF tables that it is coded with.
+        symbols: the symbols.
+        indexes: for each symbol, the row of the CDF tables that codes it.
     """
 
     part: Pass | None
@@ -51,7 +52,7 @@ class CodedPass:
 
 
 def slices(groups: tuple[int, ...]) -> Iterator[tuple[int, int, int]]:
-    """Number and channel range of each slice."""
+    """Yield the number and the channel range of each slice."""
     start = 0
     for k, group in enumerate(groups):
         yield k, start, start + group
@@ -59,7 +60,7 @@ def slices(groups: tuple[int, ...]) -> Iterator[tuple[int, int, int]]:
 
 
 def pack(y: NDArray[np.float32], parity: int) -> NDArray[np.float32]:
-    """Positions of one parity of a map (1, C, h, w), as (1, C, h, w/2)."""
+    """Return the positions of one parity of a map (1, C, h, w), as (1, C, h, w/2)."""
     packed = np.empty((*y.shape[:3], y.shape[3] // 2), y.dtype)
     packed[:, :, 0::2] = y[:, :, 0::2, parity::2]
     packed[:, :, 1::2] = y[:, :, 1::2, 1 - parity :: 2]
@@ -73,9 +74,13 @@ def unpack_into(y: NDArray[np.float32], packed: NDArray[np.float32], parity: int
 
 
 def walk(groups: tuple[int, ...], run: RunGraph, z_symbols: Symbols, step: Step) -> NDArray[np.float32]:
-    """Go through the passes of y, whose slices have `groups` channels; `step` gives the symbols of each pass.
+    """Run all passes of y and return y_hat, float32 (1, M, h, w).
 
-    Returns y_hat, float32 (1, M, h, w).
+    Args:
+        groups: the number of channels of each slice.
+        run: runs a graph.
+        z_symbols: the symbols of z.
+        step: returns the symbols of a pass.
     """
     hyper = run("hyper_synthesis", z_symbols=z_symbols)[0]
     height, width = (4 * side for side in z_symbols.shape[2:])
@@ -98,6 +103,6 @@ def _latents(step: Step, part: Pass, indexes: Value, means: Value) -> NDArray[np
 
 
 def quantize(y: NDArray[np.float32], means: NDArray[np.float32]) -> Symbols:
-    """Symbols of latents around their means: rounded half to even, clamped, int16."""
+    """Return the symbols of latents: the differences from the means, rounded half to even, clamped, as int16."""
     symbols: Symbols = np.clip(np.rint(y - means), -MAX_SYMBOL, MAX_SYMBOL).astype(np.int16)
     return symbols

@@ -1,7 +1,7 @@
-"""The native range coder: passes of int16 symbols under uint8 table indexes to bytes, and back.
+"""The native range coder: passes of int16 symbols with uint8 table indexes to bytes, and back.
 
-A thin face of `librans` (plugins_cpp/rans/README.md describes the stream). Arrays go in and out without a copy, and
-every native call releases the GIL: threads may share a CdfTables, each with encoders and decoders of its own.
+This module wraps `librans` (plugins_cpp/rans/README.md describes the stream). Arrays are not copied, and every native
+call releases the GIL. Threads may share a CdfTables, but each thread needs its own encoders and decoders.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ..native import load
 
 
 class CoderError(GlicError, ValueError):
-    """Tables, symbols, indexes or settings do not have the form that the range coder takes."""
+    """Tables, symbols, indexes or settings have a form that the range coder does not accept."""
 
 
 class InstructionSet(enum.IntEnum):
@@ -32,7 +32,7 @@ class InstructionSet(enum.IntEnum):
     AVX512 = 3
 
     def available(self) -> bool:
-        """Whether this CPU and this build of the library have it."""
+        """Return whether this CPU and this build of the library support the code path."""
         return int(_library().rans_isa_check(self)) == _OK
 
 
@@ -43,9 +43,9 @@ _OK, _OUT_OF_MEMORY, _BAD_TABLES, _BAD_INDEX, _BAD_ARGUMENT, _BAD_CALL, _UNSUPPO
 class CdfTables:
     """Integer CDF tables of 16-bit precision, prepared for coding; immutable.
 
-    cdfs: int32 (T, L), T at most 256. Row r has lengths[r] entries, strictly increasing from 0 to 65536, and anything
-    after them. Its slot v, below lengths[r] - 2, is the symbol offsets[r] + v; its last slot is the escape, by which
-    any other int16 is coded. lengths, offsets: int32 (T,). Raises CoderError naming the first row that is not so.
+    cdfs: int32 (T, L), T at most 256. Row r has lengths[r] entries, strictly increasing from 0 to 65536; the rest of
+    the row is ignored. Slot v, below lengths[r] - 2, is the symbol offsets[r] + v. The last slot is the escape, which
+    codes all other int16 values. lengths, offsets: int32 (T,). Raises CoderError, which names the first invalid row.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class CdfTables:
             ) from None
 
     def ideal_bits(self, symbols: npt.NDArray[np.int16], indexes: npt.NDArray[np.uint8]) -> float:
-        """Sum of -log2 of the tables' probabilities of the symbols, and the bits that their escapes carry."""
+        """Return the ideal number of bits: the sum of -log2 of the probabilities, plus the bits after escapes."""
         symbols, indexes = _symbols_of(symbols, indexes)
         bits = ctypes.c_double()
         status = _library().rans_tables_ideal_bits(
@@ -92,7 +92,7 @@ class CdfTables:
 class Encoder:
     """Writes one stream: push every pass in the order of decoding, then finish.
 
-    isa forces a code path. Not for several threads at a time.
+    isa forces a code path. An encoder must not be used by several threads at a time.
     """
 
     def __init__(self, *, isa: InstructionSet = InstructionSet.BEST) -> None:
@@ -101,7 +101,8 @@ class Encoder:
     def push(self, tables: CdfTables, symbols: npt.NDArray[np.int16], indexes: npt.NDArray[np.uint8]) -> None:
         """Add a pass: symbols int16 and indexes uint8 of one shape, coded in C order.
 
-        Nothing that is given is kept. Raises CoderError on other dtypes, differing shapes, or an index without a table.
+        The arrays are not referenced afterwards. Raises CoderError for other dtypes, different shapes, or an index
+        without a table.
         """
         symbols, indexes = _symbols_of(symbols, indexes)
         status = _library().rans_encoder_push(
@@ -110,7 +111,7 @@ class Encoder:
         _check(status, tables.rows)
 
     def finish(self, *, lanes: int | None = None) -> bytes:
-        """The stream. lanes (1, 2, 4, 8, 16, 32) is chosen by its size unless given; a short stream has one anyway."""
+        """Return the stream. lanes: 1, 2, 4, 8, 16 or 32; None selects by size. A short stream always has one lane."""
         if lanes is not None and lanes not in (1, 2, 4, 8, 16, 32):
             raise CoderError(f"the number of lanes is 1, 2, 4, 8, 16 or 32, got {lanes}")
         data, size = ctypes.c_void_p(), ctypes.c_size_t()
@@ -124,8 +125,9 @@ class Encoder:
 class Decoder:
     """Reads one stream: decode every pass with the tables, indexes and size that it was encoded with, then finish.
 
-    data is any contiguous bytes-like object, and is copied. isa forces a code path. Any bytes are safe to give; those
-    that are no stream raise BitstreamError here, in decode, or in finish. Not for several threads at a time.
+    data is any contiguous bytes-like object, and is copied. isa forces a code path. Any bytes are safe: if they are not
+    a stream, BitstreamError is raised here, in decode, or in finish. A decoder must not be used by several threads at a
+    time.
     """
 
     def __init__(
@@ -139,9 +141,9 @@ class Decoder:
         self._native = _Handle(create, "rans_decoder_destroy")
 
     def decode(self, tables: CdfTables, indexes: npt.NDArray[np.uint8]) -> npt.NDArray[np.int16]:
-        """Symbols of the next pass, int16 of the shape of indexes (uint8).
+        """Return the symbols of the next pass, int16 of the shape of `indexes` (uint8).
 
-        Raises BitstreamError when the stream does not hold them; the decoder is then of no further use.
+        Raises BitstreamError if the stream does not contain them. The decoder cannot be used afterwards.
         """
         if indexes.dtype != np.uint8:
             raise CoderError(f"indexes must be uint8, got {indexes.dtype}")
@@ -156,7 +158,7 @@ class Decoder:
         return symbols
 
     def finish(self) -> None:
-        """Raises BitstreamError unless the stream ended exactly with the last pass."""
+        """Raise BitstreamError unless the stream ends exactly after the last pass."""
         _check(_library().rans_decoder_finish(self._native.pointer))
 
 
@@ -174,7 +176,7 @@ class _Handle:
 
 
 def _address(array: npt.NDArray[Any]) -> int:
-    """Where a contiguous array's values are; `array.ctypes.data`, at a tenth of its time for a writable one."""
+    """Return the address of a contiguous array. For writable arrays, ten times as fast as `array.ctypes.data`."""
     try:
         return ctypes.addressof(ctypes.c_char.from_buffer(array.data))
     except (TypeError, ValueError):
@@ -192,7 +194,7 @@ def _symbols_of(
 
 
 def _check(status: int, rows: int = 0) -> None:
-    """Raise what a native status says."""
+    """Raise the error of a native status."""
     if status == _OK:
         return
     if status == _OUT_OF_MEMORY:

@@ -1,4 +1,4 @@
-"""TensorRT in its flavours: finding one, giving it the two ops as plugins, and building plans with it."""
+"""TensorRT and TensorRT-RTX: selects a flavour, registers the two ops as plugins, and builds plans."""
 
 from .flavours import FLAVOURS, INSTALL, RTX_CAPABILITIES, Capability, Flavour, choose, installed, load, shown
 from .plans import BuildOptions, Profile, build_plan, on_terminal

@@ -1,4 +1,4 @@
-"""TensorRT 10 and 11 and TensorRT-RTX: one Python face, loaded with the plugin library in place."""
+"""TensorRT 10 and 11 and TensorRT-RTX behind one interface, loaded together with the plugin library."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ DECLARATION = declarations.by_name("tensorrt")
 Capability = tuple[int, int]
 
 RTX_CAPABILITIES: tuple[Capability, ...] = ((8, 0), (8, 6), (8, 9), (12, 0), (12, 1))
-"""What both TensorRT-RTX and our kernels serve, in one plan. Data-centre GPUs such as 9.0 need TensorRT itself."""
+"""The compute capabilities that one TensorRT-RTX plan supports. Data-centre GPUs such as 9.0 need TensorRT."""
 
 
 def shown(*capabilities: Capability) -> str:
-    """Compute capabilities as NVIDIA writes them, such as `8.6, 8.9`."""
+    """Return compute capabilities as NVIDIA writes them, such as `8.6, 8.9`."""
     return ", ".join(f"{major}.{minor}" for major, minor in capabilities)
 
 
 FLAVOURS = {"tensorrt": "tensorrt", "rtx": "tensorrt_rtx"}
-"""Flavours and their Python modules."""
+"""The flavours and their Python modules."""
 
 INSTALL = {"tensorrt": "pip install tensorrt", "rtx": "pip install tensorrt-rtx"}
 
@@ -39,13 +39,13 @@ _loaded: dict[str, Flavour] = {}
 
 @dataclass(frozen=True)
 class Flavour:
-    """A flavour that is loaded, with the ops registered.
+    """A loaded flavour with the ops registered.
 
     Attributes:
         name: a key of FLAVOURS.
         api: its Python module.
-        version: as the module says.
-        logger: what its objects log to: errors and warnings, on the standard error stream.
+        version: the version of the module.
+        logger: the logger of its objects, which writes errors and warnings to the standard error stream.
     """
 
     name: str
@@ -55,14 +55,14 @@ class Flavour:
 
 
 def installed() -> list[str]:
-    """Names of the flavours whose modules are there."""
+    """Return the names of the installed flavours."""
     return [name for name, module in FLAVOURS.items() if importlib.util.find_spec(module)]
 
 
 def choose(capability: Capability | None, name: str | None = None) -> str:
-    """The flavour to use on a GPU of this compute capability (None: no GPU here), or the one that is asked for.
+    """Return the flavour for a GPU of this compute capability (None: this machine has no GPU), or check `name`.
 
-    Raises EngineError when it is not installed or cannot serve that GPU.
+    Raises EngineError if the flavour is not installed or does not support that GPU.
     """
     available = installed()
     if name is not None:
@@ -82,14 +82,14 @@ def choose(capability: Capability | None, name: str | None = None) -> str:
             )
     if not fitting:
         raise EngineError(f"no TensorRT is installed: {' or '.join(INSTALL.values())}")
-    # Without a GPU only TensorRT-RTX builds.
+    # Without a GPU, only TensorRT-RTX can build plans.
     return "rtx" if capability is None and "rtx" in fitting else fitting[0]
 
 
 def load(name: str) -> Flavour:
-    """Import a flavour and register the ops' plugins with it; once for each process.
+    """Import a flavour and register the ops' plugins with it, once for each process.
 
-    Raises EngineError when it is missing or does not take the plugin library, PluginError when that was not built.
+    Raises EngineError if the flavour is missing or refuses the plugin library, PluginError if that was not built.
     """
     with _lock:
         if name not in _loaded:
@@ -104,11 +104,11 @@ def _load(name: str) -> Flavour:
         raise EngineError(f"TensorRT flavour {name} does not load: {error}; reinstall it: {INSTALL[name]}") from error
     library = DECLARATION.library_path()
     if name == "rtx":
-        # Its parser opens the library by a name that its wheel has not; it never leaves memory again.
+        # The parser opens the library by a name that is not in its wheel. The alias stays loaded.
         _keep(load_native(_RTX_ALIAS, DECLARATION.library_remedy))
     logger = api.Logger(api.Logger.WARNING)
     registry = api.get_plugin_registry()
-    registry.load_library(str(library))  # gives None on failure, or where it is loaded already
+    registry.load_library(str(library))  # returns None if it fails, and also if the library is loaded already
     ops = {creator.name for creator in registry.all_creators if creator.plugin_namespace == NAMESPACE}
     if not ops >= {"DynamicKnn", "ScatterAggregate"}:
         raise EngineError(

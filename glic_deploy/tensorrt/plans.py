@@ -18,7 +18,7 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Profile:
-    """Padded picture sizes, (height, width) in multiples of 128, that a plan takes; it is fastest at `optimal`."""
+    """The padded image sizes, (height, width) in multiples of 128, that a plan accepts; it is fastest at `optimal`."""
 
     smallest: Size = (128, 128)
     optimal: Size = (512, 768)
@@ -27,13 +27,15 @@ class Profile:
     def __post_init__(self) -> None:
         for name, size in vars(self).items():
             if any(side < 128 or side % 128 for side in size):
-                raise EngineError(f"{name} size of the profile is {size}, expected multiples of 128, as of pictures")
+                raise EngineError(
+                    f"{name} size of the profile is {size}, expected multiples of 128, like padded images"
+                )
         for axis in (0, 1):
             if not self.smallest[axis] <= self.optimal[axis] <= self.largest[axis]:
                 raise EngineError(f"sizes of the profile are {self}, expected smallest <= optimal <= largest")
 
     def shapes(self, port: Port) -> tuple[Shape, Shape, Shape]:
-        """Smallest, optimal and largest shape of a graph's input."""
+        """Return the smallest, optimal and largest shape of a graph's input."""
         smallest, optimal, largest = (port.at(*size) for size in vars(self).values())
         return smallest, optimal, largest
 
@@ -43,13 +45,13 @@ class Profile:
 
 @dataclass(frozen=True)
 class BuildOptions:
-    """How plans are built.
+    """The options for building plans.
 
     Attributes:
-        profile: picture sizes.
-        capabilities: compute capabilities that the plan is to run on (TensorRT-RTX only); none: this machine's.
-        workspace: most bytes of scratch memory on the GPU; None: all.
-        timing_cache: file that remembers measurements of kernels; None: none. TensorRT-RTX measures none.
+        profile: the image sizes.
+        capabilities: the compute capabilities of the target GPUs (TensorRT-RTX only); empty: this machine's GPU.
+        workspace: the limit of scratch memory on the GPU in bytes; None: all memory.
+        timing_cache: the file for the timings of kernels; None: no file. TensorRT-RTX does not measure kernels.
     """
 
     profile: Profile = Profile()
@@ -58,7 +60,7 @@ class BuildOptions:
     timing_cache: Path | None = None
 
     def for_capabilities(self, capabilities: tuple[Capability, ...]) -> BuildOptions:
-        """The same for other GPUs."""
+        """Return the same options for other GPUs."""
         return replace(self, capabilities=capabilities)
 
 
@@ -70,17 +72,17 @@ def build_plan(
     options: BuildOptions,
     progress: Progress | None = None,
 ) -> bytes:
-    """The serialized plan of an ONNX graph.
+    """Build the serialized plan of an ONNX graph.
 
     Args:
-        flavour: what `load` gave.
-        graph: the ONNX file, external weights beside it.
-        inputs: the manifest's entries of its inputs.
-        plugins: how many of its nodes must become plugin layers.
-        options: see there.
-        progress: gets a line for each of TensorRT's phases.
+        flavour: the result of `load`.
+        graph: the ONNX file, with its external weights beside it.
+        inputs: the graph's inputs in the manifest.
+        plugins: the number of nodes that must become plugin layers.
+        options: the build options.
+        progress: called with a line for each phase of TensorRT.
 
-    Raises EngineError when TensorRT refuses the graph, or took a plugin's function body for it, or does not build.
+    Raises EngineError if TensorRT refuses the graph, uses a function body in place of a plugin, or cannot build.
     """
     api = flavour.api
     builder = api.Builder(flavour.logger)
@@ -128,14 +130,14 @@ def build_plan(
 
 
 def on_terminal() -> Progress | None:
-    """Shows progress on one line of the terminal that the standard error stream is; None where it is none."""
+    """Return a function that shows progress on one line of the terminal; None if stderr is not a terminal."""
     if not sys.stderr.isatty():
         return None
     return lambda phase: print(f"\r\033[K{phase[:79]}\r", end="", file=sys.stderr, flush=True)
 
 
 def _network_flags(api: Any) -> int:
-    """TensorRT 10 types strongly when asked; later ones always do."""
+    """Return the flags of a strongly typed network. TensorRT 10 needs the flag, later versions are always so."""
     flag = getattr(api.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
     major = int(api.__version__.split(".")[0])
     return 1 << int(flag) if flag is not None and api.__name__ == "tensorrt" and major == 10 else 0
@@ -144,8 +146,8 @@ def _network_flags(api: Any) -> int:
 def _build_for(api: Any, config: Any, capabilities: Sequence[Capability]) -> None:
     if not hasattr(config, "set_compute_capability"):
         raise EngineError(
-            f"TensorRT {api.__version__} builds only for the GPU of the machine that it runs on; leave "
-            "--compute-capability away there, or build ahead of time with TensorRT-RTX: pip install tensorrt-rtx"
+            f"TensorRT {api.__version__} builds only for the GPU of the machine that it runs on; omit "
+            "--compute-capability there, or build ahead of time with TensorRT-RTX: pip install tensorrt-rtx"
         )
     config.num_compute_capabilities = len(capabilities)
     for number, capability in enumerate(capabilities):
@@ -159,7 +161,7 @@ def _build_for(api: Any, config: Any, capabilities: Sequence[Capability]) -> Non
 
 
 def _monitor(api: Any, progress: Progress) -> Any:
-    """TensorRT's progress monitor, which it calls from threads of its own."""
+    """Return a progress monitor, which TensorRT calls from its own threads."""
 
     class Monitor(api.IProgressMonitor):  # type: ignore[misc]
         def __init__(self) -> None:
