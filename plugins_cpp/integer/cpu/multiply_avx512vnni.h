@@ -1,10 +1,11 @@
 // Pairs of int16 products added to int32 by one instruction: AVX-512 VNNI.
+#ifndef GLIC_INTEGER_CPU_MULTIPLY_AVX512VNNI_H
+#define GLIC_INTEGER_CPU_MULTIPLY_AVX512VNNI_H
+
 #include <immintrin.h>
 
 #include <cstdint>
 #include <cstring>
-
-#define GLIC_ISA_NAMESPACE avx512vnni
 
 namespace glic {
 namespace avx512vnni {
@@ -40,4 +41,4 @@ inline void multiply(const int16_t* a, const int16_t* panel, int64_t pairs, int3
 }  // namespace avx512vnni
 }  // namespace glic
 
-#include "kernel.inl"
+#endif

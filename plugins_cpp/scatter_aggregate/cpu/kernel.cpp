@@ -1,8 +1,9 @@
 // One task of ScatterAggregate: gather the keys and values of its candidates once, then attend from each of
 // its groups, head by head, in tiles of two vectors of queries. Lanes are queries throughout:
 // keys and values are broadcast as they lie, every reduction over candidates is vertical, and a candidate
-// that none of a tile's queries has an edge to is skipped. Included after a simd header.
-
+// that none of a tile's queries has an edge to is skipped.
+#include "../../common/simd.h"
+// The instruction set comes first.
 #include "../../common/kernel.h"
 #include "../../common/rows.inl"
 #include "kernel.h"

@@ -1,10 +1,11 @@
 // Pairs of int16 products added to int32: AVX2's multiply-add of int16 does not saturate.
+#ifndef GLIC_INTEGER_CPU_MULTIPLY_AVX2_H
+#define GLIC_INTEGER_CPU_MULTIPLY_AVX2_H
+
 #include <immintrin.h>
 
 #include <cstdint>
 #include <cstring>
-
-#define GLIC_ISA_NAMESPACE avx2
 
 namespace glic {
 namespace avx2 {
@@ -42,4 +43,4 @@ inline void multiply(const int16_t* a, const int16_t* panel, int64_t pairs, int3
 }  // namespace avx2
 }  // namespace glic
 
-#include "kernel.inl"
+#endif

@@ -1,6 +1,7 @@
 // One task of ResidualNorm: the sums of some positions, and what they are when normalised. Lanes are
-// channels. Included after a simd header.
-
+// channels.
+#include "../../common/simd.h"
+// The instruction set comes first.
 #include <algorithm>
 #include <cmath>
 

@@ -1,5 +1,6 @@
-// One task of DepthwiseMix: LeakyReLU(x + before) of some rows, convolved. Included after a simd header.
-
+// One task of DepthwiseMix: LeakyReLU(x + before) of some rows, convolved.
+#include "../../common/simd.h"
+// The instruction set comes first.
 #include <algorithm>
 
 #include "../../common/depthwise.inl"

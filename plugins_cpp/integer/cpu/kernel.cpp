@@ -1,14 +1,17 @@
-// The integer kernels, built once for each instruction set. The including file has defined
-//   GLIC_ISA_NAMESPACE, kRows and
+// The integer kernels. multiply_<isa>.h defines, for the instruction set that this is compiled for, kRows and
 //   multiply(a, panel, pairs, sums): sums[kRows][32] of a block of rows with a panel, a being pairs × kRows
 //   × 2.
+#include "kernel.h"
+
 #include <algorithm>
 #include <cstring>
 
-#include "kernel.h"
+#include "../../common/target.h"
+
+#include GLIC_TARGET_HEADER(multiply)
 
 namespace glic {
-namespace GLIC_ISA_NAMESPACE {
+namespace GLIC_SIMD {
 namespace {
 
 using std::int16_t;
@@ -145,17 +148,19 @@ void linear_task(const void* argument, size_t index, void* scratch) {
         const float* x = problem.x + (first + row) * inputs;
         for (int64_t k = 0; k < inputs; k += kChunk) {
             const int64_t size = std::min(kChunk, inputs - k);
-            for (int64_t i = 0; i < size; ++i) narrow[i] = static_cast<int16_t>(integer_of(x[k + i], INT16_MAX));
+            for (int64_t i = 0; i < size; ++i)
+                narrow[i] = static_cast<int16_t>(integer_of(x[k + i], INT16_MAX));
             rows.write(row, k, size, narrow);
         }
     }
     rows.pad(count);
-    product(rows, count, linear, problem.linear->limit, [&](int64_t panel, int64_t row, const int32_t* rounded) {
-        const int64_t column = panel * kPanelColumns;
-        float* y = problem.y + (first + row) * outputs + column;
-        const int64_t size = std::min(kPanelColumns, outputs - column);
-        for (int64_t j = 0; j < size; ++j) y[j] = static_cast<float>(rounded[j]);
-    });
+    product(rows, count, linear, problem.linear->limit,
+            [&](int64_t panel, int64_t row, const int32_t* rounded) {
+                const int64_t column = panel * kPanelColumns;
+                float* y = problem.y + (first + row) * outputs + column;
+                const int64_t size = std::min(kPanelColumns, outputs - column);
+                for (int64_t j = 0; j < size; ++j) y[j] = static_cast<float>(rounded[j]);
+            });
 }
 
 void gated_ffn_task(const void* argument, size_t index, void* scratch) {
@@ -199,5 +204,5 @@ void gated_ffn_task(const void* argument, size_t index, void* scratch) {
     });
 }
 
-}  // namespace GLIC_ISA_NAMESPACE
+}  // namespace GLIC_SIMD
 }  // namespace glic

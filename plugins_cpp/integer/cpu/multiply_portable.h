@@ -1,7 +1,8 @@
 // The products in plain C++, for compilers to vectorise.
-#include <cstdint>
+#ifndef GLIC_INTEGER_CPU_MULTIPLY_PORTABLE_H
+#define GLIC_INTEGER_CPU_MULTIPLY_PORTABLE_H
 
-#define GLIC_ISA_NAMESPACE portable
+#include <cstdint>
 
 namespace glic {
 namespace portable {
@@ -15,7 +16,7 @@ inline void multiply(const int16_t* a, const int16_t* panel, int64_t pairs, int3
         for (int64_t r = 0; r < kRows; ++r) {
             const int32_t even = a[2 * r], odd = a[2 * r + 1];
             for (int64_t j = 0; j < 32; ++j) {
-                // Unsigned, since sums may wrap around: see plus() in kernel.inl.
+                // Unsigned, since sums may wrap around: see plus() in kernel.cpp.
                 sums[32 * r + j] = static_cast<int32_t>(static_cast<uint32_t>(sums[32 * r + j]) +
                                                         static_cast<uint32_t>(even * panel[2 * j]) +
                                                         static_cast<uint32_t>(odd * panel[2 * j + 1]));
@@ -28,4 +29,4 @@ inline void multiply(const int16_t* a, const int16_t* panel, int64_t pairs, int3
 }  // namespace portable
 }  // namespace glic
 
-#include "kernel.inl"
+#endif

@@ -1,5 +1,6 @@
-// One row of tiles of the Winograd ops: lanes are channels. Included after a simd header.
-
+// One row of tiles of the Winograd ops: lanes are channels.
+#include "../../common/simd.h"
+// The instruction set comes first.
 #include "../../common/vectors.inl"
 #include "kernel.h"
 

@@ -1,7 +1,7 @@
 // One task of DynamicKnn: gather its candidates once, then for each of its groups all similarities and the
 // bisection. Lanes are queries throughout, so that every reduction over a row's candidates is vertical.
-// Included after a simd header.
-
+#include "../../common/simd.h"
+// The instruction set comes first.
 #include "../../common/kernel.h"
 #include "../../common/rows.inl"
 #include "kernel.h"

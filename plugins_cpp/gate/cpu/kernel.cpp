@@ -1,6 +1,7 @@
 // One task of the gates: GELU(a)·b over some positions, after a depthwise convolution of both halves or not.
-// Lanes are channels, so that memory is read as it lies. Included after a simd header.
-
+// Lanes are channels, so that memory is read as it lies.
+#include "../../common/simd.h"
+// The instruction set comes first.
 #include <algorithm>
 
 #include "../../common/depthwise.inl"
