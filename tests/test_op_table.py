@@ -1,4 +1,4 @@
-"""The table of ops, `glic_deploy/ops.json`: the build refuses a folder that it lacks, and an entry without a folder."""
+"""The table of ops, `glic_deploy/ops.json`: what every op must have, and what the build refuses."""
 
 from __future__ import annotations
 
@@ -9,9 +9,61 @@ from pathlib import Path
 
 import pytest
 
+from export.ops.functions import BODIES
+from export.ops.translation import schema
+from glic_deploy.ops import OPS, Op
+
+from . import test_integer, test_ops, test_transform_ops
 from .conftest import ROOT
+from .hostile_ops import CASES
 
 TABLE = "glic_deploy/ops.json"
+
+ALL_OPS = pytest.mark.parametrize("op", OPS.values(), ids=OPS)
+
+
+@ALL_OPS
+def test_every_op_has_a_page_an_interface_and_a_description(op: Op) -> None:
+    folder = ROOT / "plugins_cpp" / op.folder
+    for file, says in (("README.md", f"glic::{op.name}"), (f"{op.folder}.h", ""), ("op.h", f"struct {op.name} ")):
+        assert (folder / file).is_file(), f"plugins_cpp/{op.folder}/{file} is missing: every op has one"
+        assert says in (folder / file).read_text(), f"plugins_cpp/{op.folder}/{file} does not mention {says}"
+
+
+@ALL_OPS
+def test_every_op_has_a_function_body_with_its_inputs_and_outputs(op: Op) -> None:
+    if op.constants:
+        assert op.name not in BODIES, f"{op.name}: ops with constant weights have their own form in standard ONNX"
+        return
+    assert op.name in BODIES, f"{op.name} has no function body: add one to BODIES of export/ops/functions.py"
+    header = BODIES[op.name].split("{", 1)[0]
+    expected = f"({', '.join(op.inputs)}) => ({', '.join(op.outputs)})"
+    assert expected in header, f"{op.name}: its function body has {header.strip()}, expected {expected}"
+
+
+@ALL_OPS
+def test_every_op_has_an_oracle(op: Op) -> None:
+    oracles = {*test_transform_ops.ORACLES, *test_ops.ORACLES, *test_integer.ORACLES}
+    assert op.name in oracles, f"{op.name} has no oracle: add one to ORACLES of tests/test_transform_ops.py"
+
+
+@ALL_OPS
+def test_every_op_has_a_hostile_case(op: Op) -> None:
+    assert op.name in CASES, f"{op.name} has no valid node to spoil: add one to CASES of tests/hostile_ops.py"
+    shapes, attributes = CASES[op.name]
+    assert (len(shapes), set(attributes)) == (len(op.inputs), set(op.attributes))
+
+
+@ALL_OPS
+def test_every_op_has_a_schema(op: Op) -> None:
+    made = schema(op)
+    assert [parameter.name for parameter in made.inputs] == list(op.inputs)
+    assert op.name == made.name
+
+
+def test_no_oracle_body_or_case_is_of_an_unknown_op() -> None:
+    for name in (*BODIES, *CASES, *test_transform_ops.ORACLES, *test_ops.ORACLES, *test_integer.ORACLES):
+        assert name in OPS, f"{name} is no op of {TABLE}"
 
 
 @pytest.fixture
