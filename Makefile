@@ -15,7 +15,8 @@ $(VENV)/.modules-%:
 	touch $@
 
 $(VENV)/.installed: pyproject.toml CMakeLists.txt $(VENV)/.modules-$(MODULES) \
-		$(shell find plugins_cpp -name '*.cpp' -o -name '*.h' -o -name '*.inl' -o -name CMakeLists.txt)
+		$(shell find plugins_cpp -name '*.cpp' -o -name '*.h' -o -name '*.inl' -o -name CMakeLists.txt) \
+		glic_deploy/ops.json plugins_cpp/ops.cmake
 	$(BIN)/pip install -q torch==2.13.0 openvino
 	$(BIN)/pip install -q -e ".[$(EXTRAS)]"
 	touch $@

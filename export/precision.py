@@ -15,6 +15,8 @@ import numpy as np
 import onnx
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
+from glic_deploy.ops import OPS
+
 from .ops.functions import attach_functions
 from .ops.translation import DOMAIN
 
@@ -25,7 +27,7 @@ _ALSO_HALF = {"Add", "Sub", "Mul", "Div", "Gelu", "LeakyRelu", "Relu"} | {
     "Transpose", "Reshape", "Squeeze", "Unsqueeze", "Split", "Concat", "Slice", "Pad", "Gather", "DepthToSpace",
 }  # fmt: skip
 # Inputs of the custom ops that are float32 whatever the tensors' type.
-_ALWAYS_FLOAT = {"DynamicKnn": {1}, "ScatterAggregate": {3, 4}}
+_ALWAYS_FLOAT = {op.name: op.inputs_of("float32") for op in OPS.values()}
 _OPSET_OF_BFLOAT16 = 22  # the first in which Conv takes it
 
 

@@ -22,42 +22,51 @@ from onnx import helper, numpy_helper
 from onnxruntime.capi import onnxruntime_pybind11_state as onnxruntime_errors
 
 from glic_deploy import native
+from glic_deploy.ops import OPS as TABLE
+from glic_deploy.ops import Op
 
 Array = NDArray[Any]
 DOMAIN = "glic"
 EXAMPLES = int(os.environ.get("GLIC_HOSTILE_EXAMPLES", "150"))
 
-# Of each op: inputs and outputs by type, and a valid node: shapes and attributes.
 F, N, W = np.float32, np.int32, np.int8
-OPS: dict[str, tuple[list[type], list[type], list[tuple[int, ...]], dict[str, Any]]] = {
-    "DynamicKnn": ([F, F], [N], [(1, 16, 16, 8), (1, 16, 16)], {"sampling": 0, "window": 8, "sample": 16}),
+TYPES_BY_NAME: dict[str, type] = {"T": F, "float32": F, "int32": N, "int8": W}
+# A valid node of each op: the shapes of its inputs, and its attributes.
+CASES: dict[str, tuple[list[tuple[int, ...]], dict[str, Any]]] = {
+    "DynamicKnn": ([(1, 16, 16, 8), (1, 16, 16)], {"sampling": 0, "window": 8, "sample": 16}),
     "ScatterAggregate": (
-        [F, F, N, F, F],
-        [F],
         [(1, 16, 16, 8), (1, 16, 16, 16), (1, 4, 64, 8), (2, 64, 256), (2,)],
         {"sampling": 1, "window": 8, "sample": 16},
     ),
-    "Gate": ([F], [F], [(2, 3, 6)], {}),
-    "DepthwiseGate": ([F, F], [F], [(1, 4, 5, 6), (6, 1, 3, 3)], {"channels": 6}),
-    "DepthwiseMix": ([F, F, F, F], [F], [(1, 4, 5, 6), (6,), (6, 1, 5, 5), (6,)], {"channels": 6}),
-    "ResidualNorm": ([F, F, F], [F, F], [(2, 3, 6), (2, 3, 6), (6,)], {"epsilon": 1e-5}),
-    "WinogradInput": ([F], [F], [(1, 4, 8, 6)], {"channels": 6}),
-    "WinogradShuffle": ([F, F], [F], [(36, 1, 1, 2, 8), (8,)], {}),
-    "PixelShuffle": ([F], [F], [(1, 8, 3, 4)], {}),
-    "IntegerLinear": ([F, W, N, N], [F], [(2, 3, 6), (6, 5), (5,), (5,)], {"limit": 511}),
+    "Gate": ([(2, 3, 6)], {}),
+    "DepthwiseGate": ([(1, 4, 5, 6), (6, 1, 3, 3)], {"channels": 6}),
+    "DepthwiseMix": ([(1, 4, 5, 6), (6,), (6, 1, 5, 5), (6,)], {"channels": 6}),
+    "ResidualNorm": ([(2, 3, 6), (2, 3, 6), (6,)], {"epsilon": 1e-5}),
+    "WinogradInput": ([(1, 4, 8, 6)], {"channels": 6}),
+    "WinogradShuffle": ([(36, 1, 1, 2, 8), (8,)], {}),
+    "PixelShuffle": ([(1, 8, 3, 4)], {}),
+    "IntegerLinear": ([(2, 3, 6), (6, 5), (5,), (5,)], {"limit": 511}),
     "IntegerGatedFfn": (
-        [F, N, N, W, N, N, N, N, W, N, N],
-        [F],
         [(2, 3, 6), (6,), (3072,), (6, 8), (8,), (8,), (4096,), (4,), (4, 6), (6,), (6,)],
         {"norm_shift": 2, "norm_limit": 511, "gate_limit": 511},
     ),
 }
-CONSTANT = {"IntegerLinear", "IntegerGatedFfn"}  # whose inputs after the first are initializers
+
+
+def _case(op: Op) -> tuple[list[type], list[type], list[tuple[int, ...]], dict[str, Any]]:
+    """The op's inputs and outputs by type, and a valid node: shapes and attributes."""
+    inputs, outputs = ([TYPES_BY_NAME[kind] for kind in ports.values()] for ports in (op.inputs, op.outputs))
+    return inputs, outputs, *CASES[op.name]
+
+
+OPS = {name: _case(op) for name, op in TABLE.items() if name in CASES}  # test_op_table.py says which has no case
+CONSTANT = {name for name in OPS if TABLE[name].constants}  # whose inputs after the first are initializers
 LARGEST = {"fraction": 11, "shift": 12}
-_NAMED = {
-    "IntegerLinear": {3: "shift"},
-    "IntegerGatedFfn": {1: "fraction", 5: "shift", 7: "shift", 10: "shift"},
-}  # inputs with a range
+
+
+def _range(op: str, index: int) -> int | None:
+    """The largest value of an input of integers that has a range, by the last word of its name."""
+    return LARGEST.get(list(TABLE[op].inputs)[index].rsplit("_", 1)[-1]) if op in CONSTANT else None
 
 
 def values(op: str, index: int, shape: tuple[int, ...], dtype: type, rng: np.random.Generator) -> Array:
@@ -66,8 +75,8 @@ def values(op: str, index: int, shape: tuple[int, ...], dtype: type, rng: np.ran
         large = 600 if op in CONSTANT else 2
         drawn = rng.normal(0, large, shape)
         return (np.rint(drawn) if op in CONSTANT else drawn).astype(F)
-    if name := _NAMED.get(op, {}).get(index):
-        return rng.integers(0, LARGEST[name], shape, endpoint=True).astype(dtype)
+    if (largest := _range(op, index)) is not None:
+        return rng.integers(0, largest, shape, endpoint=True).astype(dtype)
     bits = np.iinfo(dtype)
     return rng.integers(bits.min, bits.max, shape, endpoint=True).astype(dtype)
 

@@ -39,6 +39,7 @@ from .integer_networks import RandomNetworks
 
 Array = NDArray[Any]
 Results = list[tuple[Array, Array]]
+ORACLES = {"IntegerLinear": Oracle.linear, "IntegerGatedFfn": Oracle.gated_ffn}
 
 
 class LoweredBackend(Backend):

@@ -23,6 +23,7 @@ import export.ops as torch_ops
 from export.ops.functions import attach_functions
 from export.ops.translation import DOMAIN, PLUGIN, TRANSLATION_TABLE
 from glic_deploy import native
+from glic_deploy.ops import OPS
 
 from . import kernels
 from .conftest import DATA, large_data
@@ -60,10 +61,8 @@ _ELEMENT = {
     np.dtype(np.float16): TensorProto.FLOAT16,
     np.dtype(np.int32): TensorProto.INT32,
 }
-_INPUTS = {
-    "DynamicKnn": (("x", "complexity"), "graph"),
-    "ScatterAggregate": (("q", "kv", "graph", "bias", "scale"), "out"),
-}
+ORACLES = {"DynamicKnn": knn_oracle, "ScatterAggregate": aggregate_oracle}
+_INPUTS = {name: (tuple(op.inputs), next(iter(op.outputs))) for name, op in OPS.items()}
 
 
 def node_model(op: str, kinds: tuple[tuple[np.dtype, int], ...], sampling: int, **attributes: object) -> bytes:

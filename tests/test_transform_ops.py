@@ -22,6 +22,7 @@ from export.ops.functions import attach_functions
 from export.ops.translation import DOMAIN
 from export.ops.winograd import A, B
 from glic_deploy.backends.onnxruntime import session_options
+from glic_deploy.ops import OPS
 
 from . import kernels
 
@@ -94,27 +95,11 @@ ORACLES: dict[str, Callable[..., Array | tuple[Array, ...]]] = {
     "WinogradShuffle": winograd_shuffle,
     "PixelShuffle": pixel_shuffle,
 }
-INPUTS = {
-    "Gate": ("x",),
-    "DepthwiseGate": ("x", "filter"),
-    "DepthwiseMix": ("x", "before", "filter", "after"),
-    "ResidualNorm": ("x", "update", "bias"),
-    "WinogradInput": ("x",),
-    "WinogradShuffle": ("m", "bias"),
-    "PixelShuffle": ("x",),
-}
-OUTPUTS = {"ResidualNorm": ("sum", "normed")}
+INPUTS = {name: tuple(OPS[name].inputs) for name in ORACLES}
 RANKS = {"WinogradInput": 5, "WinogradShuffle": 4}  # of an output, where it is not the first input's
-# The input whose type a kernel is told, and the outputs that have it too; PixelShuffle is float32 alone.
-TYPED: dict[str, tuple[int, tuple[int, ...]]] = {
-    "Gate": (0, (0,)),
-    "DepthwiseGate": (0, (0,)),
-    "DepthwiseMix": (0, (0,)),
-    "ResidualNorm": (1, (1,)),
-    "WinogradInput": (0, (0,)),
-    "WinogradShuffle": (0, ()),
-}
-COUNTED = ("DepthwiseGate", "DepthwiseMix", "WinogradInput")  # whose nodes say how many channels there are
+# The input whose type a kernel is told, and the outputs that have it too.
+TYPED = {name: (OPS[name].inputs_of("T")[0], OPS[name].outputs_of("T")) for name in ORACLES if OPS[name].elements}
+COUNTED = [name for name in ORACLES if "channels" in OPS[name].attributes]  # whose nodes say how many there are
 
 
 def oracle(op: str, *arrays: Array) -> tuple[Array, ...]:
@@ -133,7 +118,7 @@ def session(op: str, arrays: tuple[Array, ...], *, kernels: bool) -> onnxruntime
         helper.make_tensor_value_info(name, TensorProto.FLOAT, [None] * array.ndim)
         for name, array in zip(INPUTS[op], arrays, strict=False)
     ]
-    names = OUTPUTS.get(op, ("out",))
+    names = tuple(OPS[op].outputs)
     rank = RANKS.get(op, arrays[0].ndim)
     outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [None] * rank) for name in names]
     node = helper.make_node(op, INPUTS[op], names, domain=DOMAIN, **attributes)

@@ -364,7 +364,7 @@ PixelShuffle (x) => (out)
 }
 """
 
-_BODIES = {
+BODIES = {
     "DynamicKnn": _DYNAMIC_KNN,
     "ScatterAggregate": _SCATTER_AGGREGATE,
     "Gate": _GATE,
@@ -375,6 +375,7 @@ _BODIES = {
     "WinogradShuffle": _WINOGRAD_SHUFFLE,
     "PixelShuffle": _PIXEL_SHUFFLE,
 }
+"""Function bodies by op, in ONNX's textual syntax: one for each op of the table whose weights need not be constants."""
 
 
 def attach_functions(model: ModelProto) -> None:
@@ -387,8 +388,8 @@ def attach_functions(model: ModelProto) -> None:
         )
     header = f'<opset_import: ["" : {opset}], domain: "{DOMAIN}">'
     used = {node.op_type for node in _nodes(model.graph) if node.domain == DOMAIN}
-    bodies = [onnx.parser.parse_function(header + text) for name, text in _BODIES.items() if name in used]
-    kept = [f for f in model.functions if f.domain != DOMAIN or f.name not in _BODIES]
+    bodies = [onnx.parser.parse_function(header + text) for name, text in BODIES.items() if name in used]
+    kept = [f for f in model.functions if f.domain != DOMAIN or f.name not in BODIES]
     del model.functions[:]
     model.functions.extend([*kept, *bodies])
     if DOMAIN not in versions:

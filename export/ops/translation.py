@@ -6,52 +6,51 @@ Pass `TRANSLATION_TABLE` to `torch.onnx.export(..., dynamo=True, custom_translat
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from onnx.defs import OpSchema
 from onnxscript.values import Op, Opset
 
+from glic_deploy.ops import DOMAIN, OPS, VERSION
+from glic_deploy.ops import Op as TableEntry
+
 from .dynamic_knn import dynamic_knn  # noqa: F401  (registers torch.ops.glic.dynamic_knn)
 from .groups import SAMPLE, WINDOW
 from .scatter_aggregate import scatter_aggregate  # noqa: F401
 
-DOMAIN, VERSION = "glic", 1
 # TensorRT chooses the plugin over the function body only where the node names the plugin's namespace and version.
 PLUGIN = {"plugin_namespace": DOMAIN, "plugin_version": str(VERSION)}
 
-_INTEGERS = ("sampling", "window", "sample")
-_FLOATS = ("T", ["tensor(float)", "tensor(float16)"], "")
+_ONNX_TYPES = {"float32": "float", "float16": "float16", "bfloat16": "bfloat16", "int32": "int32", "int8": "int8"}
+_ATTRIBUTE_TYPES = {"int": OpSchema.AttrType.INT, "float": OpSchema.AttrType.FLOAT}
 
 
-def _schema(name: str, inputs: dict[str, str], output: tuple[str, str]) -> OpSchema:
+def schema(op: TableEntry) -> OpSchema:
+    """The ONNX schema of an op of the table; its attributes are followed by those that name TensorRT's plugin."""
+
+    def parameters(ports: Mapping[str, str]) -> list[OpSchema.FormalParameter]:
+        return [
+            OpSchema.FormalParameter(name, kind if kind == "T" else f"tensor({_ONNX_TYPES[kind]})")
+            for name, kind in ports.items()
+        ]
+
+    elements = [f"tensor({_ONNX_TYPES[element]})" for element in op.elements]
     return OpSchema(
-        name,
+        op.name,
         DOMAIN,
         VERSION,
-        inputs=[OpSchema.FormalParameter(key, kind) for key, kind in inputs.items()],
-        outputs=[OpSchema.FormalParameter(*output)],
-        type_constraints=[_FLOATS],
-        attributes=[OpSchema.Attribute(key, OpSchema.AttrType.INT) for key in _INTEGERS]
-        + [OpSchema.Attribute(key, OpSchema.AttrType.STRING) for key in PLUGIN],
+        inputs=parameters(op.inputs),
+        outputs=parameters(op.outputs),
+        type_constraints=[("T", elements, "")] if elements else [],
+        attributes=[OpSchema.Attribute(name, _ATTRIBUTE_TYPES[kind]) for name, kind in op.attributes.items()]
+        + [OpSchema.Attribute(name, OpSchema.AttrType.STRING) for name in PLUGIN],
     )
 
 
 _OPSET = Opset(DOMAIN, VERSION)
-_DYNAMIC_KNN = Op(
-    _OPSET,
-    "DynamicKnn",
-    _schema("DynamicKnn", {"x": "T", "complexity": "tensor(float)"}, ("graph", "tensor(int32)")),
-)
-_SCATTER_AGGREGATE = Op(
-    _OPSET,
-    "ScatterAggregate",
-    _schema(
-        "ScatterAggregate",
-        {"q": "T", "kv": "T", "graph": "tensor(int32)", "bias": "tensor(float)", "scale": "tensor(float)"},
-        ("out", "T"),
-    ),
-)
+_DYNAMIC_KNN = Op(_OPSET, "DynamicKnn", schema(OPS["DynamicKnn"]))
+_SCATTER_AGGREGATE = Op(_OPSET, "ScatterAggregate", schema(OPS["ScatterAggregate"]))
 
 
 def _dynamic_knn(x, complexity, sampling: int, window: int = WINDOW, sample: int = SAMPLE):  # type: ignore[no-untyped-def]

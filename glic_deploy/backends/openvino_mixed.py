@@ -10,20 +10,14 @@ from __future__ import annotations
 import openvino as ov
 import openvino.opset13 as ops
 
+from ..ops import OPS
+
 _BF16 = ov.Type.bf16
 _LOOP = "TensorIterator"
 _VIEWS = ("Reshape", "Squeeze", "Unsqueeze")
 
 # For each of our ops: the inputs that may be bfloat16, and the outputs that then have the same type.
-_TYPED: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
-    "Gate": ((0,), (0,)),
-    "DepthwiseGate": ((0,), (0,)),
-    "DepthwiseMix": ((0,), (0,)),
-    "ResidualNorm": ((1,), (1,)),
-    "ScatterAggregate": ((0, 1), (0,)),
-    "WinogradInput": ((0,), (0,)),
-    "WinogradShuffle": ((0,), ()),
-}
+_TYPED = {op.name: (op.inputs_of("T"), op.outputs_of("T")) for op in OPS.values()}
 
 
 def lower_products(model: ov.Model) -> int:

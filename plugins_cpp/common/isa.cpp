@@ -57,7 +57,22 @@ std::atomic<Isa>& selection() {
 
 }  // namespace
 
+bool has_vnni() {
+#if defined(GLIC_X86_KERNELS)
+    __builtin_cpu_init();
+    return __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni");
+#else
+    return false;
+#endif
+}
+
 Isa selected_isa() { return selection().load(std::memory_order_relaxed); }
+
+Task selected_build(Task portable, Task avx2, Task avx512) {
+    const Isa isa = selected_isa();
+    return isa == Isa::kAvx512 ? avx512 : isa == Isa::kAvx2 ? avx2 : portable;
+}
 
 }  // namespace glic
 

@@ -7,8 +7,6 @@
 
 #include "bfloat16.h"
 
-#define GLIC_SIMD avx2
-
 namespace glic {
 namespace avx2 {
 

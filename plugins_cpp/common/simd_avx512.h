@@ -1,5 +1,5 @@
 // Vectors of 16 floats for the kernels: AVX-512F. simd_avx2.h and simd_portable.h define the same names.
-// A kernel's .inl file is compiled once after each; the namespace keeps the builds apart.
+// simd.h includes the one that a kernel is compiled for; the namespace keeps the builds apart.
 #ifndef GLIC_COMMON_SIMD_AVX512_H
 #define GLIC_COMMON_SIMD_AVX512_H
 
@@ -7,8 +7,6 @@
 #include <stdint.h>
 
 #include "bfloat16.h"
-
-#define GLIC_SIMD avx512
 
 namespace glic {
 namespace avx512 {

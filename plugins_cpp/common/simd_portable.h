@@ -9,8 +9,6 @@
 
 #include "bfloat16.h"
 
-#define GLIC_SIMD portable
-
 namespace glic {
 namespace portable {
 

@@ -5,13 +5,12 @@
 #include <onnxruntime_c_api.h>
 
 #include <algorithm>
-#include <initializer_list>
 #include <string>
 #include <thread>
-#include <type_traits>
 #include <vector>
 
 #include "../common/kernel.h"
+#include "../common/op.h"
 
 namespace glic {
 
@@ -31,24 +30,38 @@ inline ONNXTensorElementDataType onnx_type(int32_t element) {
 
 inline OrtStatus* error(OrtErrorCode code, const char* message) { return api()->CreateStatus(code, message); }
 
-// A node's attributes, the same three for both ops. window and sample have their only values as defaults.
-struct Attributes {
-    int64_t sampling = 0, window = 8, sample = 16;
-
-    OrtStatus* read(const OrtKernelInfo* info) {
-        if (OrtStatus* status = api()->KernelInfoGetAttribute_int64(info, "sampling", &sampling))
-            return status;
-        read_optional(info, "window", &window);
-        read_optional(info, "sample", &sample);
-        return nullptr;
+inline ONNXTensorElementDataType onnx_type(Type type, int32_t element) {
+    switch (type) {
+        case Type::kInt32:
+            return ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32;
+        case Type::kInt8:
+            return ONNX_TENSOR_ELEMENT_DATA_TYPE_INT8;
+        case Type::kFloat32:
+            return ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT;
+        case Type::kT:
+            break;
     }
+    return onnx_type(element);
+}
 
-  private:
-    static void read_optional(const OrtKernelInfo* info, const char* name, int64_t* value) {
+// Reads a node's attributes, as a visitor of an op's; the first failure sticks.
+struct AttributeReader {
+    const OrtKernelInfo* info;
+    OrtStatus* status = nullptr;
+
+    void operator()(const char* name, float& value) {
+        if (!status) status = api()->KernelInfoGetAttribute_float(info, name, &value);
+    }
+    void operator()(const char* name, int64_t& value, Presence presence = Presence::kRequired) {
+        if (status) return;
         int64_t given = 0;
-        OrtStatus* status = api()->KernelInfoGetAttribute_int64(info, name, &given);
-        if (status == nullptr) *value = given;
-        api()->ReleaseStatus(status);
+        OrtStatus* missing = api()->KernelInfoGetAttribute_int64(info, name, &given);
+        if (!missing) value = given;
+        if (presence == Presence::kRequired) {
+            status = missing;
+        } else {
+            api()->ReleaseStatus(missing);
+        }
     }
 };
 
@@ -83,16 +96,12 @@ class Input {
     const void* data_ = nullptr;
 };
 
-// Memory of an output, the only one where no index is given.
+// Memory of an output.
 inline OrtStatus* allocate_output(OrtKernelContext* context, const int64_t* dims, size_t rank, void** data,
-                                  size_t index = 0) {
+                                  size_t index) {
     OrtValue* value = nullptr;
     if (OrtStatus* status = api()->KernelContext_GetOutput(context, index, dims, rank, &value)) return status;
     return api()->GetTensorMutableData(value, data);
-}
-inline OrtStatus* allocate_output(OrtKernelContext* context, std::initializer_list<int64_t> dims,
-                                  void** data) {
-    return allocate_output(context, dims.begin(), dims.size(), data);
 }
 
 // onnxruntime's own intra-op threads.
@@ -120,7 +129,7 @@ inline OrtStatus* gpu_stream(const OrtKernelContext* context, void** stream) {
 
 inline OrtStatus* gpu_status_of(int result, const char* op) {
     if (result == 0) return nullptr;
-    return error(ORT_FAIL, (std::string(op) + ": CUDA error " + std::to_string(result) +
+    return error(ORT_FAIL, (std::string("glic::") + op + ": CUDA error " + std::to_string(result) +
                             " when launching the kernel: see \"On a GPU\" in the documentation")
                                .c_str());
 }
@@ -130,86 +139,74 @@ inline OrtStatus* status_of(int result, const char* op) {
     const char* problem = result == GLIC_NO_MEMORY
                               ? ": out of memory for scratch: lower the number of threads"
                               : ": the map is of a type that the kernel does not take";
-    return error(ORT_FAIL, (std::string(op) + problem).c_str());
+    return error(ORT_FAIL, (std::string("glic::") + op + problem).c_str());
 }
 
-// Which execution provider a kernel class is for: its kProvider, or the CPU's where it has none.
-template <typename Kernel, typename = void>
-struct ProviderOf {
-    static constexpr const char* kName = nullptr;
-};
-template <typename Kernel>
-struct ProviderOf<Kernel, std::void_t<decltype(Kernel::kProvider)>> {
-    static constexpr const char* kName = Kernel::kProvider;
-};
-
-// How many outputs a kernel class has: its kOutputs, or one.
-template <typename Kernel, typename = void>
-struct OutputsOf {
-    static constexpr size_t kCount = 1;
-};
-template <typename Kernel>
-struct OutputsOf<Kernel, std::void_t<decltype(Kernel::kOutputs)>> {
-    static constexpr size_t kCount = Kernel::kOutputs;
-};
-
 // Fills the table of callbacks for a kernel class that has
-//   kName, kInputs, static input_type(index, element), static output_type(element),
-//   members attributes (what is read from the node) and element, and compute(context); kProvider where that
-//   is not the CPU's, kOutputs where there is more than one.
+//   Description, the op as its op.h describes it;
+//   kProvider, the execution provider that the kernel is for, nullptr for the CPU's;
+//   static create(info, element, &kernel), and compute(context).
 template <typename Kernel>
 struct CustomOp : OrtCustomOp {
+    using Description = typename Kernel::Description;
+
     int32_t element;
 
     explicit CustomOp(int32_t element_type) : OrtCustomOp{}, element(element_type) {
         version = kApiVersion;
-        GetName = [](const OrtCustomOp*) { return Kernel::kName; };
-        GetExecutionProviderType = [](const OrtCustomOp*) { return ProviderOf<Kernel>::kName; };
-        GetInputTypeCount = [](const OrtCustomOp*) { return Kernel::kInputs; };
+        GetName = [](const OrtCustomOp*) { return Description::kName; };
+        GetExecutionProviderType = [](const OrtCustomOp*) { return Kernel::kProvider; };
+        GetInputTypeCount = [](const OrtCustomOp*) { return Description::kInputs; };
         GetInputType = [](const OrtCustomOp* op, size_t index) {
-            return Kernel::input_type(index, of(op)->element);
+            return onnx_type(Description::kInputTypes[index], of(op)->element);
         };
-        GetOutputTypeCount = [](const OrtCustomOp*) { return OutputsOf<Kernel>::kCount; };
-        GetOutputType = [](const OrtCustomOp* op, size_t) { return Kernel::output_type(of(op)->element); };
+        GetOutputTypeCount = [](const OrtCustomOp*) { return Description::kOutputs; };
+        GetOutputType = [](const OrtCustomOp* op, size_t index) {
+            return onnx_type(Description::kOutputTypes[index], of(op)->element);
+        };
         GetInputCharacteristic = [](const OrtCustomOp*, size_t) { return INPUT_OUTPUT_REQUIRED; };
         GetOutputCharacteristic = [](const OrtCustomOp*, size_t) { return INPUT_OUTPUT_REQUIRED; };
         GetInputMemoryType = [](const OrtCustomOp*, size_t) { return OrtMemTypeDefault; };
         GetStartVersion = [](const OrtCustomOp*) { return 1; };
         GetEndVersion = [](const OrtCustomOp*) { return 1; };
-        CreateKernelV2 = [](const OrtCustomOp* op, const OrtApi*, const OrtKernelInfo* info, void** kernel) {
-            decltype(Kernel::attributes) attributes;
-            OrtStatus* status = attributes.read(info);
-            if (!status) *kernel = new Kernel{attributes, of(op)->element};
+        CreateKernelV2 = [](const OrtCustomOp* op, const OrtApi*, const OrtKernelInfo* info, void** made) {
+            Kernel* kernel = nullptr;
+            OrtStatus* status = Kernel::create(info, of(op)->element, &kernel);
+            *made = kernel;
             return status;
         };
         KernelComputeV2 = [](void* kernel, OrtKernelContext* context) {
             return static_cast<const Kernel*>(kernel)->compute(context);
         };
         KernelDestroy = [](void* kernel) { delete static_cast<Kernel*>(kernel); };
-        Kernel::describe(this);
+        if (Description::kInPlace) allow_in_place();
     }
 
   private:
     static const CustomOp* of(const OrtCustomOp* op) { return static_cast<const CustomOp*>(op); }
+
+    // Tells the runtime that the first output has the first input's shape and may take its memory.
+    void allow_in_place() {
+        InferOutputShapeFn = [](const OrtCustomOp*, OrtShapeInferContext* context) -> OrtStatus* {
+            OrtTensorTypeAndShapeInfo* shape = nullptr;
+            if (OrtStatus* status = api()->ShapeInferContext_GetInputTypeShape(context, 0, &shape))
+                return status;
+            return api()->ShapeInferContext_SetOutputTypeShape(context, 0, shape);
+        };
+        static int first = 0;
+        GetMayInplace = [](int** input, int** output) -> size_t {
+            *input = *output = &first;
+            return 1;
+        };
+        ReleaseMayInplace = [](int*, int*) {};
+    }
 };
 
-// The op for each element type, in library.cpp's order.
-const OrtCustomOp* dynamic_knn_op(int32_t element);
-const OrtCustomOp* scatter_aggregate_op(int32_t element);
-
-// Ops that the CPU's form of the transforms has; float32 alone.
-std::vector<const OrtCustomOp*> transform_ops();
-
-// The graph ops on a GPU; in libraries that are built with GLIC_CUDA.
-const OrtCustomOp* dynamic_knn_cuda_op(int32_t element);
-const OrtCustomOp* scatter_aggregate_cuda_op(int32_t element);
+// All ops of the library, one for each type that the runtime may give them.
+std::vector<const OrtCustomOp*> ops();
 
 // Offers the runtime our memory for maps; where that fails its own serves, with some loss of speed.
 void register_map_memory();
-
-// Ops of the exact entropy path, which have one type each.
-const OrtCustomOp* integer_linear_op();
-const OrtCustomOp* integer_gated_ffn_op();
 
 }  // namespace glic
 

@@ -1,6 +1,5 @@
 // What onnxruntime calls when a session registers the library: adds the domain "glic" with all ops.
 #include <string>
-#include <vector>
 
 #include "custom_op.h"
 
@@ -9,23 +8,9 @@ namespace {
 OrtStatus* make_domain(OrtCustomOpDomain** domain) {
     glic::register_map_memory();
     if (OrtStatus* status = glic::api()->CreateCustomOpDomain("glic", domain)) return status;
-    for (const auto op : {glic::dynamic_knn_op, glic::scatter_aggregate_op}) {
-        for (const int32_t element : {GLIC_FLOAT32, GLIC_FLOAT16}) {
-            if (OrtStatus* status = glic::api()->CustomOpDomain_Add(*domain, op(element))) return status;
-        }
-    }
-    std::vector<const OrtCustomOp*> others = glic::transform_ops();
-    others.insert(others.end(), {glic::integer_linear_op(), glic::integer_gated_ffn_op()});
-    for (const OrtCustomOp* op : others) {
+    for (const OrtCustomOp* op : glic::ops()) {
         if (OrtStatus* status = glic::api()->CustomOpDomain_Add(*domain, op)) return status;
     }
-#if defined(GLIC_CUDA)
-    for (const auto op : {glic::dynamic_knn_cuda_op, glic::scatter_aggregate_cuda_op}) {
-        for (const int32_t element : {GLIC_FLOAT32, GLIC_FLOAT16, GLIC_BFLOAT16}) {
-            if (OrtStatus* status = glic::api()->CustomOpDomain_Add(*domain, op(element))) return status;
-        }
-    }
-#endif
     return nullptr;
 }
 

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "../common/kernel.h"
+#include "../common/op.h"
 
 namespace glic {
 
@@ -65,30 +66,31 @@ inline ov::OutputVector inputs_of(const ov::frontend::NodeContext& node) {
     return inputs;
 }
 
-// A node's attributes, the same three for both graph ops. window and sample have their only values as
-// defaults.
-struct Attributes {
-    int64_t sampling = 0, window = 8, sample = 16;
+// Reads a node's attributes, as a visitor of an op's.
+struct AttributeReader {
+    const ov::frontend::NodeContext& node;
 
-    Attributes() = default;
-    explicit Attributes(const ov::frontend::NodeContext& node)
-        : sampling(node.get_attribute<int64_t>("sampling")),
-          window(node.get_attribute<int64_t>("window", 8)),
-          sample(node.get_attribute<int64_t>("sample", 16)) {}
-
-    bool visit(ov::AttributeVisitor& visitor) {
-        visitor.on_attribute("sampling", sampling);
-        visitor.on_attribute("window", window);
-        visitor.on_attribute("sample", sample);
-        return true;
+    template <typename T>
+    void operator()(const char* name, T& value, Presence presence = Presence::kRequired) const {
+        value = presence == Presence::kRequired ? node.get_attribute<T>(name)
+                                                : node.get_attribute<T>(name, value);
     }
 };
 
-// An op as OpenVINO loads it, from ONNX and from its own cache.
-void add_dynamic_knn(std::vector<ov::Extension::Ptr>* extensions);
-void add_scatter_aggregate(std::vector<ov::Extension::Ptr>* extensions);
-void add_transform_ops(std::vector<ov::Extension::Ptr>* extensions);
-void add_integer_ops(std::vector<ov::Extension::Ptr>* extensions);
+// Shows an op's attributes to OpenVINO, which reads or writes them.
+struct AttributeForwarder {
+    ov::AttributeVisitor& visitor;
+
+    template <typename T>
+    void operator()(const char* name, T& value, Presence = Presence::kRequired) const {
+        visitor.on_attribute(name, value);
+    }
+};
+
+inline ov::element::Type openvino_type(Type type, ov::element::Type element) {
+    if (type == Type::kT) return element;
+    return type == Type::kInt32 ? ov::element::i32 : type == Type::kInt8 ? ov::element::i8 : ov::element::f32;
+}
 
 }  // namespace glic
 

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "../../common/isa.h"
 #include "../depthwise_mix.h"
 
 namespace glic {
@@ -22,14 +23,7 @@ struct DepthwiseMixProblem {
 // Rows that a task computes.
 constexpr int64_t kMixRows = 8;
 
-#define GLIC_DEPTHWISE_MIX_TASK(isa)                                           \
-    namespace isa {                                                            \
-    void depthwise_mix_task(const void* problem, size_t index, void* scratch); \
-    }
-GLIC_DEPTHWISE_MIX_TASK(portable)
-GLIC_DEPTHWISE_MIX_TASK(avx2)
-GLIC_DEPTHWISE_MIX_TASK(avx512)
-#undef GLIC_DEPTHWISE_MIX_TASK
+GLIC_DECLARE_TASK(depthwise_mix_task)
 
 }  // namespace glic
 

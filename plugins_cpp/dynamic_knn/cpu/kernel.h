@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "../../common/groups.h"
+#include "../../common/isa.h"
 
 namespace glic {
 
@@ -24,15 +25,7 @@ inline size_t knn_scratch_bytes(int64_t channels) {
            (static_cast<size_t>(channels) * (kCandidates + kQueries) + kCandidates * kQueries);
 }
 
-namespace portable {
-void knn_task(const void* problem, size_t index, void* scratch);
-}
-namespace avx2 {
-void knn_task(const void* problem, size_t index, void* scratch);
-}
-namespace avx512 {
-void knn_task(const void* problem, size_t index, void* scratch);
-}
+GLIC_DECLARE_TASK(knn_task)
 
 }  // namespace glic
 

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "../../common/isa.h"
 #include "../gate.h"
 
 namespace glic {
@@ -28,15 +29,8 @@ struct DepthwiseGateProblem {
 constexpr int64_t kGatePositions = 32;
 constexpr int64_t kGateRows = 8;
 
-#define GLIC_GATE_TASKS(isa)                                                    \
-    namespace isa {                                                             \
-    void gate_task(const void* problem, size_t index, void* scratch);           \
-    void depthwise_gate_task(const void* problem, size_t index, void* scratch); \
-    }
-GLIC_GATE_TASKS(portable)
-GLIC_GATE_TASKS(avx2)
-GLIC_GATE_TASKS(avx512)
-#undef GLIC_GATE_TASKS
+GLIC_DECLARE_TASK(gate_task)
+GLIC_DECLARE_TASK(depthwise_gate_task)
 
 }  // namespace glic
 

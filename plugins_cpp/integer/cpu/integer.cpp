@@ -25,21 +25,6 @@ int64_t tile_size(int64_t positions, const glic_parallel* parallel) {
     return std::clamp((share + kTileStep - 1) / kTileStep * kTileStep, kTileStep, kMaxTile);
 }
 
-bool has_vnni() {
-#if defined(GLIC_X86_KERNELS)
-    __builtin_cpu_init();
-    return __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vnni");
-#else
-    return false;
-#endif
-}
-
-Task choose(Task portable, Task avx2, Task avx512vnni) {
-    const Isa isa = selected_isa();
-    if (isa == Isa::kPortable) return portable;
-    return isa == Isa::kAvx512 && has_vnni() ? avx512vnni : avx2;
-}
-
 const int32_t* integers(const Constant& constant) { return static_cast<const int32_t*>(constant.values); }
 
 std::vector<int32_t> vector(const Constant& constant) {
@@ -164,13 +149,7 @@ int integer_linear(const Linear& linear, const float* x, int64_t positions, floa
                    const glic_parallel* parallel) {
     const LinearProblem problem{&linear, x, y, positions, tile_size(positions, parallel)};
     const size_t tiles = task_count(positions, problem.tile, {});
-    const Task task = choose(portable::linear_task,
-#if defined(GLIC_X86_KERNELS)
-                             avx2::linear_task, avx512vnni::linear_task
-#else
-                             nullptr, nullptr
-#endif
-    );
+    const Task task = GLIC_SELECTED_VNNI(linear_task);
     return run_tasks(parallel, tiles, linear_scratch_bytes(linear.panels, problem.tile), task, &problem);
 }
 
@@ -178,13 +157,7 @@ int integer_gated_ffn(const GatedFfn& ffn, const float* stream, int64_t position
                       const glic_parallel* parallel) {
     const FfnProblem problem{&ffn, stream, out, positions, tile_size(positions, parallel)};
     const size_t tiles = task_count(positions, problem.tile, {});
-    const Task task = choose(portable::gated_ffn_task,
-#if defined(GLIC_X86_KERNELS)
-                             avx2::gated_ffn_task, avx512vnni::gated_ffn_task
-#else
-                             nullptr, nullptr
-#endif
-    );
+    const Task task = GLIC_SELECTED_VNNI(gated_ffn_task);
     return run_tasks(parallel, tiles, ffn_scratch_bytes(ffn, problem.tile), task, &problem);
 }
 

@@ -2,6 +2,7 @@
 #ifndef GLIC_INTEGER_CPU_KERNEL_H
 #define GLIC_INTEGER_CPU_KERNEL_H
 
+#include "../../common/isa.h"
 #include "../integer.h"
 
 namespace glic {
@@ -52,15 +53,8 @@ inline size_t ffn_scratch_bytes(const GatedFfn& ffn, int64_t tile) {
            sizeof(int16_t) * static_cast<size_t>(tile * (normalised + hidden)) + 128;
 }
 
-#define GLIC_INTEGER_TASKS(isa)                                            \
-    namespace isa {                                                        \
-    void linear_task(const void* problem, size_t index, void* scratch);    \
-    void gated_ffn_task(const void* problem, size_t index, void* scratch); \
-    }
-GLIC_INTEGER_TASKS(portable)
-GLIC_INTEGER_TASKS(avx2)
-GLIC_INTEGER_TASKS(avx512vnni)
-#undef GLIC_INTEGER_TASKS
+GLIC_DECLARE_TASK(linear_task)
+GLIC_DECLARE_TASK(gated_ffn_task)
 
 }  // namespace glic
 

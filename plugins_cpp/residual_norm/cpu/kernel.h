@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "../../common/isa.h"
 #include "../residual_norm.h"
 
 namespace glic {
@@ -23,14 +24,7 @@ struct ResidualNormProblem {
 // Positions that a task computes.
 constexpr int64_t kNormPositions = 64;
 
-#define GLIC_RESIDUAL_NORM_TASK(isa)                                           \
-    namespace isa {                                                            \
-    void residual_norm_task(const void* problem, size_t index, void* scratch); \
-    }
-GLIC_RESIDUAL_NORM_TASK(portable)
-GLIC_RESIDUAL_NORM_TASK(avx2)
-GLIC_RESIDUAL_NORM_TASK(avx512)
-#undef GLIC_RESIDUAL_NORM_TASK
+GLIC_DECLARE_TASK(residual_norm_task)
 
 }  // namespace glic
 

@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "../../common/groups.h"
+#include "../../common/isa.h"
 
 namespace glic {
 
@@ -42,15 +43,7 @@ inline size_t aggregate_scratch_bytes(int64_t channels, int64_t heads) {
     return sizeof(float) * static_cast<size_t>(floats);
 }
 
-namespace portable {
-void aggregate_task(const void* problem, size_t index, void* scratch);
-}
-namespace avx2 {
-void aggregate_task(const void* problem, size_t index, void* scratch);
-}
-namespace avx512 {
-void aggregate_task(const void* problem, size_t index, void* scratch);
-}
+GLIC_DECLARE_TASK(aggregate_task)
 
 }  // namespace glic
 

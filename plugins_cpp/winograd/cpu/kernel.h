@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "../../common/isa.h"
 #include "../winograd.h"
 
 namespace glic {
@@ -28,15 +29,8 @@ struct WinogradShuffleProblem {
 constexpr int kTile = 4;
 constexpr int kPatch = 6;
 
-#define GLIC_WINOGRAD_TASKS(isa)                                                  \
-    namespace isa {                                                               \
-    void winograd_input_task(const void* problem, size_t index, void* scratch);   \
-    void winograd_shuffle_task(const void* problem, size_t index, void* scratch); \
-    }
-GLIC_WINOGRAD_TASKS(portable)
-GLIC_WINOGRAD_TASKS(avx2)
-GLIC_WINOGRAD_TASKS(avx512)
-#undef GLIC_WINOGRAD_TASKS
+GLIC_DECLARE_TASK(winograd_input_task)
+GLIC_DECLARE_TASK(winograd_shuffle_task)
 
 }  // namespace glic
 

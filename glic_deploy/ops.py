@@ -1,0 +1,74 @@
+"""The table of custom ops: `ops.json` beside this file, as typed Python.
+
+The same file tells CMake which folders of `plugins_cpp/` exist and which library each op belongs to, and gives the
+native glue the types of each op. An input or output is of a fixed type, or of type `T`: the type of the maps.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+DOMAIN, VERSION = "glic", 1
+
+
+@dataclass(frozen=True)
+class Op:
+    """One op of the domain `glic`."""
+
+    name: str
+    folder: str
+    """The folder of `plugins_cpp/` that holds its page, interface and kernels."""
+    inputs: Mapping[str, str]
+    """Types by name, in the op's order: `T`, `float32`, `int32` or `int8`."""
+    outputs: Mapping[str, str]
+    attributes: Mapping[str, str]
+    """Types by name: `int` or `float`."""
+    elements: tuple[str, ...]
+    """The types that `T` may be; none where no input is of type `T`."""
+    libraries: tuple[str, ...]
+    """The native libraries that hold the op, as in `libglic_<library>.so`."""
+    constants: bool
+    """Whether all inputs after the first have to be constants. Such an op has no function body in standard ONNX."""
+
+    def inputs_of(self, kind: str) -> tuple[int, ...]:
+        """The positions of the inputs of a type."""
+        return _positions(self.inputs, kind)
+
+    def outputs_of(self, kind: str) -> tuple[int, ...]:
+        """The positions of the outputs of a type."""
+        return _positions(self.outputs, kind)
+
+
+def _positions(ports: Mapping[str, str], kind: str) -> tuple[int, ...]:
+    return tuple(position for position, found in enumerate(ports.values()) if found == kind)
+
+
+def _ports(entries: list[str]) -> dict[str, str]:
+    names_and_types = (entry.split(": ") for entry in entries)
+    return {name: kind for name, kind in names_and_types}
+
+
+def _read() -> dict[str, Op]:
+    table: dict[str, dict[str, Any]] = json.loads(Path(__file__).with_name("ops.json").read_text(encoding="utf-8"))
+    return {
+        name: Op(
+            name=name,
+            folder=folder,
+            inputs=_ports(op["inputs"]),
+            outputs=_ports(op["outputs"]),
+            attributes=op.get("attributes", {}),
+            elements=tuple(op.get("T", ())),
+            libraries=tuple(family["libraries"]),
+            constants=op.get("constants", False),
+        )
+        for folder, family in table.items()
+        for name, op in family["ops"].items()
+    }
+
+
+OPS: Mapping[str, Op] = _read()
+"""All ops by name."""

@@ -1,2 +1,0 @@
-// The kernel as it is.
-#include "../dynamic_knn/cuda/dynamic_knn.cu"

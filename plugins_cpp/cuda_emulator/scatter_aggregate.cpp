@@ -1,2 +1,0 @@
-// The kernel as it is.
-#include "../scatter_aggregate/cuda/scatter_aggregate.cu"

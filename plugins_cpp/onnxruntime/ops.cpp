@@ -1,0 +1,60 @@
+// The ops that the table gives to this library, as onnxruntime's custom ops.
+#include <type_traits>
+
+#include "glic_ops.h"
+#include "map_op.h"
+#include "packed_op.h"
+
+namespace glic {
+namespace {
+
+// The kernel of an op on the CPU: of maps, or of packed weights where the op has them.
+template <typename Op, typename = void>
+struct KernelOf {
+    using Kernel = MapKernel<Op, Cpu>;
+};
+template <typename Op>
+struct KernelOf<Op, std::void_t<typename Op::Packed>> {
+    using Kernel = PackedKernel<Op>;
+};
+
+template <typename Kernel, int32_t element>
+void add(std::vector<const OrtCustomOp*>* all) {
+    static const CustomOp<Kernel> op(element);
+    all->push_back(&op);
+}
+
+// onnxruntime's CPU provider computes in float32, and in float16 as far as the op does.
+template <typename Op>
+void add_cpu(std::vector<const OrtCustomOp*>* all) {
+    using Kernel = typename KernelOf<Op>::Kernel;
+    add<Kernel, GLIC_FLOAT32>(all);
+    if constexpr (Op::kFloat16) add<Kernel, GLIC_FLOAT16>(all);
+}
+
+#if defined(GLIC_CUDA)
+template <typename Op>
+void add_cuda(std::vector<const OrtCustomOp*>* all) {
+    using Kernel = MapKernel<Op, Cuda>;
+    add<Kernel, GLIC_FLOAT32>(all);
+    add<Kernel, GLIC_FLOAT16>(all);
+    add<Kernel, GLIC_BFLOAT16>(all);
+}
+#endif
+
+}  // namespace
+
+std::vector<const OrtCustomOp*> ops() {
+    std::vector<const OrtCustomOp*> all;
+#define GLIC_ADD(Op) add_cpu<Op>(&all);
+    GLIC_OPS_OF_onnxruntime(GLIC_ADD)
+#undef GLIC_ADD
+#if defined(GLIC_CUDA)
+#define GLIC_ADD(Op) add_cuda<Op>(&all);
+        GLIC_OPS_OF_onnxruntime_cuda(GLIC_ADD)
+#undef GLIC_ADD
+#endif
+            return all;
+}
+
+}  // namespace glic
