@@ -16,8 +16,8 @@ from glic_deploy.values import Value
 
 Arrays = dict[str, NDArray[Any]]
 
-# Next to `export.integer.build.default_pictures`, which would import PyTorch.
-_SHIPPED = Path(__file__).parents[1] / "integer" / "pictures"
+# Next to `export.integer.build.default_images`, which would import PyTorch.
+_SHIPPED = Path(__file__).parents[1] / "integer" / "images"
 
 
 def shipped_image() -> Path:

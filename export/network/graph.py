@@ -1,4 +1,4 @@
-"""GFA, the graph feature aggregation: attention over neighbourhoods that adapt to the picture (channels-last)."""
+"""GFA, the graph feature aggregation: attention over neighbourhoods that adapt to the image (channels-last)."""
 
 from __future__ import annotations
 
