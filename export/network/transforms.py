@@ -41,7 +41,7 @@ class Synthesis(nn.Module):
         )
 
     def reconstruct(self, y_hat: Tensor) -> Tensor:
-        """The image before clamping and rounding, float32 (1, 3, H, W), nominally in [0, 1]."""
+        """Return the image before clamping and rounding, float32 (1, 3, H, W), nominally in [0, 1]."""
         x = u = y_hat
         for up, wavelet, stage in zip(self.up, self.wavelet, [*self.stages, nn.Identity()], strict=True):
             u = wavelet(u)
