@@ -2,7 +2,7 @@
 
     python -m benchmarks.coder [--rounds 15] [--isa best|scalar|avx2|avx512]
 
-What is timed: one core, arrays to bytes and bytes to arrays, all ten passes of y of one picture; ours with tables made
+What is timed: one core, arrays to bytes and bytes to arrays, all ten passes of y of one image; ours with tables made
 before, as a codec has them. compressai is given what it takes, Python lists, and making them counts, as it does for its
 users; its tables are lists already. constriction codes the same symbols under its own quantised Gaussians of the same
 scales. The coders take turns, round by round, each for as many calls as take about 30 ms, of which a round's time is
@@ -104,7 +104,7 @@ def constriction_coder() -> Coder[np.ndarray]:
     return Coder("constriction", encode, decode)
 
 
-def pictures() -> Iterator[tuple[str, Passes]]:
+def images() -> Iterator[tuple[str, Passes]]:
     """Passes of y of the photos in the tests' data, and of the golden files where they are at hand."""
     photos = np.load(DATA / "rans" / "photos.npz")
     for name in sorted({key.split("_")[0] for key in photos}):
@@ -182,10 +182,10 @@ def main() -> None:
     others: list[Callable[[], Coder[Any]]] = [lambda: compressai_coder(gaussian), constriction_coder]
     coders = [our_coder, *itertools.chain.from_iterable(map(available, others))]
 
-    print(f"{'picture':<24}{'symbols':>9}{'coder':>14}{'bytes':>9}{'encode':>9}{'best':>8}{'decode':>9}{'best':>8}")
+    print(f"{'image':<24}{'symbols':>9}{'coder':>14}{'bytes':>9}{'encode':>9}{'best':>8}{'decode':>9}{'best':>8}")
     totals = {coder.name: [0.0, 0.0] for coder in coders}
     total_symbols, excess = 0, -np.inf
-    for picture, passes in pictures():
+    for image, passes in images():
         count = sum(s.size for s, _ in passes)
         ideal = sum(tables.ideal_bits(*one) for one in passes) / 8
         times, sizes = race(coders, passes, options.rounds)
@@ -193,10 +193,10 @@ def main() -> None:
         for name, one in times.items():
             values = [f(t) for t in (one.encode, one.decode) for f in (median, min)]
             cells = "".join(f"{1e9 * v / count:>{w}.2f}" for v, w in zip(values, (9, 8, 9, 8), strict=True))
-            print(f"{picture:<24}{count:>9}{name:>14}{sizes[name]:>9}{cells}")
+            print(f"{image:<24}{count:>9}{name:>14}{sizes[name]:>9}{cells}")
             totals[name][0] += values[0]
             totals[name][1] += values[2]
-        print(f"{picture:<24}{count:>9}{'ideal':>14}{ideal:>9.0f}")
+        print(f"{image:<24}{count:>9}{'ideal':>14}{ideal:>9.0f}")
         excess = max(excess, overhead_excess(our_coder, tables, passes))
 
     report: dict[str, float | None] = {"encode_ns": None, "decode_ns": None, "overhead_excess_bytes": round(excess, 2)}

@@ -1,4 +1,4 @@
-"""`make bench-cpu`: the codec beside the same network in eager PyTorch, whole pictures, on this machine's CPU.
+"""`make bench-cpu`: the codec beside the same network in eager PyTorch, whole images, on this machine's CPU.
 
 Both sides take an array and give bytes, then take the bytes and give an array, with the same number of threads, each in
 a process of its own, in turns. The last line is a JSON object: {"encode_ratio", "decode_ratio", "encode_s", "decode_s",

@@ -1,4 +1,4 @@
-"""The main job on real photographs: checkpoint to engine bundle, pictures to `.glic` files and back, side by side."""
+"""The main job on real photographs: checkpoint to engine bundle, images to `.glic` files and back, side by side."""
 
 from __future__ import annotations
 
@@ -31,28 +31,28 @@ def main() -> None:
     with Codec(engine) as codec:
         backend = codec.describe()["backend"]
         print(f"Codec on {backend['name']} {backend['version']}, threads: {backend['threads']}\n")
-        print(f"{'picture':12} {'bytes':>8} {'bpp':>7} {'PSNR dB':>8} {'encode s':>9} {'decode s':>9}")
+        print(f"{'image':12} {'bytes':>8} {'bpp':>7} {'PSNR dB':>8} {'encode s':>9} {'decode s':>9}")
         for path in sorted(PHOTOS.glob("*.png")):
-            picture = load_image(path)
+            image = load_image(path)
             encoding: dict[str, float] = {}
             decoding: dict[str, float] = {}
-            data = codec.encode(picture, stages=encoding)
+            data = codec.encode(image, stages=encoding)
             atomic_write(OUTPUT / f"{path.stem}.glic", data)
             decoded = codec.decode((OUTPUT / f"{path.stem}.glic").read_bytes(), stages=decoding)
-            bpp = 8 * len(data) / picture[..., 0].size
-            decibels = psnr(picture, decoded) or float("inf")
+            bpp = 8 * len(data) / image[..., 0].size
+            decibels = psnr(image, decoded) or float("inf")
             print(
                 f"{path.stem:12} {len(data):8,} {bpp:7.3f} {decibels:8.2f} "
                 f"{sum(encoding.values()):9.2f} {sum(decoding.values()):9.2f}",
                 flush=True,
             )
-            rows.append(np.concatenate([picture, decoded], axis=1))
-    print("\nSeconds per stage of the last picture:")
+            rows.append(np.concatenate([image, decoded], axis=1))
+    print("\nSeconds per stage of the last image:")
     print_stages("encode", encoding)
     print_stages("decode", decoding)
     side_by_side = OUTPUT / "side_by_side.png"
     save_image(np.concatenate(rows), side_by_side)
-    print(f"\nOriginals beside decoded pictures: {side_by_side}")
+    print(f"\nOriginals beside decoded images: {side_by_side}")
 
 
 def print_stages(title: str, stages: Mapping[str, float]) -> None:

@@ -1,6 +1,6 @@
 """`python -m benchmarks.entropy`: the exact entropy path beside the floating-point one, by runtime and lowering.
 
-A picture's latents go through all passes, as an encoder takes them, with each form in turn. A ratio is seconds of a
+An image's latents go through all passes, as an encoder takes them, with each form in turn. A ratio is seconds of a
 form over those of the float path on the same runtime, pair by pair. The last line is a JSON object: the median ratios.
 """
 

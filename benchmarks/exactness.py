@@ -1,11 +1,11 @@
 """Encode × decode over every configuration of the exact entropy path: `make exactness`.
 
-Each encoder takes pictures to symbols in its own configuration, its floating-point analysis transform included; each
+Each encoder takes images to symbols in its own configuration, its floating-point analysis transform included; each
 decoder is then given those symbols pass by pass, and must find the encoder's CDF indexes and means, bit for bit. Prints
 one row an encoder, then cost and speed beside the float entropy path, and last one JSON object, whose pairs are those
 of all networks. Run on another platform with the same options, its rows can be put beneath.
 
-`make exactness FULL=C.pth` adds the pairs of that checkpoint, of full size, on two pictures.
+`make exactness FULL=C.pth` adds the pairs of that checkpoint, of full size, on two images.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ Latents = dict[int, tuple[Array, Array]]
 _ROOT = Path(__file__).resolve().parent.parent
 _THREADS = (1, 2)
 _TIMED_ROUNDS = 5
-_FULL_SIZE_PICTURES = 2
+_FULL_SIZE_IMAGES = 2
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Configuration:
 
 @dataclass(frozen=True)
 class Coded:
-    """What an encoder made of a picture: z's symbols, each pass's symbols, indexes and means, and y_hat."""
+    """What an encoder made of an image: z's symbols, each pass's symbols, indexes and means, and y_hat."""
 
     z_symbols: Array
     passes: list[tuple[Array, Array, Array]]
@@ -181,10 +181,10 @@ def decodes(groups: tuple[int, ...], backend: Backend, coded: Coded) -> bool:
     return same and np.array_equal(y_hat, coded.y_hat)
 
 
-def analyse(pool: Executor, matrix: list[Configuration], picture: Array) -> Latents:
+def analyse(pool: Executor, matrix: list[Configuration], image: Array) -> Latents:
     """y and z's symbols from every analysis, by the identity of its backend."""
     backends = {id(row.transforms): row.transforms for row in matrix}
-    return dict(zip(backends, pool.map(lambda backend: _latents(backend, picture), backends.values()), strict=True))
+    return dict(zip(backends, pool.map(lambda backend: _latents(backend, image), backends.values()), strict=True))
 
 
 def encode_all(pool: Executor, groups: tuple[int, ...], matrix: list[Configuration], latents: Latents) -> list[Coded]:
@@ -211,10 +211,10 @@ def file_bits(tables: dict[str, Array], coded: Coded) -> int:
     return 8 * len(encoder.finish())
 
 
-def quality(picture: Array, backend: Backend, y_hat: Array) -> float:
+def quality(image: Array, backend: Backend, y_hat: Array) -> float:
     """PSNR in dB of what a backend synthesises."""
-    height, width = picture.shape[:2]
-    decibels = psnr(picture, backend.run("synthesis", {"y_hat": y_hat})[0][:height, :width])
+    height, width = image.shape[:2]
+    decibels = psnr(image, backend.run("synthesis", {"y_hat": y_hat})[0][:height, :width])
     return float("inf") if decibels is None else decibels
 
 
@@ -231,7 +231,7 @@ def measure_speedup(groups: tuple[int, ...], exact: Backend, floating: Backend, 
 
 @dataclass(frozen=True)
 class Result:
-    """What the last line says of one network; rate and PSNR are means over the pictures."""
+    """What the last line says of one network; rate and PSNR are means over the images."""
 
     pairs: int
     identical: int
@@ -241,7 +241,7 @@ class Result:
 
 
 def run(checkpoint: Checkpoint, paths: list[Path], directory: Path) -> Result:
-    """Print the matrix of one network, picture by picture and as a whole."""
+    """Print the matrix of one network, image by image and as a whole."""
     network = integer.build(checkpoint)
     exact, floating = bundle(checkpoint, directory / "exact", network), bundle(checkpoint, directory / "float", None)
     groups, tables = exact.groups, exact.tables()
@@ -252,8 +252,8 @@ def run(checkpoint: Checkpoint, paths: list[Path], directory: Path) -> Result:
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # most rows take one thread each
         for number, path in enumerate(paths, 1):
             start = time.perf_counter()
-            picture = load_image(path)
-            latents = analyse(pool, matrix, picture)
+            image = load_image(path)
+            latents = analyse(pool, matrix, image)
             coded = encode_all(pool, groups, matrix, latents)
             decoded = decode_distinct(pool, groups, matrix, coded)
             for encoder, coding in zip(matrix, coded, strict=True):
@@ -262,9 +262,7 @@ def run(checkpoint: Checkpoint, paths: list[Path], directory: Path) -> Result:
             ours = encode(groups, exact_backend, y, z_symbols)
             theirs = encode(groups, float_backend, y, z_symbols)
             rates.append(100 * (file_bits(tables, ours) / file_bits(tables, theirs) - 1))
-            psnr_deltas.append(
-                quality(picture, exact_backend, ours.y_hat) - quality(picture, exact_backend, theirs.y_hat)
-            )
+            psnr_deltas.append(quality(image, exact_backend, ours.y_hat) - quality(image, exact_backend, theirs.y_hat))
             print(
                 f"{number:3}/{len(paths)} {path.name}: {len(decoded)} distinct encodings, "
                 f"rate {rates[-1]:+.3f} %, PSNR {psnr_deltas[-1]:+.4f} dB, {time.perf_counter() - start:.0f} s",
@@ -297,13 +295,13 @@ def summary(network: Result, full_size: Result | None) -> dict[str, Any]:
     }
 
 
-def _latents(backend: Backend, picture: Array) -> tuple[Array, Array]:
-    y = backend.run("analysis", {"image": pad(picture)})[0]
+def _latents(backend: Backend, image: Array) -> tuple[Array, Array]:
+    y = backend.run("analysis", {"image": pad(image)})[0]
     return y, backend.run("hyper_analysis", {"y": y})[0]
 
 
-def _pictures(directory: Path | None) -> list[Path]:
-    """The pictures of a directory; without one, the Kodak set of the large test data, or else the samples."""
+def _images(directory: Path | None) -> list[Path]:
+    """The images of a directory; without one, the Kodak set of the large test data, or else the samples."""
     kodak = Path(os.environ.get("GLIC_TEST_DATA", _ROOT.parent / "shared")) / "data" / "kodak"
     chosen = directory or (kodak if kodak.is_dir() else _ROOT / "samples" / "photos")
     return sorted(path for path in chosen.iterdir() if path.suffix.lower() in (".png", ".jpg", ".webp"))
@@ -312,15 +310,15 @@ def _pictures(directory: Path | None) -> list[Path]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checkpoint", type=Path, default=_ROOT / "samples" / "glic_tiny.pth")
-    parser.add_argument("--full", type=Path, help=f"a second checkpoint, run on {_FULL_SIZE_PICTURES} of the pictures")
-    parser.add_argument("--pictures", type=Path, help="directory of pictures (default: Kodak, or the samples)")
-    parser.add_argument("--limit", type=int, help="take only so many pictures")
+    parser.add_argument("--full", type=Path, help=f"a second checkpoint, run on {_FULL_SIZE_IMAGES} of the images")
+    parser.add_argument("--images", type=Path, help="directory of images (default: Kodak, or the samples)")
+    parser.add_argument("--limit", type=int, help="take only so many images")
     args = parser.parse_args()
-    paths = _pictures(args.pictures)[: args.limit]
+    paths = _images(args.images)[: args.limit]
     with tempfile.TemporaryDirectory() as directory:
         small, full = Path(directory) / "network", Path(directory) / "full_size"
         result = run(load_checkpoint(args.checkpoint), paths, small)
-        full_size = run(load_checkpoint(args.full), paths[:_FULL_SIZE_PICTURES], full) if args.full else None
+        full_size = run(load_checkpoint(args.full), paths[:_FULL_SIZE_IMAGES], full) if args.full else None
     print(json.dumps(summary(result, full_size)))
 
 

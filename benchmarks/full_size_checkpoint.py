@@ -3,7 +3,7 @@
 The released weights are their authors' to give. These have the same keys, shapes and dtypes, and values drawn from a
 generator seeded by each key's name. Each latent channel has an amplitude of its own, from 0.03 to 100, most of them
 small, and the scales that the network predicts follow it, so that symbols, scales and escapes are spread as a trained
-model's are; the pictures that it decodes are not. Prints a SHA-256 of all values.
+model's are; the images that it decodes are not. Prints a SHA-256 of all values.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Everything that needs a GPU, in one command: `make gpu-check`.
 
-The kernels against the oracle and pictures across backends (pytest), memory and races by compute-sanitizer, the
+The kernels against the oracle and images across backends (pytest), memory and races by compute-sanitizer, the
 kernels' times (`benchmarks.gpu_ops`), the exactness matrix with this GPU as a row of it, plans built and proven, whole
-pictures on each GPU backend beside the eager network, and every graph on every runner (`export.compare`). The last line
+images on each GPU backend beside the eager network, and every graph on every runner (`export.compare`). The last line
 is a JSON object of what passed.
 """
 
@@ -92,15 +92,15 @@ def main() -> int:
     if checker is None:
         print("compute-sanitizer is not there: pip install nvidia-cuda-sanitizer-api")
     passed["times"] = python("benchmarks.gpu_ops", "--json", OUT / "ops.json")
-    passed["exactness"] = python("benchmarks.exactness", "--pictures", ROOT / "samples" / "photos")
-    picture = sorted((ROOT / "samples" / "photos").glob("*.png"))[0]
+    passed["exactness"] = python("benchmarks.exactness", "--images", ROOT / "samples" / "photos")
+    image = sorted((ROOT / "samples" / "photos").glob("*.png"))[0]
     tensorrt = has_tensorrt()
     for name, checkpoint, engine in engines():
-        pictures = ("benchmarks.gpu_pictures", "--engine", engine, "--checkpoint", checkpoint, picture)
-        passed[f"{name} on onnxruntime-cuda"] = python(*pictures, "--backend", "onnxruntime-cuda")
+        images = ("benchmarks.gpu_images", "--engine", engine, "--checkpoint", checkpoint, image)
+        passed[f"{name} on onnxruntime-cuda"] = python(*images, "--backend", "onnxruntime-cuda")
         if tensorrt:
             passed[f"{name} plans"] = python("export.to_trt", "--engine", engine)
-            passed[f"{name} on tensorrt"] = python(*pictures, "--backend", "tensorrt")
+            passed[f"{name} on tensorrt"] = python(*images, "--backend", "tensorrt")
         passed[f"{name} graphs"] = python("export.compare", "--engine", engine, "--save", OUT / f"{name}_graphs")
     print(json.dumps(passed | {"tensorrt": "checked" if tensorrt else "none for this GPU"}))
     return 0 if all(passed.values()) else 1

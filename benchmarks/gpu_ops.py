@@ -25,7 +25,7 @@ from export.ops.groups import candidate_groups, query_groups, scatter_groups
 from . import cuda_ops
 
 CHANNELS, HEADS = 192, 8
-PICTURES = {"768x512": (512, 768), "1920x1152": (1152, 1920)}
+IMAGES = {"768x512": (512, 768), "1920x1152": (1152, 1920)}
 INPUTS, REPEATS = 8, 50
 # Of an H200, measured and as specified for dense bfloat16; another GPU's by --bandwidth and --flops.
 BANDWIDTH, FLOPS = 4.3e12, 790e12
@@ -147,7 +147,7 @@ def measure(size: tuple[int, int], divisor: int, dtype: torch.dtype, sampling: i
 
 
 def summary(rows: list[dict]) -> dict[str, dict[str, float]]:
-    """By op, over the samplings of the larger map of a 768×512 picture in float16."""
+    """By op, over the samplings of the larger map of a 768×512 image in float16."""
     found = {}
     for op in ("DynamicKnn", "ScatterAggregate"):
         chosen = [row for row in rows if (row["op"], row["map"], row["type"]) == (op, "192x128", "float16")]
@@ -171,7 +171,7 @@ def main() -> None:
     rates = args.bandwidth, args.flops
     rows = [
         row
-        for size in PICTURES.values()
+        for size in IMAGES.values()
         for divisor in (4, 8)
         for dtype in (torch.float16, torch.bfloat16, torch.float32)
         for sampling in (LOCAL, GLOBAL)

@@ -1,6 +1,6 @@
-"""`python -m benchmarks.large`: a picture of 100 megapixels, file to file on the command line, and the memory it takes.
+"""`python -m benchmarks.large`: an image of 100 megapixels, file to file on the command line, and the memory it takes.
 
-The picture is the shipped photographs side by side. `glic encode` and `glic decode` run in processes of their own,
+The image is the shipped photographs side by side. `glic encode` and `glic decode` run in processes of their own,
 whose peak resident memory is read from the system. The last line is a JSON object: {"megapixels", "bytes", "bpp",
 "psnr", "encode": {"seconds", "peak_mib"}, "decode": {...}, "region": {...}}.
 
@@ -61,7 +61,7 @@ def peak_kib(pid: int) -> int:
     return 0
 
 
-def picture(args: argparse.Namespace, folder: Path) -> dict[str, object]:
+def image(args: argparse.Namespace, folder: Path) -> dict[str, object]:
     side = int((args.megapixels * 1e6) ** 0.5)
     source, coded, decoded, part = (folder / name for name in ("big.ppm", "big.glic", "back.ppm", "part.png"))
     Image.fromarray(mosaic(side, side)).save(source)
@@ -115,7 +115,7 @@ def main() -> None:
     args.engine = os.path.abspath(args.engine)
     print(machine.summary(machine.describe()))
     with tempfile.TemporaryDirectory() as folder:
-        print(json.dumps((tiles if args.tiles else picture)(args, Path(folder))))
+        print(json.dumps((tiles if args.tiles else image)(args, Path(folder))))
 
 
 if __name__ == "__main__":

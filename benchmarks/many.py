@@ -1,7 +1,7 @@
-"""`python -m benchmarks.many`: a folder of pictures, file to file, in a plain loop and with workers.
+"""`python -m benchmarks.many`: a folder of images, file to file, in a plain loop and with workers.
 
-Every way gets the same PNG files, writes `.glic` files and then pictures (PPM) from those; its codec is open, with its
-graphs loaded. The ways take turns; ratios are taken turn by turn. The last line is a JSON object: {"pictures", "ways":
+Every way gets the same PNG files, writes `.glic` files and then images (PPM) from those; its codec is open, with its
+graphs loaded. The ways take turns; ratios are taken turn by turn. The last line is a JSON object: {"images", "ways":
 [{"workers", "threads", "encode_s", "decode_s", "encode_ratio", "decode_ratio"}]}; the first way is the loop, ratios are
 its time over the others'.
 """
@@ -26,7 +26,7 @@ PHOTOS = Path(__file__).resolve().parent.parent / "samples" / "photos"
 
 @dataclass(frozen=True)
 class Way:
-    """So many pictures at a time on so many threads each; no workers: a plain loop."""
+    """So many images at a time on so many threads each; no workers: a plain loop."""
 
     workers: int
     threads: int
@@ -43,11 +43,11 @@ def ways(cores: int) -> Iterator[Way]:
     yield Way(cores, 1)
 
 
-def run(codec: Codec, way: Way, pictures: list[Path], folder: Path) -> tuple[float, float]:
-    """Seconds to encode all pictures and to decode all files."""
-    files = [folder / f"{number}.glic" for number in range(len(pictures))]
+def run(codec: Codec, way: Way, images: list[Path], folder: Path) -> tuple[float, float]:
+    """Seconds to encode all images and to decode all files."""
+    files = [folder / f"{number}.glic" for number in range(len(images))]
     start = time.perf_counter()
-    coded = codec.encode_many(pictures, workers=way.workers) if way.workers else map(codec.encode, pictures)
+    coded = codec.encode_many(images, workers=way.workers) if way.workers else map(codec.encode, images)
     for file, data in zip(files, coded, strict=True):
         atomic_write(file, data)
     encoded = time.perf_counter()
@@ -55,8 +55,8 @@ def run(codec: Codec, way: Way, pictures: list[Path], folder: Path) -> tuple[flo
         decoded = codec.decode_many(files, workers=way.workers)
     else:
         decoded = (codec.decode(file.read_bytes()) for file in files)
-    for file, picture in zip(files, decoded, strict=True):
-        save_image(picture, file.with_suffix(".ppm"))
+    for file, image in zip(files, decoded, strict=True):
+        save_image(image, file.with_suffix(".ppm"))
     return encoded - start, time.perf_counter() - encoded
 
 
@@ -64,21 +64,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--engine", required=True)
     parser.add_argument("--backend")
-    parser.add_argument("--pictures", default=str(PHOTOS), help="a folder of PNG files (default: the samples)")
+    parser.add_argument("--images", default=str(PHOTOS), help="a folder of PNG files (default: the samples)")
     parser.add_argument("--turns", type=int, default=3)
     args = parser.parse_args()
-    pictures = sorted(Path(args.pictures).glob("*.png"))
+    images = sorted(Path(args.images).glob("*.png"))
     plans = list(dict.fromkeys(ways(machine.cores())))
     codecs = {way: Codec(args.engine, backend=args.backend, threads=way.threads) for way in plans}
     times: dict[Way, list[tuple[float, float]]] = {way: [] for way in plans}
     with tempfile.TemporaryDirectory(prefix="glic-many-") as folder:
         for codec in codecs.values():
-            codec.decode(codec.encode(pictures[0]))  # loads the graphs
+            codec.decode(codec.encode(images[0]))  # loads the graphs
         for _ in range(args.turns):
             for way in plans:
-                times[way].append(run(codecs[way], way, pictures, Path(folder)))
+                times[way].append(run(codecs[way], way, images, Path(folder)))
     print(machine.summary(machine.describe()))
-    print(f"{len(pictures)} pictures, median of {args.turns} turns; x: times as fast as the loop\n")
+    print(f"{len(images)} images, median of {args.turns} turns; x: times as fast as the loop\n")
     report = []
     for way in plans:
         encode_s, decode_s = (median(column) for column in zip(*times[way], strict=True))
@@ -96,7 +96,7 @@ def main() -> None:
                 "decode_ratio": decode_ratio,
             }
         )
-    print(json.dumps({"pictures": len(pictures), "ways": report}))
+    print(json.dumps({"images": len(images), "ways": report}))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
 """`make bench-precision`: what bfloat16 transforms on OpenVINO cost in noise, and gain in time.
 
-    python -m benchmarks.precision [--checkpoint C.pth] [--images PICTURE ...] [--side 256] [--threads N]
+    python -m benchmarks.precision [--checkpoint C.pth] [--images IMAGE ...] [--side 256] [--threads N]
 
 Three ways to run both transforms: in float32, with OpenVINO's own lowering of everything, and as `--precision bf16` has
-it, with bfloat16 products alone. For each, over the pictures' middles: the noise of the synthesis transform in dB (255²
-over the mean square of what it adds to a picture, before rounding to 8 bits), what that costs a decoding of 32 and of
+it, with bfloat16 products alone. For each, over the images' middles: the noise of the synthesis transform in dB (255²
+over the mean square of what it adds to an image, before rounding to 8 bits), what that costs a decoding of 32 and of
 40 dB, the noise that the analysis transform adds to y as the loss at the finest quantisation, and seconds. A processor
 without bfloat16 emulates it: then the noise holds and the times mean nothing, which the last line, a JSON object, says
 as "emulated". Before that line: what `Codec` would choose for this bundle.
@@ -51,7 +51,7 @@ WAYS = (Way("all float32", "f32", False), Way("all OpenVINO's bf16", "bf16", Fal
 
 class Outcome(NamedTuple):
     y: Array
-    picture: Array
+    image: Array
     seconds: float
 
 
@@ -69,16 +69,16 @@ def main() -> None:
         report(Bundle.open(directory), [middle(load_image(path), args.side) for path in args.images], args.threads)
 
 
-def middle(picture: Array, side: int) -> Array:
-    top, left = ((length - side) // 2 for length in picture.shape[:2])
-    return pad(np.ascontiguousarray(picture[top : top + side, left : left + side]))
+def middle(image: Array, side: int) -> Array:
+    top, left = ((length - side) // 2 for length in image.shape[:2])
+    return pad(np.ascontiguousarray(image[top : top + side, left : left + side]))
 
 
 def report(bundle: Bundle, images: list[Array], threads: int | None) -> None:
     emulated = not machine.has_bfloat16()
     if emulated:
         print("this processor emulates bfloat16: noise as anywhere, times without meaning")
-    print(f"{len(images)} pictures of {images[0].shape[1]}x{images[0].shape[0]}; noise is the mean one, and the worst")
+    print(f"{len(images)} images of {images[0].shape[1]}x{images[0].shape[0]}; noise is the mean one, and the worst")
     columns = "".join(f"{title:>10}" for title in ("noise dB", "worst", "at 32 dB", "at 40 dB", "y costs"))
     print(f"\n{'':20}{columns}{'seconds, both':>16}")
     exact: list[Outcome] = []
@@ -90,7 +90,7 @@ def report(bundle: Bundle, images: list[Array], threads: int | None) -> None:
             exact = found
             print(f"{way.name:20}{'':50}{seconds:16.3f}")
             continue
-        noises = [noise_db(one.picture, other.picture) for one, other in zip(exact, found, strict=True)]
+        noises = [noise_db(one.image, other.image) for one, other in zip(exact, found, strict=True)]
         noise = -10 * np.log10(np.mean([10 ** (-value / 10) for value in noises]))
         losses = [10 * np.log10(1 + 10 ** ((quality - noise) / 10)) for quality in (32, 40)]
         y_noise = np.mean([np.square(one.y - other.y).mean() for one, other in zip(exact, found, strict=True)])
@@ -127,8 +127,8 @@ def run(bundle: Bundle, way: Way, images: list[Array], threads: int | None, exac
 
     for number, image in enumerate(images):
         y, seconds_y = timed("analysis", "image", image)
-        picture, seconds = timed("synthesis", "y_hat", np.round(exact[number].y if exact else y))
-        yield Outcome(y, picture, seconds_y + seconds)
+        image, seconds = timed("synthesis", "y_hat", np.round(exact[number].y if exact else y))
+        yield Outcome(y, image, seconds_y + seconds)
 
 
 if __name__ == "__main__":

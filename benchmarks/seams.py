@@ -1,15 +1,15 @@
 """`python -m benchmarks.seams`: what tiles cost in bits, and whether one sees where they meet.
 
-Each picture is coded whole and in tiles of several sides and overlaps; the same decoded tiles are joined by cropping at
+Each image is coded whole and in tiles of several sides and overlaps; the same decoded tiles are joined by cropping at
 the middle of their overlap and by fading over it. A line for each:
 
-  bits     bytes of the file beyond those of the whole picture's
-  psnr     of the picture, beyond the whole's
-  band     PSNR of the pixels within 8 of a seam's middle less that of all others, beyond the whole picture's there
+  bits     bytes of the file beyond those of the whole image's
+  psnr     of the image, beyond the whole's
+  band     PSNR of the pixels within 8 of a seam's middle less that of all others, beyond the whole image's there
   step     mean error of the difference between the two pixels on either side of a seam's middle, over the whole
-           picture's there: 1 when the seam is no edge
+           image's there: 1 when the seam is no edge
 
-The last line is a JSON object: {"rows": [{"picture", "tile", "overlap", "join", "bits", "psnr", "band", "step"}]}.
+The last line is a JSON object: {"rows": [{"image", "tile", "overlap", "join", "bits", "psnr", "band", "step"}]}.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ from glic_deploy.tiles.seams import Weights, fade, strips
 PHOTOS = Path(__file__).resolve().parent.parent / "samples" / "photos"
 NEAR = 8
 FRAME, TABLE, ENTRY = 29, 7, 12  # bytes of a file beside its payloads
-Picture = NDArray[np.uint8]
+Pixels = NDArray[np.uint8]
 
 
 def crop(pixels: int) -> NDArray[np.uint32]:
-    """The first picture up to the middle of the overlap, the second from there."""
+    """The first image up to the middle of the overlap, the second from there."""
     return np.where(np.arange(pixels) < pixels // 2, 0, 2 * pixels).astype(np.uint32)
 
 
@@ -48,7 +48,7 @@ JOINS: dict[str, Weights] = {"crop": crop, "fade": fade}
 
 @dataclass(frozen=True)
 class Row:
-    picture: str
+    image: str
     tile: int
     overlap: int
     join: str
@@ -63,8 +63,8 @@ class Worst:
     """The seam with the largest step of all: what it looks like, and where."""
 
     step: float
-    original: Picture
-    decoded: Picture
+    original: Pixels
+    decoded: Pixels
     title: str
 
 
@@ -96,7 +96,7 @@ def band(error: NDArray[np.float64], near: NDArray[np.bool_]) -> float:
 
 
 def steps(ours: NDArray[np.float64], whole: NDArray[np.float64], grid: Grid) -> dict[tuple[int, int], float]:
-    """Of each seam, (axis, middle): the mean jump of our error across it over that of the whole picture's error."""
+    """Of each seam, (axis, middle): the mean jump of our error across it over that of the whole image's error."""
     found = {}
     for axis, places in zip((1, 0), middles(grid), strict=True):
         tiled, untiled = (np.abs(np.diff(error, axis=axis)).mean(axis=(1 - axis, 2)) for error in (ours, whole))
@@ -106,9 +106,9 @@ def steps(ours: NDArray[np.float64], whole: NDArray[np.float64], grid: Grid) -> 
 
 
 def measure(
-    engine: BundleCodec, name: str, original: Picture, tiles: Iterable[int], overlaps: Iterable[int]
+    engine: BundleCodec, name: str, original: Pixels, tiles: Iterable[int], overlaps: Iterable[int]
 ) -> tuple[list[Row], Worst]:
-    """The rows of one picture, and its worst seam of those with the usual overlap and fade."""
+    """The rows of one image, and its worst seam of those with the usual overlap and fade."""
     height, width = original.shape[:2]
     whole_payload, checksum = engine.encode(pad(original))
     whole = engine.decode(whole_payload, checksum, height, width).astype(np.float64) - original
@@ -126,8 +126,8 @@ def measure(
             for join, weights in JOINS.items():
                 if not overlap and join == "fade":
                     continue
-                picture = np.concatenate(list(strips(grid, grid.image, decoded, weights)))
-                error = picture.astype(np.float64) - original
+                image = np.concatenate(list(strips(grid, grid.image, decoded, weights)))
+                error = image.astype(np.float64) - original
                 found = steps(error, whole, grid)
                 row = Row(
                     name, side, overlap, join,
@@ -140,14 +140,14 @@ def measure(
                 print(line(row), flush=True)
                 seam = max(found, key=lambda key: found[key])
                 if (join, overlap) == ("fade", OVERLAP) and found[seam] > worst.step:
-                    cut = around(seam, error, picture.shape).slices
+                    cut = around(seam, error, image.shape).slices
                     title = f"{name}, tile {side}, overlap {overlap}, {join}"
-                    worst = Worst(found[seam], original[cut], picture[cut], title)
+                    worst = Worst(found[seam], original[cut], image[cut], title)
     return rows, worst
 
 
 def around(seam: tuple[int, int], error: NDArray[np.float64], shape: tuple[int, ...], size: int = 160) -> Box:
-    """A square of the picture with the seam's largest jumps in its middle."""
+    """A square of the image with the seam's largest jumps in its middle."""
     axis, place = seam
     jumps = np.abs(np.diff(error, axis=axis)).mean(axis=2).take(place - 1, axis=axis)
     along = int(np.convolve(jumps, np.ones(size), "same").argmax())
@@ -158,14 +158,14 @@ def around(seam: tuple[int, int], error: NDArray[np.float64], shape: tuple[int, 
 
 def line(row: Row) -> str:
     return (
-        f"{row.picture:18.18}{row.tile:6}{row.overlap:9}  {row.join:5}{100 * row.bits:+8.2f} %{row.psnr:+9.3f} dB"
+        f"{row.image:18.18}{row.tile:6}{row.overlap:9}  {row.join:5}{100 * row.bits:+8.2f} %{row.psnr:+9.3f} dB"
         f"{row.band:+9.3f} dB{row.step:8.3f}"
     )
 
 
 def table(rows: list[Row]) -> None:
-    """Means over the pictures."""
-    print("\nmean of all pictures")
+    """Means over the images."""
+    print("\nmean of all images")
     for key in sorted({(row.tile, row.overlap, row.join) for row in rows}):
         same = [row for row in rows if (row.tile, row.overlap, row.join) == key]
         bits, psnr, band, step = np.mean([(row.bits, row.psnr, row.band, row.step) for row in same], axis=0).tolist()
@@ -182,19 +182,19 @@ def save(worst: Worst, path: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("pictures", nargs="*", type=Path, default=sorted(PHOTOS.glob("*.png")))
+    parser.add_argument("images", nargs="*", type=Path, default=sorted(PHOTOS.glob("*.png")))
     parser.add_argument("--engine", metavar="DIR", required=True, help="the engine bundle")
     parser.add_argument("--tiles", type=numbers, default=[256, 384, 512], help="sides, such as 256,384,512")
     parser.add_argument("--overlaps", type=numbers, default=[0, 16, 32, 64], help="such as 0,16,32,64")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
-    parser.add_argument("--worst", type=Path, default=Path("out/worst_seam.png"), help="picture of the worst seam")
+    parser.add_argument("--worst", type=Path, default=Path("out/worst_seam.png"), help="image of the worst seam")
     args = parser.parse_args()
     print(machine.summary(machine.describe()))
-    print(f"{'picture':18}{'tile':>6}{'overlap':>9}  {'join':5}{'bits':>10}{'psnr':>12}{'band':>12}{'step':>8}")
+    print(f"{'image':18}{'tile':>6}{'overlap':>9}  {'join':5}{'bits':>10}{'psnr':>12}{'band':>12}{'step':>8}")
     rows: list[Row] = []
     worsts: list[Worst] = []
     engine = BundleCodec(args.engine, threads=args.threads)
-    for path in args.pictures:
+    for path in args.images:
         found, worst = measure(engine, path.stem, load_image(path), args.tiles, args.overlaps)
         rows += found
         worsts.append(worst)

@@ -1,7 +1,7 @@
 """`make bench-serving`: a minute of load on `glic serve`, over HTTP and gRPC on loopback, bad input in between.
 
 For each protocol and direction some clients, each with its next request as soon as the last is answered (a closed
-loop), and beside them clients with a damaged file or an oversized picture every second. `wrong` counts answers that are
+loop), and beside them clients with a damaged file or an oversized image every second. `wrong` counts answers that are
 not as they should be. The last line is a JSON array: the rows of the table, times in milliseconds.
 """
 
@@ -145,19 +145,19 @@ class Row:
             time.sleep(pause)
 
 
-def load(served: Served, picture: NDArray[np.uint8], clients: int, duration: float) -> list[Row]:
+def load(served: Served, image: NDArray[np.uint8], clients: int, duration: float) -> list[Row]:
     """Keep the server busy for so many seconds, `clients` at a time of each kind of request."""
     with served.client("http") as client:
-        glic = client.encode(image=picture)
+        glic = client.encode(image=image)
     oversized = np.zeros((4097, 4097, 3), np.uint8)
 
     def encode(client: Client) -> None:
-        if not np.array_equal(client.encode(image=picture), glic):
-            raise ValueError("the same picture gave other bytes")
+        if not np.array_equal(client.encode(image=image), glic):
+            raise ValueError("the same image gave other bytes")
 
     def decode(client: Client) -> None:
-        if client.decode(glic).shape != picture.shape:
-            raise ValueError("the picture has another size")
+        if client.decode(glic).shape != image.shape:
+            raise ValueError("the image has another size")
 
     def cut_short(client: Client) -> None:
         client.expect_refusal(lambda: client.decode(glic[:-9]), "cut short")
@@ -180,13 +180,13 @@ def load(served: Served, picture: NDArray[np.uint8], clients: int, duration: flo
     return rows
 
 
-def here(codec: Codec, picture: NDArray[np.uint8], count: int) -> list[Row]:
+def here(codec: Codec, image: NDArray[np.uint8], count: int) -> list[Row]:
     """The same codec in this process, nothing else running."""
     rows = [Row("encode, no server"), Row("decode, no server")]
     with codec:
-        data = codec.encode(picture)
+        data = codec.encode(image)
         for _ in range(count):
-            for row, work in zip(rows, (lambda: codec.encode(picture), lambda: codec.decode(data)), strict=True):
+            for row, work in zip(rows, (lambda: codec.encode(image), lambda: codec.decode(data)), strict=True):
                 start = time.perf_counter()
                 work()
                 row.seconds.append(time.perf_counter() - start)
@@ -217,20 +217,20 @@ def main() -> None:
     parser.add_argument("--threads", type=int, help="of each instance (default: the cores' share)")
     parser.add_argument("--backend", help="default: the best that works")
     args = parser.parse_args()
-    picture = load_image(args.image)
+    image = load_image(args.image)
     duration = min(args.seconds, 60)
     chosen = {"instances": args.instances, "threads": args.threads, "backend": args.backend}
     settings = [f"--{name}={value}" for name, value in chosen.items() if value is not None]
     print(machine.summary(machine.describe()))
     print(
-        f"{args.image}, {picture.shape[1]}x{picture.shape[0]}; {args.engine}; glic serve {' '.join(settings)}; "
+        f"{args.image}, {image.shape[1]}x{image.shape[0]}; {args.engine}; glic serve {' '.join(settings)}; "
         f"{duration:.0f} s with {args.clients} client(s) at a time of each kind of request, one of each bad kind\n"
     )
-    alone = here(Codec(args.engine, backend=args.backend, threads=args.threads), picture, count=5)
+    alone = here(Codec(args.engine, backend=args.backend, threads=args.threads), image, count=5)
     with tempfile.TemporaryDirectory() as directory:
         log = Path(directory, "serve.log")
         with serve(args.python, "--engine", args.engine, *settings, log=log) as served:
-            rows = load(served, picture, args.clients, duration)
+            rows = load(served, image, args.clients, duration)
     results = report(alone + rows, duration)
     for row in rows:
         for message in sorted(set(row.wrong))[:3]:

@@ -1,6 +1,6 @@
-"""Writes engine bundles: graphs, their shared weights, entropy tables and the manifest that ties them together.
+"""Writes engine bundles: graphs, their shared weights, entropy tables and the manifest that lists them.
 
-A new bundle's directory appears whole or not at all; one that is updated is a valid bundle at every moment.
+A new bundle's directory appears whole or not at all. A bundle that is being updated is valid at every moment.
 `docs/bundle.md` describes the files.
 """
 
@@ -53,7 +53,7 @@ WEIGHTS = f"{GRAPHS}/weights.bin"
 _PAGE = 4096  # runtimes map weights from the file where they start on a page
 _EMBEDDED = 1024  # smaller tensors stay in the graph
 _OURS = {GRAPHS: (".onnx", ".bin"), PLANS: (".plan",)}
-"""Folders of a bundle, and the suffixes of files there that belong to no one else."""
+"""Folders of a bundle, and the suffixes of the files in them that this module owns and may delete."""
 _STAGING = ".update."
 
 
@@ -88,9 +88,9 @@ class BundleWriter:
         np.savez_compressed(self._new(name), **arrays)  # type: ignore[arg-type]  # for mypy, any name may be a flag's
 
     def finish(self, model: Model, arithmetic: Arithmetic) -> None:
-        """Write the manifest: every graph of the network, and size and SHA-256 of every file.
+        """Write the manifest, which lists every graph of the network, and size and SHA-256 of every file.
 
-        Raises EngineError where the manifest would not be one, such as for lack of tables.
+        Raises EngineError where the manifest would be invalid, such as without entropy tables.
         """
         manifest = Manifest(
             _generator(),
@@ -102,7 +102,7 @@ class BundleWriter:
         atomic_write(self.directory / MANIFEST, to_json(manifest))
 
     def _new(self, name: str) -> Path:
-        """Path of a file of the bundle that is written now."""
+        """Register a file of the bundle as written, create its folder, and return its path."""
         self._written.add(name)
         path = self.directory / name
         path.parent.mkdir(exist_ok=True)
@@ -129,10 +129,10 @@ class BundleWriter:
 
 
 class BundleUpdate(BundleWriter):
-    """Changes a bundle: collects new files in a hidden folder inside it, until `updating` ends.
+    """Changes a bundle: collects new files in a hidden folder inside the bundle, until `updating` ends.
 
-    Graphs and plans that are added take the place of those of the same name. A plan is of the graph that the bundle has
-    when the update begins, and is dropped if that changes.
+    Graphs and plans that are added replace those of the same name. A plan belongs to the graph that the bundle has when
+    the update begins, and is dropped if that graph changes.
     """
 
     def __init__(self, bundle: Bundle, staging: Path) -> None:
@@ -147,14 +147,14 @@ class BundleUpdate(BundleWriter):
         self._plans[plan.file] = plan
 
     def drop_plans(self, which: Callable[[PlanEntry], bool] = lambda plan: True) -> None:
-        """Drop the plans that `which` chooses, by default all."""
+        """Drop the plans for which `which` returns true, by default all."""
         self._plans = {file: plan for file, plan in self._plans.items() if not which(plan)}
 
     def apply(self) -> None:
-        """Put the files into the bundle, list them, and delete those that are not listed any more.
+        """Move the new files into the bundle, write its manifest, and delete files that are no longer listed.
 
-        The manifest is valid in between: before a file is replaced, the manifest no longer lists what needs that.
-        Raises EngineError, OSError.
+        The manifest is valid at every moment: before a file is replaced, the graphs and plans that need it are removed
+        from the manifest. Raises EngineError, OSError.
         """
         old, new = self.bundle.manifest, self._manifest()
         written = self._written & set(new.files)
@@ -162,7 +162,7 @@ class BundleUpdate(BundleWriter):
         for form in new.forms():
             if form.file not in written and self.bundle.files_of(form) & replaced:
                 raise EngineError(
-                    f"{form.file} has constants in a file that is replaced; add that graph in this update too"
+                    f"{form.file} has constants in a file that this update replaces; add that graph in this update too"
                 )
         try:
             if replaced:
@@ -178,7 +178,7 @@ class BundleUpdate(BundleWriter):
             self._sweep(old)
 
     def _manifest(self) -> Manifest:
-        """What the bundle will be: `files` has what graphs and plans need, and whatever else was listed."""
+        """Return the manifest after the update; it lists the files of graphs and plans, and all that are not ours."""
         old = self.bundle.manifest
         files = dict(old.files) | {name: _entry(self.directory / name) for name in sorted(self._written)}
         graphs = graphs_of(old.model.config, old.arithmetic.profile, self._forms)
@@ -189,7 +189,7 @@ class BundleUpdate(BundleWriter):
         return replace(manifest, files=dict(sorted(kept.items())), plans=plans)
 
     def _fits(self, plan: PlanEntry, manifest: Manifest) -> bool:
-        """Whether a plan is of the graph as it will be."""
+        """Return whether a plan belongs to the graph as it is after the update."""
         old = self.bundle.manifest
         before, after = (of.graphs[plan.graph].forms.get(TENSORRT) for of in (old, manifest))
         if before is None or after is None:
@@ -201,13 +201,13 @@ class BundleUpdate(BundleWriter):
         return then == {file: manifest.files[file] for file in self._files_of(after)}
 
     def _files_of(self, form: Form) -> set[str]:
-        """Names of the files of a form of a graph as it will be."""
+        """Return the names of the files of a form of a graph after the update."""
         if form.file not in self._written:
             return self.bundle.files_of(form)
         return files_read_by(form.file, (self.directory / form.file).read_bytes())
 
     def _without(self, manifest: Manifest, gone: set[str]) -> Manifest:
-        """A manifest that lists none of these files, nor what needs them."""
+        """Remove files, and the graphs and plans that need them, from a manifest."""
         graphs = {
             name: replace(
                 graph,
@@ -244,9 +244,10 @@ class BundleUpdate(BundleWriter):
 
 @contextmanager
 def updating(directory: str | Path) -> Iterator[BundleUpdate]:
-    """A change of the bundle `directory` that is applied when the block ends, and not at all when the block raises.
+    """Collect changes of the bundle `directory`, and apply them when the block ends; if the block raises, apply none.
 
-    Raises EngineError when `directory` is no bundle, or another process is changing it.
+    Raises EngineError when `directory` is no bundle or another process is changing the bundle, and OSError when it is
+    not writable.
     """
     directory = Path(directory)
     Bundle.open(directory)
@@ -273,7 +274,7 @@ def _alone_in(directory: Path) -> Iterator[None]:
 
 
 def manifest_config(config: schema.Config) -> Config:
-    """A network's dimensions as the manifest has them."""
+    """Convert a network's dimensions to the manifest's form."""
     values: dict[str, Any] = asdict(config)
     aggregations = tuple(GraphAggregation(**graph) for graph in values.pop("graphs"))
     return Config(graphs=aggregations, **values)
@@ -281,9 +282,9 @@ def manifest_config(config: schema.Config) -> Config:
 
 @contextmanager
 def bundle_directory(output: str | Path) -> Iterator[Path]:
-    """A temporary directory that takes the place of `output` when the block succeeds and vanishes when it does not.
+    """Yield a temporary directory that replaces `output` when the block succeeds and is deleted when the block raises.
 
-    Raises GlicError when `output` exists and is no bundle: nothing else is ever replaced.
+    Raises GlicError when `output` exists and is no bundle, since only bundles are ever replaced.
     """
     output = Path(output).resolve()
     if output.exists() and not (output / MANIFEST).is_file() and (not output.is_dir() or any(output.iterdir())):
@@ -304,7 +305,7 @@ def _entry(path: Path) -> FileEntry:
 
 
 def _is_ours(name: str) -> bool:
-    """Whether a file's name is that of a graph, of weights or of a plan."""
+    """Return whether a file's name is that of a graph, of weights or of a plan."""
     folder, _, file = name.rpartition("/")
     return file.endswith(_OURS.get(folder, ()))
 

@@ -1,4 +1,4 @@
-"""Proves freshly built plans on the GPU they were built for; plans that fail are not kept."""
+"""Checks freshly built plans on the GPU that they were built for, and removes plans that fail."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from glic_deploy.errors import EngineError
 from glic_deploy.metrics import psnr
 
 from .bundle import updating
-from .integer.build import default_pictures
+from .integer.build import default_images
 from .progress import SILENT, Progress
 
 LOWEST_PSNR = 40.0
-"""In dB, of a picture that went through the plans against one that went through the float32 graphs on the CPU."""
+"""In dB, between images decoded by the plans and by the float32 graphs on the CPU."""
 
 
 def check_plans(directory: Path, new: Callable[[PlanEntry], bool], progress: Progress = SILENT) -> None:
     """Run the conformance vectors and a shipped image through a bundle's plans.
 
-    Raises EngineError, and takes the plans that are `new` out of the bundle, where the entropy path is not exact to the
-    bit or the transforms lose more than rounding to their precision explains.
+    Raises EngineError, and removes the plans that are `new` from the bundle, where the entropy path is not exact to the
+    bit, or where the transforms differ by more than rounding to their precision explains.
     """
     bundle = Bundle.open(directory)
     plans = TensorRTBackend(bundle)
@@ -37,8 +37,8 @@ def check_plans(directory: Path, new: Callable[[PlanEntry], bool], progress: Pro
         progress.say(f"transforms in their precision against float32: {found:.1f} dB")
         if found < LOWEST_PSNR:
             raise EngineError(
-                f"the transforms' plans give pictures {found:.1f} dB from those of the float32 graphs, expected "
-                f"{LOWEST_PSNR} at least: build them in another precision: --precision bf16 or fp32"
+                f"images decoded by the transforms' plans have a PSNR of {found:.1f} dB against the float32 graphs', "
+                f"expected at least {LOWEST_PSNR}: build them in another precision: --precision bf16 or fp32"
             )
     except EngineError:
         with updating(directory) as update:
@@ -49,12 +49,15 @@ def check_plans(directory: Path, new: Callable[[PlanEntry], bool], progress: Pro
 
 
 def transform_psnr(bundle: Bundle, plans: TensorRTBackend) -> float:
-    """PSNR in dB between a shipped picture through both transforms, with rounding between, on either backend."""
-    picture = np.ascontiguousarray(default_pictures()[0][:256, :384])
+    """Return the PSNR in dB between a shipped image as the plans and as the float32 graphs reproduce it.
+
+    Both run the analysis transform, round y, and run the synthesis transform.
+    """
+    image = np.ascontiguousarray(default_images()[0][:256, :384])
     cpu = OnnxRuntimeBackend(bundle)
     results = []
     for backend in (plans, cpu):
-        y = backend.run("analysis", {"image": picture})[0]
+        y = backend.run("analysis", {"image": image})[0]
         results.append(backend.run("synthesis", {"y_hat": np.rint(y)})[0])
     decibels = psnr(*results)
     return float("inf") if decibels is None else decibels

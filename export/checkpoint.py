@@ -1,4 +1,4 @@
-"""Loads a GLIC checkpoint as named float32 tensors, and refuses everything else with a reason."""
+"""Loads a GLIC checkpoint as named float32 tensors, and refuses every other file with a reason."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _LARGEST = 1e9  # trained weights stay below some hundreds; what is beyond this 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A GLIC network's tensors under their released names, and the configuration that their shapes spell.
+    """A GLIC network's tensors under their released names, and the configuration read from their shapes.
 
     state: weights and constants as float32, position indexes as int64, each in memory of its own.
     """
@@ -33,20 +33,20 @@ class Checkpoint:
 
 
 def load_checkpoint(path: str | Path) -> Checkpoint:
-    """Load a checkpoint file: what `torch.save` wrote, or safetensors; no code in it is run.
+    """Load a checkpoint file written by `torch.save` or safetensors, without running any code in the file.
 
-    `docs/network.md` lists the layouts. All layouts of the same weights give the same fingerprint.
-    Raises CheckpointError when the file cannot be read safely, is damaged as far as its format tells
-    (`export.checkpoint_file.read_tensors`), or its keys, shapes, types and values are not GLIC's.
+    `docs/network.md` lists the layouts. All layouts of the same weights have the same fingerprint.
+    Raises CheckpointError when the file cannot be read safely, when its format shows that it is damaged
+    (`export.checkpoint_file.read_tensors`), or when its keys, shapes, types or values are not those of GLIC.
     """
     path = Path(path)
     return from_state(read_tensors(path), path)
 
 
 def from_state(state: Mapping[str, Tensor], source: str | Path) -> Checkpoint:
-    """Bring named tensors, of any layout, to the released form. The result shares no memory with them.
+    """Convert named tensors of any layout to the released form; the result shares no memory with them.
 
-    Raises CheckpointError naming the first differences from the network's form; `source` begins its message.
+    Raises CheckpointError naming the first differences from a GLIC network; its message begins with `source`.
     """
     foreign = [
         f"{shown(str(key))} is a {type(value).__name__}" for key, value in state.items() if not _is_tensor(value)
@@ -70,7 +70,7 @@ def _is_tensor(value: object) -> bool:
 
 
 def _released(state: Mapping[str, Tensor], source: str | Path) -> dict[str, Tensor]:
-    """The tensors under their released names, without what the released form lacks."""
+    """Rename tensors to their released names, and drop those that the released form does not have."""
     try:
         names = canonical_names(state)
     except ValueError as error:
@@ -91,11 +91,11 @@ def _differences(shapes: Mapping[str, Shape], expected: Mapping[str, Shape | Non
         if shape is not None and key in shapes and shapes[key] != shape
     ]
     found = (("missing", missing), ("unexpected", extra), ("mis-shaped", wrong))
-    return [f"{len(keys)} {what}: {listed(keys)}" for what, keys in found if keys]
+    return [f"{len(keys)} {problem}: {listed(keys)}" for problem, keys in found if keys]
 
 
 def _widened(state: Mapping[str, Tensor], source: str | Path) -> dict[str, Tensor]:
-    """Copies of the tensors as the network reads them."""
+    """Copy tensors to the types that the network reads. Raises CheckpointError for values that cannot be weights."""
     refused = [f"{key} {reason}" for key, value in state.items() if (reason := _refusal(key, value))]
     if refused:
         raise CheckpointError(f"{source}: tensors that cannot be read as weights: {listed(refused)}; {ADVICE}")
@@ -113,7 +113,7 @@ def _widened(state: Mapping[str, Tensor], source: str | Path) -> dict[str, Tenso
 
 
 def _refusal(key: str, value: Tensor) -> str | None:
-    """Why a tensor cannot be widened exactly, or None. Nothing of its values is read."""
+    """Return why a tensor cannot be widened exactly, or None, without reading its values."""
     kind = str(value.dtype).removeprefix("torch.")
     accepted = _INTEGERS if key.endswith(INDEX) else _FLOATS + _INTEGERS if key.endswith(UNREAD) else _FLOATS
     if value.device.type == "meta":

@@ -1,4 +1,4 @@
-"""Reads named tensors from `.pth` and `.safetensors` files, trusting nothing in them and running nothing in them."""
+"""Reads named tensors from `.pth` and `.safetensors` files; trusts nothing in the files and runs no code in them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from glic_deploy.errors import CheckpointError
 
 ADVICE = "pass a GLIC checkpoint as its authors release it (for example 0.0130checkpoint_best.pth.tar)"
 _AGAIN = "download the file again"
-_NESTED = ("state_dict", "model_state_dict")  # where weights lie that are not at the top
+_NESTED = ("state_dict", "model_state_dict")  # keys under which weights may be nested
 _ZIP = b"PK\x03\x04"
 _BLOCK = 1 << 20
 _SHARED = 1 << 24  # bytes by which tensors may exceed their file, since small constants may share a storage
@@ -27,10 +27,10 @@ _NAME_LENGTH = 200
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Read the tensors of a checkpoint file by their names in it, as they are stored.
+    """Read the tensors of a checkpoint file, by their names in the file and as they are stored.
 
-    Reads what `torch.save` writes, with the weights at the top or under `state_dict` or `model_state_dict`, and
-    safetensors files; the file's first bytes decide which. Values are mapped, not read, where the format allows that.
+    Supports files of `torch.save`, with the weights at the top or under `state_dict` or `model_state_dict`, and
+    safetensors files; the file's first bytes decide which. Values are memory-mapped where the format allows it.
 
     `torch.save` of PyTorch 1.6 and later writes a ZIP archive, whose CRC-32 of every member is compared here. Older
     `.pth` files and safetensors files carry no checksum: a flipped bit among the values in them goes unnoticed.
@@ -50,19 +50,19 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def listed(items: Iterable[str]) -> str:
-    """The first few names, for an error message, and how many there are."""
+    """List the first few names and how many there are, for an error message."""
     names = list(items)
     return ", ".join(map(shown, names[:_SHOWN])) + (f", ... ({len(names)} in all)" if len(names) > _SHOWN else "")
 
 
 def shown(name: str) -> str:
-    """A name out of a file as an error message may print it: one line, of bounded length, without control codes."""
+    """Make a name from a file safe to print in a message: one line, of bounded length, without control codes."""
     short = name if len(name) <= _NAME_LENGTH else name[:_NAME_LENGTH] + "..."
     return "".join(letter if letter.isprintable() else "?" for letter in short)
 
 
 def storage_bytes(tensor: Tensor) -> int | None:
-    """Bytes of the memory behind a tensor, None where it has none of its own (a sparse or meta tensor)."""
+    """Return the bytes of the memory behind a tensor, or None for a sparse or meta tensor, which has none."""
     if tensor.layout != torch.strided or tensor.device.type == "meta":
         return None
     try:
@@ -76,7 +76,7 @@ def _stored_bytes(tensor: Tensor) -> int:
 
 
 def _open(path: Path) -> tuple[bytes, int]:
-    """The first bytes of a regular file and its size. Devices and pipes are not opened: they may have no end."""
+    """Return the first bytes of a regular file and its size. Devices and pipes are not opened: they may never end."""
     try:
         found = path.stat()
         regular = stat.S_ISREG(found.st_mode)
@@ -99,8 +99,8 @@ def _open(path: Path) -> tuple[bytes, int]:
 def _check_archive(path: Path, size: int) -> None:
     """Compare each member of a ZIP archive with its CRC-32, block by block.
 
-    Members that are compressed or lie over each other are refused: `torch.save` writes neither, and both may unpack to
-    more than the file holds. An archive without any CRC (`torch.serialization.set_crc32_options(False)`) passes.
+    Members that are compressed or overlap are refused: `torch.save` writes neither, and both may expand to more bytes
+    than the file holds. An archive without any CRC (`torch.serialization.set_crc32_options(False)`) passes.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -128,17 +128,17 @@ def _not_written_by_torch(members: list[zipfile.ZipInfo], size: int) -> str | No
 
 
 def _unpickle(path: Path, size: int, mmap: bool | None) -> Any:
-    """What `torch.save` saved. PyTorch's own error texts are not passed on: they advise to run the file's code."""
+    """Load what `torch.save` saved. PyTorch's own messages are not shown, since they advise to run the file's code."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except pickle.UnpicklingError as error:
         named = re.search(r"GLOBAL (\S+)", str(error))
-        what = f": it asks for {shown(named[1])}" if named else ""
+        requested = f": it asks for {shown(named[1])}" if named else ""
         raise CheckpointError(
-            f"{path}: refused, it is not a plain file of tensors (nothing in it was run){what}; {ADVICE}, or have its "
-            "owner save the state_dict alone"
+            f"{path}: refused, it is not a plain file of tensors (nothing in it was run){requested}; {ADVICE}, or have "
+            "its owner save the state_dict alone"
         ) from None
     except MemoryError:
         raise CheckpointError(f"{path}: asks for more memory than there is, at {size} bytes; {ADVICE}") from None
@@ -160,7 +160,7 @@ def _tensors(content: Any, path: Path) -> dict[str, Tensor]:
 
 
 def _is_safetensors(head: bytes, size: int) -> bool:
-    """Whether a file begins with the length of a header that fits in it, and a JSON object."""
+    """Return whether a file begins with the length of a header that fits in the file, and a JSON object."""
     return head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= size - 8
 
 

@@ -1,7 +1,7 @@
 """Compares the graphs of an engine bundle across runners with Polygraphy: `python -m export.compare --engine DIR`.
 
-Each graph gets the arrays that coding an image gives it, so that differences of one graph do not reach the next. Graphs
-of the exact entropy path must agree in every value, the transforms within a tolerance of their precision.
+Every runner gets the same inputs, recorded while an image is coded, so that differences of one graph do not reach the
+next. Graphs of the exact entropy path must agree in every value, the transforms within a tolerance of their precision.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def compare(
     save: Path | None = None,
     threads: int | None = None,
 ) -> list[Outcome]:
-    """Run every graph on what coding the images gives it, in all configurations; compare with the first of them.
+    """Run every graph in all configurations on the inputs recorded while coding images; compare with the first one.
 
     images: uint8 (H, W, 3) each. save: a directory for the inputs and results of each graph as Polygraphy's JSON.
     Raises EngineError where a graph does not run on onnxruntime, or not in the first configuration.
@@ -112,16 +112,16 @@ def main(argv: list[str] | None = None, *, prog: str = "python -m export.compare
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--engine", required=True, help="an engine bundle")
-    parser.add_argument("images", nargs="*", metavar="IMAGES", help="images to code (default: one that is shipped)")
+    parser.add_argument("images", nargs="*", metavar="IMAGES", help="images to code (default: a shipped photograph)")
     parser.add_argument(
         "--runners",
         type=lambda text: text.split(","),
         metavar="A,B",
-        help="what to compare, the others with the first (default: base with all that work here)",
+        help="runners to compare with the first of them (default: base, and all others that work here)",
     )
-    parser.add_argument("--threads", type=int, help="of each runner on the CPU (default: all cores)")
+    parser.add_argument("--threads", type=int, help="threads of each runner on the CPU (default: all cores)")
     parser.add_argument(
-        "--save", type=Path, metavar="DIR", help="write inputs and results there, for Polygraphy's tools to read"
+        "--save", type=Path, metavar="DIR", help="write inputs and results to DIR, in the format of Polygraphy's tools"
     )
     args = parser.parse_args(argv)
     try:

@@ -1,7 +1,7 @@
-"""The network run eagerly in PyTorch behind the codec: the slow reference for comparisons and benchmarks.
+"""Runs the network eagerly in PyTorch as a codec's backend: the slow reference for comparisons and benchmarks.
 
-As a program, `python -m export.eager --checkpoint C.pth`, it serves a benchmark that must not import torch itself, with
-the requests and answers of `glic_deploy.bench.worker`.
+`python -m export.eager --checkpoint C.pth` serves a benchmark that must not import torch itself, with the requests and
+answers of `glic_deploy.bench.worker`.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class EagerBackend(Backend):
         if graph not in self._modules:
             self._modules[graph] = self._specs[graph].build().eval().to(self._device)
         # Strides and alignment decide how products are summed, and in floating point a decoder must not differ from its
-        # encoder by an ulp: so everything comes in and goes out as a fresh, contiguous copy.
+        # encoder by an ulp. So inputs and outputs are fresh, contiguous copies.
         tensors = [torch.tensor(np.ascontiguousarray(inputs[port.name])) for port in self._specs[graph].inputs]
         with torch.inference_mode(), self._device:
             outputs = self._modules[graph](*(tensor.to(self._device) for tensor in tensors))
@@ -58,9 +58,9 @@ class EagerBackend(Backend):
 
 
 def eager_codec(checkpoint: Checkpoint, device: str = "cpu") -> Codec:
-    """A codec on the eager network, with floating-point entropy parameters."""
+    """Return a codec on the eager network, with floating-point entropy parameters."""
     with tempfile.TemporaryDirectory() as directory, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # its files are decoded by itself, at once
+        warnings.simplefilter("ignore")  # the warning of float bundles: the same process decodes these files
         finish(BundleWriter(Path(directory)), model_of(checkpoint), entropy_tables(checkpoint))
         return Codec(directory, backend=EagerBackend(checkpoint, device))
 

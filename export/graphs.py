@@ -1,4 +1,4 @@
-"""The graphs of a bundle: which module each one is. What is at their ends: `glic_deploy.bundle.graph_ends`."""
+"""Declares which PyTorch module each graph of a bundle is; `glic_deploy.bundle.graph_ends` declares their ports."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from .network import Analysis, HyperAnalysis, HyperSynthesis, SliceAnchors, Slic
 from .network.scope import Scope
 from .schema import STAGE_BLOCKS, Config
 
-# A side of the padded picture is BLOCK times a natural number; a symbolic dimension is a fraction of one of its sides.
+# A side of the padded image is BLOCK times a natural number; a symbolic dimension is a fraction of one of its sides.
 BLOCK = 128
 SCALES = {"H": ("h", 1), "W": ("w", 1)} | {f"{s}/{d}": (s.lower(), d) for s in "HW" for d in (16, 32, 64)}
 
 WINOGRAD_CHANNELS = 64
-"""An upsampling convolution to fewer results does not repay Winograd's transformations."""
+"""For an upsampling convolution with fewer output channels, Winograd's transformations cost more than they save."""
 
 
 @dataclass(frozen=True)
@@ -29,10 +29,10 @@ class GraphSpec:
     """One graph to export.
 
     Attributes:
-        name: in the bundle.
-        build: makes the module whose forward takes `inputs` and gives `outputs`, in order.
-        inputs, outputs: its ports.
-        native_ops: how many of each op its form for the kernels holds if all rewrites applied; empty: no such form.
+        name: the graph's name in the bundle.
+        build: makes the module, whose forward maps `inputs` to `outputs`, in order.
+        inputs, outputs: the graph's ports.
+        native_ops: how many of each op the native form holds if all rewrites applied; empty: there is no native form.
     """
 
     name: str
@@ -42,7 +42,7 @@ class GraphSpec:
     native_ops: Mapping[str, int] = field(default_factory=dict)
 
     def examples(self, rows: int, columns: int, seed: int = 0) -> tuple[torch.Tensor, ...]:
-        """Pseudo-random inputs for a picture of rows×columns blocks."""
+        """Make pseudo-random inputs for an image of rows×columns blocks."""
         generator = torch.Generator().manual_seed(seed)
         return tuple(_example(port, rows, columns, generator) for port in self.inputs)
 
@@ -57,7 +57,7 @@ def _example(port: Port, rows: int, columns: int, generator: torch.Generator) ->
 
 
 def transform_graphs(checkpoint: Checkpoint) -> Iterator[GraphSpec]:
-    """Graphs in floating point whose results need not be reproducible: they decide quality, not decodability."""
+    """Yield the floating-point graphs, whose results decide quality but not decodability and may differ slightly."""
     root = Scope(checkpoint.state)
     builds: dict[str, Callable[[], nn.Module]] = {
         "analysis": lambda: Analysis(root / "g_a"),
@@ -69,7 +69,7 @@ def transform_graphs(checkpoint: Checkpoint) -> Iterator[GraphSpec]:
 
 
 def _block_ops(config: Config, side: str) -> dict[str, int]:
-    """Ops that the gated and graph blocks of one transform, `g_a` or `g_s`, become."""
+    """Count the native ops of the gated and graph blocks of one transform, `g_a` or `g_s`."""
     depths = [graph.depth for graph in config.graphs if graph.name.startswith(side)]
     blocks = sum(depths)
     return {
@@ -86,7 +86,10 @@ def _block_ops(config: Config, side: str) -> dict[str, int]:
 
 
 def _synthesis_ops(config: Config) -> dict[str, int]:
-    """The coarsest map is not upsampled by Winograd's transformations, nor is one to few channels."""
+    """Count the native ops of the synthesis transform.
+
+    The coarsest map is not upsampled by Winograd's transformations, and neither is a map with few output channels.
+    """
     results = [4 * channels for channels in (*config.widths[::-1][1:], 3)]
     by_winograd = sum(channels >= WINOGRAD_CHANNELS for channels in results)
     return _block_ops(config, "g_s") | {
@@ -97,7 +100,7 @@ def _synthesis_ops(config: Config) -> dict[str, int]:
 
 
 def entropy_graphs(checkpoint: Checkpoint) -> Iterator[GraphSpec]:
-    """The entropy path in floating point, one graph a decoding step."""
+    """Yield the graphs of the entropy path in floating point, one for each decoding step."""
     latent_codec = Scope(checkpoint.state) / "latent_codec"
     builds: dict[str, Callable[[], nn.Module]] = {"hyper_synthesis": lambda: HyperSynthesis(latent_codec / "hyper")}
     for k in range(len(checkpoint.config.groups)):

@@ -15,7 +15,7 @@ _WRAPPERS = re.compile(r"(?:module\.|_orig_mod\.)+")  # of data-parallel trainin
 _OLD_FACTORIZED = re.compile(r"(?<=entropy_bottleneck\.)_(matrix|bias|factor)(\d)$")
 _NEW_FACTORIZED = {"matrix": "matrices", "bias": "biases", "factor": "factors"}
 
-# A fork of CompressAI names these parts otherwise: there, then here.
+# Parts whose names differ in a fork of CompressAI: the pattern of the fork's name, and the released name.
 _FORK = (
     (re.compile(r"^latent_codec\.(?=h_[as]\.)"), "latent_codec.hyper."),
     (re.compile(r"^latent_codec\.z\."), "latent_codec.hyper."),
@@ -23,12 +23,12 @@ _FORK = (
     (re.compile(r"\.mixer\.skip\."), ".mixer.adaptor."),
     (re.compile(r"^(?!.*\.residual_group\.blocks\.)(.*)\.norm\."), r"\1.norm2."),
 )
-# Its wavelet filters, one-dimensional, stand for the released form's two-dimensional ones.
+# The fork stores one-dimensional wavelet filters instead of the released form's two-dimensional ones.
 _FORK_WAVELET = re.compile(r"\.AuxT_(?:enc|dec)\.\d+\.(?:dwt\.transform|idwt\.inverse)\.")
 
 
 def canonical_names(names: Iterable[str]) -> dict[str, str]:
-    """Map each name of a file to the released one. Raises ValueError where two names stand for the same tensor."""
+    """Map each name in a file to its released name. Raises ValueError where two names stand for the same tensor."""
     origins: dict[str, str] = {}
     for name in names:
         released = _released(name)
@@ -47,17 +47,17 @@ def _released(name: str) -> str:
 
 
 def is_fork_wavelet(name: str) -> bool:
-    """Whether a tensor is a wavelet filter of the fork, which the released form does without."""
+    """Return whether a tensor is a wavelet filter of the fork, which the released form does not have."""
     return _FORK_WAVELET.search(name) is not None
 
 
 def is_haar(values: Tensor) -> bool:
-    """Whether a one-dimensional wavelet filter may be Haar's: two taps of the same size. Shape: any, of two values."""
+    """Return whether a one-dimensional wavelet filter may be Haar's: two taps of one magnitude, in any shape."""
     return values.numel() == 2 and torch.allclose(values.float().abs(), torch.tensor(0.5**0.5), atol=0.01)
 
 
 def _haar() -> dict[str, Tensor]:
-    """The buffers of the Haar transform, float32, by the end of their names.
+    """Build the buffers of the Haar transform, float32, by the end of their names.
 
     The products of two float32 roots are an ulp below one half, as they are in the released files.
     """
@@ -74,12 +74,12 @@ _HAAR_ERROR = 1e-6  # rounding to 16 bits moves the filters by an ulp of float32
 
 
 def is_haar_buffer(name: str) -> bool:
-    """Whether a tensor of the released form is a constant of the Haar transform, which a file may omit."""
+    """Return whether a tensor of the released form is a constant of the Haar transform, which a file may omit."""
     return _end(name) in _HAAR
 
 
 def with_haar(state: Mapping[str, Tensor], expected: Iterable[str]) -> dict[str, Tensor]:
-    """The tensors of `state` in the order of `expected`, with the Haar buffers that it lacks.
+    """Return the tensors of `state` in the order of `expected`, and add Haar buffers that are missing.
 
     A checkpoint has the same fingerprint whether its file holds these constants, in any precision, or omits them:
     rounded ones become exact again. Filters that are not Haar's stay as they are.

@@ -1,8 +1,8 @@
-"""MS-SSIM by pytorch-msssim, whose values are the ones that papers on learned compression give.
+"""MS-SSIM by pytorch-msssim, which papers on learned compression use.
 
-As a program, `python -m export.ms_ssim`, it serves an evaluation that must not import torch itself: for each line on
-standard input, {"original": path, "decoded": path} of two .npy files (uint8 H×W×3), it answers {"ms_ssim": value}, with
-null for a picture too small for five scales.
+`python -m export.ms_ssim` serves an evaluation that must not import torch itself. Each line on standard input names two
+.npy files (uint8 H×W×3): {"original": path, "decoded": path}. The answer to each is a line {"ms_ssim": value}, with
+null for an image that is too small for five scales.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ SMALLEST_SIDE = 161  # ten pixels of window less one, at the fifth scale
 
 
 def ms_ssim(original: np.ndarray, decoded: np.ndarray) -> float | None:
-    """Mean over the channels of RGB, values 0 to 255; None where a side is below SMALLEST_SIDE."""
+    """Return the mean over the channels of RGB, values 0 to 255, or None if a side is below SMALLEST_SIDE."""
     if min(original.shape[:2]) < SMALLEST_SIDE:
         return None
-    pair = [torch.from_numpy(picture).permute(2, 0, 1)[None].float() for picture in (original, decoded)]
+    pair = [torch.from_numpy(image).permute(2, 0, 1)[None].float() for image in (original, decoded)]
     return float(pytorch_msssim.ms_ssim(*pair, data_range=255))
 
 

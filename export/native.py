@@ -1,11 +1,12 @@
-"""Rewrites the transforms for the CPU kernels: maps channels-last, and what stands between two products as one op.
+"""Rewrites the transforms for the CPU kernels: maps become channels-last, the steps between two products one op.
 
-A GDFN is two 1×1 convolutions, two depthwise ones, a gate and a third 1×1 convolution, between two transpositions.
-Channels-last it is a product, `glic::DepthwiseGate` and a product: nothing is transposed, and the gate costs no pass
-over memory of its own. The same goes for a depthwise mixer with `glic::DepthwiseMix`. A residual sum and the norm after
-it are `glic::ResidualNorm`, whose weight and bias, and the bias of the product that follows, go into that product's
-matrix. Upsampling convolutions are products between Winograd's transformations. Wide feed-forward networks run over
-strips of positions (`strips`).
+- A GDFN is two 1×1 convolutions, two depthwise convolutions, a gate and a third 1×1 convolution, between two
+  transpositions. Channels-last, a GDFN is a product, `glic::DepthwiseGate` and a product: nothing is transposed, and
+  the gate needs no pass over memory. A depthwise mixer becomes products around `glic::DepthwiseMix` in the same way.
+- A residual sum and the norm that follows become `glic::ResidualNorm`. The norm's weight and bias, and the bias of the
+  next product, move into the matrix of that product.
+- Upsampling convolutions become products between Winograd's transformations.
+- Wide feed-forward networks run over strips of positions (`strips`).
 """
 
 from __future__ import annotations
@@ -143,9 +144,10 @@ class _Graph:
 
 
 def _upsample_by_winograd(graph: _Graph, shuffle: NodeProto) -> None:
-    """A 3×3 convolution and pixel shuffle as a product between Winograd's transformations, channels-last.
+    """Rewrite a 3×3 convolution and pixel shuffle as a product between Winograd's transformations, channels-last.
 
-    Their matrices are four times the filters, which the first convolution, of the coarsest map, would not repay.
+    The matrices are four times as large as the filters. For the first convolution, of the coarsest map, that would cost
+    more than it saves.
     """
     conv = graph.before(shuffle, "Conv")
     if conv is None or not _is_pixel_shuffle(shuffle) or conv.input[0] not in graph.makers:
@@ -206,7 +208,7 @@ def _cancel_transpositions(model: ModelProto) -> None:
 
 
 def _fuse_gate(graph: _Graph, gelu: NodeProto) -> bool:
-    """GELU(a)·b of the halves of one map as `glic::Gate`."""
+    """Rewrite GELU(a)·b of the halves of one map as `glic::Gate`; returns whether the pattern was found."""
     split = graph.makers.get(gelu.input[0])
     mul = graph.after(gelu, "Mul")
     if split is None or split.op_type != "Split" or mul is None or set(mul.input) != {gelu.output[0], split.output[1]}:
@@ -216,7 +218,7 @@ def _fuse_gate(graph: _Graph, gelu: NodeProto) -> bool:
 
 
 def _fuse_depthwise_gate(graph: _Graph, gelu: NodeProto) -> None:
-    """A GDFN between transpositions as products around `glic::DepthwiseGate`."""
+    """Rewrite a GDFN between transpositions as products around `glic::DepthwiseGate`."""
     mul = graph.after(gelu, "Mul")
     if mul is None:
         return
@@ -250,7 +252,7 @@ def _fuse_depthwise_gate(graph: _Graph, gelu: NodeProto) -> None:
 
 
 def _fuse_depthwise_mixer(graph: _Graph, activation: NodeProto) -> None:
-    """project(depthwise(LeakyReLU(expand(x)))) + x, then transposed, as products around `glic::DepthwiseMix`."""
+    """Rewrite project(depthwise(LeakyReLU(expand(x)))) + x, transposed, as products around `glic::DepthwiseMix`."""
     expand = graph.before(activation, "Conv")
     depthwise = graph.after(activation, "Conv")
     project = graph.after(depthwise, "Conv")
@@ -293,7 +295,7 @@ def _fuse_depthwise_mixer(graph: _Graph, activation: NodeProto) -> None:
 
 
 def _fuse_residual_norm(graph: _Graph, norm: NodeProto) -> None:
-    """norm(x + update + bias) before products as `glic::ResidualNorm`; norm and products lose their constants to it."""
+    """Rewrite norm(x + update + bias) before products as `glic::ResidualNorm`, with constants in the products."""
     total = graph.makers.get(norm.input[0])
     products = graph.users(norm.output[0])
     if total is None or total.op_type != "Add":
@@ -325,7 +327,7 @@ def _fuse_residual_norm(graph: _Graph, norm: NodeProto) -> None:
 
 
 def _residual(graph: _Graph, total: NodeProto) -> tuple[str, str | None, NodeProto | None]:
-    """x, the product and the node that adds the product's bias, if any, where a sum is x + (product + bias)."""
+    """Match x + (product + bias): return x, the product's value and the node that adds the bias, if there is one."""
     for x, update in (tuple(total.input), tuple(total.input)[::-1]):
         biased = graph.maker(update, "Add")
         bias = _constant_of(graph, biased)
@@ -337,12 +339,12 @@ def _residual(graph: _Graph, total: NodeProto) -> tuple[str, str | None, NodePro
 
 
 def _constant_of(graph: _Graph, node: NodeProto | None) -> str | None:
-    """The constant among a node's inputs."""
+    """Return the constant among a node's inputs, or None."""
     return next((value for value in node.input if value in graph.constants), None) if node else None
 
 
 def _part_product(graph: _Graph, split: NodeProto) -> None:
-    """The parts of a biased product as products of their own, which needs no copy of them."""
+    """Rewrite the parts of a biased product as separate products, so that splitting copies nothing."""
     add = graph.maker(split.input[0], "Add")
     product = graph.before(add, "MatMul")
     if add is None or product is None:

@@ -1,6 +1,6 @@
-"""Says what a checkpoint that is not GLIC's looks like, so that a mistaken file is recognised by its name.
+"""Guesses which network a checkpoint belongs to that is not GLIC's, so that a user recognises a mistaken file.
 
-A codec is named only where its keys tell it from all others known here.
+A codec is named only if its keys distinguish it from all other codecs known to this module.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from .schema import Shape
 
 
 def guess(shapes: Mapping[str, Shape]) -> str:
-    """What kind of network these tensors' names and shapes belong to, as part of a sentence."""
+    """Guess the kind of network from its tensors' names and shapes; returns a part of a sentence."""
     if any(".grapher." in name for name in shapes):
         return "a part of one, or a variant"
     keys = _Keys(shapes)
@@ -29,7 +29,7 @@ def guess(shapes: Mapping[str, Shape]) -> str:
 
 
 class _Keys:
-    """The names of a file, asked for by their beginnings."""
+    """The names of a file's tensors, searchable by their beginnings."""
 
     def __init__(self, shapes: Mapping[str, Shape]) -> None:
         self.shapes = shapes
@@ -38,16 +38,16 @@ class _Keys:
         }
 
     def has(self, *beginnings: str) -> bool:
-        """Whether each of these is one of the names, or whole first parts (at most four) of one."""
+        """Return whether each of these is a name, or the first parts (at most four) of a name."""
         return all(beginning.rstrip(".") in self._beginnings for beginning in beginnings)
 
     def rows(self, name: str) -> int:
-        """The first dimension of a tensor, 0 where it is missing or a scalar."""
+        """Return the first dimension of a tensor, or 0 if it is missing or a scalar."""
         return next(iter(self.shapes.get(name, ())), 0)
 
 
 def _hyperprior(keys: _Keys, parameters: int) -> bool:
-    """Whether this is a hyperprior of convolutions and GDN whose decoder gives so many parameters per latent."""
+    """Return whether this is a hyperprior of convolutions and GDN with so many parameters for each latent."""
     latent = keys.rows("g_a.6.weight")
     return (
         keys.has("g_a.1.beta", "h_a.4.weight", "gaussian_conditional.", "entropy_bottleneck.")

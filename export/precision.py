@@ -1,8 +1,8 @@
-"""Half precision made explicit in a graph: what strongly typed runtimes execute is what the ONNX says.
+"""Rewrites a graph to half precision with explicit casts, so that strongly typed runtimes compute what ONNX says.
 
-Products, convolutions and what lies between them are computed in float16 or bfloat16; layer norms, sums, roots and
-powers, the complexity map that decides each node's degree, and what comes before the first or after the last product
-stay float32. The graph's ends keep their types.
+Products, convolutions and the nodes between them are computed in float16 or bfloat16. Layer norms, sums, roots, powers,
+the complexity map that decides each node's degree, and the nodes before the first and after the last product stay in
+float32. The graph's inputs and outputs keep their types.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ _ALSO_HALF = {"Add", "Sub", "Mul", "Div", "Gelu", "LeakyRelu", "Relu"} | {
 }  # fmt: skip
 # Inputs of the custom ops that are float32 whatever the tensors' type.
 _ALWAYS_FLOAT = {op.name: op.inputs_of("float32") for op in OPS.values()}
-_OPSET_OF_BFLOAT16 = 22  # the first in which Conv takes it
+_OPSET_OF_BFLOAT16 = 22  # the first in which Conv supports bfloat16
 
 
 def in_half_precision(model: ModelProto, precision: str) -> ModelProto:
-    """A copy of a float32 graph in which products are computed in `precision`, a key of HALVES."""
+    """Copy a float32 graph; the copy computes products in `precision`, a key of HALVES."""
     model = ModelProto.FromString(model.SerializeToString())
     if HALVES[precision] == TensorProto.BFLOAT16:
         standard = next(opset for opset in model.opset_import if not opset.domain)
@@ -74,7 +74,7 @@ class _Rewriter:
         self.graph.initializer.extend(kept)
 
     def _nodes_in_half(self) -> set[str]:
-        """Products that results depend on, and what may be half and lies between two of them, by their first output."""
+        """Return, by first output, the products that results depend on and the nodes between two of them."""
         nodes = self._contributing()
         after_product = _reached(nodes, lambda node: node.input, lambda node: node.output)
         before_product = _reached(nodes[::-1], lambda node: node.output, _result_inputs)
@@ -86,7 +86,7 @@ class _Rewriter:
         }
 
     def _contributing(self) -> list[NodeProto]:
-        """Nodes that a result depends on in another way than through a complexity map."""
+        """Return the nodes on which a result depends other than through a complexity map."""
         wanted = {value.name for value in self.graph.output}
         found = []
         for node in reversed(self.graph.node):
@@ -118,7 +118,7 @@ class _Rewriter:
         self.types |= dict.fromkeys(node.output, kind)
 
     def _end_as(self, name: str, wanted: int) -> None:
-        """Let the graph's output have its type, whatever computes it."""
+        """Cast a graph's output to its declared type if its node computes another type."""
         if self.types[name] == wanted:
             return
         node = next(node for node in self.graph.node if name in node.output)
@@ -130,7 +130,7 @@ class _Rewriter:
 
 
 def _result_inputs(node: NodeProto) -> list[str]:
-    """A node's inputs, but for the complexity map."""
+    """Return a node's inputs except the complexity map."""
     return [name for i, name in enumerate(node.input) if (node.op_type, i) != ("DynamicKnn", 1)]
 
 
@@ -138,7 +138,7 @@ Values = Callable[[NodeProto], Iterable[str]]
 
 
 def _reached(nodes: Iterable[NodeProto], joins: Values, leads: Values) -> set[str]:
-    """Nodes, by their first output, whose `joins` meet what a product, or a node so reached, `leads` to."""
+    """Return, by first output, the nodes whose `joins` meet the `leads` of a product or of a node reached before."""
     values: set[str] = set()
     reached = set()
     for node in nodes:

@@ -1,4 +1,4 @@
-"""Shows on a terminal how far an export has come; elsewhere a line for each step that is done."""
+"""Shows the progress of an export: a bar on a terminal, and a line for each finished step."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _REDRAW_SECONDS = 0.5
 
 
 class Progress:
-    """Counts the steps of an export: a line for each one that is done and, on a terminal, a bar below the lines.
+    """Counts the steps of an export, writes a line for each finished step and, on a terminal, a bar below the lines.
 
     Args:
-        stream: where to write; None says nothing.
+        stream: where to write; None writes nothing.
     """
 
     def __init__(self, stream: TextIO | None) -> None:
@@ -43,16 +43,16 @@ class Progress:
             self._write("")
 
     def expect(self, steps: int) -> None:
-        """Add steps to those that make the bar full."""
+        """Add steps to the total."""
         self._steps += steps
 
-    def begin(self, what: str) -> None:
-        """Name the step that is being done."""
-        self._current = what
+    def begin(self, step: str) -> None:
+        """Name the current step."""
+        self._current = step
         self._show()
 
     def done(self, line: str = "") -> None:
-        """Count a step as done, and say what came of it."""
+        """Count a step as done, and write its result above the bar."""
         self._done += 1
         self.say(line)
 
@@ -87,4 +87,4 @@ class Progress:
 
 
 SILENT = Progress(None)
-"""Says nothing."""
+"""Writes nothing."""

@@ -1,4 +1,4 @@
-"""What a GLIC checkpoint holds: its configuration, read from tensor shapes, and every key with its shape.
+"""Describes a GLIC checkpoint: its configuration, read from tensor shapes, and every key with its shape.
 
 Source: the published network (CVPR 2026, arXiv 2603.25316); `docs/network.md` describes it.
 """
@@ -20,11 +20,12 @@ FFN_RATIO = 4
 HYPER_RATIO = 2
 GFA_RATIOS = {"g_a.g2": 4, "g_a.g3": 2, "g_s.g1": 2, "g_s.g2": 4}
 COORDS_HIDDEN = 512  # width of the network that makes the relative position bias
-MAX_CHANNELS = 1 << 16  # far above any network's; what claims more is damaged
+MAX_CHANNELS = 1 << 16  # far above any network's; a file that claims more is damaged
 
-# Entropy tables, which are made anew from the weights, and constants: nothing reads them, and some files omit them.
+# Ends of the names of constants, and of entropy tables, which the export computes from the weights. Nothing reads these
+# tensors, some files omit them, and they are no part of a model's fingerprint.
 UNREAD = ("_offset", "_quantized_cdf", "_cdf_length", "scale_table", "bound", "target")
-INDEX = "relative_position_index"  # the end of the name of every tensor that holds integers, of those that are read
+INDEX = "relative_position_index"  # the end of the name of every integer tensor that is read
 
 
 @dataclass(frozen=True)
@@ -80,9 +81,9 @@ def _ramp(first: int, last: int, floor: int) -> list[int]:
 
 
 def read_config(shapes: Mapping[str, Shape]) -> Config:
-    """Configuration from a checkpoint's shapes, in time linear in their number.
+    """Read the configuration from a checkpoint's shapes, in time linear in their number.
 
-    Raises ValueError, as part of a sentence, where a tensor that it needs is missing or has a shape that fits no GLIC.
+    Raises ValueError, whose message is a part of a sentence, where a tensor is missing or its shape fits no GLIC.
     """
     groups: list[int] = []
     while (key := f"latent_codec.y.latent_codec.y{len(groups)}.context_prediction.weight") in shapes:
@@ -116,7 +117,7 @@ def _outputs(shapes: Mapping[str, Shape], convolution: str) -> int:
 
 
 def _dims(shapes: Mapping[str, Shape], key: str, rank: int) -> Shape:
-    """The shape of a tensor of so many dimensions."""
+    """Return the shape of a tensor that must have `rank` dimensions. Raises ValueError where it has not."""
     if key not in shapes:
         raise ValueError(f"{key} is missing")
     shape = shapes[key]
@@ -126,7 +127,7 @@ def _dims(shapes: Mapping[str, Shape], key: str, rank: int) -> Shape:
 
 
 def shape_text(shape: Shape) -> str:
-    """A shape as an error message may print it."""
+    """Format a shape for an error message."""
     return str(list(shape)) if len(shape) <= 8 else f"of {len(shape)} dimensions"
 
 
@@ -149,7 +150,7 @@ def _check(config: Config) -> None:
 
 
 def expected_shapes(config: Config) -> dict[str, Shape | None]:
-    """Every key of a checkpoint of this configuration with its shape; None: entropy tables, empty or filled."""
+    """Return every key of a checkpoint of this configuration with its shape; None for entropy tables of any size."""
     return dict(_network(config))
 
 

@@ -1,7 +1,8 @@
 """Rewrites pointwise gated feed-forward networks to run over strips of positions.
 
-A feed-forward block widens a map eightfold before it narrows it again: 400 MB at half scale of a 768×512 picture. Its
-positions are independent, so a Scan over strips of STRIP positions computes the same while the wide map stays in cache.
+A feed-forward block widens a map eightfold and narrows it again: the wide map takes 400 MB at half scale of a 768×512
+image. Its positions are independent, so a Scan over strips of STRIP positions computes the same values while the wide
+map of a strip stays in the cache.
 """
 
 from __future__ import annotations
@@ -9,19 +10,19 @@ from __future__ import annotations
 import numpy as np
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-STRIP = 256  # positions; divides those of a map at 1/2, 1/4 or 1/8 scale of a picture of whole blocks
+STRIP = 256  # positions; divides those of a map at 1/2, 1/4 or 1/8 scale of an image of whole blocks
 _CHAIN = ("MatMul", "Gate", "MatMul")
 
 
 def put_in_strips(model: ModelProto) -> None:
-    """Make the feed-forward networks of large maps, in a transform's native form, Scans."""
+    """Turn the feed-forward networks of large maps, in a transform's native form, into Scans."""
     chains = [chain for node in model.graph.node if (chain := _chain_from(node, model.graph))]
     for number, chain in enumerate(chains):
         _rewrite(model.graph, chain, f"strips{number}")
 
 
 def _chain_from(node: NodeProto, graph: GraphProto) -> list[NodeProto] | None:
-    """The nodes of x → W₂·gate(W₁·x) if `node` is the first of them."""
+    """Return the nodes of x → W₂·gate(W₁·x) if `node` is their first."""
     chain = [node] if node.op_type == _CHAIN[0] else []
     while chain and len(chain) < len(_CHAIN):
         users = [n for n in graph.node if set(chain[-1].output) & set(n.input)]

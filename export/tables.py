@@ -1,6 +1,6 @@
 """Builds the integer CDF tables of GLIC's entropy model from float parameters, once, when a checkpoint is exported.
 
-Float exp and erfc differ by an ulp between machines, so the bundle carries the tables and no reader rebuilds them.
+Float exp and erfc differ by an ulp between machines, so the bundle contains the tables and no decoder computes them.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def quantize_pmf(pmf: npt.NDArray[np.float32]) -> npt.NDArray[np.int32]:
 
 
 def gaussian_tables() -> GaussianTables:
-    """Tables of the zero-mean Gaussian at the 64 scales of SCALE_TABLE (compressai's GaussianConditional)."""
+    """Compute tables of the zero-mean Gaussian at the 64 scales of SCALE_TABLE (compressai's GaussianConditional)."""
     scales = torch.from_numpy(SCALE_TABLE.copy())
     centers = torch.ceil(scales * TAIL_SIGMAS).to(torch.int32)
     longest = int(2 * centers.max() + 1)
@@ -93,7 +93,7 @@ def gaussian_tables() -> GaussianTables:
 
 
 def factorized_tables(state: Mapping[str, npt.NDArray[np.float32]]) -> FactorizedTables:
-    """Tables and medians of a factorised prior (compressai's EntropyBottleneck).
+    """Compute tables and medians of a factorised prior (compressai's EntropyBottleneck).
 
     state: the module's float32 parameters by their names in it: `quantiles` (C, 1, 3), `matrices.0` to `.4`,
     `biases.0` to `.4`, `factors.0` to `.3`; other keys are ignored. Raises KeyError for one that is missing and

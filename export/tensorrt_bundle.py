@@ -1,6 +1,6 @@
-"""Adds to an engine bundle what TensorRT runs: graphs that fit its parser, in a chosen precision, and plans.
+"""Adds graphs for TensorRT's parser, in a chosen precision, and plans to an engine bundle.
 
-The bundle is at every moment a valid one: see `export.bundle.updating`.
+The bundle stays valid at every moment: see `export.bundle.updating`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What TensorRT's parser asks of a graph's ends: bytes at the very ends only, no 16-bit integers, no idle nodes."""
+"""Adapts a graph to TensorRT's parser: bytes only as inputs and outputs, no 16-bit integers, no idle nodes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from onnx import ModelProto, TensorProto, helper
 
 
 def fit_tensorrt(model: ModelProto) -> ModelProto:
-    """A copy of a graph that computes the same and that TensorRT takes.
+    """Copy a graph and adapt the copy to TensorRT; it computes the same values.
 
     int16 inputs and outputs become int32; a uint8 input is cast to float32 before anything else.
     """
@@ -31,7 +31,7 @@ def fit_tensorrt(model: ModelProto) -> ModelProto:
 
 
 def _drop_idle_outputs(model: ModelProto) -> None:
-    """Let nodes write graph outputs themselves where an Identity only gives them their name."""
+    """Remove Identity nodes that only rename graph outputs, and let the nodes before them write these outputs."""
     graph = model.graph
     outputs = {value.name for value in graph.output}
     inputs = {value.name for value in graph.input} | {tensor.name for tensor in graph.initializer}

@@ -13,7 +13,7 @@ from .assembly import add_exact_entropy, add_traced_graphs, entropy_tables, fini
 from .bundle import BundleWriter, bundle_directory
 from .checkpoint import Checkpoint, load_checkpoint
 from .graphs import entropy_graphs, transform_graphs
-from .integer.build import load_pictures
+from .integer.build import load_images
 from .progress import SILENT, Progress
 
 
@@ -46,15 +46,15 @@ def write_bundle(
 ) -> None:
     """Write the engine bundle of a checkpoint into an empty directory.
 
-    Each graph is checked by onnx and compared with PyTorch on a pseudo-random input.
+    Every traced graph is checked by onnx and compared with PyTorch on a pseudo-random input.
 
     Args:
         checkpoint: the network.
         directory: where to write.
-        progress: shows what is being done.
-        entropy: "exact" makes the entropy path integer arithmetic; "float" leaves it as it is, for research.
-        calibration: a directory of images to calibrate the integers with; None: some that the package has.
-        lmbda: the weight of distortion that the checkpoint was trained with, recorded to put several bundles in order.
+        progress: shows the steps of the export.
+        entropy: "exact" quantises the entropy path to integers; "float" keeps it in floating point, for research.
+        calibration: a directory of calibration images; None selects the six that the package contains.
+        lmbda: the weight of distortion in the training loss; it orders the bundles of a folder by quality.
 
     Raises CheckpointError when the checkpoint's weights give no bundle, GlicError when exactness cannot be proven.
     """
@@ -79,20 +79,20 @@ def _integer_network(
     checkpoint: Checkpoint, calibration: str | Path | None, progress: Progress
 ) -> integer.IntegerNetwork:
     progress.begin("calibrating the integer entropy path")
-    network = integer.build(checkpoint, None if calibration is None else load_pictures(calibration))
+    network = integer.build(checkpoint, None if calibration is None else load_images(calibration))
     progress.done()
     return network
 
 
 def lambda_in(checkpoint: str | Path) -> float | None:
-    """The lambda at the beginning of a released checkpoint's name, such as 0.0130checkpoint_best.pth.tar."""
+    """Return the lambda at the beginning of a released checkpoint's name, such as 0.0130checkpoint_best.pth.tar."""
     number = re.match(r"0?\.\d+", Path(checkpoint).name)
     return float(number[0]) if number else None
 
 
 def main(argv: list[str] | None = None, *, prog: str = "python -m export.to_onnx") -> int:
     parser = argparse.ArgumentParser(prog=prog, description=__doc__)
-    parser.add_argument("--checkpoint", required=True, help="a GLIC checkpoint, as its authors release them")
+    parser.add_argument("--checkpoint", required=True, help="a GLIC checkpoint as its authors release it")
     add_export_options(parser)
     args = parser.parse_args(argv)
 
@@ -106,27 +106,28 @@ def main(argv: list[str] | None = None, *, prog: str = "python -m export.to_onnx
 
 
 def add_export_options(parser: argparse.ArgumentParser) -> None:
-    """Add what every export of a checkpoint takes."""
+    """Add the options that every export of a checkpoint has."""
     command.add_output(parser)
     parser.add_argument(
         "--entropy",
         choices=("exact", "float"),
         default="exact",
-        help="exact (default): integers, files decode everywhere; float: for research, files bound to one machine",
+        help="arithmetic of the entropy path: exact (default), in integers, whose files decode on every machine; or "
+        "float, for research, whose files decode only where they were written",
     )
     parser.add_argument(
         "--lambda",
         dest="lmbda",
         type=float,
-        help="what the checkpoint was trained with (default: the number its name begins with, as in released ones)",
+        help="the lambda of the checkpoint's training (default: the number that begins the file's name, if any)",
     )
     parser.add_argument(
-        "--calibration", metavar="DIR", help="a directory of a few photographs to calibrate the integers with"
+        "--calibration", metavar="DIR", help="a directory of a few photographs for calibration (default: six of ours)"
     )
 
 
 def export_options(args: argparse.Namespace) -> dict[str, Any]:
-    """The keyword arguments of `write_bundle` that `add_export_options`' arguments ask for."""
+    """Return the keyword arguments of `write_bundle` from the options of `add_export_options`."""
     lmbda = lambda_in(args.checkpoint) if args.lmbda is None else args.lmbda
     return {"entropy": args.entropy, "calibration": args.calibration, "lmbda": lmbda}
 

@@ -13,10 +13,8 @@ from glic_deploy.serving.settings import Settings, add_arguments
 def main(argv: list[str] | None = None, *, prog: str = "python -m export.to_triton") -> int:
     parser = argparse.ArgumentParser(prog=prog, description=__doc__)
     parser.add_argument("--engine", required=True, metavar="DIR", help="the engine bundle, made by export")
-    parser.add_argument("--output", required=True, metavar="REPO", help="directory to write; an older one is replaced")
-    parser.add_argument(
-        "--reference", action="store_true", help="leave the bundle where it is and name its path (default: copy it in)"
-    )
+    parser.add_argument("--output", required=True, metavar="REPO", help="directory to write; replaces an earlier one")
+    parser.add_argument("--reference", action="store_true", help="refer to the bundle by its path (default: copy it)")
     add_arguments(parser)
     args = parser.parse_args(argv)
     try:

@@ -1,7 +1,7 @@
 """Checkpoint to engine bundle with TensorRT plans: `python -m export.to_trt --checkpoint glic.pth`.
 
-It writes `glic.engine`. Where no plans can be built, the bundle is complete for every other backend, and a machine with
-a GPU builds the plans when it first needs them.
+The command writes `glic.engine`. If no plans can be built on this machine, the bundle is complete for every other
+backend, and a machine with an NVIDIA GPU builds the plans at their first use.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .to_onnx import add_export_options, export_options, write_bundle
 
 
 def size(text: str) -> tuple[int, int]:
-    """`WIDTHxHEIGHT` as (height, width), padded to multiples of 128."""
+    """Parse `WIDTHxHEIGHT` as (height, width), padded to multiples of 128."""
     try:
         width, height = (int(side) for side in text.lower().split("x"))
     except ValueError:
@@ -31,7 +31,7 @@ def size(text: str) -> tuple[int, int]:
 
 
 def capability(text: str) -> tuple[int, int]:
-    """`8.9` as (8, 9)."""
+    """Parse a compute capability: `8.9` as (8, 9)."""
     major, _, minor = text.partition(".")
     if not (major.isdigit() and minor.isdigit()):
         raise argparse.ArgumentTypeError(f"{text!r} is no compute capability, expected one as 8.9")
@@ -43,17 +43,17 @@ class NoPlansError(EngineError):
 
 
 def build_plans(directory: Path, flavour: str | None, options: tensorrt.BuildOptions, progress: Progress) -> None:
-    """Add plans to a bundle that has the graphs for them; where a GPU runs them, prove that they are right.
+    """Add plans to a bundle that has the graphs for them, and check them if this machine's GPU runs them.
 
-    Without a GPU, TensorRT-RTX builds one set of plans for all GPUs that it serves.
+    Without a GPU, TensorRT-RTX builds one set of plans for all GPUs that it supports.
 
     Args:
         directory: the bundle.
-        flavour: a key of `glic_deploy.tensorrt.FLAVOURS`; None takes what fits the GPU.
-        options: how to build. Without `capabilities`: for the GPU that is here, or else for all.
-        progress: shows what is being done.
+        flavour: a key of `glic_deploy.tensorrt.FLAVOURS`; None selects the flavour that supports the GPU.
+        options: how to build. Without `capabilities`, plans are built for this machine's GPU, or else for all GPUs.
+        progress: shows the steps.
 
-    Raises NoPlansError where this machine has nothing to build plans with, EngineError where building them fails.
+    Raises NoPlansError where this machine cannot build plans, EngineError where building them fails.
     """
     from glic_deploy.backends.cuda import gpu_capability
 
@@ -81,7 +81,9 @@ def build_plans(directory: Path, flavour: str | None, options: tensorrt.BuildOpt
     progress.say(f"TensorRT flavour {chosen} {loaded.version}, compute capability {tensorrt.shown(*targets)}")
     add_plans(directory, loaded, targets, options.for_capabilities(asked), progress)
     if found not in targets:
-        progress.say("the plans were not run, for lack of such a GPU here; a GPU's machine checks them at first use")
+        progress.say(
+            "the plans were not run, since this machine has no such GPU; a machine with one checks them at first use"
+        )
         return
     from .check_plans import check_plans
 
@@ -93,11 +95,15 @@ def main(argv: list[str] | None = None, *, prog: str = "python -m export.to_trt"
         prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--checkpoint", help="a GLIC checkpoint, as its authors release them")
-    source.add_argument("--engine", type=Path, metavar="DIR", help="an engine bundle, which gets plans")
+    source.add_argument("--checkpoint", help="a GLIC checkpoint as its authors release it")
+    source.add_argument("--engine", type=Path, metavar="DIR", help="an engine bundle to which plans are added")
     add_export_options(parser)
-    parser.add_argument("--flavour", choices=sorted(tensorrt.FLAVOURS), help="default: what fits the GPU found")
-    parser.add_argument("--precision", choices=PRECISIONS, default="fp16", help="of the transforms (default: fp16)")
+    parser.add_argument(
+        "--flavour", choices=sorted(tensorrt.FLAVOURS), help="which TensorRT (default: one that supports the GPU)"
+    )
+    parser.add_argument(
+        "--precision", choices=PRECISIONS, default="fp16", help="precision of the transforms (default: fp16)"
+    )
     profile = tensorrt.Profile()
     for name, default in (("min", profile.smallest), ("opt", profile.optimal), ("max", profile.largest)):
         shown = f"{default[1]}x{default[0]}"
@@ -108,13 +114,16 @@ def main(argv: list[str] | None = None, *, prog: str = "python -m export.to_trt"
         action="append",
         default=[],
         metavar="X.Y",
-        help="build for such GPUs, may be given several times (rtx only; default: the GPU here, or else all)",
+        help="build for GPUs of this compute capability; may be repeated (rtx only; default: this machine's "
+        "GPU, or else all GPUs)",
     )
-    parser.add_argument("--workspace", type=int, metavar="MIB", help="most scratch memory on the GPU")
-    parser.add_argument("--timing-cache", type=Path, help="file that makes the next build faster (TensorRT)")
+    parser.add_argument("--workspace", type=int, metavar="MIB", help="limit of scratch memory on the GPU")
+    parser.add_argument(
+        "--timing-cache", type=Path, help="file of measured kernel times, which speeds up the next build (TensorRT)"
+    )
     plans = parser.add_mutually_exclusive_group()
     plans.add_argument("--graphs-only", action="store_true", help="write the graphs for plans, but no plans")
-    plans.add_argument("--require-plans", action="store_true", help="fail where no plans can be built")
+    plans.add_argument("--require-plans", action="store_true", help="fail if no plans can be built")
     args = parser.parse_args(argv)
     if args.engine and args.output:
         parser.error("--output is for --checkpoint; the plans go into the bundle that --engine names")

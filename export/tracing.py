@@ -1,4 +1,4 @@
-"""PyTorch module to ONNX graph: dynamic sides, the two custom ops as single nodes, stable names, nothing else."""
+"""Traces a PyTorch module to an ONNX graph with dynamic sides, stable names and the custom ops as single nodes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _TRACED_BLOCKS = (2, 3)
 
 
 def trace(spec: GraphSpec, module: nn.Module) -> ModelProto:
-    """The ONNX model of one graph, checked by onnx; its ends are named and shaped as `spec` says."""
+    """Return the ONNX model of one graph, checked by onnx, with the inputs and outputs that `spec` declares."""
     dims = {side: torch.export.Dim(side, min=1) for side in "hw"}
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
@@ -53,7 +53,7 @@ def _dynamic(port: Port, dims: dict[str, torch.export.Dim]) -> dict[int, object]
 
 
 def _tidy(model: ModelProto, spec: GraphSpec) -> ModelProto:
-    """Drop what the exporter notes about Python sources, so that the same network gives the same file anywhere."""
+    """Drop the exporter's notes about Python sources, so that the same network gives the same file on any machine."""
     graph = model.graph
     for part in [model, graph, *graph.node, *graph.initializer, *graph.value_info]:
         del part.metadata_props[:]

@@ -1,4 +1,4 @@
-"""Runs an exported graph beside its PyTorch module."""
+"""Compares an exported graph with its PyTorch module."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from glic_deploy.errors import CheckpointError
 from .graphs import GraphSpec
 
 _BLOCKS = (1, 2)
-_LARGEST = 1e18  # norms and cosines square what they are given, which float32 does not hold much beyond this
+_LARGEST = 1e18  # norms and cosines square their inputs, and float32 holds no squares of much larger values
 
 
 def largest_difference(path: Path, spec: GraphSpec, module: nn.Module) -> str:
-    """Largest difference of each output on a pseudo-random input, relative to the output's largest value.
+    """Describe the largest difference of each output on a pseudo-random input, relative to its largest value.
 
     Raises CheckpointError when a layer of the module, or the graph, computes values that are not numbers, infinite or
     beyond 1e18: both sides may agree on them, and images of uint8 hide them.
@@ -53,7 +53,7 @@ def _broken(spec: GraphSpec, where: str) -> CheckpointError:
 
 @contextmanager
 def _overflows(module: nn.Module) -> Iterator[list[str]]:
-    """Collect, while the block runs, the names of the layers that are given or return values out of range."""
+    """Collect, while the block runs, the names of layers whose inputs or outputs are out of range."""
     names: list[str] = []
 
     def watch(name: str) -> Any:

@@ -225,7 +225,7 @@ def test_one_image_of_several_that_differs_is_enough(engine: Path, image: Path) 
     bundle = Bundle.open(engine)
     pixels = load_image(image)
     backend = OnnxRuntimeBackend(bundle, 1)
-    feeds = [coding_inputs(bundle, backend, picture)["hyper_analysis"] for picture in (pixels, pixels[::-1])]
+    feeds = [coding_inputs(bundle, backend, image)["hyper_analysis"] for image in (pixels, pixels[::-1])]
     wanted = dict(zip(bundle.outputs("hyper_analysis"), backend.run("hyper_analysis", feeds[0]), strict=True))
     reference = of_backend(backend, bundle, "reference")
     other = Configuration("other", "fp32", lambda graph: Altered(wanted, lambda outputs: outputs))

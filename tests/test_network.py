@@ -107,13 +107,13 @@ def test_transforms_over_golden_graphs(case: tuple[Checkpoint, Golden]) -> None:
         assert_close(y, golden["y"], 1e-4)
         if id(synthesis.stages[0]) in forced:
             with torch.inference_mode():
-                picture = synthesis.reconstruct(tensor(golden, "y_hat"))
-            assert_close(picture, golden["x_hat_unclamped"], 1e-4)
+                image = synthesis.reconstruct(tensor(golden, "y_hat"))
+            assert_close(image, golden["x_hat_unclamped"], 1e-4)
 
 
 def test_synthesis_rounds_half_up(checkpoint: Checkpoint) -> None:
     synthesis = Synthesis(Scope(checkpoint.state) / "g_s")
     levels = torch.tensor([-0.1, 0.0, 0.49 / 255, 0.5 / 255, 254.5 / 255, 1.0, 7.0]).reshape(1, 1, 1, -1)
     with patch.object(Synthesis, "reconstruct", lambda self, y_hat: levels.expand(1, 3, 1, -1)):
-        picture = run(synthesis, torch.zeros(1))
-    assert picture[0, :, 0].tolist() == [0, 0, 0, 1, 255, 255, 255]
+        image = run(synthesis, torch.zeros(1))
+    assert image[0, :, 0].tolist() == [0, 0, 0, 1, 255, 255, 255]

@@ -1,4 +1,4 @@
-"""The arrays that coding an image gives to each graph of a bundle."""
+"""Records the inputs of each graph of a bundle while an image is coded."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from glic_deploy.values import Value
 
 Arrays = dict[str, NDArray[Any]]
 
-# Next to `export.integer.build.default_pictures`, which would import PyTorch.
-_SHIPPED = Path(__file__).parents[1] / "integer" / "pictures"
+# The folder of `export.integer.build.default_images`, whose module would import PyTorch.
+_SHIPPED = Path(__file__).parents[1] / "integer" / "images"
 
 
 def shipped_image() -> Path:
-    """Path of the first of the images that bundles are calibrated with, of 256x256 pixels."""
+    """Return the path of the first default calibration image, of 256x256 pixels."""
     return min(_SHIPPED.glob("*.jpg"))
 
 
 def coding_inputs(bundle: Bundle, backend: Backend, image: NDArray[np.uint8]) -> dict[str, Arrays]:
     """Encode and decode an image, uint8 (H, W, 3), and return the inputs of every graph, in the order of the runs.
 
-    The range coder is left out: it changes no array. Raises EngineError where the backend cannot run a graph.
+    The range coder is skipped, since it changes no array. Raises EngineError where the backend cannot run a graph.
     """
     inputs: dict[str, Arrays] = {}
 

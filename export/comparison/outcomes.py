@@ -40,7 +40,7 @@ _WARM_UP = 2
 
 @dataclass(frozen=True)
 class Tolerance:
-    """What the largest and the mean absolute difference of an output may be."""
+    """Limits of the largest and of the mean absolute difference of an output."""
 
     largest: float
     mean: float
@@ -53,7 +53,7 @@ IN_HALF = {"float": Tolerance(0.2, 2e-3), "image": Tolerance(64, 2), "integer": 
 
 @dataclass(frozen=True)
 class Difference:
-    """An output's differences from the reference, the worst of all images. NaN: shapes differ, or a value is NaN."""
+    """An output's largest differences from the reference over all images; NaN if shapes differ or a value is NaN."""
 
     largest: float
     mean: float
@@ -63,7 +63,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one runner made of one graph.
+    """The result of one graph on one runner.
 
     Attributes:
         seconds: mean time of a run; None where the graph did not run.
@@ -79,7 +79,7 @@ class Outcome:
 
     @property
     def right(self) -> bool:
-        """Whether the graph ran, and every output is within its tolerance."""
+        """Return whether the graph ran and every output is within its tolerance."""
         return self.failure is None and all(difference.within for difference in self.differences.values())
 
 
@@ -95,9 +95,9 @@ class GraphComparison:
 def compare_graph(
     bundle: Bundle, graph: str, feeds: Sequence[Arrays], configurations: Sequence[Configuration]
 ) -> GraphComparison:
-    """Run a graph on the inputs of each image in every configuration and compare with the first of them.
+    """Run a graph on the inputs of each image in every configuration, and compare with the first configuration.
 
-    A runner that fails is an outcome. Raises EngineError where the first one has no such graph or fails on it.
+    A failure of a runner is an outcome. Raises EngineError where the first runner lacks the graph or fails on it.
     """
     with silence(), np.errstate(divide="ignore", invalid="ignore"):
         reference, *others = configurations
@@ -120,7 +120,7 @@ def compare_graph(
 
 
 def _run(graph: str, feeds: Sequence[Arrays], configuration: Configuration) -> tuple[RunResults | None, str | None]:
-    """A graph's results in a configuration, None where that does not have it; and why it failed, if it did."""
+    """Return a graph's results, or None if the configuration lacks the graph; and the reason of a failure, or None."""
     runner = configuration.runner(graph)
     if runner is None:
         return None, None
@@ -131,7 +131,7 @@ def _run(graph: str, feeds: Sequence[Arrays], configuration: Configuration) -> t
 
 
 def _compare(bundle: Bundle, graph: str, comparison: GraphComparison, found: RunResults, halves: bool) -> None:
-    """Add a runner's results, and how they differ from the reference's."""
+    """Add a runner's results and their differences from the reference to a comparison."""
     (first, reference), (name, iterations) = comparison.results[0], found[0]
     exact = bundle.exact and graph not in bundle.transforms()
     tolerances = {
@@ -150,7 +150,7 @@ def _compare(bundle: Bundle, graph: str, comparison: GraphComparison, found: Run
 
 
 def _tolerance(output: str, arrays: Sequence[Any], halves: bool) -> Tolerance:
-    """The tolerance of an output of which the reference gave these arrays."""
+    """Return the tolerance of an output; arrays: its values on the reference."""
     kind = "image" if output == "image" else "float" if arrays[0].dtype.kind == "f" else "integer"
     tolerance = (IN_HALF if halves else IN_FULL)[kind]
     if kind != "float":
@@ -160,7 +160,7 @@ def _tolerance(output: str, arrays: Sequence[Any], halves: bool) -> Tolerance:
 
 
 def _compare_functions(tolerances: dict[str, Tolerance]) -> list[SimpleCompareFunc]:
-    """Polygraphy's comparison of the largest differences and, where a tolerance is not zero, that of the mean ones."""
+    """Return Polygraphy's comparison of the largest and, unless all tolerances are zero, of the mean differences."""
     statistics = ["max"] if set(tolerances.values()) == {EXACT} else ["max", "mean"]
     return [
         SimpleCompareFunc(
@@ -176,9 +176,9 @@ def _compare_functions(tolerances: dict[str, Tolerance]) -> list[SimpleCompareFu
 
 
 def _difference(checks: Iterable[list[dict[str, Any]]], output: str, tolerance: Tolerance) -> Difference:
-    """The worst of one output. Each check has a result for every image, a bare False where shapes differ.
+    """Return the largest differences of one output. Each check has a result for every image, False if shapes differ.
 
-    Polygraphy passes over an output that a runner does not have; here that is a difference.
+    Polygraphy skips an output that a runner does not have; here a missing output counts as a difference.
     """
     results = [image.get(output, False) for images in checks for image in images]
     largest = np.max([getattr(result, "max_absdiff", np.nan) for result in results])

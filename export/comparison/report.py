@@ -1,4 +1,4 @@
-"""The table of a comparison, and its results as Polygraphy's JSON."""
+"""Renders a comparison as a table, and saves its results as Polygraphy's JSON."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SUMMARY = "comparison.json"
 
 
 def render(outcomes: Sequence[Outcome], runners: Sequence[str], missing: Mapping[str, str], images: int) -> str:
-    """The whole comparison as text: a row for each graph, a column for each runner, and the verdict last."""
+    """Render the whole comparison as text: a row for each graph, a column for each runner, and the verdict last."""
     return "\n".join([*_table(outcomes, runners), *_missing(missing), *_wrong(outcomes), _verdict(outcomes, images)])
 
 
@@ -77,7 +77,7 @@ def _verdict(outcomes: Sequence[Outcome], images: int) -> str:
 
 
 def require_replaceable(directory: Path) -> None:
-    """Raises GlicError where a directory holds something else than an earlier comparison."""
+    """Raise GlicError if a directory holds something else than an earlier comparison."""
     if directory.exists() and not (directory / SUMMARY).is_file() and not (directory.is_dir() and _is_empty(directory)):
         raise GlicError(f"{directory} exists and is no earlier comparison; name another directory with --save")
 
@@ -87,7 +87,7 @@ def _is_empty(directory: Path) -> bool:
 
 
 def save_graph(directory: Path, graph: str, feeds: Sequence[Arrays], comparison: GraphComparison) -> None:
-    """Write what Polygraphy's tools read: the inputs, every runner's outputs, and the comparison of these."""
+    """Write the inputs, every runner's outputs and their comparison as files for Polygraphy's tools."""
     folder = directory / graph
     folder.mkdir()
     with silence():
@@ -97,7 +97,7 @@ def save_graph(directory: Path, graph: str, feeds: Sequence[Arrays], comparison:
 
 
 def save_summary(directory: Path, outcomes: Sequence[Outcome], missing: Mapping[str, str], **about: Any) -> None:
-    """Write the table as JSON, by which a later comparison knows that it may replace the directory."""
+    """Write the table as JSON; a later comparison replaces only directories that have this file."""
     summary = {**about, "outcomes": [_as_json(outcome) for outcome in outcomes], "not_compared": dict(missing)}
     (directory / SUMMARY).write_text(json.dumps(summary, indent=1, allow_nan=False) + "\n")
 

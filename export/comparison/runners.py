@@ -30,7 +30,7 @@ Arrays = Mapping[str, NDArray[Any]]
 
 
 def silence() -> AbstractContextManager[Any]:
-    """Keep Polygraphy from writing to the terminal; what it raises says as much."""
+    """Keep Polygraphy from writing to the terminal; its exceptions say the same."""
     silenced: AbstractContextManager[Any] = G_LOGGER.verbosity(G_LOGGER.CRITICAL + 1)
     return silenced
 
@@ -43,7 +43,7 @@ class Configuration:
     """One way to run the graphs of a bundle.
 
     Attributes:
-        name: what `--runners` calls it.
+        name: the name for `--runners`.
         precision: of the transforms; the entropy path is exact whatever this says.
         runner: makes the Polygraphy runner of a graph; returns None where this configuration has no such graph.
         close: frees what the runners share.
@@ -79,7 +79,7 @@ class BackendRunner(BaseRunner):
 
 
 def of_backend(backend: Backend, bundle: Bundle, name: str) -> Configuration:
-    """A configuration that runs all graphs on one of our backends, which it closes at the end."""
+    """Return a configuration that runs all graphs on one of our backends and closes the backend at the end."""
 
     def runner(graph: str) -> BaseRunner:
         return BackendRunner(backend, bundle, graph, name)
@@ -137,7 +137,7 @@ def open_all(
 
 
 def close_all(configurations: Sequence[Configuration]) -> None:
-    """Free what the configurations hold."""
+    """Close all configurations."""
     for configuration in configurations:
         configuration.close()
 

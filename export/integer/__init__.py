@@ -1,7 +1,7 @@
 """The exact entropy path: integer arithmetic from z's symbols to CDF indexes and means. See docs/arithmetic.md."""
 
-from .build import build, default_pictures
+from .build import build, default_images
 from .graphs import LOWERINGS, LoweredGraph, lower
 from .network import IntegerNetwork
 
-__all__ = ["LOWERINGS", "IntegerNetwork", "LoweredGraph", "build", "default_pictures", "lower"]
+__all__ = ["LOWERINGS", "IntegerNetwork", "LoweredGraph", "build", "default_images", "lower"]

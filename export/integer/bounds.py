@@ -35,7 +35,7 @@ _MOST_PARTS = 16  # that float32 may need for one sum
 
 @dataclass(frozen=True)
 class Proof:
-    """What a sum of products can reach, by layer: its largest magnitude, and how many parts float32 needs."""
+    """The largest magnitude that a layer's sums of products can reach, and how many parts float32 needs for them."""
 
     layer: str
     largest: int
@@ -43,21 +43,21 @@ class Proof:
 
 
 def largest_sums(layer: Linear | Depthwise) -> Ints:
-    """The largest magnitude that each output's sum can reach, bias included."""
+    """Return the largest magnitude that each output's sum can reach, bias included."""
     sums: Ints = layer.input_limit * np.abs(layer.weight).sum(axis=0) + np.abs(layer.bias)
     return sums
 
 
 def largest_result(linear: Linear) -> int:
-    """The largest magnitude of a layer's rounded sums before they are clamped."""
+    """Return the largest magnitude of a layer's rounded sums before they are clamped."""
     return int((largest_sums(linear) >> linear.shift).max()) + 1
 
 
 def float_parts(linear: Linear) -> list[tuple[int, int]]:
-    """Ranges of input channels whose sums stay below 2^24 on every output channel.
+    """Return ranges of input channels whose sums stay below 2^24 on every output channel.
 
-    The last part has room for the bias and for what the others leave, below 2^(shift+1) each. Raises GlicError where
-    the sum of the parts' quotients could pass 2^24.
+    The last part has room for the bias and for the remainders of the others, below 2^(shift+1) each. Raises GlicError
+    where the sum of the parts' quotients could pass 2^24.
     """
     if _exact(largest_sums(linear)):
         return [(0, linear.weight.shape[0])]
@@ -80,7 +80,7 @@ def float_parts(linear: Linear) -> list[tuple[int, int]]:
 
 
 def prove(network: IntegerNetwork) -> list[Proof]:
-    """Check every layer of a network. Raises GlicError naming the one whose sums could overflow."""
+    """Check every layer of a network. Raises GlicError naming the first layer whose sums could overflow."""
     proofs: list[Proof] = []
     _walk(network, "", proofs)
     return proofs

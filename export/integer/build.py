@@ -1,4 +1,4 @@
-"""Makes the integer entropy network of a checkpoint: calibrate, quantise, prove."""
+"""Builds the integer entropy network of a checkpoint: calibration, quantisation, proof of its bounds."""
 
 from __future__ import annotations
 
@@ -18,49 +18,49 @@ from ..network.scope import Scope
 from .bounds import prove
 from .calibration import Latents, observe_ranges
 from .network import IntegerNetwork
-from .quantise import Precision, quantise
+from .quantise import BitWidths, quantise
 
-Picture = npt.NDArray[np.uint8]
+Image = npt.NDArray[np.uint8]  # (H, W, 3)
 
-_DEFAULT_PICTURES = Path(__file__).parent / "pictures"
+_DEFAULT_IMAGES = Path(__file__).parent / "images"
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm")
 
 
-def default_pictures() -> list[Picture]:
-    """The six crops of Kodak photographs that are calibrated with where the user names no others."""
-    return list(load_pictures(_DEFAULT_PICTURES))
+def default_images() -> list[Image]:
+    """Return the six crops of Kodak photographs that are the default calibration images."""
+    return list(load_images(_DEFAULT_IMAGES))
 
 
-def load_pictures(directory: str | Path) -> Iterator[Picture]:
-    """Every picture in a directory, in order of name. Raises GlicError when there is none."""
+def load_images(directory: str | Path) -> Iterator[Image]:
+    """Load every image in a directory, in order of name. Raises GlicError when there is none."""
     paths = sorted(path for path in Path(directory).glob("*") if path.suffix.lower() in _SUFFIXES)
     if not paths:
         raise GlicError(
-            f"{directory} holds no pictures ({', '.join(_SUFFIXES)}); name a directory with a few photographs"
+            f"{directory} holds no images ({', '.join(_SUFFIXES)}); name a directory with a few photographs"
         )
     return (load_image(path) for path in paths)
 
 
 def build(
-    checkpoint: Checkpoint, pictures: Iterable[Picture] | None = None, precision: Precision | None = None
+    checkpoint: Checkpoint, images: Iterable[Image] | None = None, bits: BitWidths | None = None
 ) -> IntegerNetwork:
-    """The integer entropy network of a checkpoint, calibrated on pictures, every bound proven.
+    """Build the integer entropy network of a checkpoint, calibrated on images, with every bound proven.
 
     Raises CheckpointError where activations overflow, GlicError naming a layer whose sums cannot be shown to fit.
     """
     scope = Scope(checkpoint.state)
-    latents = encode(scope, default_pictures() if pictures is None else pictures)
+    latents = encode(scope, default_images() if images is None else images)
     ranges = observe_ranges(scope / "latent_codec", len(checkpoint.config.groups), latents)
-    network = quantise(scope / "latent_codec", checkpoint.config, ranges, precision)
+    network = quantise(scope / "latent_codec", checkpoint.config, ranges, bits)
     prove(network)
     return network
 
 
-def encode(root: Scope, pictures: Iterable[Picture]) -> Iterator[Latents]:
-    """y and z's symbols of each picture."""
+def encode(root: Scope, images: Iterable[Image]) -> Iterator[Latents]:
+    """Yield y and z's symbols of each image."""
     analysis, hyper_analysis = Analysis(root / "g_a"), HyperAnalysis(root / "latent_codec" / "hyper")
-    for picture in pictures:
+    for image in images:
         with torch.inference_mode():
-            y = analysis(torch.tensor(pad(picture)))
+            y = analysis(torch.tensor(pad(image)))
             z_symbols = hyper_analysis(y)
         yield y, z_symbols

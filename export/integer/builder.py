@@ -47,7 +47,7 @@ class GraphBuilder:
         return names
 
     def constant(self, value: npt.ArrayLike, dtype: npt.DTypeLike) -> str:
-        """The name of an initializer of that value; the same value is stored once."""
+        """Add an initializer, unless an equal one exists, and return its name."""
         array = np.ascontiguousarray(np.asarray(value).astype(dtype))
         key = (array.dtype.str, array.shape, array.tobytes())
         if key not in self._constants:
@@ -56,10 +56,11 @@ class GraphBuilder:
         return self._constants[key]
 
     def output(self, value: str, port: Port) -> None:
-        """Give a value the name of one of the graph's outputs."""
+        """Make a value one of the graph's outputs."""
         self._nodes.append(helper.make_node("Identity", [value], [port.name], name=f"output_{port.name}"))
 
     def model(self, name: str, inputs: Sequence[Port], outputs: Sequence[Port]) -> ModelProto:
+        """Return the model of the graph, checked by onnx."""
         graph = helper.make_graph(
             self._nodes, name, [_info(p) for p in inputs], [_info(p) for p in outputs], self._initializers
         )
@@ -72,5 +73,5 @@ class GraphBuilder:
 
 
 def _info(port: Port) -> onnx.ValueInfoProto:
-    """Type and shape of a port; its fractions of the picture's sides become named dimensions."""
+    """Describe a port to ONNX; fractions of the image's sides become named dimensions."""
     return helper.make_tensor_value_info(port.name, helper.np_dtype_to_tensor_dtype(np.dtype(port.dtype)), port.shape)

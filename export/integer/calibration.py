@@ -1,6 +1,6 @@
-"""Observes how large every activation of the float entropy network grows on calibration latents.
+"""Observes the largest magnitude of every activation of the float entropy network on calibration latents.
 
-The result decides formats only: how many fraction bits a tensor gets.
+The result decides only how many fraction bits each tensor gets.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ Latents = tuple[Tensor, Tensor]  # y float32 (1, M, h, w) and z's symbols int16 
 
 
 class Ranges:
-    """Largest magnitude seen per channel, by the name of the place."""
+    """The largest magnitude seen in each channel of a tensor, by the tensor's name."""
 
     def __init__(self) -> None:
         self._largest: dict[str, npt.NDArray[np.float64]] = {}
 
     def observe(self, name: str, x: Tensor, channel_axis: int) -> None:
-        """Take note of a tensor's magnitudes. Raises CheckpointError where one is infinite or not a number."""
+        """Add a tensor's magnitudes. Raises CheckpointError where one is infinite or not a number."""
         channels = x.detach().movedim(channel_axis, -1).flatten(0, -2).abs().amax(dim=0).double().numpy()
         if not np.isfinite(channels).all():
             raise CheckpointError(
@@ -78,7 +78,7 @@ def code_float(
     passes: list[tuple[SliceAnchors, SliceNonanchors]],
     on_slice: Callable[[int, Tensor], None],
 ) -> Tensor:
-    """Quantise y (1, M, h, w) slice by slice with the float network; y_hat of the same shape."""
+    """Quantise y (1, M, h, w) slice by slice with the float network, and return y_hat of the same shape."""
     coded: list[Tensor] = []
     start = 0
     for k, (anchors, nonanchors) in enumerate(passes):
@@ -99,7 +99,7 @@ def _quantise(y: Tensor, means: Tensor, parity: int) -> Tensor:
 
 
 def _spread(packed: Tensor, parity: int) -> Tensor:
-    """The inverse of `pack`: a packed map (N, C, h, w/2) at its positions of the whole map, zero elsewhere."""
+    """Invert `pack`: put a packed map (N, C, h, w/2) at its positions of the whole map, with zeros elsewhere."""
     n, c, h, half = packed.shape
     cells = packed.new_zeros(n, c, h // 2, 2, half, 2)
     rows = packed.reshape(n, c, h // 2, 2, half)

@@ -1,4 +1,4 @@
-"""Conformance vectors: symbols of a small picture and the exact indexes and means that they lead to, pass by pass."""
+"""Conformance vectors: symbols of a small image and the exact indexes and means that they lead to, pass by pass."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from glic_deploy.values import Value
 from .network import IntegerNetwork
 from .reference import oracle_backend
 
-_Z_SHAPE = (2, 4)  # of a picture of 128×256
+_Z_SHAPE = (2, 4)  # of an image of 128×256
 
 
 def conformance_vectors(network: IntegerNetwork, seed: int = 0) -> dict[str, NDArray[np.generic]]:
-    """What `glic_deploy.conformance.check` compares a backend with: the oracle's results, two cases stacked.
+    """Compute the oracle's results, with which `glic_deploy.conformance.check` compares a backend; two cases, stacked.
 
-    The first case has symbols as pictures have them; the second has some of the largest, which drive every clamp.
+    The symbols of the first case are distributed as those of images; the second adds some of the largest magnitude,
+    which reach every clamp.
     """
     groups = tuple(net.channels for net in network.slices)
     backend = oracle_backend(network)

@@ -1,7 +1,7 @@
-"""The integer entropy path as ONNX graphs, one a decoding step, with the ends of the float path's graphs.
+"""The integer entropy path as ONNX graphs, one for each decoding step, with the ends of the float path's graphs.
 
-Latents are float32 and channels-first, as there; what passes between the graphs alone (`hyper`, `support`) is
-channels-last and holds integers.
+Latents are float32 and channels-first, as in the float path. The tensors that pass between these graphs alone (`hyper`,
+`support`) are channels-last and hold integers.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class LoweredGraph:
 
 
 def lower(network: IntegerNetwork, lowering: str) -> Iterator[LoweredGraph]:
-    """Every graph of the entropy path in one of LOWERINGS."""
+    """Yield every graph of the entropy path; lowering: a key of LOWERINGS."""
     writer = _Writer(network, LOWERINGS[lowering])
     yield writer.hyper_synthesis()
     for k in range(len(network.slices)):
@@ -74,7 +74,7 @@ class _Writer:
 
 
 class _Ends:
-    """What lies between a graph's ends and the arithmetic's channels-last integers."""
+    """Converts between a graph's ends and the arithmetic's channels-last integers."""
 
     def __init__(self, graph: GraphBuilder) -> None:
         self.graph = graph
@@ -99,7 +99,7 @@ class _Ends:
         ]
 
     def finish(self, name: str, ports: Ends, outputs: Sequence[str]) -> LoweredGraph:
-        """The graph with these ends, whose outputs are those values, in order."""
+        """Return the graph with these ends, whose outputs are the given values, in order."""
         for value, port in zip(outputs, ports.outputs, strict=True):
             self.graph.output(value, port)
         return LoweredGraph(name, self.graph.model(name, ports.inputs, ports.outputs))

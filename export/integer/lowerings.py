@@ -41,7 +41,7 @@ def _scale(shift: Ints | int) -> np.ndarray:
 
 
 def _halves(linear: Linear) -> tuple[Linear, Linear]:
-    """A layer as two with half the outputs each."""
+    """Return a layer as two layers with half the outputs each."""
     middle = linear.bias.size // 2
     first, second = (
         replace(linear, weight=linear.weight[:, part], bias=linear.bias[part], shift=linear.shift[part])
@@ -59,7 +59,7 @@ class FloatHeld:
     def __init__(self, graph: GraphBuilder, rsqrt: Ints) -> None:
         self.g = graph
         self.rsqrt = rsqrt
-        self._reach: dict[str, int] = {}  # the magnitude that a value is proven not to pass
+        self._reach: dict[str, int] = {}  # proven upper bounds of the magnitudes of values
 
     # Products
 
@@ -72,7 +72,7 @@ class FloatHeld:
         return self.g.op("Gemm", rows, self._scaled_weight(weight, shift), self._scaled_bias(bias, shift))
 
     def _scaled_weight(self, weight: Ints, shift: Ints) -> str:
-        """Stored as float16, which holds weights of 8 bits; scaled once, when the runtime folds constants."""
+        """Store a weight as float16, which holds 8 bits exactly; runtimes scale it once, when they fold constants."""
         held = self.g.op("Cast", self.g.constant(weight, np.float16), to=1)
         return self.g.op("Mul", held, self._float(_scale(shift)))
 
@@ -248,7 +248,7 @@ class FloatHeld:
         return self.g.op("Slice", shape, self._shape(axis), self._shape(axis + 1))
 
     def _proven(self, x: str, reach: int | None) -> str:
-        """x, which is proven not to pass `reach` in magnitude, if that is known."""
+        """Record `reach`, if known, as a proven upper bound of x's magnitude, and return x."""
         if reach is not None:
             self._reach[x] = reach
         return x

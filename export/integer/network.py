@@ -1,4 +1,4 @@
-"""The integer entropy network as data: what `docs/arithmetic.md` calls its parameters, nothing that computes.
+"""The integer entropy network as data: the parameters that `docs/arithmetic.md` defines, and no computation.
 
 All values are integers. Maps are channels-last: (rows, columns, channels). A *narrow* map holds values that enter a
 product (10 to 12 bits); a *wide* map holds the residual stream, |x| <= WIDE.
@@ -19,10 +19,10 @@ Ints = npt.NDArray[np.int64]
 FRACTION_BITS = 12  # of means, of y_hat and of z_hat
 WIDE = 2**23 - 1  # largest magnitude of a wide value: two of them add below 2^24
 LEAKY_SLOPE = 41  # of LeakyReLU(0.01), in 1/4096
-NORM_INPUT = 8191  # largest magnitude that a layer norm takes in
+NORM_INPUT = 8191  # largest magnitude of a layer norm's input
 NORM_DEVIATION = 4095  # largest magnitude of a deviation from the mean inside a layer norm
 NORM_CHANNELS = 1024  # widest layer norm whose sums stay below 2^24
-GATE_INPUT = 2047  # largest magnitude of a GELU's argument, and of what its result multiplies
+GATE_INPUT = 2047  # largest magnitude of a GELU's argument, and of the factor that its result multiplies
 GELU_OUTPUT = 4095  # largest magnitude of a GELU's result
 RSQRT_BITS = 11  # of an entry of the reciprocal square root table
 
@@ -64,7 +64,7 @@ class Depthwise:
 class UnitNorm:
     """Layer norm without its affine part: deviations from the mean, divided by their Euclidean length.
 
-    input_shift: what narrows the stream to ±NORM_INPUT; fraction: (C,) fraction bits of the result, at most
+    input_shift: the shift that narrows the stream to ±NORM_INPUT; fraction: (C,) fraction bits of the result, at most
     RSQRT_BITS; limit: largest magnitude of the result.
     """
 
@@ -77,7 +77,7 @@ class UnitNorm:
 class GatedFFN:
     """stream + project_out(round(GELU(a) · b / 2^gate_shift)), a and b the halves of project_in(norm(stream)).
 
-    gelu: (4096,), entry a + 2048 is GELU(a); gate: what narrows the products.
+    gelu: (4096,), entry a + 2048 is GELU(a); gate: narrows the products.
     """
 
     norm: UnitNorm
@@ -132,7 +132,7 @@ class HyperSynthesis:
 class Slice:
     """The passes of one slice of y.
 
-    context, context_output: channel context from y_hat of the slices before, and what narrows its output; None for the
+    context, context_output: channel context from y_hat of the slices before, and its output's narrowing; None for the
     first. spatial_input, spatial: the masked 5×5 convolution, its weight's rows ordered (tap, channel) over the 12
     taps of odd row + column. anchor_mixer: the first block's mixer without the spatial context's rows. blocks: the
     parameter aggregation. thresholds: (63,) of the scale; mean_shift: left shift from the stream to FRACTION_BITS.
@@ -158,26 +158,26 @@ class IntegerNetwork:
     rsqrt: Ints
 
     def parameters(self) -> dict[str, Ints]:
-        """Every integer of the network by its dotted name: what the fingerprint of an arithmetic is taken over."""
+        """Return every integer of the network by its dotted name; the arithmetic's fingerprint is their hash."""
         return {f"network.{name}": np.atleast_1d(np.asarray(value, np.int64)) for name, value in _leaves(self)}
 
     @classmethod
     def from_parameters(cls, arrays: Mapping[str, npt.NDArray[np.integer[Any]]]) -> IntegerNetwork:
-        """The network whose `parameters` these are. Raises KeyError where one is missing."""
+        """Build the network that has these `parameters`. Raises KeyError where one is missing."""
         network = _restore(cls, "network", {name: value.astype(np.int64) for name, value in arrays.items()})
         assert isinstance(network, cls)
         return network
 
 
 def _restore(kind: Any, name: str, arrays: Mapping[str, Ints]) -> Any:
-    """A value of an annotated type from the arrays under its dotted name."""
+    """Build a value of an annotated type from the arrays under its dotted name."""
     if kind is int:
         return int(arrays[name].item())
     if kind == Ints:
         return arrays[name]
     if get_origin(kind) is UnionType:  # X | None
-        there = any(key == name or key.startswith(f"{name}.") for key in arrays)
-        return _restore(get_args(kind)[0], name, arrays) if there else None
+        present = any(key == name or key.startswith(f"{name}.") for key in arrays)
+        return _restore(get_args(kind)[0], name, arrays) if present else None
     if get_origin(kind) is tuple:
         indices = {int(key[len(name) + 1 :].split(".")[0]) for key in arrays if key.startswith(f"{name}.")}
         return tuple(_restore(get_args(kind)[0], f"{name}.{i}", arrays) for i in sorted(indices))
@@ -186,7 +186,7 @@ def _restore(kind: Any, name: str, arrays: Mapping[str, Ints]) -> Any:
 
 
 def _leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Ints | int]]:
-    """Every integer parameter under a node with its dotted name, in order of declaration."""
+    """Yield every integer parameter under a node with its dotted name, in order of declaration."""
     if is_dataclass(node):
         for field in fields(node):
             yield from _leaves(getattr(node, field.name), f"{prefix}.{field.name}" if prefix else field.name)

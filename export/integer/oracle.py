@@ -1,6 +1,7 @@
-"""The arithmetic of `docs/arithmetic.md` in NumPy int64: slow, plain, and what every other form is compared with.
+"""The arithmetic of `docs/arithmetic.md` in NumPy int64: slow and plain; every other form is compared with it.
 
-Only products leave int64: NumPy has no fast ones there, and in float64 their sums, below 2^30, are exact in any order.
+Only matrix products are computed in float64, since NumPy's int64 products are slow. Their sums stay below 2^30, so they
+are exact in any order.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from .wiring import Taps
 
 
 def round_shift(x: Ints, shift: Ints | int) -> Ints:
-    """x / 2^shift, rounded to the nearest integer, halves to even."""
+    """Return x / 2^shift, rounded to the nearest integer, halves to even."""
     below_half = np.maximum((np.int64(1) << shift) // 2 - 1, 0)
     odd = (x >> shift) & np.minimum(shift, 1)  # where x is a half above an odd number, this carries
     rounded: Ints = (x + (below_half + odd)) >> shift
@@ -35,7 +36,7 @@ def round_shift(x: Ints, shift: Ints | int) -> Ints:
 
 
 def _clamp(x: Ints, limit: int) -> Ints:
-    """x, no further than `limit` from 0."""
+    """Return x clamped to ±limit."""
     clamped: Ints = np.clip(x, -limit, limit)
     return clamped
 

@@ -1,7 +1,8 @@
 """Post-training quantisation: float tensors and activation ranges to the integer entropy network.
 
-Every format is a number of fraction bits, so that all rescaling is a shift. A weight's output channel takes the largest
-power-of-two scale that fits its bits; the affine part of a layer norm is folded into the layer that follows.
+Every format is a number of fraction bits, so that all rescaling is a shift. Each output channel of a weight gets the
+largest power-of-two scale with which its values fit their bits. The affine part of a layer norm is folded into the
+layer that follows.
 """
 
 from __future__ import annotations
@@ -42,12 +43,12 @@ Floats = npt.NDArray[np.float64]
 
 _MAX_WEIGHT_FRACTION = 24
 _MAX_BIAS = 2**22
-_MAX_SHIFT = 18  # finer sums say nothing about what they are rounded to, and the remainders of parts would pass 2^24
+_MAX_SHIFT = 18  # finer sums change no rounded result, and the remainders of parts would pass 2^24
 
 
 @dataclass(frozen=True)
-class Precision:
-    """Bits of each kind of value, sign included, and headrooms: by what factor it may exceed its calibrated range."""
+class BitWidths:
+    """Bits of each kind of value, sign included, and the factors by which values may exceed their calibrated ranges."""
 
     weights: int = 8
     activations: int = 10
@@ -56,20 +57,22 @@ class Precision:
     stream_headroom: float = 8.0
     headroom: float = 1.25
     latent_headroom: float = 2.0
-    floor: float = 1 / 8  # a channel's range is taken for at least this part of its tensor's
+    floor: float = 1 / 8  # a channel's range counts as at least this share of its tensor's
 
     @property
     def weight_limit(self) -> int:
+        """The largest magnitude of a weight."""
         return _limit(self.weights)
 
 
 def _limit(bits: int) -> int:
+    """The largest magnitude of a signed value of so many bits."""
     return (1 << bits - 1) - 1
 
 
-def quantise(entropy: Scope, config: Config, ranges: Ranges, precision: Precision | None = None) -> IntegerNetwork:
-    """The integer form of the network whose tensors are `entropy` (the scope `latent_codec`)."""
-    return _Quantiser(entropy, config, ranges, precision or Precision()).network()
+def quantise(entropy: Scope, config: Config, ranges: Ranges, bits: BitWidths | None = None) -> IntegerNetwork:
+    """Quantise the network whose tensors are `entropy`, the scope `latent_codec` of a checkpoint."""
+    return _Quantiser(entropy, config, ranges, bits or BitWidths()).network()
 
 
 def rsqrt_table() -> Ints:
@@ -87,13 +90,15 @@ def gelu_table(fraction: int) -> Ints:
 
 
 def _fraction(limit: float, largest: float | Floats) -> Ints:
-    """Most fraction bits with which `largest` stays within `limit`."""
+    """Return the most fraction bits with which `largest` stays within `limit`."""
     return np.floor(np.log2(limit / np.maximum(largest, 1e-9))).astype(np.int64)
 
 
 class _Quantiser:
-    def __init__(self, entropy: Scope, config: Config, ranges: Ranges, precision: Precision) -> None:
-        self.entropy, self.config, self.ranges, self.precision = entropy, config, ranges, precision
+    """Quantises one network, block by block, in the order of its data flow."""
+
+    def __init__(self, entropy: Scope, config: Config, ranges: Ranges, bits: BitWidths) -> None:
+        self.entropy, self.config, self.ranges, self.bits = entropy, config, ranges, bits
 
     def network(self) -> IntegerNetwork:
         hyper_synthesis, hyper_fraction = self._hyper_synthesis(self.entropy / "hyper")
@@ -104,35 +109,35 @@ class _Quantiser:
 
     def _channel_fraction(self, name: str, bits: int, headroom: float, least: float = 0.0) -> Ints:
         seen = self.ranges[name]
-        largest = np.maximum(seen, max(least, seen.max() * self.precision.floor))
+        largest = np.maximum(seen, max(least, seen.max() * self.bits.floor))
         return _fraction(_limit(bits), headroom * largest)
 
     def _activation_fraction(self, name: str) -> Ints:
-        return self._channel_fraction(name, self.precision.activations, self.precision.headroom)
+        return self._channel_fraction(name, self.bits.activations, self.bits.headroom)
 
     def _latent_fraction(self, name: str) -> Ints:
-        fraction = self._channel_fraction(name, self.precision.latents, self.precision.latent_headroom, least=4.0)
+        fraction = self._channel_fraction(name, self.bits.latents, self.bits.latent_headroom, least=4.0)
         return np.clip(fraction, 0, FRACTION_BITS)
 
     def _stream_fraction(self, name: str) -> int:
-        return int(_fraction(WIDE, self.precision.stream_headroom * self.ranges[name].max()))
+        return int(_fraction(WIDE, self.bits.stream_headroom * self.ranges[name].max()))
 
     def _narrow(self, wanted: Ints, available: int, bits: int) -> tuple[Narrow, Ints]:
-        """Narrows a tensor of `available` fraction bits to the wanted ones, or fewer; and those that result."""
+        """Narrow a tensor of `available` fraction bits to the wanted number, or fewer; also return that number."""
         fraction = np.minimum(wanted, available)
         return Narrow(available - fraction, _limit(bits)), fraction
 
     # Layers
 
     def _weight_fraction(self, weight: Floats, bias: Floats) -> Ints:
-        """Fraction bits of each output channel's sums: weight is (K, N) as it multiplies integer inputs."""
-        fit = _fraction(self.precision.weight_limit + 0.49, np.abs(weight).max(axis=0))
+        """Choose the fraction bits of each output channel's sums; weight: (K, N), scaled for integer inputs."""
+        fit = _fraction(self.bits.weight_limit + 0.49, np.abs(weight).max(axis=0))
         return np.minimum(np.minimum(fit, _fraction(_MAX_BIAS, np.abs(bias))), _MAX_WEIGHT_FRACTION)
 
     def _linear(
         self, weight: Floats, bias: Floats, input_fraction: Ints, input_limit: int, fraction: Ints, limit: int
     ) -> tuple[Linear, Ints]:
-        """weight (K, N) and bias (N,) in real units, to the wanted output fraction bits (N,), or fewer."""
+        """Quantise weight (K, N) and bias (N,), in real units, for the wanted output fraction bits (N,), or fewer."""
         weight = weight * 2.0 ** -input_fraction[:, None]
         sums = self._weight_fraction(weight, bias)
         fraction = np.minimum(fraction, self._available_fraction(weight, bias))
@@ -146,25 +151,25 @@ class _Quantiser:
         ), fraction
 
     def _available_fraction(self, weight: Floats, bias: Floats) -> Ints:
-        """The most fraction bits that each output channel's sums can be rounded to.
+        """Return the most fraction bits to which each output channel's sums can be rounded.
 
-        Where sums pass 2^24 they are added in parts, each with its own quotient and remainder: the shift has to bring
-        the quotients' sum below 2^24.
+        Sums beyond 2^24 are added in parts, each with a quotient and a remainder: the shift has to bring the sum of the
+        quotients below 2^24.
         """
         sums = self._weight_fraction(weight, bias)
-        largest = _limit(self.precision.latents) * np.abs(np.rint(weight * 2.0**sums)).sum(axis=0) + _MAX_BIAS
+        largest = _limit(self.bits.latents) * np.abs(np.rint(weight * 2.0**sums)).sum(axis=0) + _MAX_BIAS
         available: Ints = sums - np.maximum(0, np.ceil(np.log2(largest)).astype(np.int64) - 23)
         return available
 
     def _common_fraction(self, weight: Floats, bias: Floats, input_fraction: Ints, wanted: int) -> int:
-        """The most fraction bits, up to the wanted ones, that every output channel can have."""
+        """Return the most fraction bits, up to the wanted number, that every output channel can have."""
         return int(min(wanted, self._available_fraction(weight * 2.0 ** -input_fraction[:, None], bias).min()))
 
     def _ffn(self, scope: Scope, name: str, stream: int) -> tuple[GatedFFN, int]:
-        """The block's feed-forward network; `stream`: the most fraction bits its stream can have. And those it has."""
+        """Quantise a block's feed-forward network; also return the fraction bits of its stream, `stream` at most."""
         gamma, beta = _vector(scope / "norm2", "weight"), _vector(scope / "norm2", "bias")
         channels = gamma.size
-        activation_limit = _limit(self.precision.activations)
+        activation_limit = _limit(self.bits.activations)
         unit_fraction = np.minimum(self._activation_fraction(f"{name}.unit"), RSQRT_BITS)
         w_in = _matrix(scope / "mlp" / "project_in")
         w_out = _matrix(scope / "mlp" / "project_out")
@@ -172,15 +177,15 @@ class _Quantiser:
         bias_in = beta @ w_in
         w_in = w_in * (gamma * sqrt(channels))[:, None]
 
-        a_wanted = int(_fraction(GATE_INPUT, self.precision.headroom * self.ranges[f"{name}.a"].max()))
-        b_wanted = int(_fraction(GATE_INPUT, self.precision.headroom * self.ranges[f"{name}.b"].max()))
+        a_wanted = int(_fraction(GATE_INPUT, self.bits.headroom * self.ranges[f"{name}.a"].max()))
+        b_wanted = int(_fraction(GATE_INPUT, self.bits.headroom * self.ranges[f"{name}.b"].max()))
         a = self._common_fraction(w_in[:, :hidden], bias_in[:hidden], unit_fraction, a_wanted)
         b = self._common_fraction(w_in[:, hidden:], bias_in[hidden:], unit_fraction, b_wanted)
         halves = np.repeat([a, b], hidden)
         project_in, _ = self._linear(w_in, bias_in, unit_fraction, activation_limit, halves, GATE_INPUT)
 
         gate, gate_fraction = self._narrow(
-            self._activation_fraction(f"{name}.gate"), (a + 1) + b, self.precision.activations
+            self._activation_fraction(f"{name}.gate"), (a + 1) + b, self.bits.activations
         )
         no_bias = np.zeros(channels)
         stream = self._common_fraction(w_out, no_bias, gate_fraction, stream)
@@ -194,22 +199,22 @@ class _Quantiser:
     def _transform(
         self, scope: Scope, name: str, available: int, input_bits: int, input_fraction: Ints | None = None
     ) -> tuple[TransformBlock, int]:
-        """A block and its stream's fraction bits; `available`: those of its input's stream."""
+        """Quantise a block; also return its stream's fraction bits. available: those of the stream that enters."""
         mixer = scope / "mixer"
         wanted = self._activation_fraction(f"{name}.input") if input_fraction is None else input_fraction
         narrow, fraction = self._narrow(wanted, available, input_bits)
-        wide_bits = self.precision.expanded
+        wide_bits = self.bits.expanded
         expand, expanded = self._linear(
             _matrix(mixer / "conv1" / 0),
             _vector(mixer / "conv1" / 0, "bias"),
             fraction,
             narrow.limit,
-            self._channel_fraction(f"{name}.expand", wide_bits, self.precision.headroom),
+            self._channel_fraction(f"{name}.expand", wide_bits, self.bits.headroom),
             _limit(wide_bits),
         )
         depthwise, mixed = self._depthwise(mixer / "depth_conv", name, expanded)
         w, b = _matrix(mixer / "conv2"), _vector(mixer / "conv2", "bias")
-        limit = _limit(self.precision.activations)
+        limit = _limit(self.bits.activations)
         if "adaptor.weight" in mixer:
             w = np.concatenate([w, _matrix(mixer / "adaptor")])
             b = b + _vector(mixer / "adaptor", "bias")
@@ -232,17 +237,17 @@ class _Quantiser:
             weight=np.rint(weight * 2.0**sums).astype(np.int64),
             bias=np.rint(bias * 2.0**sums).astype(np.int64),
             shift=sums - fraction,
-            limit=_limit(self.precision.activations),
-            input_limit=_limit(self.precision.expanded),
+            limit=_limit(self.bits.activations),
+            input_limit=_limit(self.bits.expanded),
         ), fraction
 
     def _transforms(
         self, scopes: list[Scope], names: list[str], available: int
     ) -> tuple[tuple[TransformBlock, ...], int]:
-        """Blocks in sequence, and the fraction bits of the last one's stream."""
+        """Quantise blocks in sequence; also return the fraction bits of the last block's stream."""
         blocks = []
         for scope, name in zip(scopes, names, strict=True):
-            block, available = self._transform(scope, name, available, self.precision.activations)
+            block, available = self._transform(scope, name, available, self.bits.activations)
             blocks.append(block)
         return tuple(blocks), available
 
@@ -251,16 +256,16 @@ class _Quantiser:
     def _hyper_synthesis(self, hyper: Scope) -> tuple[HyperSynthesis, Ints]:
         h_s = hyper / "h_s"
         medians = (hyper / "entropy_bottleneck")["quantiles"][:, 0, 1].double().numpy()
-        narrow, fraction = self._narrow(self._latent_fraction("z_hat"), FRACTION_BITS, self.precision.latents)
+        narrow, fraction = self._narrow(self._latent_fraction("z_hat"), FRACTION_BITS, self.bits.latents)
         up0, stream = self._up(h_s / 0 / 0, fraction, narrow.limit, "h_s.layers.1.input")
         blocks0, stream = self._transforms([h_s / 1, h_s / 2], ["h_s.layers.1", "h_s.layers.2"], stream)
         narrow1, fraction = self._narrow(
-            self._activation_fraction("h_s.layers.2.output"), stream, self.precision.activations
+            self._activation_fraction("h_s.layers.2.output"), stream, self.bits.activations
         )
         up1, stream = self._up(h_s / 3 / 0, fraction, narrow1.limit, "h_s.layers.4.input")
         blocks1, stream = self._transforms([h_s / 4, h_s / 5], ["h_s.layers.4", "h_s.layers.5"], stream)
         narrow2, fraction = self._narrow(
-            self._activation_fraction("h_s.layers.5.output"), stream, self.precision.activations
+            self._activation_fraction("h_s.layers.5.output"), stream, self.bits.activations
         )
         weight, bias = _taps(h_s / 6), _vector(h_s / 6, "bias")
         output, hyper_fraction = self._linear(
@@ -269,13 +274,13 @@ class _Quantiser:
             np.tile(fraction, 9),
             narrow2.limit,
             self._activation_fraction("hyper"),
-            _limit(self.precision.activations),
+            _limit(self.bits.activations),
         )
         fixed = np.rint(medians * 2.0**FRACTION_BITS).astype(np.int64)
         return HyperSynthesis(fixed, narrow, up0, blocks0, narrow1, up1, blocks1, narrow2, output), hyper_fraction
 
     def _up(self, scope: Scope, fraction: Ints, input_limit: int, output: str) -> tuple[Linear, int]:
-        """A subpel convolution, its output channels reordered from (channel, phase) to (phase, channel)."""
+        """Quantise a subpel convolution, its output channels reordered from (channel, phase) to (phase, channel)."""
         weight, bias = _taps(scope), _vector(scope, "bias")
         channels = bias.size // 4
         order = np.arange(bias.size).reshape(channels, 4).T.ravel()
@@ -287,7 +292,7 @@ class _Quantiser:
     def _slice(self, k: int, hyper_fraction: Ints) -> Slice:
         group = self.config.groups[k]
         own = self.entropy / "y" / "latent_codec" / f"y{k}"
-        bits = self.precision.activations
+        bits = self.bits.activations
         context: tuple[TransformBlock, ...] = ()
         context_output, support_fraction = None, hyper_fraction
         if k:
@@ -297,16 +302,14 @@ class _Quantiser:
                 first = i == 0
                 before = np.concatenate([self._latent_fraction(f"y{j}.y_hat") for j in range(k)]) if first else None
                 block, available = self._transform(
-                    scope, f"y{k}.context.{i}", available, self.precision.latents if first else bits, before
+                    scope, f"y{k}.context.{i}", available, self.bits.latents if first else bits, before
                 )
                 blocks.append(block)
             context = tuple(blocks)
             context_output, fraction = self._narrow(self._activation_fraction(f"y{k}.context"), available, bits)
             support_fraction = np.concatenate([fraction, hyper_fraction])
 
-        spatial_input, fraction = self._narrow(
-            self._latent_fraction(f"y{k}.y_hat"), FRACTION_BITS, self.precision.latents
-        )
+        spatial_input, fraction = self._narrow(self._latent_fraction(f"y{k}.y_hat"), FRACTION_BITS, self.bits.latents)
         conv = own / "context_prediction"
         by_tap = conv["weight"].double().numpy().transpose(2, 3, 1, 0)
         weight = np.concatenate([by_tap[2 + r, 2 + s] for r, s in SPATIAL])
@@ -357,7 +360,7 @@ class _Quantiser:
 
 
 def _matrix(scope: Scope) -> Floats:
-    """Weight of a linear layer or 1×1 convolution as (inputs, outputs)."""
+    """Return the weight of a linear layer or 1×1 convolution as (inputs, outputs)."""
     return scope["weight"].double().flatten(1).numpy().T
 
 
@@ -366,6 +369,6 @@ def _vector(scope: Scope, name: str) -> Floats:
 
 
 def _taps(scope: Scope) -> Floats:
-    """Weight of a convolution as (tap · inputs, outputs)."""
+    """Return the weight of a convolution as (tap · inputs, outputs)."""
     weight = scope["weight"].double().numpy()
     return weight.transpose(2, 3, 1, 0).reshape(-1, weight.shape[0])

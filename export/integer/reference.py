@@ -20,7 +20,7 @@ Array = NDArray[Any]
 
 
 class ReferenceBackend(Backend):
-    """Runs the entropy path's graphs in one arithmetic; whatever else it is asked for, `transforms` runs."""
+    """Runs the entropy path's graphs in one arithmetic, and all other graphs on the backend `transforms`."""
 
     def __init__(
         self,
@@ -75,13 +75,13 @@ class ReferenceBackend(Backend):
 
 
 def oracle_backend(network: IntegerNetwork, transforms: Backend | None = None) -> ReferenceBackend:
-    """The NumPy int64 oracle behind a backend's face."""
+    """Return a backend that runs the NumPy int64 oracle."""
     wiring = Wiring(Oracle(network.rsqrt))
     return ReferenceBackend("oracle", network, wiring, lambda x: x.astype(np.int64), np.asarray, transforms)
 
 
 def torch_backend(network: IntegerNetwork, transforms: Backend | None = None) -> ReferenceBackend:
-    """PyTorch, run eagerly with integers held in float32, behind a backend's face."""
+    """Return a backend that runs PyTorch eagerly, with integers held in float32."""
     wiring = Wiring(TorchHeld(network.rsqrt))
 
     def to_tensor(x: Array) -> torch.Tensor:

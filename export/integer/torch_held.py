@@ -1,4 +1,4 @@
-"""The arithmetic in PyTorch, integers held in float32: what the float lowering does, run eagerly."""
+"""The arithmetic in PyTorch with integers held in float32: the computation of the float lowering, run eagerly."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _round_shift(x: Tensor, shift: Ints | int) -> Tensor:
 
 
 class TorchHeld:
-    """`Arithmetic` on float32 tensors. Sums of more than 2^24 are put together from exact parts in float64."""
+    """`Arithmetic` on float32 tensors. Sums beyond 2^24 are added in float64 from exact float32 parts."""
 
     def __init__(self, rsqrt: Ints) -> None:
         self.rsqrt = _held(rsqrt)

@@ -1,7 +1,7 @@
-"""How the integer network's layers connect, written once for every arithmetic that runs them.
+"""Connects the integer network's layers, once for every arithmetic that runs them.
 
-An `Arithmetic` is a way of computing: the NumPy oracle, PyTorch with integers held in float32, or a writer of ONNX
-nodes. Its values are opaque here. Maps are channels-last.
+An `Arithmetic` computes or describes computations: the NumPy oracle, PyTorch with integers held in float32, or a writer
+of ONNX nodes. Its values are opaque to this module. Maps are channels-last.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ V = TypeVar("V")
 
 Taps = Sequence[tuple[int, int]]  # (row, column) offsets
 CONV3 = tuple((r, s) for r in (-1, 0, 1) for s in (-1, 0, 1))
+# The taps of the spatial context, a 5×5 checkerboard, in the order of the rows of its weight.
 SPATIAL = tuple((r, s) for r in range(-2, 3) for s in range(-2, 3) if (r + s) % 2)
 
 
@@ -50,7 +51,7 @@ class Arithmetic(Protocol[V]):
         """(h, w, C) to (h, w, taps · C), zeros beyond the border."""
 
     def unfold_nonanchors(self, x: V, taps: Taps) -> V:
-        """`pack(unfold(x, taps), 1)`, which computes no more than is kept."""
+        """`pack(unfold(x, taps), 1)`, computed only at the positions that are kept."""
 
     def pixel_shuffle(self, x: V) -> V:
         """(h, w, 4 · C) with channels (phase row, phase column, C) to (2h, 2w, C)."""

@@ -1,7 +1,7 @@
 """Building blocks shared by the transforms and the entropy model.
 
-Maps are float32. Convolutions see them channels-first (N, C, H, W); what works on one position at a time (layer norms,
-gated feed-forward networks, attention) sees them channels-last (N, H, W, C).
+Maps are float32. They are channels-first (N, C, H, W) for convolutions, and channels-last (N, H, W, C) for modules that
+work on one position at a time (layer norms, gated feed-forward networks) and for attention.
 """
 
 from __future__ import annotations

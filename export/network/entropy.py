@@ -1,7 +1,7 @@
 """Hyperprior and context model in floating point: from z's symbols to a CDF index and a mean for every symbol of y.
 
-Cut into the passes in which a decoder needs them: hyper synthesis once, then for each slice the anchors
-(positions of even row + column) and, given those, the non-anchors. Packed maps hold one parity at half width.
+The modules are the passes of a decoder: hyper synthesis once, then for each slice the anchors (positions of even
+row + column) and, given the anchors, the non-anchors. Packed maps hold one parity at half width.
 """
 
 from __future__ import annotations
@@ -74,12 +74,12 @@ class HyperSynthesis(nn.Module):
 
 
 def medians(scope: Scope) -> Tensor:
-    """Per channel of z, where its symbol 0 lies; float32 (1, N, 1, 1)."""
+    """Return the value of symbol 0 in each channel of z; float32 (1, N, 1, 1)."""
     return (scope / "entropy_bottleneck")["quantiles"][:, 0, 1].reshape(1, -1, 1, 1)
 
 
 def pack(x: Tensor, parity: int) -> Tensor:
-    """Positions of one parity (0: anchors) of a map (N, C, h, w) as a map of half its width."""
+    """Return the positions of one parity (0: anchors) of a map (N, C, h, w) as a map of half the width."""
     n, c, h, w = x.shape
     cells = x.reshape(n, c, h // 2, 2, w // 2, 2)
     rows = [cells[:, :, :, 0, :, parity], cells[:, :, :, 1, :, 1 - parity]]
@@ -89,8 +89,9 @@ def pack(x: Tensor, parity: int) -> Tensor:
 class SliceAnchors(nn.Module):
     """Channel context and the parameters of a slice's anchors.
 
-    Takes hyper parameters (1, 2N, h, w) and, from the second slice on, y_hat of the slices before (1, C, h, w).
-    Gives CDF indexes uint8 and means float32, packed (1, C_k, h, w/2), and the packed support of the non-anchors.
+    The inputs are hyper parameters (1, 2N, h, w) and, from the second slice on, y_hat of the slices before
+    (1, C, h, w). The outputs are CDF indexes uint8 and means float32, packed (1, C_k, h, w/2), and the packed support
+    of the non-anchors.
     """
 
     def __init__(self, scope: Scope, k: int) -> None:
@@ -107,8 +108,8 @@ class SliceAnchors(nn.Module):
 class SliceNonanchors(nn.Module):
     """The parameters of a slice's non-anchors, given its anchors.
 
-    Takes y_hat of the anchors as a whole map (1, C_k, h, w), zero elsewhere, and the support from `SliceAnchors`.
-    Gives CDF indexes and means, packed.
+    The inputs are y_hat of the anchors as a whole map (1, C_k, h, w), zero elsewhere, and the support from
+    `SliceAnchors`. The outputs are CDF indexes and means, packed.
     """
 
     def __init__(self, scope: Scope, k: int) -> None:
@@ -124,7 +125,7 @@ class SliceNonanchors(nn.Module):
 
 
 class _Estimate(nn.Module):
-    """Parameter aggregation, then scale to CDF index. Without spatial context its inputs are zero and left out."""
+    """Parameter aggregation, then CDF indexes from scales. For anchors, the weights of the spatial context are cut."""
 
     thresholds: Tensor
 

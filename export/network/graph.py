@@ -1,4 +1,4 @@
-"""GFA, the graph feature aggregation: attention over neighbourhoods that adapt to the picture (channels-last)."""
+"""GFA, the graph feature aggregation: attention over neighbourhoods that adapt to the image (channels-last)."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Aggregation(nn.Module):
 
 
 def _relative_position_bias(scope: Scope) -> Tensor:
-    """16·sigmoid of a small network over coordinates, float32 heads×nodes×candidates."""
+    """Compute 16·sigmoid of a small network over coordinates, float32 heads×nodes×candidates."""
     mlp = scope / "cpb_mlp"
     hidden = F.linear(scope["relative_coords_table"].flatten(0, 2), (mlp / 0)["weight"], (mlp / 0)["bias"]).relu()
     table = F.linear(hidden, (mlp / 2)["weight"])
@@ -52,7 +52,7 @@ def _relative_position_bias(scope: Scope) -> Tensor:
 class GraphFFN(nn.Module):
     """GDFN: a gated feed-forward network with a 3×3 depthwise convolution before the gate; channels-first.
 
-    The two halves are convolved apart, which keeps the wide map from being copied when it is split.
+    The two halves are convolved separately, so that no wide map has to be split by copying.
     """
 
     def __init__(self, scope: Scope) -> None:
@@ -91,7 +91,7 @@ class GraphBlock(nn.Module):
 class GraphAggregation(nn.Module):
     """A GFA: builds the local and the global graph from its input, then alternates local and global blocks.
 
-    Takes and gives channels-first maps whose sides are multiples of 16.
+    Inputs and outputs are channels-first maps whose sides are multiples of 16.
     """
 
     def __init__(self, scope: Scope) -> None:
@@ -100,14 +100,14 @@ class GraphAggregation(nn.Module):
         self.blocks = nn.ModuleList(GraphBlock(block, (LOCAL, GLOBAL)[i % 2]) for i, block in enumerate(blocks))
 
     def graphs(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The local and the global graph of a channels-first map: int32 (N, groups, 64, 8) bit masks each."""
+        """Build the local and the global graph of a channels-first map: int32 (N, groups, 64, 8) bit masks each."""
         complexity, nodes = complexity_map(x), channels_last(x)
         first: Aggregation = self.blocks[0].aggregation  # type: ignore[assignment]
         local, far = (dynamic_knn(nodes, complexity, s, first.window, first.sample) for s in (LOCAL, GLOBAL))
         return local, far
 
     def forward(self, x: Tensor, graphs: tuple[Tensor, Tensor] | None = None) -> Tensor:
-        """`graphs`: edges to use instead of those that the input would give (for comparisons)."""
+        """Run the blocks. graphs: edges that replace those of the input (for comparisons)."""
         graphs = graphs or self.graphs(x)
         x = channels_last(x)
         for i, block in enumerate(self.blocks):

@@ -10,7 +10,7 @@ import torch
 
 @dataclass(frozen=True)
 class Scope:
-    """`scope / "mlp"` goes one level down; `scope["weight"]` is the tensor there, as float32."""
+    """`scope / "mlp"` is the scope one level down; `scope["weight"]` is a tensor of the scope, as float32."""
 
     state: Mapping[str, torch.Tensor]
     prefix: str = ""
@@ -29,7 +29,7 @@ class Scope:
         return self.prefix + name in self.state
 
     def children(self) -> list[Scope]:
-        """The members of a sequence, in order of their (not always consecutive) indices."""
+        """Return the members of a sequence in the order of their indices, which may have gaps."""
         size = len(self.prefix)
         indices = {key[size:].split(".")[0] for key in self.state if key.startswith(self.prefix)}
         return [self / index for index in sorted(indices, key=int)]

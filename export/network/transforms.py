@@ -1,4 +1,4 @@
-"""Analysis transform: picture to latent y. Synthesis transform: y_hat to picture."""
+"""Analysis transform: image to latent y. Synthesis transform: y_hat to image."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Synthesis(nn.Module):
         )
 
     def reconstruct(self, y_hat: Tensor) -> Tensor:
-        """The picture before clamping and rounding, float32 (1, 3, H, W), nominally in [0, 1]."""
+        """Return the image before clamping and rounding, float32 (1, 3, H, W), nominally in [0, 1]."""
         x = u = y_hat
         for up, wavelet, stage in zip(self.up, self.wavelet, [*self.stages, nn.Identity()], strict=True):
             u = wavelet(u)
@@ -49,5 +49,5 @@ class Synthesis(nn.Module):
         return x
 
     def forward(self, y_hat: Tensor) -> Tensor:
-        picture = torch.clamp(self.reconstruct(y_hat), 0, 1)
-        return torch.floor(channels_last(picture)[0] * 255 + 0.5).to(torch.uint8)
+        image = torch.clamp(self.reconstruct(y_hat), 0, 1)
+        return torch.floor(channels_last(image)[0] * 255 + 0.5).to(torch.uint8)

@@ -1,5 +1,5 @@
-"""Times whole pictures on a GPU backend against the eager network on the same GPU, in one run, coding included:
-`python -m benchmarks.gpu_pictures --engine DIR --checkpoint C.pth PICTURE`.
+"""Times whole images on a GPU backend against the eager network on the same GPU, in one run, coding included:
+`python -m benchmarks.gpu_images --engine DIR --checkpoint C.pth IMAGE`.
 
 Both codecs encode and decode in turn, so that clocks and heat are the same for both. Medians a stage, in milliseconds;
 the last line is a JSON object.
@@ -31,9 +31,9 @@ def medians(runs: list[dict[str, float]]) -> dict[str, float]:
     return found | {"all": 1e3 * statistics.median(sum(run.values()) for run in runs)}
 
 
-def measure(codecs: dict[str, Codec], picture: Path) -> dict[str, dict[str, dict[str, float]]]:
+def measure(codecs: dict[str, Codec], path: Path) -> dict[str, dict[str, dict[str, float]]]:
     """By direction and codec, the medians of its stages."""
-    image = load_image(picture)
+    image = load_image(path)
     runs: dict[tuple[str, str], list[dict[str, float]]] = defaultdict(list)
     for repeat in range(WARM_UP + REPEATS):
         for name, codec in codecs.items():
@@ -47,12 +47,12 @@ def measure(codecs: dict[str, Codec], picture: Path) -> dict[str, dict[str, dict
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu_pictures", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu_images", description=__doc__)
     parser.add_argument("--engine", type=Path, required=True)
     parser.add_argument("--checkpoint", type=Path, required=True, help="the one that the engine was exported from")
     parser.add_argument("--backend", default="onnxruntime-cuda")
     parser.add_argument("--device", default="cuda", help="where the eager network runs")
-    parser.add_argument("picture", type=Path)
+    parser.add_argument("image", type=Path)
     args = parser.parse_args()
     if args.device == "cuda" and not torch.cuda.is_available():
         print("needs an NVIDIA GPU and a PyTorch built for CUDA; nothing was measured")
@@ -60,7 +60,7 @@ def main() -> int:
     warnings.simplefilter("ignore")
     eager = eager_codec(load_checkpoint(args.checkpoint), args.device)
     with eager, Codec(args.engine, backend=args.backend) as codec:
-        found = measure({args.backend: codec, "eager": eager}, args.picture)
+        found = measure({args.backend: codec, "eager": eager}, args.image)
         described = codec.describe()["backend"]
     result: dict[str, object] = {"backend": described, "repeats": REPEATS, "milliseconds": found}
     for way, codecs in found.items():
