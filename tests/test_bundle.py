@@ -687,11 +687,11 @@ class TestOutputs:
     @pytest.mark.parametrize("graph", ["analysis", "hyper_analysis", "hyper_synthesis", "slice1_nonanchors"])
     def test_every_graph_is_held_to_its_ends(self, tmp_path: Path, graph: str) -> None:
         engine = self.engine(write_small_bundle(tmp_path / "float", "float"), graph, lambda first: [first[..., :-1]])
-        with pytest.raises(EngineError, match=rf"graph {graph} of .* gave"):
+        with pytest.raises(EngineError, match=rf"graph {graph} of .* returned"):
             engine.encode(np.zeros((128, 256, 3), np.uint8))
 
     def test_conformance_is_too(self, pristine: Path) -> None:
-        with pytest.raises(EngineError, match=r"graph slice0_anchors of .* gave"):
+        with pytest.raises(EngineError, match=r"graph slice0_anchors of .* returned"):
             BundleCodec(pristine, backend=Fake(Bundle.open(pristine), "slice0_anchors", lambda first: [first]))
 
 
