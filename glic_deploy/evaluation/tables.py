@@ -64,8 +64,7 @@ def _compared(document: Mapping[str, Any]) -> Iterator[str]:
             yield f"BD-rate of {pair['of']} against {pair['to']}: {pair['percent']:+.2f} %"
     missing = {pair["of"] for pair in document["bd_rates"] if pair["percent"] is None}
     if missing:
-        named = ", ".join(sorted(missing))
-        yield f"No BD-rate of {named}: two curves of four points with a common range of PSNR are needed"
+        yield f"No BD-rate of {', '.join(sorted(missing))}: it needs two curves of four points with PSNRs in common"
     for pair in document["at_equal_rate"]:
         if pair["psnr_of_other"] is not None:
             difference = pair["psnr"] - pair["psnr_of_other"]

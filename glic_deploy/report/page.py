@@ -136,9 +136,9 @@ def _maps(contents: Contents) -> Iterator[str]:
     yield (
         f"<p>{escape(contents.map_of)}. If the graphs adapt, bits and the degrees of global graphs follow the content: "
         "they are high along texture and edges, and low in flat areas. Every group of 64 nodes shares a budget of 64 "
-        "edges per node. A global group spans the image, so its map compares distant parts. A local group is a window "
-        "of 8×8 nodes, so its map shows contrast inside windows, not between windows. A window without contrast is a flat "
-        "patch. A node of degree 0 attends to all of its 256 candidates.</p>"
+        "edges per node. A global group spans the image, so its map compares distant parts. A local group is a "
+        "window of 8×8 nodes, so its map shows contrast inside windows, not between windows. A window without contrast "
+        "is a flat patch. A node of degree 0 attends to all of its 256 candidates.</p>"
     )
     figures = (
         f'<figure><img alt="{escape(overlay.title)}" src="{_data("image/png", overlay.png)}"></figure>'
