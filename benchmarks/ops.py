@@ -26,8 +26,9 @@ from onnx import TensorProto, helper
 
 from export.ops import dynamic_knn, scatter_aggregate
 from export.ops.groups import QUERIES, unpack_edges
-from export.ops.translation import DOMAIN, PLUGIN
+from export.ops.translation import PLUGIN
 from glic_deploy import native
+from glic_deploy.ops import DOMAIN
 
 _ELEMENTS: dict[np.dtype[Any], int] = {np.dtype(np.float32): TensorProto.FLOAT, np.dtype(np.int32): TensorProto.INT32}
 

@@ -18,11 +18,12 @@ import numpy as np
 import onnx
 from onnx import ModelProto, NodeProto, helper, numpy_helper
 
+from glic_deploy.ops import DOMAIN
+
 from .bundle import graphs_in
 from .graphs import WINOGRAD_CHANNELS
 from .ops import winograd
 from .ops.functions import attach_functions
-from .ops.translation import DOMAIN
 from .strips import put_in_strips
 
 _TO_LAST, _TO_FIRST = [0, 2, 3, 1], [0, 3, 1, 2]

@@ -15,10 +15,9 @@ import numpy as np
 import onnx
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from glic_deploy.ops import OPS
+from glic_deploy.ops import DOMAIN, OPS
 
 from .ops.functions import attach_functions
-from .ops.translation import DOMAIN
 
 HALVES = {"fp16": TensorProto.FLOAT16, "bf16": TensorProto.BFLOAT16}
 

@@ -21,9 +21,9 @@ from onnx import TensorProto, helper
 
 import export.ops as torch_ops
 from export.ops.functions import attach_functions
-from export.ops.translation import DOMAIN, PLUGIN, TRANSLATION_TABLE
+from export.ops.translation import PLUGIN, TRANSLATION_TABLE
 from glic_deploy import native
-from glic_deploy.ops import OPS
+from glic_deploy.ops import DOMAIN, OPS
 
 from . import kernels
 from .conftest import DATA, large_data

@@ -65,7 +65,7 @@ def test_the_index_lists_every_page() -> None:
 
 
 def test_the_versions_page_has_the_present_numbers() -> None:
-    from export.ops.translation import VERSION as OPS
+    from glic_deploy.ops import VERSION as OPS
 
     rows = [
         line.split("|")[1:4] for line in (ROOT / "docs" / "versioning.md").read_text().splitlines()[:20] if "|" in line

@@ -11,7 +11,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from export.check_plans import check_plans
-from export.ops.translation import DOMAIN, PLUGIN
+from export.ops.translation import PLUGIN
 from export.precision import in_half_precision
 from export.tensorrt_bundle import add_graphs, add_plans
 from export.to_trt import main
@@ -19,6 +19,7 @@ from glic_deploy import EngineError, PluginError
 from glic_deploy.backends.onnxruntime import OnnxRuntimeBackend
 from glic_deploy.bundle import TENSORRT, Bundle
 from glic_deploy.native import library_path
+from glic_deploy.ops import DOMAIN
 from glic_deploy.tensorrt import (
     RTX_CAPABILITIES,
     BuildOptions,

@@ -19,10 +19,9 @@ from onnx import TensorProto, helper
 
 from export.ops import winograd
 from export.ops.functions import attach_functions
-from export.ops.translation import DOMAIN
 from export.ops.winograd import A, B
 from glic_deploy.backends.onnxruntime import session_options
-from glic_deploy.ops import OPS
+from glic_deploy.ops import DOMAIN, OPS
 
 from . import kernels
 

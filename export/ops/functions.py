@@ -15,9 +15,10 @@ import onnx
 from numpy.typing import NDArray
 from onnx import GraphProto, ModelProto, NodeProto
 
+from glic_deploy.ops import DOMAIN, VERSION
+
 from . import winograd
 from .dynamic_knn import BISECTIONS
-from .translation import DOMAIN, VERSION
 
 # BitwiseAnd and Split's num_outputs came with 18; later opsets leave every op used here as it is.
 LOWEST_OPSET = 18
