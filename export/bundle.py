@@ -284,16 +284,37 @@ def manifest_config(config: schema.Config) -> Config:
 def bundle_directory(output: str | Path) -> Iterator[Path]:
     """Yield a temporary directory that replaces `output` when the block succeeds and is deleted when the block raises.
 
-    Raises GlicError when `output` exists and is no bundle, since only bundles are ever replaced.
+    Raises GlicError when `output` exists and is anything but a bundle whose manifest lists all its files: nothing that
+    an export did not write is ever deleted.
     """
     output = Path(output).resolve()
-    if output.exists() and not (output / MANIFEST).is_file() and (not output.is_dir() or any(output.iterdir())):
+    if problem := _why_not_replaced(output):
         raise GlicError(
-            f"{output} exists and is no engine bundle, so it is not replaced; name another directory: "
+            f"{output} {problem}, so it is not replaced; name another directory: "
             f"--output {output.with_name(f'{output.stem}-2.engine').name}"
         )
     with atomic_directory(output) as temporary:
         yield temporary
+
+
+def _why_not_replaced(output: Path) -> str | None:
+    """Say why a path may not be replaced by a bundle; None if it may be."""
+    if not output.exists() or (output.is_dir() and not any(output.iterdir())):
+        return None
+    if not (output / MANIFEST).is_file():
+        return "exists and is no engine bundle"
+    try:
+        listed = {MANIFEST, *Bundle.open(output).manifest.files}
+    except EngineError as error:
+        return f"exists and its {MANIFEST} is not that of an engine bundle of this version ({error})"
+    others = sorted(
+        name
+        for path in output.rglob("*")
+        if not path.is_dir()
+        and (name := path.relative_to(output).as_posix()) not in listed
+        and not name.startswith(_STAGING)
+    )
+    return f"holds {len(others)} files that are not the bundle's ({', '.join(others[:3])})" if others else None
 
 
 def _generator() -> str:

@@ -6,6 +6,8 @@ import hashlib
 import io
 import json
 import logging
+import os
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -28,7 +30,7 @@ from export.tracing import trace
 from glic_deploy.backends.onnxruntime import open_session
 from glic_deploy.errors import CheckpointError, GlicError
 
-from .conftest import ROOT
+from .conftest import ROOT, SAMPLE_CHECKPOINT
 
 
 def manifest(engine: Path) -> dict:  # type: ignore[type-arg]
@@ -134,11 +136,23 @@ def test_only_bundles_are_replaced(tmp_path: Path) -> None:
     with pytest.raises(GlicError, match="is no engine bundle"), bundle_directory(precious):
         raise AssertionError("never entered")
     assert (precious / "a.png").read_text() == "mine"
-    (precious / "a.png").rename(precious / "manifest.json")
-    with bundle_directory(precious) as directory:
-        (directory / "manifest.json").write_text("new")
-    assert (precious / "manifest.json").read_text() == "new"
-    assert [path.name for path in tmp_path.iterdir()] == ["photos"]
+    (precious / "manifest.json").write_text('{"name": "a web application"}')
+    with pytest.raises(GlicError, match="not that of an engine bundle"), bundle_directory(precious):
+        raise AssertionError("never entered")
+    assert sorted(os.listdir(precious)) == ["a.png", "manifest.json"]
+
+
+def test_a_bundle_with_files_of_others_is_not_replaced(engine: Path, tmp_path: Path) -> None:
+    bundle = tmp_path / "glic.engine"
+    shutil.copytree(engine, bundle)
+    with bundle_directory(bundle) as directory:
+        shutil.copytree(engine, directory, dirs_exist_ok=True)
+    shutil.copy(SAMPLE_CHECKPOINT, bundle / "glic.pth")
+    (bundle / "graphs" / "notes.txt").write_text("mine")
+    with pytest.raises(GlicError, match=r"holds 2 files that are not the bundle's .glic\.pth, graphs/notes\.txt"):
+        export_bundle(load_checkpoint(bundle / "glic.pth"), bundle)
+    assert (bundle / "glic.pth").read_bytes() == SAMPLE_CHECKPOINT.read_bytes()
+    assert (bundle / "graphs" / "notes.txt").read_text() == "mine"
 
 
 def test_command_line_refuses_a_file_that_is_no_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
