@@ -25,7 +25,7 @@ FORBIDDEN = {
     "glic_deploy/entropy": tuple(
         f"glic_deploy.{name}" for name in ("backends", "bundle", "cli", "codec", "container", "engine", "tiles")
     ),
-    "glic_deploy/engine.py": tuple(f"glic_deploy.{name}" for name in ("cli", "codec", "qualities", "tiles")),
+    "glic_deploy/bundle_codec.py": tuple(f"glic_deploy.{name}" for name in ("cli", "codec", "qualities", "tiles")),
     "glic_deploy/container.py": tuple(f"glic_deploy.{name}" for name in ("backends", "bundle", "codec", "engine")),
 }
 

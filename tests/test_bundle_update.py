@@ -206,7 +206,7 @@ def test_constants_that_others_need_are_not_replaced(bundle: Path) -> None:
         with updating(bundle) as update:
             update.add_graph("analysis", TENSORRT, model("analysis", graphs()["analysis"], 1), weights=HALVES)
 
-    with pytest.raises(EngineError, match="constants in a file that is replaced; add that graph in this update too"):
+    with pytest.raises(EngineError, match="constants in a file that this update replaces; add that graph"):
         update_in_part()
     check(bundle)
     assert (bundle / MANIFEST).read_bytes() == before

@@ -9,8 +9,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
-from ..bundle import BASE, BF16, FP16, NATIVE, TENSORRT
 from ..errors import EngineError
+from ..forms import BASE, BF16, FP16, NATIVE, TENSORRT
 from ..native import library_path
 from .base import Backend, Precision
 

@@ -4,21 +4,16 @@
 `bundle` has the bundle on disk, whose files are checked before they are used.
 """
 
+from ..forms import BASE, BF16, FP16, INTEGER, NATIVE, TENSORRT
 from .bundle import Bundle
 from .files import sha256
 from .graphs import Ends, Port, Role, Shape, graph_ends
 from .manifest import (
-    BASE,
-    BF16,
     CONFORMANCE,
     FORMAT,
-    FP16,
-    INTEGER,
     MANIFEST,
-    NATIVE,
     PLANS,
     TABLES,
-    TENSORRT,
     Arithmetic,
     Config,
     FileEntry,

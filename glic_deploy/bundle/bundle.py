@@ -16,18 +16,16 @@ from numpy.typing import NDArray
 
 from ..container import FINGERPRINT_BYTES
 from ..errors import EngineError
+from ..forms import BF16, FP16, TENSORRT
 from ..values import Value
 from .files import digest_of, open_regular, read_exactly, size_of
 from .graphs import Port, Shape
 from .manifest import (
-    BF16,
     CONFORMANCE,
     EXPORT,
-    FP16,
     MANIFEST,
     MAX_MANIFEST_BYTES,
     TABLES,
-    TENSORRT,
     WHOLE_COPY,
     FileEntry,
     Form,

@@ -21,17 +21,6 @@ TABLES = "tables.npz"
 CONFORMANCE = "conformance.npz"
 PLANS = "plans"  # folder and manifest entry
 
-BASE = "base"
-"""The form of a graph that every ONNX runtime can run."""
-NATIVE = "native"
-"""The form for CPUs, whose ops need one of our native libraries."""
-INTEGER = "integer"
-"""The form of the entropy path that multiplies integers."""
-FP16, BF16 = "fp16", "bf16"
-"""The forms of the transforms in half precision."""
-TENSORRT = "tensorrt"
-"""The form that TensorRT's plans are built from."""
-
 MAX_MANIFEST_BYTES = 4 << 20
 MAX_FILE_BYTES = 1 << 34
 MAX_CHANNELS = 4096
