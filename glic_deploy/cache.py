@@ -4,23 +4,39 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import errno
 import functools
+import hashlib
 import os
 import shutil
 import stat
 import tempfile
 from pathlib import Path
 
+from .bundle.files import open_regular, read_exactly, size_of
 from .files import atomic_write
 from .notices import PROCESS
+
+FOLDERS = ("conformance", "precision", "openvino", "plans")
+"""The folders of the cache. An entry's name begins with one of them."""
+
+MARKER = "CACHEDIR.TAG"
+"""The file that marks the directory as this package's cache, and as a cache for backup programs."""
+
+_MARK = (
+    b"Signature: 8a477f597d28d172789f06886806bc55\n"
+    b"# This directory is the cache of glic-deploy. To delete its entries, run: glic doctor --clear-cache\n"
+)
+_LARGEST = 1 << 30  # bytes of an entry
+_DIGEST = hashlib.sha256().digest_size
 
 
 def directory() -> Path:
     """Return the cache directory: `glic-deploy` under GLIC_CACHE, else under XDG_CACHE_HOME, else under ~/.cache.
 
-    The directory is created if possible, readable by its owner alone. If the path belongs to another user, who could
-    have written anything into it, or is not a directory, then a warning is logged and a temporary directory is used
-    until the process ends. Raises nothing.
+    The directory is created if possible, with a marker file, readable by its owner alone. If the path belongs to
+    another user, who could have written anything into it, or is not a directory, or contains files but no marker, then
+    a warning is logged and a temporary directory is used until the process ends. Raises nothing.
     """
     root = _place()
     with contextlib.suppress(OSError):
@@ -31,11 +47,26 @@ def directory() -> Path:
 
 
 def fetch(name: str) -> bytes | None:
-    """Return the data stored under a name such as `precision/0a1b`; None if there is none or reading fails."""
+    """Return the data stored under a name such as `precision/0a1b`.
+
+    Returns None if there is none, if reading fails, and for anything but a regular file of at most 1 GiB.
+    """
     try:
-        return (directory() / name).read_bytes()
+        return _read(directory() / name, _LARGEST)
     except OSError:
         return None
+
+
+def sealed(data: bytes) -> bytes:
+    """Return `data` with its SHA-256 in front, for `store`."""
+    return hashlib.sha256(data).digest() + data
+
+
+def unsealed(stored: bytes | None) -> memoryview | None:
+    """Return the data of a `sealed` entry without a copy; None if there is none or its digest is wrong."""
+    view = memoryview(stored or b"")
+    digest, data = view[:_DIGEST], view[_DIGEST:]
+    return data if hashlib.sha256(data).digest() == digest else None
 
 
 def store(name: str, data: bytes, *, limit: int | None = None) -> None:
@@ -46,6 +77,7 @@ def store(name: str, data: bytes, *, limit: int | None = None) -> None:
     path = directory() / name
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _delete_irregular(path)
         atomic_write(path, data)
         if limit is not None:
             prune(path.parent, limit)
@@ -67,14 +99,18 @@ def size(path: Path) -> int:
 
 
 def clear() -> int:
-    """Delete all entries of the cache. Returns the number of freed bytes. Raises OSError if deleting fails."""
-    root = directory()
-    freed = size(root)
-    for entry in root.iterdir() if root.exists() else ():
-        if entry.is_dir() and not entry.is_symlink():
-            shutil.rmtree(entry)
+    """Delete all entries of the cache. Returns the number of freed bytes. Raises OSError if deleting fails.
+
+    Nothing is deleted but the folders of this package. The marker remains: otherwise a process that stores an entry at
+    the same time would leave a directory that no process uses.
+    """
+    freed = 0
+    for path in (directory() / name for name in FOLDERS):
+        if path.is_dir() and not path.is_symlink():
+            freed += size(path)
+            shutil.rmtree(path)
         else:
-            entry.unlink()
+            path.unlink(missing_ok=True)
     return freed
 
 
@@ -105,30 +141,77 @@ def _place() -> Path:
 def _fault(root: Path) -> str | None:
     """Return why a directory must not be used; None if it may be used or does not exist.
 
-    A directory of this user is made private. If a missing directory cannot be created, nothing is cached.
+    A cache of this user is made private. If a missing directory cannot be created, nothing is cached.
     """
     try:
-        status = root.stat()
+        status = root.lstat()
+        if stat.S_ISLNK(status.st_mode):
+            return "is a symbolic link"
+        if not stat.S_ISDIR(status.st_mode):
+            return "is no directory"
+        if hasattr(os, "getuid") and status.st_uid != os.getuid():
+            return f"belongs to the user with the number {status.st_uid}, not to this one"
+        if not _is_cache(root):
+            return f"contains files but not the {MARKER} of a cache of glic-deploy"
     except FileNotFoundError:
         return None
     except OSError as error:
-        return f"cannot be looked at ({error.strerror})"
-    if not stat.S_ISDIR(status.st_mode):
-        return "is no directory"
-    if hasattr(os, "getuid") and status.st_uid != os.getuid():
-        return f"belongs to the user with the number {status.st_uid}, not to this one"
+        return f"cannot be opened as a cache ({error.strerror})"
     if status.st_mode & 0o077:
         with contextlib.suppress(OSError):
             root.chmod(0o700)
     return None
 
 
+def _is_cache(root: Path) -> bool:
+    """Return whether a directory is a cache of this package. An empty directory becomes one. Raises OSError.
+
+    The names are listed before the marker is read, because every process writes the marker before any entry.
+    """
+    entries = set(os.listdir(root)) - {MARKER}
+    try:
+        mark = _read(root / MARKER, len(_MARK))
+    except FileNotFoundError:
+        mark = b""
+    if mark == _MARK:
+        return True
+    if entries or not _MARK.startswith(mark):
+        return False
+    _write_mark(root / MARKER)
+    return True
+
+
+def _write_mark(path: Path) -> None:
+    """Write the marker in place: a temporary file in the directory would look like a foreign one to other processes."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(descriptor, _MARK)
+    finally:
+        os.close(descriptor)
+
+
+def _delete_irregular(path: Path) -> None:
+    """Delete a link, a pipe or a device: `atomic_write` would write through it, or wait for a reader of the pipe."""
+    with contextlib.suppress(FileNotFoundError):
+        if not stat.S_ISREG(path.lstat().st_mode):
+            path.unlink()
+
+
+def _read(path: Path, most: int) -> bytes:
+    """Return the bytes of a regular file. Raises OSError, without blocking, for others and for more than `most`."""
+    with open_regular(path) as stream:
+        size = size_of(stream)
+        if size > most:
+            raise OSError(errno.EFBIG, f"it has more than {most:,} bytes")
+        return read_exactly(stream, size)
+
+
 @functools.cache
 def _instead_of(root: str, fault: str) -> str:
     """Return a temporary directory for this process, and add a notice about it."""
     PROCESS.add(
-        f"the cache {root} {fault} and is not used: checks and compiled models are made again at each start; delete "
-        "it, or set GLIC_CACHE to a directory of yours"
+        f"the cache {root} {fault} and is not used: checks and compiled models are made again at each start; move "
+        "or delete it, or set GLIC_CACHE to another directory of yours"
     )
     try:
         temporary = tempfile.mkdtemp(prefix="glic-cache-")

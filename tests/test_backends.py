@@ -164,9 +164,8 @@ def test_a_cache_that_cannot_be_written_is_told(
     bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(cache, "PROCESS", Notices())
-    (tmp_path / "glic-deploy").mkdir()
-    (tmp_path / "glic-deploy" / "conformance").write_text("in the way")
     monkeypatch.setenv("GLIC_CACHE", str(tmp_path))
+    (cache.directory() / "conformance").write_text("in the way")
     conformance.ensure(bundle, OnnxRuntimeBackend(bundle, 1))
     conformance.ensure(bundle, OnnxRuntimeBackend(bundle, 1))
     (record,) = caplog.records

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -274,28 +275,71 @@ def test_a_processor_without_avx2_is_refused(bundle: Bundle, monkeypatch: pytest
         OpenVinoBackend(bundle)
 
 
+IMAGE = np.random.default_rng(2).integers(0, 256, (128, 128, 3), np.uint8)
+
+
+@pytest.fixture
+def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of the compiled models in an empty cache."""
+    monkeypatch.setenv("GLIC_CACHE", str(tmp_path))
+    return cache.directory() / "openvino"
+
+
 def test_compiled_models_are_kept_on_disk_within_bounds(
-    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    bundle: Bundle, models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("GLIC_CACHE", str(tmp_path))
-    image = np.random.default_rng(2).integers(0, 256, (128, 128, 3), np.uint8)
-    first = OpenVinoBackend(bundle, 1).run("analysis", {"image": image})[0]
-    blobs = [file for file in cache.directory().rglob("*") if file.is_file()]
-    assert blobs
-    assert np.array_equal(OpenVinoBackend(bundle, 1).run("analysis", {"image": image})[0], first)
-    for blob in blobs:
-        blob.write_bytes(blob.read_bytes()[: blob.stat().st_size // 2])
-    assert np.array_equal(OpenVinoBackend(bundle, 1).run("analysis", {"image": image})[0], first)
+    first = OpenVinoBackend(bundle, 1).run("analysis", {"image": IMAGE})[0]
+    assert len(list(models.iterdir())) == 1
+    with monkeypatch.context() as patch:
+        patch.setattr(module.ov.Core, "compile_model", lambda *_: pytest.fail("compiled"))
+        assert np.array_equal(OpenVinoBackend(bundle, 1).run("analysis", {"image": IMAGE})[0], first)
+    OpenVinoBackend(bundle, 2).run("analysis", {"image": IMAGE})
+    OpenVinoBackend(bundle, 2).run("analysis", {"image": np.tile(IMAGE, (1, 2, 1))})
+    assert len(list(models.iterdir())) == 3
     monkeypatch.setattr(module, "_DISK_LIMIT", 0)
-    OpenVinoBackend(bundle, 1)
-    assert cache.size(cache.directory()) == 0
+    OpenVinoBackend(bundle, 2).run("analysis", {"image": np.tile(IMAGE, (2, 1, 1))})
+    assert cache.size(models) == 0
 
 
-def test_the_cache_can_be_cleared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GLIC_CACHE", str(tmp_path))
+def test_damaged_models_are_compiled_again(engine: Path, models: Path, picture: np.ndarray) -> None:
+    def encode() -> bytes:
+        with Codec(engine, backend="openvino", precision="fp32", threads=1) as codec:
+            return codec.encode(picture)
+
+    expected = encode()
+    stored = {file: file.read_bytes() for file in models.iterdir()}
+    random = np.random.default_rng(1)
+    for file, data in stored.items():
+        damaged = np.frombuffer(data, np.uint8).copy()
+        for position in random.integers(len(data) // 4, len(data), 10):
+            damaged[position] ^= 1 << random.integers(8)
+        file.write_bytes(damaged.tobytes())
+    assert encode() == expected
+    used = [file for file in stored if cache.unsealed(file.read_bytes()) is not None]
+    assert used  # the conformance check is not repeated, so its models remain damaged
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "pipe", "device", "sealed nonsense"])
+def test_what_is_no_model_is_compiled_again(bundle: Bundle, models: Path, damage: str) -> None:
+    first = OpenVinoBackend(bundle, 1).run("analysis", {"image": IMAGE})[0]
+    (entry,) = models.iterdir()
+    stored = entry.read_bytes()
+    entry.unlink()
+    if damage == "pipe":
+        os.mkfifo(entry)
+    elif damage == "device":
+        entry.symlink_to("/dev/zero")
+    else:
+        contents = {"cut": stored[: len(stored) // 2], "empty": b"", "sealed nonsense": cache.sealed(b"nonsense")}
+        entry.write_bytes(contents[damage])
+    assert np.array_equal(OpenVinoBackend(bundle, 1).run("analysis", {"image": IMAGE})[0], first)
+    assert entry.is_file()
+    assert cache.unsealed(entry.read_bytes()) is not None
+
+
+def test_the_cache_can_be_cleared(models: Path) -> None:
     assert cache.clear() == 0
-    file = cache.directory() / "openvino" / "model.blob"
-    file.parent.mkdir(parents=True)
-    file.write_bytes(bytes(1000))
+    models.mkdir()
+    (models / "model").write_bytes(bytes(1000))
     assert cache.clear() == 1000
-    assert not any(cache.directory().iterdir())
+    assert not models.exists()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import json
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -11,7 +14,7 @@ import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
-from .. import cache, machine
+from .. import __version__, cache, conformance, machine
 from ..bundle import Bundle
 from ..errors import EngineError
 from .base import Backend, Offer, Precision
@@ -26,7 +29,7 @@ _INSTEAD = f"or use another backend: {ON_THE_CPU}"
 
 _VERSION = ov.__version__.partition("-")[0]
 
-_COMPILED_LIMIT = 1 << 30  # bytes of the weights of all compiled models
+_COMPILED_LIMIT = 1 << 30  # bytes of all compiled models, as exported
 _DISK_LIMIT = 4 << 30  # bytes of the compiled models in the cache
 
 _Arrays = Mapping[str, NDArray[Any]]
@@ -144,25 +147,46 @@ class OpenVinoBackend(Backend):
             compiled.users -= 1
 
     def _evict(self) -> None:
-        total = sum(compiled.weight_bytes for compiled in self._compiled.values())
+        total = sum(compiled.size for compiled in self._compiled.values())
         for key, compiled in list(self._compiled.items())[:-1]:
             if total <= _COMPILED_LIMIT:
                 return
             if not compiled.users:
                 del self._compiled[key]
-                total -= compiled.weight_bytes
+                total -= compiled.size
 
     def _compile(self, graph: str, arrays: _Arrays) -> _Compiled:
+        """Return the model for these inputs from the disk, or compile it and keep it there."""
+        path = self._bundle.graph(graph, self._forms)
         large = graph in self._image_graphs
-        model = self._core.read_model(self._bundle.graph(graph, self._forms))
+        shapes = {name: list(array.shape) for name, array in arrays.items()}
+        entry = f"{DECLARATION.name}/{self._identity(graph, shapes)}"
+        exported = cache.unsealed(cache.fetch(entry))
+        if exported is not None:
+            with contextlib.suppress(RuntimeError):
+                return _Compiled(self._import(exported), len(exported), large)
+        model = self._core.read_model(path)
         if large and self.precision == "bf16":
             lower_products(model)
-        model.reshape({name: list(array.shape) for name, array in arrays.items()})
-        return _Compiled(
-            self._core.compile_model(model, "CPU", self._options()),
-            weight_bytes=sum(op.get_byte_size() for op in model.get_ops() if op.get_type_name() == "Constant"),
-            large=large,
-        )
+        model.reshape(shapes)
+        compiled = self._core.compile_model(model, "CPU", self._options())
+        data = compiled.export_model().getvalue()
+        cache.store(entry, cache.sealed(data), limit=_DISK_LIMIT)
+        return _Compiled(compiled, len(data), large)
+
+    def _import(self, exported: memoryview) -> ov.CompiledModel:
+        return self._core.import_model(bytes(exported), "CPU", self._options())
+
+    def _identity(self, graph: str, shapes: Mapping[str, Sequence[int]]) -> str:
+        """Return a digest of everything that a compiled model depends on."""
+        parts = {
+            "run": conformance.identity(self._bundle, self),
+            "versions": [ov.__version__, __version__],
+            "graph": graph,
+            "shapes": shapes,
+            "options": self._options(),
+        }
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
     def _options(self) -> dict[str, Any]:
         options: dict[str, Any] = {
@@ -202,13 +226,13 @@ class OpenVinoBackend(Backend):
 class _Compiled:
     """A model compiled for one shape of each input, with its idle inference requests.
 
-    weight_bytes: the size of its constants. large: whether its intermediate maps are so large that they are freed when
+    size: its bytes as exported. large: whether its intermediate maps are so large that they are freed when
     another large model runs.
     """
 
-    def __init__(self, model: ov.CompiledModel, weight_bytes: int, large: bool) -> None:
+    def __init__(self, model: ov.CompiledModel, size: int, large: bool) -> None:
         self._model = model
-        self.weight_bytes = weight_bytes
+        self.size = size
         self.large = large
         self.users = 0
         self._idle: list[ov.InferRequest] = []
@@ -246,7 +270,7 @@ def _require_cpu() -> None:
 
 
 def _open_core(library: str) -> ov.Core:
-    """Return an OpenVINO core with the ops, and with a disk cache of compiled models if the cache is writable."""
+    """Return an OpenVINO core with the ops."""
     core = ov.Core()
     try:
         core.add_extension(library)
@@ -254,11 +278,4 @@ def _open_core(library: str) -> ov.Core:
         raise EngineError(
             f"{library} does not fit OpenVINO {_VERSION}: {error}; {DECLARATION.library_remedy}; {_INSTEAD}"
         ) from error
-    models = cache.directory() / DECLARATION.name
-    try:
-        models.mkdir(parents=True, exist_ok=True)
-        cache.prune(models, _DISK_LIMIT)
-        core.set_property({"CACHE_DIR": str(models)})
-    except OSError as error:
-        cache.warn_unwritable(error)
     return core
