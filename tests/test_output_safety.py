@@ -14,6 +14,7 @@ from PIL import Image
 import glic_deploy
 from glic_deploy.cli import exits, main, targets
 from glic_deploy.image import load_image
+from glic_deploy.run_manifest import RunManifest
 
 from .storing_codec import StoringCodec
 
@@ -191,10 +192,53 @@ class TestResumableRuns:
         glic("encode", "a.png", "b.png", "coded/")
         run = ("decode", "coded", "back", "--workers", "2")
         assert glic(*run) == exits.OK
-        Path("back/a.png").write_bytes(b"cut")
         glic("encode", "b.png", "coded/a.glic")
         assert glic(*run) == exits.OK
         np.testing.assert_array_equal(load_image("back/a.png"), load_image("b.png"))
+
+    def test_an_edited_output_is_the_users(self, capsys):
+        glic("encode", "a.png", "b.png", "coded/")
+        run = ("decode", "coded", "back", "--workers", "2")
+        assert glic(*run) == exits.OK
+        Path("back/a.png").write_bytes(b"edited")
+        assert "1 of 2 outputs exist already: back/a.png" in refused(capsys, *run)
+        assert glic(*run, "--overwrite") == exits.OK
+        np.testing.assert_array_equal(load_image("back/a.png"), load_image("a.png"))
+
+    def test_a_file_in_place_of_one_that_failed(self, capsys, monkeypatch):
+        glic("encode", "a.png", "b.png", "coded/")
+        run = ("decode", "coded", "back", "--workers", "2")
+
+        def fail(*_, **__):
+            raise OSError(27, "File too large")
+
+        with monkeypatch.context() as patched:
+            patched.setattr("glic_deploy.image.save_image", fail)
+            assert glic(*run) == exits.FILE_SYSTEM
+        os.rename("a.jpg", "back/a.png")
+        assert "1 of 2 outputs exist already: back/a.png" in refused(capsys, *run)
+
+    def test_a_file_in_place_of_one_that_was_begun(self, capsys):
+        """The process is killed between the manifest's line and the renaming."""
+        glic("encode", "a.png", "b.png", "coded/")
+        os.mkdir("back")
+        Path("partial").write_bytes(b"whole")
+        with RunManifest("back", {}) as manifest:
+            manifest.begin("back/a.png", "partial")
+        os.rename("a.jpg", "back/a.png")
+        run = ("decode", "coded", "back", "--workers", "2")
+        assert "1 of 2 outputs exist already: back/a.png" in refused(capsys, *run)
+        os.rename("partial", "back/a.png")
+        assert glic(*run) == exits.OK
+
+    @pytest.mark.parametrize("text", ['{"audio": "a.wav"}\n', '{"output": "yes"}\n', "audio\n", "[1]"])
+    def test_a_manifest_that_is_not_ours(self, capsys, text):
+        os.mkdir("out")
+        Path("out/manifest.jsonl").write_text(text)
+        before = contents()
+        assert glic("encode", "a.png", "b.png", "out", "--workers", "2") == exits.FILE_SYSTEM
+        assert "name another folder" in capsys.readouterr().err
+        assert contents() == before
 
     def test_what_it_does_not_say_stays(self, capsys):
         glic("encode", "a.png", "b.png", "coded/")
