@@ -293,6 +293,48 @@ class TestReports:
             assert "is a file" in refused(capsys, *evaluate, option, "b.png")
             assert "inputs" in refused(capsys, *evaluate, option, "E")
 
+    def test_an_error_is_reported_nowhere_unless_that_is_permitted(self):
+        """The run manifest cannot be read, and --json names an input."""
+        os.mkdir("out")
+        os.symlink("/proc/self/mem", "out/manifest.jsonl")
+        before = Path("a.png").read_bytes()
+        for target in ("a.png", "a.jpg"):
+            assert glic("encode", "a.png", "out/", "--workers", "2", "--json", target) == exits.USAGE
+        assert glic("encode", "a.png", "out/", "--workers", "2", "--json", "new.json") == exits.FILE_SYSTEM
+        assert json.loads(Path("new.json").read_text())["error"]
+        assert Path("a.png").read_bytes() == before
+
+    def test_part_of_any_bundle(self, capsys):
+        Path("F/q1/graphs").mkdir(parents=True)
+        Path("F/q1/manifest.json").write_text('{"files": {"graphs/x.json": {}}}')
+        Path("F/q1/graphs/x.json").write_text("{}")
+        for path in ("F/q1/manifest.json", "F/q1/graphs/x.json"):
+            assert "bundle" in refused(capsys, "info", "F", "--json", path)
+            assert "bundle" in refused(capsys, "encode", "a.png", "a.glic", "--json", path)
+        Path("F/q1/report.json").write_text("{}")
+        assert glic("encode", "a.png", "a.glic", "--json", "F/q1/report.json") == exits.OK
+
+    def test_files_of_another_kind(self, capsys):
+        Path("my.npz").write_bytes(b"numbers")
+        Path("notes.txt").write_text("mine")
+        os.mkdir("K")
+        Path("K/results.jsonl").write_text("{}")
+        assert "does not end in .json" in refused(capsys, "encode", "a.png", "a.glic", "--json", "my.npz")
+        evaluate = ("eval", "a.png", "--engine", "E")
+        assert "does not end in .csv" in refused(capsys, *evaluate, "--csv", "notes.txt")
+        assert "does not end in .html" in refused(capsys, *evaluate, "--report", "notes.txt")
+        assert "another output" in refused(capsys, *evaluate, "--keep", "K", "--json", "K/results.jsonl")
+        Path("empty").touch()
+        assert glic("encode", "a.png", "a.glic", "--json", "empty") == exits.OK
+
+    @pytest.mark.parametrize(
+        ("option", "name"), [("--maps", "bits.png"), ("--maps", "degrees_g.png"), ("--figures", "tables.md")]
+    )
+    def test_images_in_folders_of_plots(self, capsys, option, name):
+        os.mkdir("plots")
+        Path("plots", name).write_bytes(b"mine")
+        assert f"plots/{name}" in refused(capsys, "eval", "a.png", "--engine", "E", option, "plots")
+
     def test_unwritable_is_told_before_the_work(self, capsys, monkeypatch):
         monkeypatch.setattr(StoringCodec, "encode", lambda *_, **__: pytest.fail("the work had begun"))
         for path in ("a.png/report.json", "x" * 300 + ".json"):
