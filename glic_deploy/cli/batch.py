@@ -166,7 +166,8 @@ class Batch:
         name = "" if message.startswith(f"{job.source}:") else f"{job.source}: "
         console.say(f"glic {self._command}: error: {place}{name}{message}")
         if self._debug:
-            console.say("".join(traceback.format_exception(error)).rstrip())
+            for line in "".join(traceback.format_exception(error)).splitlines():
+                console.say(line)
 
     def _say(self, line: str) -> None:
         if not self._quiet:
