@@ -7,7 +7,7 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -18,6 +18,10 @@ from .jsonlines import JsonLines
 NAME = "manifest.jsonl"
 
 _BLOCK = 1 << 20
+_START = b'{"output": '
+_FIRST_LINE = b'{"output": "", "begun": true}'
+_CONTENT = ("output_bytes", "output_crc32c")
+_Content = dict[str, Any]
 
 
 class RunManifest:
@@ -25,7 +29,7 @@ class RunManifest:
 
     Each line has `output`, a path relative to the folder. There are three kinds of lines:
 
-    - `begun`: the output will be written soon, unless the run is killed.
+    - `begun`: the output is whole and gets its name next, unless the run is killed; `output_bytes`, `output_crc32c`.
     - A written output: `source`, with `source_bytes` and `source_mtime_ns` at the time of reading; `settings`, a digest
       of everything else that could change the output; `bytes`, `width` and `height` of the `.glic` file; `output_bytes`
       and `output_crc32c`.
@@ -35,7 +39,8 @@ class RunManifest:
         folder: the folder of the outputs, created if it is missing.
         settings: the options that the outputs are made with, as JSON values.
 
-    Raises BlockingIOError if another process works in the folder, OSError if the file cannot be opened.
+    Raises BlockingIOError if another process works in the folder, FileExistsError if a file of this name is no run
+    manifest, OSError if the file cannot be opened.
     """
 
     def __init__(self, folder: str | Path, settings: Mapping[str, Any]) -> None:
@@ -45,6 +50,7 @@ class RunManifest:
         self._lines = JsonLines(self._folder / NAME)
         if self._lines.path.exists() and not self._lines.path.is_file():
             raise OSError(errno.EINVAL, "is not a regular file; delete it", str(self._lines.path))
+        _check_ours(self._lines.path)
         self._lock = open(self._lines.path, "ab")  # noqa: SIM115  held until close()
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -55,7 +61,7 @@ class RunManifest:
         except OSError:  # This file system has no locks, so a second process goes unnoticed.
             pass
         self._done: dict[str, Mapping[str, Any]] = {str(line.get("output")): line for line in self._lines}
-        self._ours = _made(self._lines)
+        self._begun: dict[str, _Content] = {}
 
     def __enter__(self) -> RunManifest:
         return self
@@ -80,12 +86,14 @@ class RunManifest:
         except (OSError, KeyError):
             return None
 
-    def begin(self, target: str) -> None:
-        """Record that a target is about to be written, so that the next run may replace it if this one is killed."""
+    def begin(self, target: str, partial: str | Path) -> None:
+        """Record the content of a target that is about to be renamed from `partial`.
+
+        By the record the next run knows the file for its own if this run is killed before `record`. Raises OSError.
+        """
         name = self._name(target)
-        if name not in self._ours:
-            self._lines.append({"output": name, "begun": True})
-            self._ours.add(name)
+        self._begun[name] = content = _content(partial)
+        self._lines.append({"output": name, "begun": True, **content})
 
     def record(self, source: str, target: str, row: Mapping[str, Any], source_identity: Mapping[str, int]) -> None:
         """Record the outcome of a target. `row` has width, height and bytes, or error and error_type."""
@@ -96,7 +104,7 @@ class RunManifest:
             **source_identity,
         }
         if "error" not in row:
-            line |= {"output_bytes": os.path.getsize(target), "output_crc32c": _crc32c(target)}
+            line |= self._begun.pop(line["output"], None) or _content(target)
         line |= {key: row[key] for key in ("bytes", "width", "height", "error", "error_type") if key in row}
         self._lines.append(line)
         self._done[line["output"]] = line
@@ -106,13 +114,42 @@ class RunManifest:
 
 
 def made_in(folder: str | Path, targets: Iterable[str]) -> set[str]:
-    """Return those `targets` that a run of this folder has made or begun, according to its run manifest."""
-    names = _made(JsonLines(Path(folder, NAME)))
-    return {target for target in targets if os.path.relpath(target, folder) in names}
+    """Return those `targets` whose present content a run of this folder has made, according to its run manifest.
+
+    Raises FileExistsError if the file with the manifest's name is no run manifest, OSError if it cannot be read.
+    """
+    path = Path(folder, NAME)
+    _check_ours(path)
+    made: dict[str, list[_Content]] = {}
+    for line in JsonLines(path):
+        if isinstance(line.get("output"), str) and "output_crc32c" in line:
+            made.setdefault(line["output"], []).append({key: line.get(key) for key in _CONTENT})
+    return {target for target in targets if _is_one_of(target, made.get(os.path.relpath(target, folder), ()))}
 
 
-def _made(lines: Iterable[Mapping[str, Any]]) -> set[str]:
-    return {line["output"] for line in lines if isinstance(line.get("output"), str) and "error" not in line}
+def _is_one_of(target: str, contents: Collection[_Content]) -> bool:
+    try:
+        size = os.path.getsize(target)
+        return any(content["output_bytes"] == size for content in contents) and _content(target) in contents
+    except OSError:
+        return False
+
+
+def _check_ours(path: Path) -> None:
+    """Raise FileExistsError if a file is no run manifest by its first line. One that is empty or all zeros is."""
+    if not path.is_file():
+        return
+    with open(path, "rb") as stream:
+        first = stream.readline(_BLOCK).strip(b"\0\n")
+    try:
+        entry = json.loads(first or _FIRST_LINE)
+        ours = isinstance(entry, dict) and "output" in entry and ("begun" in entry or "settings" in entry)
+    except (ValueError, RecursionError):  # torn by an interruption
+        ours = first.startswith(_START)
+    if not ours:
+        raise FileExistsError(
+            errno.EEXIST, "is not a manifest that glic wrote; name another folder as OUT, or move the file", str(path)
+        )
 
 
 def identity(source: str) -> dict[str, int]:
@@ -121,7 +158,11 @@ def identity(source: str) -> dict[str, int]:
     return {"source_bytes": status.st_size, "source_mtime_ns": status.st_mtime_ns}
 
 
-def _crc32c(path: str) -> str:
+def _content(path: str | Path) -> _Content:
+    return {"output_bytes": os.path.getsize(path), "output_crc32c": _crc32c(path)}
+
+
+def _crc32c(path: str | Path) -> str:
     crc = 0
     with open(path, "rb") as stream:
         while block := stream.read(_BLOCK):

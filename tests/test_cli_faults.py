@@ -299,8 +299,9 @@ class TestRunManifest:
 
     def test_made_in(self, folder):
         with RunManifest("out", {}) as manifest:
-            manifest.begin("out/a.png")
-            manifest.begin("out/a.png")
+            Path("out/a.png").write_bytes(b"whole")
+            manifest.begin("out/a.png", "out/a.png")
+            Path("out/b.png").write_bytes(b"theirs")
             manifest.record("x", "out/b.png", {"error": "bad", "error_type": "ImageError"}, {})
         assert made_in("out", ["out/a.png", "out/b.png", "out/c.png"]) == {"out/a.png"}
         assert len(Path("out/manifest.jsonl").read_text().splitlines()) == 2

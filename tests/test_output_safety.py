@@ -14,6 +14,7 @@ from PIL import Image
 import glic_deploy
 from glic_deploy.cli import exits, main, targets
 from glic_deploy.image import load_image
+from glic_deploy.run_manifest import RunManifest
 
 from .storing_codec import StoringCodec
 
@@ -191,10 +192,53 @@ class TestResumableRuns:
         glic("encode", "a.png", "b.png", "coded/")
         run = ("decode", "coded", "back", "--workers", "2")
         assert glic(*run) == exits.OK
-        Path("back/a.png").write_bytes(b"cut")
         glic("encode", "b.png", "coded/a.glic")
         assert glic(*run) == exits.OK
         np.testing.assert_array_equal(load_image("back/a.png"), load_image("b.png"))
+
+    def test_an_edited_output_is_the_users(self, capsys):
+        glic("encode", "a.png", "b.png", "coded/")
+        run = ("decode", "coded", "back", "--workers", "2")
+        assert glic(*run) == exits.OK
+        Path("back/a.png").write_bytes(b"edited")
+        assert "1 of 2 outputs exist already: back/a.png" in refused(capsys, *run)
+        assert glic(*run, "--overwrite") == exits.OK
+        np.testing.assert_array_equal(load_image("back/a.png"), load_image("a.png"))
+
+    def test_a_file_in_place_of_one_that_failed(self, capsys, monkeypatch):
+        glic("encode", "a.png", "b.png", "coded/")
+        run = ("decode", "coded", "back", "--workers", "2")
+
+        def fail(*_, **__):
+            raise OSError(27, "File too large")
+
+        with monkeypatch.context() as patched:
+            patched.setattr("glic_deploy.image.save_image", fail)
+            assert glic(*run) == exits.FILE_SYSTEM
+        os.rename("a.jpg", "back/a.png")
+        assert "1 of 2 outputs exist already: back/a.png" in refused(capsys, *run)
+
+    def test_a_file_in_place_of_one_that_was_begun(self, capsys):
+        """The process is killed between the manifest's line and the renaming."""
+        glic("encode", "a.png", "b.png", "coded/")
+        os.mkdir("back")
+        Path("partial").write_bytes(b"whole")
+        with RunManifest("back", {}) as manifest:
+            manifest.begin("back/a.png", "partial")
+        os.rename("a.jpg", "back/a.png")
+        run = ("decode", "coded", "back", "--workers", "2")
+        assert "1 of 2 outputs exist already: back/a.png" in refused(capsys, *run)
+        os.rename("partial", "back/a.png")
+        assert glic(*run) == exits.OK
+
+    @pytest.mark.parametrize("text", ['{"audio": "a.wav"}\n', '{"output": "yes"}\n', "audio\n", "[1]"])
+    def test_a_manifest_that_is_not_ours(self, capsys, text):
+        os.mkdir("out")
+        Path("out/manifest.jsonl").write_text(text)
+        before = contents()
+        assert glic("encode", "a.png", "b.png", "out", "--workers", "2") == exits.FILE_SYSTEM
+        assert "name another folder" in capsys.readouterr().err
+        assert contents() == before
 
     def test_what_it_does_not_say_stays(self, capsys):
         glic("encode", "a.png", "b.png", "coded/")
@@ -248,6 +292,48 @@ class TestReports:
             assert "inputs" in refused(capsys, *evaluate, option, ".")
             assert "is a file" in refused(capsys, *evaluate, option, "b.png")
             assert "inputs" in refused(capsys, *evaluate, option, "E")
+
+    def test_an_error_is_reported_nowhere_unless_that_is_permitted(self):
+        """The run manifest cannot be read, and --json names an input."""
+        os.mkdir("out")
+        os.symlink("/proc/self/mem", "out/manifest.jsonl")
+        before = Path("a.png").read_bytes()
+        for target in ("a.png", "a.jpg"):
+            assert glic("encode", "a.png", "out/", "--workers", "2", "--json", target) == exits.USAGE
+        assert glic("encode", "a.png", "out/", "--workers", "2", "--json", "new.json") == exits.FILE_SYSTEM
+        assert json.loads(Path("new.json").read_text())["error"]
+        assert Path("a.png").read_bytes() == before
+
+    def test_part_of_any_bundle(self, capsys):
+        Path("F/q1/graphs").mkdir(parents=True)
+        Path("F/q1/manifest.json").write_text('{"files": {"graphs/x.json": {}}}')
+        Path("F/q1/graphs/x.json").write_text("{}")
+        for path in ("F/q1/manifest.json", "F/q1/graphs/x.json"):
+            assert "bundle" in refused(capsys, "info", "F", "--json", path)
+            assert "bundle" in refused(capsys, "encode", "a.png", "a.glic", "--json", path)
+        Path("F/q1/report.json").write_text("{}")
+        assert glic("encode", "a.png", "a.glic", "--json", "F/q1/report.json") == exits.OK
+
+    def test_files_of_another_kind(self, capsys):
+        Path("my.npz").write_bytes(b"numbers")
+        Path("notes.txt").write_text("mine")
+        os.mkdir("K")
+        Path("K/results.jsonl").write_text("{}")
+        assert "does not end in .json" in refused(capsys, "encode", "a.png", "a.glic", "--json", "my.npz")
+        evaluate = ("eval", "a.png", "--engine", "E")
+        assert "does not end in .csv" in refused(capsys, *evaluate, "--csv", "notes.txt")
+        assert "does not end in .html" in refused(capsys, *evaluate, "--report", "notes.txt")
+        assert "another output" in refused(capsys, *evaluate, "--keep", "K", "--json", "K/results.jsonl")
+        Path("empty").touch()
+        assert glic("encode", "a.png", "a.glic", "--json", "empty") == exits.OK
+
+    @pytest.mark.parametrize(
+        ("option", "name"), [("--maps", "bits.png"), ("--maps", "degrees_g.png"), ("--figures", "tables.md")]
+    )
+    def test_images_in_folders_of_plots(self, capsys, option, name):
+        os.mkdir("plots")
+        Path("plots", name).write_bytes(b"mine")
+        assert f"plots/{name}" in refused(capsys, "eval", "a.png", "--engine", "E", option, "plots")
 
     def test_unwritable_is_told_before_the_work(self, capsys, monkeypatch):
         monkeypatch.setattr(StoringCodec, "encode", lambda *_, **__: pytest.fail("the work had begun"))

@@ -20,7 +20,7 @@ from glic_deploy.evaluation import results
 from glic_deploy.evaluation import tables as eval_tables
 from glic_deploy.evaluation.run import SCHEMA_FILE, Evaluation, Settings
 from glic_deploy.report import figures, maps, markdown, page
-from glic_deploy.report.build import Report
+from glic_deploy.report.build import FIGURES, MAPS, Report, foreign
 
 from .conftest import DATA, PHOTOS
 
@@ -73,8 +73,11 @@ class TestFigures:
         assert figures.as_svg(again) == plots["Bits by stage"]
 
     def test_files(self, report, tmp_path):
-        report.write_figures(tmp_path / "figures")
-        report.write_maps(tmp_path / "maps")
+        for _ in range(2):
+            report.write_figures(tmp_path / "figures")
+            report.write_maps(tmp_path / "maps")
+            assert not foreign(tmp_path / "figures", FIGURES)
+            assert not foreign(tmp_path / "maps", MAPS)
         assert len(list((tmp_path / "figures").glob("*.svg"))) == 4
         assert (tmp_path / "figures" / "tables.md").read_text().startswith("Means over 2 images")
         assert (tmp_path / "maps" / "bits.png").read_bytes().startswith(b"\x89PNG")

@@ -115,12 +115,13 @@ def _exit_soon(code: int) -> None:
 
 
 def _fail(name: str, args: argparse.Namespace, error: Exception) -> int:
-    """Say what went wrong, on stderr and where JSON was asked for."""
+    """Say what went wrong, on stderr and where JSON was asked for, once it is known that nothing is lost there."""
     console.say(f"glic {name}: error: {exits.describe(error)}")
-    if getattr(args, "json", None):
+    target = getattr(args, "json", None)
+    if target and (target == STDIO or getattr(args, "reports_permitted", False)):
         document = {"command": name, "version": __version__, **exits.as_json(error), "warnings": messages.collected()}
         try:
-            write_json(args.json, document)
+            write_json(target, document)
         except OSError as second:
             if exits.describe(second) != exits.describe(error):
                 console.say(f"glic {name}: error: --json: {exits.describe(second)}")

@@ -9,16 +9,15 @@ import time
 import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .. import __version__, many
 from ..files import sweep
 from ..metrics import bits_per_pixel
 from ..run_manifest import RunManifest, identity
-from . import exits, messages, targets
+from . import exits, messages, output, targets
 from .messages import console
-from .output import write_json
 from .paths import STDIO, Job
 
 Row = dict[str, Any]
@@ -43,7 +42,7 @@ class Work(ABC):
 
     @abstractmethod
     def write(self, job: Job, coded: Any) -> None:
-        """Make the job's target."""
+        """Make the job's target with `output.open_output`."""
 
 
 @dataclass
@@ -107,7 +106,7 @@ class Batch:
         if self._json_target:
             document = {"command": self._command, "version": __version__, "codec": self._codec}
             others = {"warnings": messages.collected()}
-            write_json(self._json_target, document | {"files": rows, "summary": summary} | others)
+            output.write_json(self._json_target, document | {"files": rows, "summary": summary} | others)
         return exits.code_of_all(errors)
 
     def _outcomes(self, jobs: Sequence[Job], work: Work) -> Generator[Any, None, None]:
@@ -133,10 +132,8 @@ class Batch:
 
         def write(task: _Task) -> _Task:
             if "skipped" not in task.row:
-                if self._manifest is not None and not task.job.replace:
-                    self._manifest.begin(task.job.target)
                 with messages.collect(task.job.source, task.row["warnings"]):
-                    work.write(task.job, task.data)
+                    work.write(self._announced(task.job), task.data)
                 task.data = None
                 task.row["seconds"] = time.perf_counter() - task.begin
             return task
@@ -144,6 +141,10 @@ class Batch:
         io_threads = many.IO_THREADS if self._workers else 0
         tasks = (_Task(job) for job in jobs)
         return many.overlap(tasks, (read, io_threads), (code, self._workers), (write, io_threads))
+
+    def _announced(self, job: Job) -> Job:
+        """The job, which records its output in the manifest before the output gets its name."""
+        return job if self._manifest is None else replace(job, begin=self._manifest.begin)
 
     def _record(self, job: Job, row: Row, outcome: Any, errors: list[BaseException]) -> None:
         """Remember in the manifest what became of a job. If that fails the rest goes on, to be done again next time."""
@@ -165,7 +166,8 @@ class Batch:
         name = "" if message.startswith(f"{job.source}:") else f"{job.source}: "
         console.say(f"glic {self._command}: error: {place}{name}{message}")
         if self._debug:
-            console.say("".join(traceback.format_exception(error)).rstrip())
+            for line in "".join(traceback.format_exception(error)).splitlines():
+                console.say(line)
 
     def _say(self, line: str) -> None:
         if not self._quiet:

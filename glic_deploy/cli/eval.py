@@ -82,6 +82,7 @@ def run(args: argparse.Namespace) -> int:
 
     images = paths.sources(args.images, paths.IMAGE_SUFFIXES)
     targets.check_reports(args, [*images, *args.bench, *args.external])
+    _check_folders(args)
     drawn = args.maps or args.report or args.figures
     if drawn:
         figures.check_installed()
@@ -112,6 +113,20 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         output.write_json(args.json, document)
     return exits.code_of_all(evaluation.errors)
+
+
+def _check_folders(args: argparse.Namespace) -> None:
+    """Raise UsageError if the folder of --maps or --figures has the user's own files at the places of ours."""
+    if not (args.maps or args.figures):
+        return
+    from ..report import build
+
+    for option, folder, names in (("maps", args.maps, build.MAPS), ("figures", args.figures, build.FIGURES)):
+        if folder and (taken := build.foreign(folder, names)):
+            raise exits.UsageError(
+                f"--{option} {folder}: glic eval did not write {taken[0]} and does not replace it; name another "
+                f"folder: --{option} {option}/"
+            )
 
 
 def _look(

@@ -16,7 +16,7 @@ from .. import __version__
 from ..limits import Limits
 from ..metrics import bits_per_pixel
 from . import exits, options, output, paths, targets
-from .messages import console
+from .messages import console, one_line
 
 # Nothing here is allocated by what a header says, so that a file above every limit can still be looked at.
 _UNLIMITED = Limits(max_pixels=1 << 64, max_memory=1 << 90, max_side=1 << 32, max_payload_bpp=1 << 32)
@@ -118,7 +118,7 @@ def _describe_bundle(name: str) -> dict[str, Any]:
 
 
 def _print(name: str, entry: Mapping[str, Any]) -> None:
-    print(name)
+    print(one_line(name))
     _print_fields({key: value for key, value in entry.items() if key != "ok"}, "  ")
 
 
@@ -126,10 +126,10 @@ def _print_fields(fields: Mapping[str, Any], indent: str) -> None:
     width = max(map(len, fields), default=0)
     for key, value in fields.items():
         if isinstance(value, dict):
-            print(f"{indent}{key}")
+            print(f"{indent}{one_line(key)}")
             _print_fields(value, indent + "  ")
         else:
-            print(f"{indent}{key:{width}}  {_text(value)}")
+            print(f"{indent}{one_line(key):{width}}  {_text(value)}")
 
 
 def _text(value: Any) -> str:
@@ -139,4 +139,4 @@ def _text(value: Any) -> str:
         return ", ".join(map(_text, value))
     if isinstance(value, float):
         return f"{value:,.4f}"
-    return f"{value:,}" if type(value) is int else str(value)
+    return f"{value:,}" if type(value) is int else one_line(str(value))

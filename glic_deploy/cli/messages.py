@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 import shutil
 import sys
 import threading
@@ -16,6 +17,14 @@ _PACKAGE = "glic_deploy"
 _TICK = 1.0
 
 
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def one_line(text: str) -> str:
+    """Return a text whose control characters are escapes (`\\n`, `\\x1b`), since file names may hold any."""
+    return _CONTROL.sub(lambda match: repr(match[0])[1:-1], text)
+
+
 class Console:
     """Writes whole lines to stderr, around the line of status that is there on a terminal. Threads may share it."""
 
@@ -26,9 +35,9 @@ class Console:
         self._since = 0.0
 
     def say(self, line: str) -> None:
-        """Print a line. A stderr that is gone stops no work."""
+        """Print a line, as `one_line`. A stderr that is gone stops no work."""
         with self._lock, contextlib.suppress(OSError, ValueError):
-            self._write("\r\x1b[K" if self._status is not None else "", line + "\n")
+            self._write("\r\x1b[K" if self._status is not None else "", one_line(line) + "\n")
             self._draw()
 
     @contextlib.contextmanager
@@ -45,7 +54,7 @@ class Console:
                     self._draw()
 
         with self._lock:
-            self._status, self._detail, self._since = text, None, time.monotonic()
+            self._status, self._detail, self._since = one_line(text), None, time.monotonic()
             self._draw()
         ticker = threading.Thread(target=tick, name="glic-status", daemon=True)
         ticker.start()

@@ -151,7 +151,7 @@ def open_codec(args: argparse.Namespace) -> Codec:
 
 _NO_SETTINGS = {
     "inputs", "output", "engine", "backend", "threads", "workers", "max_pixels", "max_side", "json", "quiet", "debug",
-    "verbose", "overwrite",
+    "verbose", "overwrite", "reports_permitted",
 }  # fmt: skip
 
 
@@ -177,6 +177,7 @@ def permitted_jobs(
     """What encode or decode is to do, once it is clear that it loses nothing. Raises UsageError, OSError."""
     line = CommandLine(command, args.inputs, args.output, args.engine)
     jobs = plan(line, reads=reads, writes=writes)
+    targets.check_reports(args, [job.source for job in jobs], jobs)  # first: an error is reported there
     made: set[str] = set()
     if args.workers:
         if any(job.target in (STDIO, args.output) for job in jobs):
@@ -187,9 +188,7 @@ def permitted_jobs(
         from ..run_manifest import made_in
 
         made = made_in(args.output, [job.target for job in jobs])
-    permitted = targets.permit(line, jobs, makes=makes, overwrite=args.overwrite, made=made)
-    targets.check_reports(args, [job.source for job in jobs], jobs)
-    return permitted
+    return targets.permit(line, jobs, makes=makes, overwrite=args.overwrite, made=made)
 
 
 def path(text: str) -> str:

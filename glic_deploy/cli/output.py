@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -30,6 +31,9 @@ def open_output(job: Job) -> Iterator[BinaryIO]:
         Path(job.target).parent.mkdir(parents=True, exist_ok=True)
         with atomic_writer(job.target, replace=job.replace) as stream:
             yield stream
+            if job.begin is not None and stream.name != os.path.realpath(job.target):  # no pipe or device
+                stream.flush()
+                job.begin(job.target, stream.name)
 
 
 def write_json(target: str, document: Mapping[str, Any]) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import glob
 import os
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
@@ -33,11 +33,13 @@ class Job:
     Attributes:
         source, target: their names.
         replace: whether what has the target's name already may be replaced.
+        begin: what is called with the target and the whole hidden file before the file gets the target's name.
     """
 
     source: str
     target: str
     replace: bool = False
+    begin: Callable[[str, str], None] | None = None
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import errno
+import json
 import os
 import sys
 from collections.abc import Container, Iterable, Iterator, Sequence
@@ -26,7 +28,10 @@ _IMAGE_MAGIC = (
 _GLIC_MAGIC = b"GLIC"
 _NAMED = 3
 
-_FILES = ("json", "csv", "report")
+_BUNDLE_MANIFEST = "manifest.json"
+_MANIFEST_BYTES = 64 << 20
+
+_REPORT_SUFFIXES = {"json": ".json", "csv": ".csv", "report": ".html"}
 _FOLDERS = ("keep", "maps", "figures")
 
 
@@ -62,17 +67,21 @@ def permit(
 def check_reports(args: argparse.Namespace, inputs: Iterable[str], jobs: Sequence[Job] = ()) -> None:
     """Check where a command is to write its JSON, CSV, page and folders, before the work begins.
 
-    Raises UsageError for one that would replace an input, an image, a `.glic` file, part of an engine or an output, and
-    OSError for one that cannot be written.
+    Raises UsageError for one that would replace an input, an image, a `.glic` file, part of an engine, an output or a
+    file of another kind, and OSError for one that cannot be written. `args.reports_permitted` is set if all may be
+    written, so that an error may be reported there too.
     """
     inputs = list(inputs)
     known = _identities(inputs)
-    bundles = _engines(args) + [name for name in inputs if os.path.isfile(os.path.join(name, "manifest.json"))]
+    bundles = _engines(args) + [name for name in inputs if os.path.isfile(os.path.join(name, _BUNDLE_MANIFEST))]
     outputs = {os.path.realpath(job.target) for job in jobs if job.target != STDIO}
     if getattr(args, "workers", None):
         outputs.add(os.path.realpath(os.path.join(args.output, "manifest.jsonl")))
-    for option, path in _given(args, _FILES):
+    if keep := getattr(args, "keep", None):
+        outputs.add(os.path.realpath(os.path.join(keep, "results.jsonl")))
+    for option, path in _given(args, _REPORT_SUFFIXES):
         place = os.path.realpath(path)
+        suffix = _REPORT_SUFFIXES[option]
         what = None
         if is_folder(path):
             what = "is a folder, expected a file's name"
@@ -86,10 +95,11 @@ def check_reports(args: argparse.Namespace, inputs: Iterable[str], jobs: Sequenc
             or _is_glic(path)
         ):
             what = "has the name of, or is, an image or a .glic file, which a report does not replace"
-        elif os.path.exists(path) and any(_is_inside(place, folder) for folder in bundles):
-            what = "is part of the engine"
+        elif os.path.exists(path) and (any(_is_inside(place, folder) for folder in bundles) or _is_of_bundle(place)):
+            what = "is part of the engine, or of another bundle"
+        elif _holds_something(path) and not path.lower().endswith(suffix):
+            what = f"is a file that does not end in {suffix}, which a report does not replace"
         if what:
-            suffix = {"report": ".html"}.get(option, f".{option}")
             raise UsageError(f"--{option} {path}: it {what}; name another: --{option} {option}{suffix}")
         outputs.add(place)
         check_writable(path)
@@ -104,6 +114,20 @@ def check_reports(args: argparse.Namespace, inputs: Iterable[str], jobs: Sequenc
                 f"folder: --{option} {option}/"
             )
         check_writable(os.path.join(path, option))
+    args.reports_permitted = True
+
+
+def _is_of_bundle(place: str) -> bool:
+    """Whether a file is named as a bundle's manifest, or listed in the manifest of a folder around it."""
+    if os.path.basename(place) == _BUNDLE_MANIFEST:
+        return True
+    folder = os.path.dirname(place)
+    while folder != os.path.dirname(folder):
+        with contextlib.suppress(OSError), open(os.path.join(folder, _BUNDLE_MANIFEST), "rb") as stream:
+            if json.dumps(os.path.relpath(place, folder)).encode() in stream.read(_MANIFEST_BYTES):
+                return True
+        folder = os.path.dirname(folder)
+    return False
 
 
 def check_writable(path: str) -> None:
@@ -251,7 +275,7 @@ def _identity(name: str) -> tuple[int, int] | None:
     return (status.st_dev, status.st_ino) if regular else None
 
 
-def _given(args: argparse.Namespace, options: Sequence[str]) -> Iterator[tuple[str, str]]:
+def _given(args: argparse.Namespace, options: Iterable[str]) -> Iterator[tuple[str, str]]:
     for option in options:
         path = getattr(args, option, None)
         if path is not None and path != STDIO:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,12 @@ from . import figures, maps, markdown, page
 
 SHORT_PLAN = Plan(repeats=3, warm_up=1, seconds=30)
 SHORT_SWEEP = ((256, 256), (512, 512), (1024, 1024))
+
+FIGURES = ("rate_and_distortion.svg", "bits_by_stage.svg", "time_by_stage.svg", "growth_with_size__*.svg", "tables.md")
+MAPS = ("bits.png", "degrees_*.png")
+"""Names of the files that `write_figures` and `write_maps` write."""
+
+_COMMENT = f"<!-- {figures.MARK} -->\n".encode()
 
 Say = Callable[[str], None]
 
@@ -87,16 +94,29 @@ class Report:
         folder.mkdir(parents=True, exist_ok=True)
         for title, svg in self.plots().items():
             name = "".join(letter if letter.isalnum() else "_" for letter in title.lower())
-            atomic_write(folder / f"{name}.svg", svg)
-        atomic_write(
-            folder / "tables.md",
-            markdown.render(self.document, self.benches, self.titles()).encode(errors="backslashreplace"),
-        )
+            _write(folder / f"{name}.svg", svg + _COMMENT)
+        tables = markdown.render(self.document, self.benches, self.titles())
+        _write(folder / "tables.md", tables.encode(errors="backslashreplace") + b"\n" + _COMMENT)
 
     def write_maps(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         for overlay in self.overlays:
-            atomic_write(folder / f"{overlay.name}.png", overlay.png)
+            _write(folder / f"{overlay.name}.png", overlay.png)
+
+
+def foreign(folder: str | Path, names: Sequence[str]) -> list[str]:
+    """Return the files of a folder that match `names` (FIGURES or MAPS) and that no evaluation wrote, sorted."""
+    return sorted(str(path) for name in names for path in Path(folder).glob(name) if not _is_ours(path))
+
+
+def _write(path: Path, data: bytes) -> None:
+    if path.exists() and not _is_ours(path):
+        raise FileExistsError(errno.EEXIST, "exists already and is not replaced; name another folder", str(path))
+    atomic_write(path, data)
+
+
+def _is_ours(path: Path) -> bool:
+    return path.is_file() and figures.MARK.encode() in path.read_bytes()
 
 
 def short_bench(evaluation: Evaluation, say: Say) -> dict[str, Any]:

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+MARK = "written by glic eval"
+"""In each file of plots and maps, by which a later run knows that it may replace the file."""
+
 INK, MUTED, GRID = "#1d2433", "#667085", "#e4e7ec"
 OURS, PUBLISHED = "#c2410c", "#1d2433"
 OTHERS = ("#2563eb", "#0d9488", "#9333ea", "#64748b", "#ca8a04")
@@ -83,7 +86,7 @@ def as_svg(figure: Figure) -> bytes:
 
 def as_png(figure: Figure) -> bytes:
     stream = io.BytesIO()
-    figure.savefig(stream, format="png", dpi=150, facecolor="white")
+    figure.savefig(stream, format="png", dpi=150, metadata={"Comment": MARK}, facecolor="white")
     return stream.getvalue()
 
 
