@@ -60,12 +60,12 @@ def positive(name: str, value: object) -> float:
 
 
 def path_text(name: str, value: object, expected: str, error: type[GlicError] = EngineError) -> str:
-    """Return a str or PathLike as a str. Raises `error`, whose message has `expected`, for all else and if empty."""
+    """Return a path as a str. Raises `error`, whose message has `expected`, for all else and if empty."""
     try:
-        found = os.fspath(value)  # type: ignore[call-overload]
+        found = os.fsdecode(value)  # type: ignore[arg-type]
     except TypeError:
-        found = None
-    if not isinstance(found, str) or not found:
+        found = ""
+    if not found:
         raise error(f"{name} is {shown(value)}, expected {expected}")
     return found
 
