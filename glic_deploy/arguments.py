@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
+import os
 import reprlib
 from collections.abc import Mapping
 from numbers import Real
@@ -56,6 +57,17 @@ def positive(name: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, Real) or math.isnan(value) or value <= 0:
         raise EngineError(f"{name} is {shown(value)}, expected a number above 0")
     return float(value)
+
+
+def path_text(name: str, value: object, expected: str, error: type[GlicError] = EngineError) -> str:
+    """Return a path as a str. Raises `error`, whose message has `expected`, for all else and if empty."""
+    try:
+        found = os.fsdecode(value)  # type: ignore[arg-type]
+    except TypeError:
+        found = ""
+    if not found:
+        raise error(f"{name} is {shown(value)}, expected {expected}")
+    return found
 
 
 def known(function: str, given: Mapping[str, object], options: type) -> None:

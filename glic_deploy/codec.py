@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, get_args, overload
 
@@ -81,17 +80,17 @@ class Codec:
     ) -> None:
         if threads is not None:
             threads = thread_count("threads", threads)
+        known_precision = precision is None or (isinstance(precision, str) and precision in get_args(Precision))
         for name, value, right, expected in (
-            ("engine", engine, isinstance(engine, (str, os.PathLike)), "the directory of an engine bundle"),
             ("backend", backend, isinstance(backend, (str, Backend, type(None))), "the name of a backend, or None"),
-            ("precision", precision, precision is None or precision in get_args(Precision), "fp32, bf16, fp16 or None"),
+            ("precision", precision, known_precision, "fp32, bf16, fp16 or None"),
             ("limits", limits, isinstance(limits, (Limits, type(None))), "glic_deploy.Limits(...) or None"),
         ):
             if not right:
                 raise EngineError(f"{name} is {shown(value)}, expected {expected}")
         self._limits = limits or DEFAULT_LIMITS
         self._workers = max(many.LEAST_WORKERS, cores() // (threads or cores()))
-        self._codecs = BundleCodecs(Path(engine), backend=backend, threads=threads, precision=precision, keep=keep)
+        self._codecs = BundleCodecs(engine, backend=backend, threads=threads, precision=precision, keep=keep)
 
     def __enter__(self) -> Codec:
         return self

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import math
+import os
 import re
 import threading
 import warnings
@@ -20,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .arguments import integer, positive
+from .arguments import integer, path_text, positive
 from .backends import Backend, Precision
 from .bundle import MANIFEST, Bundle
 from .bundle_codec import BundleCodec
@@ -29,13 +30,14 @@ from .errors import EngineError, ModelMismatchError, TargetWarning
 from .metrics import bits_per_pixel, psnr
 
 
-def bundles_in(path: str | Path) -> list[Bundle]:
+def bundles_in(path: str | os.PathLike[str]) -> list[Bundle]:
     """Return the bundle at `path`, or the bundles in that folder, from the smallest files to the largest.
 
-    Raises EngineError if there is no bundle, or if a bundle has another format.
+    Raises EngineError if `path` is no path, if there is no bundle, or if a bundle has another format.
     """
-    path = Path(path)
-    inside = [] if (path / MANIFEST).exists() or not path.is_dir() else sorted(path.glob(f"*/{MANIFEST}"))
+    path = Path(path_text("engine", path, "the directory of an engine bundle"))
+    one = os.path.exists(path / MANIFEST) or not os.path.isdir(path)  # False, not OSError, for a long name
+    inside = [] if one else sorted(path.glob(f"*/{MANIFEST}"))
     if not inside:
         return [Bundle.open(path)]
     bundles = [Bundle.open(manifest.parent) for manifest in inside]
@@ -60,7 +62,7 @@ class BundleCodecs:
 
     def __init__(
         self,
-        path: str | Path,
+        path: str | os.PathLike[str],
         *,
         backend: str | Backend | None = None,
         threads: int | None = None,

@@ -126,6 +126,27 @@ def test_all_reasons_are_given_where_none_opens(bundle: Bundle, monkeypatch: pyt
         open_backend(bundle, precision="bf16")
 
 
+@pytest.mark.parametrize("refuses", [UnusableError("no GPU here", "use another"), EngineError("broken; mend it")])
+def test_a_precision_that_a_missing_backend_has_names_that_backend_first(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, refuses: EngineError
+) -> None:
+    declare(monkeypatch, gpu=type("Gpu", (Made,), {"refuses": refuses}))
+    (gpu,) = declarations.BACKENDS
+    missing = replace(declarations.by_name("gpu"), name="missing", package="absent_package", extra="missing")
+    both = tuple(replace(each, precisions=("fp32", "bf16")) for each in (gpu, missing))
+    monkeypatch.setattr(declarations, "BACKENDS", both)
+    monkeypatch.setattr(machine, "has_bfloat16", lambda: True)
+    first = (
+        r"in precision bf16 on this machine: missing is not installed: pip install 'glic-deploy\[missing\]'.*; gpu: "
+    )
+    with pytest.raises(EngineError, match=first):
+        open_backend(bundle, precision="bf16")
+    monkeypatch.setattr(machine, "has_bfloat16", lambda: False)
+    with pytest.raises(EngineError) as raised:
+        open_backend(bundle, precision="bf16")
+    assert "missing" not in str(raised.value)
+
+
 def test_a_name_that_is_none_lists_those_that_are(bundle: Bundle) -> None:
     with pytest.raises(EngineError, match="'cuda'; expected one of tensorrt, onnxruntime-cuda, openvino, onnxruntime"):
         open_backend(bundle, "cuda")
@@ -182,14 +203,23 @@ def test_notices_are_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     assert not list(PROCESS) or all(isinstance(message, str) for message in PROCESS)
 
 
-def test_the_doctor_asks_every_backend(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_doctor_asks_every_backend(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     found = {finding.name: finding for finding in doctor.examine() if finding.area == "backend"}
     assert list(found) == backends.names()
     assert found["onnxruntime"].status == "ok"
     missing = replace(declarations.by_name("openvino"), package="absent_package")
     monkeypatch.setattr(declarations, "BACKENDS", (missing,))
+    monkeypatch.setattr(declarations, "library_path", lambda name, remedy: tmp_path)
     (finding,) = (finding for finding in doctor.examine() if finding.area == "backend")
     assert (finding.status, finding.remedy) == ("missing", "pip install 'glic-deploy[openvino]'")
+
+    def absent(name: str, remedy: str) -> Path:
+        raise PluginError(f"lib{name}.so not found", remedy, missing=True)
+
+    monkeypatch.setattr(declarations, "library_path", absent)
+    assert missing.remedy == (
+        "pip install 'glic-deploy[openvino]', then from a checkout: pip install --force-reinstall --no-deps ."
+    )
 
 
 TRIVIAL_BACKEND = """

@@ -270,11 +270,19 @@ class TestManifest:
             Bundle.open(bundle)
 
     def test_what_is_no_bundle(self, tmp_path: Path) -> None:
-        with pytest.raises(EngineError, match=r"no manifest\.json; export one: python -m export\.to_onnx"):
+        with pytest.raises(EngineError, match=r"no manifest\.json; export one: python -m export\.to_trt"):
             Bundle.open(tmp_path)
+        with pytest.raises(
+            EngineError,
+            match=r"nothere does not exist, so .*; export one: python -m export\.to_trt --checkpoint glic\.pth$",
+        ):
+            Bundle.open(tmp_path / "nothere")
         (tmp_path / "file").write_text("")
         with pytest.raises(EngineError, match="is a file"):
             Bundle.open(tmp_path / "file")
+        (tmp_path / "my model.pth").write_text("")
+        with pytest.raises(EngineError, match=r"is a file.*--checkpoint '.*/my model\.pth'$"):
+            Bundle.open(tmp_path / "my model.pth")
         with pytest.raises(EngineError, match="cannot be read"):
             Bundle.open("a\0b")
 

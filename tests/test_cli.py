@@ -473,6 +473,14 @@ class TestImports:
         assert float(seconds) < 0.5
         assert (torch, onnxruntime) == ("False", "False")
 
+    def test_pillow_is_imported_on_access(self):
+        out = self.python(
+            "import sys, glic_deploy\n"
+            "print('PIL' in sys.modules, 'numpy' in sys.modules, 'pillow' in dir(glic_deploy))\n"
+            "print(glic_deploy.pillow.register.__name__)"
+        )
+        assert out.split() == ["False", "False", "True", "register"]
+
     def test_names(self):
         assert set(glic_deploy.__all__) <= set(dir(glic_deploy))
         with pytest.raises(AttributeError, match="no attribute 'Codek'"):

@@ -372,6 +372,7 @@ def test_a_closed_codec_says_so(engine: Path, crop: np.ndarray) -> None:
         ({"keep": "x"}, "keep is 'x'"),
         ({"keep": None}, "keep is None"),
         ({"backend": 5}, "backend is 5, expected the name of a backend"),
+        ({"precision": np.array(["fp32", "bf16"])}, "precision is array"),
         ({"precision": "fp8"}, "precision is 'fp8', expected fp32, bf16, fp16 or None"),
         ({"limits": 5}, r"limits is 5, expected glic_deploy\.Limits"),
     ],
@@ -381,9 +382,23 @@ def test_bad_options_are_refused_before_the_engine_is_opened(options: dict, word
         Codec(tmp_path / "absent", **options)
 
 
+class FalsePath:
+    """A path whose text is a number."""
+
+    def __fspath__(self) -> Any:
+        return 5
+
+
 def test_what_is_no_engine_is_refused(engine: Path) -> None:
     with pytest.raises(EngineError, match="engine is None, expected the directory"):
         Codec(None)  # type: ignore[arg-type]
+    with pytest.raises(EngineError, match="engine is '', expected the directory"):
+        Codec("")
+    with pytest.raises(EngineError, match=r"engine is <.*>, expected the directory"):
+        Codec(FalsePath())
+    for name in ("x" * 5000, "a\0b"):
+        with pytest.raises(EngineError, match="cannot be read"):
+            Codec(name)
     with pytest.raises(EngineError, match="no backend is called 'abacus'"):
         Codec(engine, backend="abacus")
 

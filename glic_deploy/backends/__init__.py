@@ -106,13 +106,28 @@ def _open_best(bundle: Bundle, threads: int | None, precision: Precision | None)
     for declaration, wanted in last_resorts:
         if backend := try_to_open(declaration, wanted):
             return backend
-    if len(failures) == 1 and not unusable:
+    installable = _installable(precision)
+    if len(failures) == 1 and not unusable and not installable:
         raise failures[0][1]
-    if failures or unusable:
-        reasons = "; ".join(f"{name}: {reason}" for name, reason in (*failures, *unusable))
-        raise EngineError(f"no backend runs this engine on this machine: {reasons}")
     wanted_precision = f" in precision {precision}" if precision else ""
-    remedies = (f"for {each.purpose}: {each.remedy}" for each in reversed(declarations.BACKENDS))
+    if failures or unusable:
+        missing = (f"{each.name} is not installed: {each.remedy}" for each in installable)
+        reasons = "; ".join([*missing, *(f"{name}: {reason}" for name, reason in (*failures, *unusable))])
+        raise EngineError(f"no backend runs this engine{wanted_precision} on this machine: {reasons}")
+    remedies = (f"for {each.purpose}: {each.remedy}" for each in installable or reversed(declarations.BACKENDS))
     raise EngineError(
         f"no installed backend runs this engine{wanted_precision} on this machine; {'; or '.join(remedies)}"
     )
+
+
+def _installable(precision: Precision | None) -> list[Declaration]:
+    """Return the backends for this CPU that run this precision once they are installed. None returns none."""
+    from .. import machine  # imported here because its imports are slow
+
+    if precision is None or (precision == "bf16" and not machine.has_bfloat16()):
+        return []
+    return [
+        each
+        for each in declarations.BACKENDS
+        if each.device == "cpu" and precision in each.precisions and not each.is_installed()
+    ]

@@ -9,7 +9,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
-from ..errors import EngineError
+from ..errors import EngineError, PluginError
 from ..forms import BASE, BF16, FP16, NATIVE, TENSORRT
 from ..native import library_path
 from .base import Backend, Precision
@@ -51,8 +51,15 @@ class Declaration:
 
     @property
     def remedy(self) -> str:
-        """The command that installs the package."""
-        return f"pip install 'glic-deploy[{self.extra}]'"
+        """The command that installs the package, and the one for the library if the backend needs it and lacks it."""
+        package = f"pip install 'glic-deploy[{self.extra}]'"
+        if self.library is None or self.forms_without_library:
+            return package
+        try:
+            self.library_path()
+        except PluginError:
+            return f"{package}, then {self.library_remedy}"
+        return package
 
     def is_installed(self) -> bool:
         """Return whether the package is installed, without importing it."""
@@ -128,7 +135,7 @@ BACKENDS = (
         precisions=("fp32", "bf16"),
         forms=(NATIVE, BASE),
         library="glic_openvino",
-        library_remedy="pip install openvino, then from a checkout: pip install --force-reinstall --no-deps .",
+        library_remedy="from a checkout: pip install --force-reinstall --no-deps .",
     ),
     Declaration(
         name="onnxruntime",

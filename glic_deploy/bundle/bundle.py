@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -40,6 +41,7 @@ from .tables import MAX_ARRAYS_BYTES, read_conformance, read_tables
 MAX_GRAPH_BYTES = (1 << 31) - 1
 """The limit of an ONNX file without its external data, which is that of a protobuf message."""
 
+_CHECKPOINT_SUFFIXES = frozenset({".pth", ".pt", ".tar", ".ckpt", ".safetensors"})
 _FORMS_FOR_GPUS = (TENSORRT, FP16, BF16)
 
 
@@ -79,10 +81,15 @@ class Bundle:
             with open_regular(path / MANIFEST) as stream:
                 data = read_exactly(stream, min(size_of(stream), MAX_MANIFEST_BYTES + 1))
         except FileNotFoundError:
-            raise EngineError(f"{path} is no engine bundle, it has no {MANIFEST}; export one: {EXPORT}") from None
+            problem = (
+                f"is no engine bundle, it has no {MANIFEST}"
+                if path.exists()
+                else "does not exist, so it is no engine bundle"
+            )
+            raise EngineError(f"{path} {problem}; {_how_to_export(path)}") from None
         except NotADirectoryError:
             raise EngineError(
-                f"{path} is a file, expected the directory of an engine bundle; export one: {EXPORT}"
+                f"{path} is a file, expected the directory of an engine bundle; {_how_to_export(path)}"
             ) from None
         except (OSError, ValueError) as error:
             raise EngineError(f"{path / MANIFEST} cannot be read: {_reason(error)}; {WHOLE_COPY}") from None
@@ -294,6 +301,12 @@ class Bundle:
             raise EngineError(
                 f"{self.path / name} is not the file that was exported (its SHA-256 differs); {WHOLE_COPY}"
             )
+
+
+def _how_to_export(path: Path) -> str:
+    """Return the command that exports a bundle: from `path` if it is a checkpoint, else from a checkpoint glic.pth."""
+    checkpoint = str(path) if path.suffix in _CHECKPOINT_SUFFIXES and path.is_file() else "glic.pth"
+    return f"export one: python -m export.to_trt --checkpoint {shlex.quote(checkpoint)}"
 
 
 def _reason(error: Exception) -> str:
