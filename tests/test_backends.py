@@ -131,7 +131,7 @@ def test_a_precision_that_a_missing_backend_has_names_that_backend_first(
     bundle: Bundle, monkeypatch: pytest.MonkeyPatch, refuses: EngineError
 ) -> None:
     declare(monkeypatch, gpu=type("Gpu", (Made,), {"refuses": refuses}))
-    (gpu,) = declarations.BACKENDS
+    gpu = declarations.BACKENDS[0]
     missing = replace(declarations.by_name("gpu"), name="missing", package="absent_package", extra="missing")
     both = tuple(replace(each, precisions=("fp32", "bf16")) for each in (gpu, missing))
     monkeypatch.setattr(declarations, "BACKENDS", both)
@@ -161,13 +161,13 @@ def test_graphs_without_kernels_are_told(
     monkeypatch.setattr(declarations, "library_path", absent)
     with Codec(engine, backend="onnxruntime", threads=1) as codec:
         described = codec.describe()
-    (notice,) = described["notices"]
+    (notice,) = (notice for notice in described["notices"] if "native kernels" in notice)
     assert notice.startswith("onnxruntime runs the graphs without the native kernels, many times slower: ")
     assert "libglic_onnxruntime.so not found; from a checkout, with a C++17 compiler: " in notice
     assert described["backend"]["graphs"] == "base"
-    assert caplog.records[0].message == notice
+    assert notice in [record.message for record in caplog.records]
     findings = doctor.round_trip(engine, backend="onnxruntime", threads=1)
-    assert [finding.detail for finding in findings if finding.status == "slower"] == [notice]
+    assert notice in [finding.detail for finding in findings if finding.status == "slower"]
 
 
 def test_kernels_that_do_not_load_are_told(
