@@ -104,7 +104,7 @@ class RunManifest:
             **source_identity,
         }
         if "error" not in row:
-            line |= self._begun.pop(line["output"], {}) or _content(target)
+            line |= self._begun.pop(self._name(target), {}) or _content(target)
         line |= {key: row[key] for key in ("bytes", "width", "height", "error", "error_type") if key in row}
         self._lines.append(line)
         self._done[line["output"]] = line

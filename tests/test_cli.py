@@ -136,6 +136,57 @@ class TestFiles:
         assert "commands:" in capsys.readouterr().err
 
 
+class TestWhatWasMeant:
+    @pytest.mark.parametrize(
+        ("arguments", "words"),
+        [
+            ("encode a.glic a.png --engine E", "did you mean: glic decode a.glic a.png --engine E"),
+            ("encode a.glic new.glic --engine E", "a.glic is a .glic file already; did you mean: glic decode a.glic"),
+            ("decode in/a.png a.glic --engine E", "did you mean: glic encode in/a.png a.glic --engine E"),
+            ("decode in/a.png x.png --engine E", "did you mean: glic encode in/a.png in/a.glic --engine E"),
+            ("encode a.glic a.png", "type: glic decode a.glic a.png --engine DIR"),
+            ("encode", "type: glic encode photo.png photo.glic --engine DIR"),
+            ("encode in/a.png", "type: glic encode in/a.png in/a.glic --engine DIR"),
+            ("encode in/a.png --engine E", "type: glic encode in/a.png --engine E in/a.glic"),
+            ("encode in", "type: glic encode in encoded/ --engine DIR"),
+            ("encode in/a.png a.glic", "type: glic encode in/a.png a.glic --engine DIR"),
+            ("decode a.glic", "type: glic decode a.glic a.png --engine DIR"),
+            ("decode --engine E", "type: glic decode --engine E photo.glic photo.png"),
+            ("eval in", "type: glic eval in --engine DIR"),
+            ("eval --engine E", "type: glic eval --engine E images/"),
+            ("encod in/a.png a.glic", "did you mean: glic encode in/a.png a.glic"),
+        ],
+    )
+    def test_is_said(self, pictures, capsys, arguments, words):
+        with pytest.raises(SystemExit, match=str(exits.USAGE)):
+            main(arguments.split())
+        assert words in capsys.readouterr().err
+
+    def test_an_image_that_is_not_there_ends_eval_in_one_line(self, folder, capsys):
+        assert glic("eval", "nothere.png", "--engine", "E") == exits.FILE_SYSTEM
+        assert capsys.readouterr() == ("", "glic eval: error: nothere.png: No such file or directory\n")
+
+    def test_files_that_are_passed_over(self, pictures, capsys):
+        (pictures / "b.HEIC").write_bytes(b"")
+        assert glic("encode", "in", "out") == exits.OK
+        assert "glic encode: 2 files passed over (.heic, .txt)\n" in capsys.readouterr().err
+        assert glic("encode", "in", "out2", "--workers", "1", "-q") == exits.OK
+        assert glic("decode", "out2", "back") == exits.OK
+        assert "passed over" not in capsys.readouterr().err
+
+    def test_control_characters_are_escapes(self, folder, capsys):
+        name = "a\n\x1b[2Jb.glic"
+        (folder / name).write_bytes((DATA / "format" / "version1.glic").read_bytes())
+        assert glic("info", name) == exits.OK
+        assert glic("decode", name, "x.png") != exits.OK
+        assert glic("decode", name, name) == exits.USAGE
+        assert glic("decode", name, "x.png", "--" + name) == exits.USAGE
+        said = capsys.readouterr()
+        assert "\x1b" not in said.out + said.err
+        assert "a\\n\\x1b[2Jb.glic\n" in said.out
+        assert "a\\n\\x1b[2Jb.glic" in said.err
+
+
 class TestStandardStreams:
     @pytest.fixture
     def stdin(self, monkeypatch):

@@ -284,6 +284,7 @@ class TestRunManifest:
             raise OSError(28, "No space left on device", "out/manifest.jsonl")
 
         with monkeypatch.context() as patched:
+            patched.setattr(RunManifest, "begin", fail)
             patched.setattr(RunManifest, "record", fail)
             assert glic("encode", "in", "out/", "--workers", "2") == exits.FILE_SYSTEM
         said = capsys.readouterr().err

@@ -7,18 +7,21 @@ Only the module that is asked for is imported, and none imports numpy or a backe
 from __future__ import annotations
 
 import argparse
+import difflib
 import functools
 import os
+import shlex
 import sys
 import threading
 import time
 from collections.abc import Sequence
 from importlib import import_module
 from types import ModuleType
+from typing import NoReturn
 
 from .. import __version__
-from . import exits, messages, signals, streams
-from .messages import console
+from . import exits, messages, paths, signals, streams
+from .messages import console, one_line
 from .output import write_json
 from .paths import STDIO
 
@@ -48,6 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     top = _top_parser()
     if not arguments or arguments[0] not in COMMANDS:
+        _suggest_command(top, arguments)
         top.parse_args(arguments)  # answers --help and --version, refuses everything else
         top.print_help(sys.stderr)
         return exits.USAGE
@@ -74,8 +78,29 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _fail(name, args, error)
 
 
+class _Parser(argparse.ArgumentParser):
+    """Ends the message of an error in one line, and with the line to type where something was forgotten.
+
+    Attributes:
+        typed: the arguments that were typed.
+    """
+
+    typed: Sequence[str] = ()
+
+    def error(self, message: str) -> NoReturn:
+        line = paths.completed(self.prog.rpartition(" ")[2], self.typed, message)
+        super().error(one_line(message + (f"; type: {line}" if line else "")))
+
+
+def _suggest_command(top: argparse.ArgumentParser, arguments: Sequence[str]) -> None:
+    """End with the nearest command if an unknown one was typed."""
+    if arguments and (near := difflib.get_close_matches(arguments[0], COMMANDS, 1)):
+        line = shlex.join(["glic", near[0], *arguments[1:]])
+        top.error(one_line(f"invalid choice: {arguments[0]!r}; did you mean: {line}"))
+
+
 def _parse(name: str, command: ModuleType, arguments: list[str]) -> tuple[argparse.ArgumentParser, argparse.Namespace]:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog=f"glic {name}", description=command.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
@@ -83,6 +108,7 @@ def _parse(name: str, command: ModuleType, arguments: list[str]) -> tuple[argpar
         "-v", "--verbose", action="store_true", help="show all messages that the package logs, not only its warnings"
     )
     command.add_arguments(parser)
+    parser.typed = arguments
     if hasattr(command, "PASSES_ON"):
         return parser, parser.parse_args(arguments)
     if "--" in arguments:  # what follows is a path, whatever it begins with

@@ -144,7 +144,18 @@ class Batch:
 
     def _announced(self, job: Job) -> Job:
         """The job, which records its output in the manifest before the output gets its name."""
-        return job if self._manifest is None else replace(job, begin=self._manifest.begin)
+        manifest = self._manifest
+        if manifest is None:
+            return job
+
+        def begin(target: str, partial: str) -> None:
+            try:
+                manifest.begin(target, partial)
+            except OSError:
+                if not job.replace:  # the next run would take the file for the user's
+                    raise
+
+        return replace(job, begin=begin)
 
     def _record(self, job: Job, row: Row, outcome: Any, errors: list[BaseException]) -> None:
         """Remember in the manifest what became of a job. If that fails the rest goes on, to be done again next time."""

@@ -9,6 +9,8 @@ glic eval --engine DIR images/ --report out.html
 from __future__ import annotations
 
 import argparse
+import errno
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -81,6 +83,9 @@ def run(args: argparse.Namespace) -> int:
     from ..report import figures
 
     images = paths.sources(args.images, paths.IMAGE_SUFFIXES)
+    if not any(map(os.path.exists, images)):
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), images[0])
+    options.tell_passed_over("eval", args, args.images, paths.IMAGE_SUFFIXES)
     targets.check_reports(args, [*images, *args.bench, *args.external])
     _check_folders(args)
     drawn = args.maps or args.report or args.figures
@@ -108,7 +113,7 @@ def run(args: argparse.Namespace) -> int:
         _look(evaluation, document, benches, args)
     if args.csv:
         atomic_write(args.csv, results.as_csv(document).encode(errors="surrogateescape"))
-    if args.json != paths.STDIO:
+    if args.json != paths.STDIO and len(document["failures"]) < len(images):
         print(tables.render(document))
     if args.json:
         output.write_json(args.json, document)

@@ -56,7 +56,7 @@ def describe(error: BaseException) -> str:
     if isinstance(error, GlicError):
         return for_shell(str(error))
     if isinstance(error, OSError):
-        return f"{error.filename}: {error.strerror}" if error.filename is not None else str(error)
+        return f"{error.filename}: {error.strerror}" if error.filename is not None else error.strerror or str(error)
     if isinstance(error, MemoryError):
         return "out of memory; use a smaller image, fewer processes or a machine with more memory"
     return f"{type(error).__name__}: {error}; this is unexpected: run again with --debug and report what it prints"

@@ -14,7 +14,8 @@ from ..limits import CODED_MULTIPLE, DEFAULT_LIMITS, Limits
 from ..machine import cores
 from . import targets
 from .exits import UsageError
-from .paths import STDIO, CommandLine, Job, plan
+from .messages import console
+from .paths import STDIO, CommandLine, Job, passed_over, plan
 
 if TYPE_CHECKING:
     from .. import Codec
@@ -176,7 +177,9 @@ def permitted_jobs(
 ) -> list[Job]:
     """What encode or decode is to do, once it is clear that it loses nothing. Raises UsageError, OSError."""
     line = CommandLine(command, args.inputs, args.output, args.engine)
+    targets.check_direction(line)
     jobs = plan(line, reads=reads, writes=writes)
+    tell_passed_over(command, args, args.inputs, reads)
     targets.check_reports(args, [job.source for job in jobs], jobs)  # first: an error is reported there
     made: set[str] = set()
     if args.workers:
@@ -189,6 +192,12 @@ def permitted_jobs(
 
         made = made_in(args.output, [job.target for job in jobs])
     return targets.permit(line, jobs, makes=makes, overwrite=args.overwrite, made=made)
+
+
+def tell_passed_over(command: str, args: argparse.Namespace, inputs: Sequence[str], reads: frozenset[str]) -> None:
+    """Say on stderr which files of the input folders are not read."""
+    if not args.quiet and (said := passed_over(inputs, reads)):
+        console.say(f"glic {command}: {said}")
 
 
 def path(text: str) -> str:

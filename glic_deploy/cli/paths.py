@@ -24,6 +24,8 @@ IMAGE_SUFFIXES = frozenset({
 # fmt: on
 
 _SHOWN = 4
+_RUN_MANIFEST = "manifest.jsonl"
+_WRITES = {"encode": GLIC_SUFFIX, "decode": ".png"}
 
 
 @dataclass(frozen=True)
@@ -95,15 +97,52 @@ def sources(inputs: Sequence[str], reads: frozenset[str]) -> list[str]:
     return [name for given in inputs for name, _ in _expand(given, reads)]
 
 
+def passed_over(inputs: Sequence[str], reads: frozenset[str]) -> str:
+    """What the input folders hold beside files with a suffix in `reads`: `2 files passed over (.heic, .pdf)`, or ""."""
+    others = [
+        path
+        for folder in inputs
+        if folder != STDIO and os.path.isdir(folder)
+        for path in map(Path, _visible_files(folder))
+        if path.suffix.lower() not in reads and path.name != _RUN_MANIFEST
+    ]
+    suffixes = sorted({path.suffix.lower() or "no suffix" for path in others})
+    more = ", ..." if len(suffixes) > _SHOWN else ""
+    count = f"{len(others)} file{'s' * (len(others) > 1)}"
+    return f"{count} passed over ({', '.join(suffixes[:_SHOWN])}{more})" if others else ""
+
+
+def completed(command: str, typed: Sequence[str], message: str) -> str:
+    """What was typed with what `message` of argparse calls missing, as a line for a shell; "" if that is no file."""
+    missing = message.partition("arguments are required: ")[2].split(", ")
+    if not {"IN", "OUT", "IMAGES", "--engine"} & set(missing):
+        return ""
+    examples = {"encode": "photo.png", "decode": "photo.glic", "eval": "images/"}
+    if command in examples and (not typed or {"IN", "IMAGES"} & set(missing)):
+        typed = [*typed, examples[command]]
+    files = [name for name in typed if _suffix(name) in IMAGE_SUFFIXES | {GLIC_SUFFIX}]
+    if command in _WRITES and len(files) > 1 and _suffix(files[0]) == _WRITES[command] != _suffix(files[-1]):
+        command = "decode" if command == "encode" else "encode"
+    elif command in _WRITES and ("OUT" in missing or len(typed) == 1):
+        single = len(files) == 1 and _suffix(files[0]) != _WRITES[command]
+        typed = [*typed, os.path.splitext(files[0])[0] + _WRITES[command] if single else f"{command}d/"]
+    engine = [] if any(text.partition("=")[0] == "--engine" for text in typed) else ["--engine", "DIR"]
+    return shlex.join(["glic", command, *typed, *engine])
+
+
+def _suffix(name: str) -> str:
+    return os.path.splitext(name)[1].lower()
+
+
 def files_in(folder: str, reads: frozenset[str]) -> list[str]:
     """Files of `folder` at any depth with a suffix in `reads`, sorted, without hidden ones."""
-    return sorted(
-        str(path)
-        for path in Path(folder).rglob("*")
-        if path.suffix.lower() in reads
-        and path.is_file()
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    )
+    return sorted(name for name in _visible_files(folder) if _suffix(name) in reads)
+
+
+def _visible_files(folder: str) -> Iterator[str]:
+    for path in Path(folder).rglob("*"):
+        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts):
+            yield str(path)
 
 
 def is_folder(output: str) -> bool:

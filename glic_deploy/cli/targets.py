@@ -64,6 +64,30 @@ def permit(
     return permitted
 
 
+def check_direction(line: CommandLine) -> None:
+    """Raise UsageError, with the command that was meant, if all inputs are of the kind that the command writes."""
+    encodes = line.command == "encode"
+    if not all(map(_is_coded if encodes else _is_plain, line.inputs)):
+        return
+    suffix = os.path.splitext(line.output)[1].lower()
+    written = suffix == GLIC_SUFFIX if encodes else suffix in IMAGE_SUFFIXES
+    root = os.path.splitext(line.inputs[0])[0]
+    single = root + (".png" if encodes else GLIC_SUFFIX)
+    meant = line.output if not written else single if len(line.inputs) == 1 else "out/"
+    kind = "a .glic file" if encodes else "an image"
+    typed = replace(line, command="decode" if encodes else "encode").with_output(meant)
+    raise UsageError(f"{line.inputs[0]} is {kind} already; did you mean: {typed}")
+
+
+def _is_coded(name: str) -> bool:
+    return name.lower().endswith(GLIC_SUFFIX) and (not os.path.exists(name) or _is_glic(name))
+
+
+def _is_plain(name: str) -> bool:
+    suffix = os.path.splitext(name)[1].lower()
+    return suffix in IMAGE_SUFFIXES and (not os.path.exists(name) or _is_image(name)) and not os.path.isdir(name)
+
+
 def check_reports(args: argparse.Namespace, inputs: Iterable[str], jobs: Sequence[Job] = ()) -> None:
     """Check where a command is to write its JSON, CSV, page and folders, before the work begins.
 

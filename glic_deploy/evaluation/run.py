@@ -182,8 +182,9 @@ class Evaluation:
                     store.put(key, row)
             except _SKIPPED as error:
                 self.errors.append(error)
-                self._failures[image] = {"image": image, "error": str(error), "error_type": type(error).__name__}
-                self._say(f"{place}: skipped: {error}")
+                reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+                self._failures[image] = {"image": image, "error": reason, "error_type": type(error).__name__}
+                self._say(f"{place}: skipped: {reason}")
                 continue
             rows.append({"image": image, **row})
             if "parts_bits" in row:
