@@ -131,8 +131,8 @@ def test_a_precision_that_a_missing_backend_has_names_that_backend_first(
     bundle: Bundle, monkeypatch: pytest.MonkeyPatch, refuses: EngineError
 ) -> None:
     declare(monkeypatch, gpu=type("Gpu", (Made,), {"refuses": refuses}))
-    (gpu,) = declarations.BACKENDS
-    missing = replace(declarations.by_name("gpu"), name="missing", package="absent_package", extra="missing")
+    gpu = declarations.by_name("gpu")
+    missing = replace(gpu, name="missing", package="absent_package", extra="missing")
     both = tuple(replace(each, precisions=("fp32", "bf16")) for each in (gpu, missing))
     monkeypatch.setattr(declarations, "BACKENDS", both)
     monkeypatch.setattr(machine, "has_bfloat16", lambda: True)
