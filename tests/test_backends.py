@@ -223,6 +223,12 @@ def test_the_doctor_asks_every_backend(monkeypatch: pytest.MonkeyPatch, tmp_path
     )
 
 
+def test_the_doctor_says_that_no_engine_was_tried() -> None:
+    found = [doctor.Finding("backend", "made", "ok", "works")]
+    assert doctor.as_text(found).endswith("glic can code here (no engine was tried: add --engine DIR)")
+    assert doctor.as_text([*found, doctor.Finding("engine", "e", "ok", "works")]).endswith("glic can code here")
+
+
 TRIVIAL_BACKEND = """
 from collections.abc import Mapping
 
