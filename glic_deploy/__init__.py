@@ -1,7 +1,7 @@
 """GLIC learned image compression on production machines: `Codec(engine).encode(image)`, `.decode(data)`.
 
-Importing this package takes milliseconds: numpy, Pillow and the backends are imported when `Codec` or `pillow` is first
-accessed.
+Importing this package takes milliseconds: numpy, Pillow and the backends are imported when `Codec` or `pillow` is
+first accessed.
 """
 
 from __future__ import annotations

@@ -6,13 +6,19 @@ import math
 import operator
 import os
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, MutableMapping, MutableSequence
 from numbers import Real
 
 from .errors import EngineError, GlicError
 
 _FEWEST_ALLOWED = 16
 _THREADS_PER_CORE = 4
+_RECEIVERS: dict[str, tuple[type, str]] = {
+    "stages": (MutableMapping, "a dictionary, which receives the seconds of each stage"),
+    "passes": (MutableSequence, "a list, which receives the symbols of each pass"),
+    "damaged": (MutableSequence, "a list, which receives the boxes of damaged tiles"),
+    "progress": (Callable, "a function of the finished and of all tiles"),  # type: ignore[dict-item]
+}
 
 
 def most_threads() -> int:
@@ -54,9 +60,24 @@ def integer(
 
 def positive(name: str, value: object) -> float:
     """Return `value` as a float, which may be infinite. Raises EngineError unless it is a real number above 0."""
-    if isinstance(value, bool) or not isinstance(value, Real) or math.isnan(value) or value <= 0:
+    try:
+        found = math.nan if isinstance(value, bool) or not isinstance(value, Real) else float(value)
+    except OverflowError:
+        raise EngineError(f"{name} is {shown(value)}, expected a number that fits a float; use math.inf") from None
+    if math.isnan(found) or found <= 0:
         raise EngineError(f"{name} is {shown(value)}, expected a number above 0")
-    return float(value)
+    return found
+
+
+def check_receivers(**given: object) -> None:
+    """Check the arguments of these names that receive something during the work; None receives nothing.
+
+    Raises EngineError unless `stages` is a mapping, `passes` and `damaged` are lists, and `progress` is a function.
+    """
+    for name, value in given.items():
+        kind, expected = _RECEIVERS[name]
+        if value is not None and not isinstance(value, kind):
+            raise EngineError(f"{name} is {shown(value)}, expected {expected}, or None")
 
 
 def path_text(name: str, value: object, expected: str, error: type[GlicError] = EngineError) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import container, many, tiles
-from .arguments import known, shown, thread_count
+from .arguments import check_receivers, known, shown, thread_count
 from .arrays import DlpackArray, writable
 from .backends import Backend, Precision
 from .bundle_codec import BundleCodec
@@ -158,6 +158,7 @@ class Codec:
         """
         target = self._target(quality, target_bpp, target_psnr)
         side = tiles.check_tile(tile)
+        check_receivers(stages=stages, progress=progress)
         with stage(stages, "read"):
             image = load_image(img, background=background, limits=self._limits)
 
@@ -233,6 +234,7 @@ class Codec:
         """
         tiles.check_on_error(on_error)
         tiles.region_box(region)
+        check_receivers(stages=stages, passes=passes, damaged=damaged, progress=progress)
         coded = read_coded(data, self._limits)
         if container.is_tiled(coded):
             strips = self.decode_strips(
@@ -278,6 +280,7 @@ class Codec:
         """
         tiles.check_on_error(on_error)
         tiles.region_box(region)
+        check_receivers(stages=stages, passes=passes, damaged=damaged, progress=progress)
         coded = read_coded(data, self._limits)
         if not container.is_tiled(coded):
             return tiles.Strips.of(self.decode(coded, region=region, stages=stages, passes=passes))
@@ -345,6 +348,7 @@ class Codec:
         tiles.check_tile(options.get("tile"))
         background = options.get("background")
         check_background(background)
+        check_receivers(stages=options.get("stages"), progress=options.get("progress"))
 
         def read(source: Source) -> NDArray[np.uint8]:
             return load_image(source, background=background, limits=self._limits)
@@ -393,6 +397,7 @@ class Codec:
         """
         known("decode_many", options, DecodeOptions)
         tiles.region_box(options.get("region"))
+        check_receivers(stages=options.get("stages"), progress=options.get("progress"))
 
         def read(file: CodedFile) -> memoryview:
             return read_coded(file, self._limits)

@@ -82,7 +82,12 @@ def as_text(findings: Sequence[Finding]) -> str:
         lines.append(f"{marks[finding.status]}  {finding.name:{width}}  {finding.detail}")
         if finding.remedy:
             lines.append(f"{'':{width + 8}}-> {finding.remedy}")
-    lines.append("glic can code here" if can_code(findings) else "glic cannot code here: see the lines marked -- or !!")
+    if not can_code(findings):
+        lines.append("glic cannot code here: see the lines marked -- or !!")
+    elif any(finding.area == "engine" for finding in findings):
+        lines.append("glic can code here")
+    else:
+        lines.append("glic can code here (no engine was tried: add --engine DIR)")
     return "\n".join(lines)
 
 

@@ -260,11 +260,16 @@ def read_bounded(stream: IO[bytes], max_bytes: int, name: str) -> bytes:
     size = regular_size(stream)
     data = read_up_to(stream, max_bytes + 1) if size is None or size <= max_bytes else None
     if data is None or len(data) > max_bytes:
-        raise LimitError(
-            f"{name}: more than {max_bytes:,} bytes, which no .glic file within the limits has; "
-            "raise --max-pixels, Limits(max_pixels=...), if it really is one"
-        )
+        raise too_large_for_glic(name, max_bytes)
     return data
+
+
+def too_large_for_glic(name: str, max_bytes: int) -> LimitError:
+    """Return the error for a `.glic` file of more than `max_bytes`."""
+    return LimitError(
+        f"{name}: more than {max_bytes:,} bytes, which no .glic file within the limits has; "
+        "raise --max-pixels, Limits(max_pixels=...), if it really is one"
+    )
 
 
 def read_up_to(stream: IO[bytes], most: int) -> bytes:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL import __version__ as pillow_version
 
-from .arguments import shown
+from .arguments import path_text, shown
 from .arrays import DlpackArray, to_numpy
 from .errors import ImageError, LimitError
 from .files import atomic_writer, seekable
@@ -76,7 +76,10 @@ def load_image(
                 else "convert it with numpy.asarray"
             )
         )
-    name = os.fspath(source) if isinstance(source, (str, os.PathLike)) else getattr(source, "name", "the file")
+    if isinstance(source, (str, os.PathLike)):
+        name = source = path_text("the path of the image", source, "a text that is not empty", ImageError)
+    else:
+        name = getattr(source, "name", "the file")
     with (
         _pillow_errors(str(name)),
         _opened(source) as stream,
@@ -298,7 +301,7 @@ def _composite(
         return np.ascontiguousarray(colour)
     if background is None:
         raise ImageError(
-            f"{100 * np.mean(alpha < 255):.3g} % of the pixels are transparent, expected an opaque image; "
+            f"{100 * np.mean(alpha < 255):.3g} % of the pixels are not opaque, expected no transparent pixels; "
             "select the background that shows through (--background white, background=(255, 255, 255))"
         )
     weight = alpha[:, :, np.newaxis].astype(np.uint16)

@@ -131,8 +131,8 @@ def test_a_precision_that_a_missing_backend_has_names_that_backend_first(
     bundle: Bundle, monkeypatch: pytest.MonkeyPatch, refuses: EngineError
 ) -> None:
     declare(monkeypatch, gpu=type("Gpu", (Made,), {"refuses": refuses}))
-    gpu = declarations.BACKENDS[0]
-    missing = replace(declarations.by_name("gpu"), name="missing", package="absent_package", extra="missing")
+    gpu = declarations.by_name("gpu")
+    missing = replace(gpu, name="missing", package="absent_package", extra="missing")
     both = tuple(replace(each, precisions=("fp32", "bf16")) for each in (gpu, missing))
     monkeypatch.setattr(declarations, "BACKENDS", both)
     monkeypatch.setattr(machine, "has_bfloat16", lambda: True)
@@ -220,6 +220,12 @@ def test_the_doctor_asks_every_backend(monkeypatch: pytest.MonkeyPatch, tmp_path
     assert missing.remedy == (
         "pip install 'glic-deploy[openvino]', then from a checkout: pip install --force-reinstall --no-deps ."
     )
+
+
+def test_the_doctor_says_that_no_engine_was_tried() -> None:
+    found = [doctor.Finding("backend", "made", "ok", "works")]
+    assert doctor.as_text(found).endswith("glic can code here (no engine was tried: add --engine DIR)")
+    assert doctor.as_text([*found, doctor.Finding("engine", "e", "ok", "works")]).endswith("glic can code here")
 
 
 TRIVIAL_BACKEND = """

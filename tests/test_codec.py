@@ -382,6 +382,42 @@ def test_bad_options_are_refused_before_the_engine_is_opened(options: dict, word
         Codec(tmp_path / "absent", **options)
 
 
+def test_views_are_not_copied_beyond_the_limits(codec: Codec) -> None:
+    huge: Any = np.broadcast_to(np.uint8(1), (1 << 40, 1, 3))
+    with pytest.raises(LimitError, match="the data: more than"):
+        codec.decode(huge)
+    with pytest.raises(LimitError, match="the data: more than"):
+        read_coded(bytes(3000), dataclasses.replace(Limits(), max_pixels=1, max_side=1, max_payload_bpp=1))
+
+
+class Text:
+    """A stream that returns text."""
+
+    def read(self, size: int = -1) -> str:
+        return "text"
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["stages", "passes", "damaged", "progress"],
+)
+def test_what_cannot_receive_is_refused_before_the_file_is_read(codec: Codec, name: str) -> None:
+    wrong: dict[str, Any] = {name: 5}
+    for decode in (codec.decode, codec.decode_strips):
+        with pytest.raises(EngineError, match=f"{name} is 5, expected a "):
+            decode("absent.glic", **wrong)
+
+
+def test_what_is_no_file_is_refused(codec: Codec) -> None:
+    wrong: Any
+    for wrong in (FalsePath(), "", Text()):
+        with pytest.raises(BitstreamError, match="expected"):
+            codec.decode(wrong)
+    for wrong in (FalsePath(), "", Text()):
+        with pytest.raises(ImageError):
+            codec.encode(wrong)
+
+
 class FalsePath:
     """A path whose text is a number."""
 
@@ -426,6 +462,9 @@ def test_the_most_threads_follow_the_cores(cores: int, monkeypatch: pytest.Monke
         ({"target_bpp": [1]}, EngineError, r"target_bpp is \[1\]"),
         ({"target_psnr": float("nan")}, EngineError, "target_psnr is nan"),
         ({"target_psnr": 0}, EngineError, "target_psnr is 0"),
+        ({"target_psnr": 10**400}, EngineError, "target_psnr is 1000.*expected a number that fits a float"),
+        ({"stages": 5}, EngineError, "stages is 5, expected a dictionary"),
+        ({"progress": 5}, EngineError, "progress is 5, expected a function"),
         ({"target_psnr": True}, EngineError, "target_psnr is True"),
         ({"tile": "x"}, ImageError, "tile is 'x', expected a multiple of 128"),
         ({"tile": 256.0}, ImageError, r"tile is 256\.0"),
