@@ -20,7 +20,8 @@ from mkdocs.config import load_config
 from mkdocs.exceptions import Abort
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = ("*.md", "LICENSE", "docs/**/*", "examples/*", "samples/README.md", "plugins_cpp/*/README.md")
+PAGES = ("*.md", "LICENSE", "docs/**/*", "examples/*", "samples/README.md", "plugins_cpp/**/README.md")
+PAGES += ("glic_deploy/ops.json",)  # what the pages link to
 API = (
     "glic_deploy",
     "glic_deploy.image",
@@ -81,7 +82,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as directory:
         pages = Path(directory)
         copy_pages(pages)
-        native = [{path.parent.name: str(path.relative_to(ROOT))} for path in ROOT.glob("plugins_cpp/*/README.md")]
+        native = [{path.parent.name: str(path.relative_to(ROOT))} for path in ROOT.glob("plugins_cpp/**/README.md")]
         nav = [
             {"glic-deploy": "README.md"},
             {"Documentation": "docs/README.md"},

@@ -390,7 +390,8 @@ class Codec:
 
         Args:
             files: what `decode` accepts; iterated in the caller's thread, a few items ahead.
-            workers, on_error: as in `encode_many`.
+            workers: as in `encode_many`.
+            on_error: as in `encode_many`.
             options: the keyword arguments region, stages and progress of `decode`, for all files.
 
         Raises like `encode_many`.
