@@ -7,6 +7,8 @@ import time
 from types import TracebackType
 from typing import TextIO
 
+from glic_deploy.cli.progress import bar
+
 _WIDTH = 24
 _REDRAW_SECONDS = 0.5
 
@@ -69,9 +71,8 @@ class Progress:
     def _show(self) -> None:
         if not self._bar or self._ended.is_set():
             return
-        filled = _WIDTH * self._done // max(self._steps, 1)
-        bar = f"[{'#' * filled}{'.' * (_WIDTH - filled)}] {self._done}/{self._steps}"
-        self._draw(f"{bar} {time.monotonic() - self._start:4.0f} s  {self._current}"[:79])
+        shown = f"{bar(self._done, max(self._steps, 1), _WIDTH)} {self._done}/{self._steps}"
+        self._draw(f"{shown} {time.monotonic() - self._start:4.0f} s  {self._current}"[:79])
 
     def _draw(self, text: str) -> None:
         with self._lock:

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 DECLARATION = by_name("tensorrt")
 (_FORM,) = DECLARATION.forms
 
-_DIGEST = hashlib.sha256().digest_size
 _KEPT_PLANS = 8 << 30
 """The size limit of the plans in the cache, in bytes."""
 
@@ -109,7 +108,8 @@ class TensorRTBackend(Backend):
             if plan.graph == graph and fits:
                 return self._bundle.file(plan.file).read_bytes()
         name = f"plans/{self._identity(graph)}"
-        return _verified(cache.fetch(name)) or self._build(graph, name)
+        kept = cache.unsealed(cache.fetch(name))
+        return bytes(kept) if kept else self._build(graph, name)
 
     def _build(self, graph: str, name: str) -> bytes:
         """Build the plan of a graph and keep it in the cache under `name`."""
@@ -122,7 +122,7 @@ class TensorRTBackend(Backend):
         plugins = self._bundle.form(graph, _FORM).plugins
         path = self._bundle.graph(graph, DECLARATION.forms)
         plan = build_plan(self._flavour, path, inputs, plugins, BuildOptions(Profile()), on_terminal())
-        cache.store(name, hashlib.sha256(plan).digest() + plan, limit=_KEPT_PLANS)
+        cache.store(name, cache.sealed(plan), limit=_KEPT_PLANS)
         return plan
 
     def _identity(self, graph: str) -> str:
@@ -147,12 +147,6 @@ class TensorRTBackend(Backend):
     def close(self) -> None:
         self._runner.close()
         self._cuda_engines.clear()
-
-
-def _verified(stored: bytes | None) -> bytes | None:
-    """Return the plan that `_build` stored; None if there is none or its digest is wrong."""
-    digest, plan = (stored or b"")[:_DIGEST], (stored or b"")[_DIGEST:]
-    return plan if plan and hashlib.sha256(plan).digest() == digest else None
 
 
 class _Execution:

@@ -123,7 +123,7 @@ def run(args: argparse.Namespace) -> int:
         cold=args.cold,
         sweep=None if args.sweep is None else args.sweep or SIZES,
     )
-    result = run_bench(settings, (lambda line: None) if args.quiet else _say)
+    result = run_bench(settings, (lambda line: None) if args.quiet else console.say)
     if args.json != paths.STDIO:
         print(tables.render(result))
         if old is not None:
@@ -132,10 +132,6 @@ def run(args: argparse.Namespace) -> int:
         document = result if old is None else {**result, "compared": compare.changes(old, result)}
         output.write_json(args.json, document)
     return exits.OK
-
-
-def _say(line: str) -> None:
-    console.say(line)
 
 
 def backends(text: str | None, precision: str | None) -> list[str | None]:

@@ -107,7 +107,7 @@ def run(args: argparse.Namespace) -> int:
         keep=args.keep,
     )
     benches = [compare.load(path) for path in args.bench]
-    evaluation = Evaluation(settings, (lambda line: None) if args.quiet else _say)
+    evaluation = Evaluation(settings, (lambda line: None) if args.quiet else console.say)
     document = evaluation.run()
     if drawn:
         _look(evaluation, document, benches, args)
@@ -139,7 +139,7 @@ def _look(
 ) -> None:
     from ..report.build import Report, short_bench
 
-    say = (lambda line: None) if args.quiet else _say
+    say = (lambda line: None) if args.quiet else console.say
     report = Report(evaluation, document)
     report.look(args.report_images if args.report else 0, say)
     if args.maps:
@@ -154,7 +154,3 @@ def _look(
 
 def _names(text: str | None) -> list[str] | None:
     return None if text is None else [] if text == "none" else text.split(",")
-
-
-def _say(line: str) -> None:
-    console.say(line)

@@ -27,6 +27,7 @@ def tile_bar(args: argparse.Namespace) -> Callable[[int, int], None] | None:
     return show
 
 
-def bar(done: int, total: int) -> str:
-    filled = _WIDTH * done // total
-    return f"[{'#' * filled}{'.' * (_WIDTH - filled)}]"
+def bar(done: int, total: int, width: int = _WIDTH) -> str:
+    """Draw how much of the total is done, between brackets, in `width` characters."""
+    filled = width * done // total
+    return f"[{'#' * filled}{'.' * (width - filled)}]"
