@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from export.schema import Config, GraphConfig, expected_shapes
+from export.schema import Config, expected_shapes
+from glic_deploy.bundle import GraphAggregation
 
 BUFFERS = Path(__file__).with_name("buffers.npz")  # constants, by the part of the name that follows the last index
 OFFICIAL = Config(
@@ -25,7 +26,7 @@ OFFICIAL = Config(
     latent=320,
     hyper=192,
     groups=(16, 16, 32, 64, 192),
-    graphs=tuple(GraphConfig(name, 192, depth=5, heads=8) for name in ("g_a.g2", "g_a.g3", "g_s.g1", "g_s.g2")),
+    graphs=tuple(GraphAggregation(name, 192, depth=5, heads=8) for name in ("g_a.g2", "g_a.g3", "g_s.g1", "g_s.g2")),
     window=8,
     sample=16,
 )

@@ -14,7 +14,7 @@ from glic_deploy.errors import CheckpointError
 from glic_deploy.notices import logger
 
 from . import integer
-from .bundle import BundleWriter, fingerprint, manifest_config
+from .bundle import BundleWriter, fingerprint
 from .checkpoint import Checkpoint
 from .graphs import GraphSpec
 from .integer.conformance import conformance_vectors
@@ -77,7 +77,7 @@ def finish(writer: BundleWriter, model: Model, tables: Tables, network: integer.
 
 def model_of(checkpoint: Checkpoint, lmbda: float | None = None) -> Model:
     """Describe a checkpoint's network as the manifest does. lmbda: the weight of distortion it was trained with."""
-    return Model(model_fingerprint(checkpoint), manifest_config(checkpoint.config), lmbda)
+    return Model(model_fingerprint(checkpoint), checkpoint.config, lmbda)
 
 
 def entropy_tables(checkpoint: Checkpoint) -> dict[str, NDArray[np.int32]]:

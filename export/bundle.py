@@ -13,9 +13,8 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import numpy as np
 import onnx
@@ -28,10 +27,8 @@ from glic_deploy.bundle import (
     TENSORRT,
     Arithmetic,
     Bundle,
-    Config,
     FileEntry,
     Form,
-    GraphAggregation,
     Manifest,
     Model,
     PlanEntry,
@@ -44,9 +41,7 @@ from glic_deploy.bundle import (
 from glic_deploy.errors import EngineError, GlicError
 from glic_deploy.files import atomic_directory, atomic_write
 
-from . import schema
-
-__all__ = ["WEIGHTS", "BundleUpdate", "BundleWriter", "bundle_directory", "fingerprint", "manifest_config", "updating"]
+__all__ = ["WEIGHTS", "BundleUpdate", "BundleWriter", "bundle_directory", "fingerprint", "updating"]
 
 GRAPHS = "graphs"
 WEIGHTS = f"{GRAPHS}/weights.bin"
@@ -271,13 +266,6 @@ def _alone_in(directory: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
-
-
-def manifest_config(config: schema.Config) -> Config:
-    """Convert a network's dimensions to the manifest's form."""
-    values: dict[str, Any] = asdict(config)
-    aggregations = tuple(GraphAggregation(**graph) for graph in values.pop("graphs"))
-    return Config(graphs=aggregations, **values)
 
 
 @contextmanager

@@ -6,11 +6,13 @@ Source: the published network (CVPR 2026, arXiv 2603.25316); `docs/network.md` d
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
 from functools import cached_property
 from itertools import accumulate, pairwise
 
 import numpy as np
+
+from glic_deploy import bundle
+from glic_deploy.bundle import GraphAggregation
 
 Shape = tuple[int, ...]
 
@@ -28,33 +30,10 @@ UNREAD = ("_offset", "_quantized_cdf", "_cdf_length", "scale_table", "bound", "t
 INDEX = "relative_position_index"  # the end of the name of every integer tensor that is read
 
 
-@dataclass(frozen=True)
-class GraphConfig:
-    """One graph feature aggregation: its place, width, number of blocks and heads."""
+class Config(bundle.Config):
+    """A network's dimensions, all read from the checkpoint's shapes, and what else follows from them."""
 
-    name: str
-    channels: int
-    depth: int
-    heads: int
-
-
-@dataclass(frozen=True)
-class Config:
-    """A network's dimensions, all read from the checkpoint's shapes.
-
-    widths: channels at 1/2, 1/4 and 1/8 scale; latent: channels M of y; hyper: channels N of z;
-    groups: channels of each slice of y; window, sample: sides of a query group and of its candidate grid.
-    """
-
-    widths: tuple[int, int, int]
-    latent: int
-    hyper: int
-    groups: tuple[int, ...]
-    graphs: tuple[GraphConfig, ...]
-    window: int
-    sample: int
-
-    def graph(self, name: str) -> GraphConfig:
+    def graph(self, name: str) -> GraphAggregation:
         return next(g for g in self.graphs if g.name == name)
 
     def context_widths(self, k: int) -> list[int]:
@@ -70,9 +49,6 @@ class Config:
     def _starts(self) -> tuple[int, ...]:
         """The first channel of each slice."""
         return (0, *accumulate(self.groups))
-
-    def as_dict(self) -> dict[str, object]:
-        return asdict(self)
 
 
 def _ramp(first: int, last: int, floor: int) -> list[int]:
@@ -102,14 +78,14 @@ def read_config(shapes: Mapping[str, Shape]) -> Config:
     return config
 
 
-def _read_graph(shapes: Mapping[str, Shape], name: str) -> GraphConfig:
+def _read_graph(shapes: Mapping[str, Shape], name: str) -> GraphAggregation:
     blocks = f"{name}.residual_group.blocks"
     (channels,) = _dims(shapes, f"{blocks}.0.norm1.weight", 1)
     heads = _dims(shapes, f"{blocks}.0.grapher.logit_scale", 3)[0]
     depth = 1
     while f"{blocks}.{depth}.norm1.weight" in shapes:
         depth += 1
-    return GraphConfig(name, channels, depth, heads)
+    return GraphAggregation(name, channels, depth, heads)
 
 
 def _outputs(shapes: Mapping[str, Shape], convolution: str) -> int:
@@ -197,7 +173,7 @@ def _parameter_aggregation(prefix: str, inputs: int, outputs: int) -> Entries:
     yield from _ffn(f"{prefix}.mlp", outputs, FFN_RATIO)
 
 
-def _graph_block(config: Config, graph: GraphConfig, ratio: int) -> Entries:
+def _graph_block(config: Config, graph: GraphAggregation, ratio: int) -> Entries:
     c, hidden = graph.channels, graph.channels * ratio
     reach = config.window + config.sample - 1
     yield from _norm("norm1", c)

@@ -15,7 +15,8 @@ from torch import Tensor
 from export.assembly import model_fingerprint
 from export.checkpoint import Checkpoint, from_state, load_checkpoint
 from export.layouts import with_haar
-from export.schema import Config, GraphConfig, expected_shapes, read_config
+from export.schema import Config, expected_shapes, read_config
+from glic_deploy.bundle import GraphAggregation
 from glic_deploy.errors import CheckpointError
 
 from .conftest import SAMPLE_CHECKPOINT
@@ -314,7 +315,7 @@ SMALL = Config(
     latent=2,
     hyper=2,
     groups=(1, 1),
-    graphs=tuple(GraphConfig(name, 2, depth=1, heads=1) for name in ("g_a.g2", "g_a.g3", "g_s.g1", "g_s.g2")),
+    graphs=tuple(GraphAggregation(name, 2, depth=1, heads=1) for name in ("g_a.g2", "g_a.g3", "g_s.g1", "g_s.g2")),
     window=2,
     sample=4,
 )
