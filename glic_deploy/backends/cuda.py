@@ -75,7 +75,8 @@ class CudaDevice:
         try:
             count = self._call("cudaGetDeviceCount")
         except EngineError as error:
-            raise NoDeviceError(f"no NVIDIA GPU or driver here: {error}", _INSTEAD) from error
+            reason = str(error).removesuffix(f"; {_INSTEAD}")
+            raise NoDeviceError(f"no NVIDIA GPU or driver here: {reason}", _INSTEAD) from error
         except RuntimeError as error:  # the runtime library itself does not load
             raise NoDeviceError(f"no NVIDIA GPU or driver here: {error}", _INSTEAD) from error
         if not count:
