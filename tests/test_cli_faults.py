@@ -111,10 +111,21 @@ class TestStreams:
         assert json.loads(Path("report.json").read_text())["summary"]["skipped"] == 6
 
 
+def heed_signals() -> None:
+    """Undo in a child what the tests' own parent may have ignored, as nohup and background jobs do."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 class TestSignals:
     def start(self, *arguments: str, seconds: float = 30) -> subprocess.Popen:
         environment = {**os.environ, "STORING_SECONDS": str(seconds), "STORING_BEGUN": "begun"}
-        return subprocess.Popen([*GLIC, *arguments, "--engine", "E"], stderr=subprocess.PIPE, env=environment)
+        return subprocess.Popen(
+            [*GLIC, *arguments, "--engine", "E"],
+            stderr=subprocess.PIPE,
+            env=environment,
+            preexec_fn=heed_signals,
+        )
 
     @pytest.mark.parametrize(
         ("number", "code", "workers"),
@@ -162,6 +173,7 @@ class TestSignals:
             stderr=subprocess.PIPE,
             cwd=ROOT,
             env={**os.environ, "TMPDIR": str(temporary)},
+            preexec_fn=heed_signals,
         )
         while not list(temporary.glob("glic-*")):
             time.sleep(0.01)
@@ -188,7 +200,7 @@ class TestSignals:
             "encode.Encoding.write = write; storing_codec.main()"
         )
         command = [sys.executable, "-c", code, "encode", "in/0.png", "x.glic", "--engine", "E"]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=heed_signals)
         assert process.stdout.readline() == b"writing\n"
         assert list(folder.glob(".x.glic.*.part"))
         process.terminate()
@@ -207,7 +219,7 @@ class TestSignals:
         os.set_blocking(writer, True)
         environment = {**os.environ, "STORING_SECONDS": "30", "STORING_BEGUN": "begun"}
         command = [*GLIC, "encode", "in/0.png", "x.glic", "--engine", "E"]
-        process = subprocess.Popen(command, stderr=writer, env=environment)
+        process = subprocess.Popen(command, stderr=writer, env=environment, preexec_fn=heed_signals)
         while not os.path.exists("begun"):
             time.sleep(0.01)
         process.terminate()
@@ -372,7 +384,9 @@ class TestMessages:
         """What a terminal gets to see."""
         ours, theirs = pty.openpty()
         environment = {**os.environ, "STORING_SECONDS": str(seconds), "COLUMNS": "60"}
-        process = subprocess.Popen([*GLIC, *arguments, "--engine", "E"], stderr=theirs, env=environment)
+        process = subprocess.Popen(
+            [*GLIC, *arguments, "--engine", "E"], stderr=theirs, env=environment, preexec_fn=heed_signals
+        )
         os.close(theirs)
         said = b""
         while True:
