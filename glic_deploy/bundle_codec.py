@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,31 @@ from .backends import Backend, Precision, open_backend, require_precision
 from .bundle import Bundle
 from .checksum import symbol_checksum
 from .container import Header
-from .entropy.passes import CodedPass, Pass, RunGraph, Symbols, pack, quantize, walk
+from .entropy.passes import CodedPass, Pass, RunGraph, Symbols, pack, walk
+from .entropy.quantizer import Quantizer
 from .entropy.rans import CdfTables, Decoder, Encoder
 from .errors import BitstreamError, EngineError, ModelMismatchError
 from .limits import CODED_MULTIPLE
 from .notices import PROCESS
 from .stages import stage
 from .values import Settled, Value
+
+
+@dataclass(frozen=True)
+class Latents:
+    """The latents of a padded image: y, float32 (1, M, h, w), and the symbols of z, int16 (1, N, h/4, w/4)."""
+
+    y: NDArray[np.float32]
+    z_symbols: Symbols
+
+
+@dataclass(frozen=True)
+class CodedLatents:
+    """A range-coded payload, the checksum of its symbols, and the latents y_hat that decoders make of it."""
+
+    payload: bytes
+    checksum: int
+    y_hat: NDArray[np.float32]
 
 
 class BundleCodec:
@@ -46,7 +65,7 @@ class BundleCodec:
     ) -> None:
         self.bundle = Bundle.open(directory)
         self.threads = threads
-        tables = self.bundle.tables()
+        tables = self._tables = self.bundle.tables()
         self._y_tables, self._z_tables = (
             CdfTables(tables[f"{latent}_cdfs"], tables[f"{latent}_lengths"], tables[f"{latent}_offsets"])
             for latent in "yz"
@@ -87,26 +106,55 @@ class BundleCodec:
         compared = conformance.check(self.bundle, self._backend)
         return f"exact: {compared:,} conformance values reproduced bit for bit"
 
-    def encode(self, padded: NDArray[np.uint8], stages: dict[str, float] | None = None) -> tuple[bytes, int]:
-        """Return the payload and the symbol checksum of an image (H, W, 3), H and W multiples of `CODED_MULTIPLE`."""
+    def analyse(self, padded: NDArray[np.uint8], stages: dict[str, float] | None = None) -> Latents:
+        """Return the latents of an image (H, W, 3), H and W multiples of `CODED_MULTIPLE`."""
         run = self._runner(stages)
         latents = run("analysis", image=padded)[0]
         z_symbols = np.asarray(run("hyper_analysis", y=latents)[0])
         with stage(stages, "analysis"):
-            y = np.asarray(latents)
+            return Latents(np.asarray(latents), z_symbols)
+
+    def code(
+        self, latents: Latents, stages: dict[str, float] | None = None, strength: float = 0.0
+    ) -> CodedLatents:
+        """Quantise and code latents.
+
+        Args:
+            latents: what `analyse` returned.
+            stages: receives the seconds that each stage took.
+            strength: how strongly bits are weighed against error; see `glic_deploy.entropy.quantizer`. 0 rounds to the
+                nearest.
+        """
+        z_symbols = latents.z_symbols
         coded: list[tuple[CdfTables, Symbols, NDArray[np.uint8]]] = [(self._z_tables, z_symbols, _channels(z_symbols))]
+        quantizer = Quantizer(self._tables, strength)
 
         def step(part: Pass, indexes: NDArray[np.uint8], means: Value) -> Symbols:
-            symbols = quantize(pack(y[:, part.start : part.stop], part.parity), np.asarray(means))
+            y = pack(latents.y[:, part.start : part.stop], part.parity)
+            symbols = quantizer.symbols(y, np.asarray(means), indexes)
             coded.append((self._y_tables, symbols, indexes))
             return symbols
 
-        walk(self.bundle.groups, run, z_symbols, step)
+        y_hat = walk(self.bundle.groups, self._runner(stages), z_symbols, step)
         with stage(stages, "range coder"):
             encoder = Encoder()
             for tables, symbols, indexes in coded:
                 encoder.push(tables, symbols, indexes)
-            return encoder.finish(), symbol_checksum(symbols for _, symbols, _ in coded)
+            return CodedLatents(encoder.finish(), symbol_checksum(symbols for _, symbols, _ in coded), y_hat)
+
+    def encode(
+        self, padded: NDArray[np.uint8], stages: dict[str, float] | None = None, strength: float = 0.0
+    ) -> tuple[bytes, int]:
+        """Return the payload and the symbol checksum of an image; see `analyse` and `code`."""
+        coded = self.code(self.analyse(padded, stages), stages, strength)
+        return coded.payload, coded.checksum
+
+    def reconstruct(
+        self, y_hat: NDArray[np.float32], height: int, width: int, stages: dict[str, float] | None = None
+    ) -> NDArray[np.uint8]:
+        """Return the image (height, width, 3) that decoders make of y_hat."""
+        padded = np.asarray(self._runner(stages)("synthesis", y_hat=Settled(y_hat, y_hat.shape[1]))[0])
+        return padded[:height, :width]
 
     def decode(
         self,
@@ -131,11 +179,11 @@ class BundleCodec:
         Raises BitstreamError if the payload is damaged, EngineError if a graph cannot be run.
         """
         y_hat = self._decode_latents(payload, checksum, height, width, stages, passes)
-        padded = np.asarray(self._runner(stages)("synthesis", y_hat=Settled(y_hat, y_hat.shape[1]))[0])
+        image = self.reconstruct(y_hat, height, width, stages)
         with stage(stages, "crop"):
             if out is None:
-                return np.ascontiguousarray(padded[:height, :width])
-            np.copyto(out, padded[:height, :width])
+                return np.ascontiguousarray(image)
+            np.copyto(out, image)
             return out
 
     def _decode_latents(

@@ -5,17 +5,19 @@
 """
 
 from ..forms import BASE, BF16, FP16, INTEGER, NATIVE, TENSORRT
-from .bundle import Bundle
+from .bundle import Bundle, alone_in, set_encoder_data
 from .files import sha256
 from .graphs import Ends, Port, Role, Shape, graph_ends
 from .manifest import (
     CONFORMANCE,
     FORMAT,
     MANIFEST,
+    MAX_STRENGTH,
     PLANS,
     TABLES,
     Arithmetic,
     Config,
+    EncoderData,
     FileEntry,
     Form,
     Graph,
@@ -24,6 +26,7 @@ from .manifest import (
     Model,
     PlanEntry,
     SizeRange,
+    Trial,
     graphs_of,
     parse,
     to_json,
@@ -39,6 +42,7 @@ __all__ = [
     "FP16",
     "INTEGER",
     "MANIFEST",
+    "MAX_STRENGTH",
     "NATIVE",
     "PLANS",
     "TABLES",
@@ -46,6 +50,7 @@ __all__ = [
     "Arithmetic",
     "Bundle",
     "Config",
+    "EncoderData",
     "Ends",
     "FileEntry",
     "Form",
@@ -58,12 +63,15 @@ __all__ = [
     "Role",
     "Shape",
     "SizeRange",
+    "Trial",
+    "alone_in",
     "external_files",
     "files_read_by",
     "fingerprint",
     "graph_ends",
     "graphs_of",
     "parse",
+    "set_encoder_data",
     "sha256",
     "to_json",
 ]

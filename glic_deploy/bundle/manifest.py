@@ -20,6 +20,7 @@ MANIFEST = "manifest.json"
 TABLES = "tables.npz"
 CONFORMANCE = "conformance.npz"
 PLANS = "plans"  # folder and manifest entry
+ENCODER = "encoder"  # manifest entry
 
 MAX_MANIFEST_BYTES = 4 << 20
 MAX_FILE_BYTES = 1 << 34
@@ -27,6 +28,8 @@ MAX_CHANNELS = 4096
 MAX_HYPER = 256
 """The most channels of z: each has a table of the range coder, and the index of a table is a byte."""
 MAX_SLICES = 64
+MAX_STRENGTH = 0.5
+"""The largest strength of the encoder's quantisation: the squared error that one saved bit may add."""
 
 EXPORT = "python -m export.to_onnx --checkpoint C.pth --output DIR"
 WHOLE_COPY = "get a whole copy of the bundle"
@@ -171,6 +174,37 @@ class PlanEntry:
 
 
 @dataclass(frozen=True)
+class Trial:
+    """Images coded at one strength of the encoder's quantisation: means of bits per pixel and of PSNR in dB."""
+
+    strength: float
+    bpp: float
+    psnr: float
+
+
+@dataclass(frozen=True)
+class EncoderData:
+    """What encoders of this bundle should do, and the measurements that led to it. Decoders do not read it.
+
+    Attributes:
+        strength: the strength of the quantisation at effort 1; see `glic_deploy.entropy.quantizer`.
+        exchange: the exchange rate between bits and quality at which the strength was chosen, as text.
+        net_percent: the net change of the images' cost at this strength.
+        worst_percent: the largest net change of an image at the strength that the other images chose; None for one
+            image.
+        images: the number of images.
+        trials: the images at every strength that was tried; the first is 0.
+    """
+
+    strength: float
+    exchange: str
+    net_percent: float
+    worst_percent: float | None
+    images: int
+    trials: tuple[Trial, ...]
+
+
+@dataclass(frozen=True)
 class Manifest:
     """The contents of manifest.json. Mappings keep the order of the document."""
 
@@ -180,6 +214,7 @@ class Manifest:
     graphs: Mapping[str, Graph]
     files: Mapping[str, FileEntry]
     plans: tuple[PlanEntry, ...] = ()
+    encoder: EncoderData | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return the JSON document."""
@@ -191,6 +226,7 @@ class Manifest:
             "graphs": {name: graph.as_dict() for name, graph in self.graphs.items()},
             "files": {name: asdict(entry) for name, entry in self.files.items()},
             **({PLANS: [asdict(plan) for plan in self.plans]} if self.plans else {}),
+            **({ENCODER: asdict(self.encoder)} if self.encoder else {}),
         }
 
     def forms(self) -> Iterator[Form]:
@@ -244,7 +280,7 @@ def _manifest(document: Node) -> Manifest:
         if name not in files:
             raise MalformedError(f"files lacks {name!r}")
     graphs = _graphs(document["graphs"], model.config, arithmetic.profile, files)
-    plans = document.get(PLANS)
+    plans, encoder = document.get(PLANS), document.get(ENCODER)
     return Manifest(
         document["generator"].text(*_TEXT),
         model,
@@ -252,6 +288,7 @@ def _manifest(document: Node) -> Manifest:
         graphs,
         files,
         tuple(_plan(plan, graphs, files) for plan in plans.elements()) if plans else (),
+        _encoder(encoder) if encoder else None,
     )
 
 
@@ -350,6 +387,20 @@ def _plan(node: Node, graphs: Mapping[str, Graph], files: Mapping[str, FileEntry
         node["precision"].text(*_TEXT),
         SizeRange(*(_pair(profile[key], 1, 1 << 32) for key in ("smallest", "optimal", "largest"))),
         node["build_seconds"].number(),
+    )
+
+
+def _encoder(node: Node) -> EncoderData:
+    strength, worst = node["strength"], node["worst_percent"]
+    if not 0 < strength.number() <= MAX_STRENGTH:
+        strength.fail(f"a number above 0 and up to {MAX_STRENGTH}")
+    return EncoderData(
+        strength.number(),
+        node["exchange"].text(*_TEXT),
+        node["net_percent"].number(negative=True),
+        None if worst.value is None else worst.number(negative=True),
+        node["images"].integer(1, 1 << 32),
+        tuple(Trial(*(trial[key].number() for key in ("strength", "bpp", "psnr"))) for trial in node["trials"].elements()),
     )
 
 
