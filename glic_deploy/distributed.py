@@ -25,11 +25,12 @@ from .codec import Codec
 from .coded import read_coded
 from .errors import EngineError, GlicError, ImageError
 from .files import atomic_write
-from .image import lift_pillow_limit, load_image, save_image
+from .image import lift_pillow_limit, load_image
 from .limits import DEFAULT_LIMITS, Limits
 from .metrics import bits_per_pixel
 from .metrics import psnr as psnr_of
 from .qualities import bundles_in
+from .saving import save_image
 
 if TYPE_CHECKING:
     import numpy as np

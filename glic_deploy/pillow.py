@@ -26,7 +26,7 @@ SUFFIX = ".glic"
 
 _HEADER_BYTES = 64
 # The size is looked at without allocating by it, and held against Pillow's limit by Image.open.
-_UNLIMITED = Limits(max_pixels=1 << 64, max_side=1 << 32, max_payload_bpp=1 << 32)
+_UNLIMITED = Limits(max_pixels=1 << 64, max_side=1 << 32, max_payload_bpp=1 << 32, max_metadata=1 << 40)
 
 
 def register(engine: str | Path | Codec, **options: Any) -> None:

@@ -176,7 +176,7 @@ class TestWhatWasMeant:
 
     def test_control_characters_are_escapes(self, folder, capsys):
         name = "a\n\x1b[2Jb.glic"
-        (folder / name).write_bytes((DATA / "format" / "version1.glic").read_bytes())
+        (folder / name).write_bytes((DATA / "format" / "version2.glic").read_bytes())
         assert glic("info", name) == exits.OK
         assert glic("decode", name, "x.png") != exits.OK
         assert glic("decode", name, name) == exits.USAGE
@@ -232,7 +232,7 @@ class TestStandardStreams:
         code = "import sys; from glic_deploy.cli import main; sys.exit(main(sys.argv[1:]))"
         done = subprocess.run(
             [sys.executable, "-c", code, "info", "-", "--json", "-"],
-            input=(DATA / "format" / "version1.glic").read_bytes(),
+            input=(DATA / "format" / "version2.glic").read_bytes(),
             capture_output=True,
             cwd=ROOT,
         )
@@ -432,7 +432,7 @@ class TestLargePictures:
 
 class TestInfo:
     def test_file(self, capsys):
-        assert glic("info", str(DATA / "format" / "version1.glic")) == exits.OK
+        assert glic("info", str(DATA / "format" / "version2.glic")) == exits.OK
         said = capsys.readouterr().out
         for words in ("768", "512", "exact", "8f3a01c4", "52d07be9", "1d4e2c7a"):
             assert words in said

@@ -101,7 +101,7 @@ class Decoding(Work):
         return image
 
     def write(self, job: paths.Job, coded: NDArray[np.uint8] | Strips) -> None:
-        from ..image import save_image
+        from ..saving import save_image
         from ..tiles import Strips, save_strips
 
         with output.open_output(job) as stream:
@@ -111,6 +111,6 @@ class Decoding(Work):
                 save_image(coded, stream, format=self._format_of(job))
 
     def _format_of(self, job: paths.Job) -> str:
-        from ..image import format_of
+        from ..saving import format_of
 
         return self._format or ("PNG" if job.target == paths.STDIO else format_of(job.target))

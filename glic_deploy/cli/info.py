@@ -19,7 +19,9 @@ from . import exits, options, output, paths, targets
 from .messages import console, one_line
 
 # Nothing here is allocated by what a header says, so that a file above every limit can still be looked at.
-_UNLIMITED = Limits(max_pixels=1 << 64, max_memory=1 << 90, max_side=1 << 32, max_payload_bpp=1 << 32)
+_UNLIMITED = Limits(
+    max_pixels=1 << 64, max_memory=1 << 90, max_side=1 << 32, max_payload_bpp=1 << 32, max_metadata=1 << 40
+)
 _LARGEST_PAYLOAD = (1 << 32) - 1
 
 

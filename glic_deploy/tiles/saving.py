@@ -5,14 +5,14 @@ from __future__ import annotations
 from importlib.util import find_spec
 from typing import BinaryIO
 
-from ..image import save_image
+from ..saving import save_image
 from .coding import Strips
 
 
 def save_strips(strips: Strips, stream: BinaryIO, format: str) -> None:
     """Write an image to a binary file: row by row as PPM, and as TIFF where tifffile is installed, else whole.
 
-    format: Pillow's name. Raises what decoding the strips raises, and as `glic_deploy.image.save_image` does.
+    format: Pillow's name. Raises what decoding the strips raises, and as `glic_deploy.saving.save_image` does.
     """
     if format == "PPM":
         stream.write(b"P6\n%d %d\n255\n" % (strips.width, strips.height))
