@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, get_args, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from . import channels, colour, container, many, metadata, tiles
+from . import channel_codec, colour, container, many, metadata, tiles
 from .arguments import check_receivers, known, shown, thread_count
 from .arrays import DlpackArray, writable
 from .backends import Backend, Precision
@@ -216,7 +216,7 @@ class Codec:
             )
             if grid:
                 return tiles.encode(codec, header, pixels, grid, self._limits, stages, progress, attachments)
-            return container.pack(header, *channels.encode(codec, pixels, stages), attachments)
+            return container.pack(header, *channel_codec.encode(codec, pixels, stages), attachments)
 
         return target.search(colour_of(pixels), len(self._codecs), code, lambda data: colour_of(self.decode(data)))
 
@@ -285,8 +285,8 @@ class Codec:
         view = None if out is None else writable(out, kept.shape(box.height, box.width))
         arguments = (codec, kept, file.payload, file.symbol_checksum, header.height, header.width, stages, passes)
         if region is None and converted is None:
-            return channels.decode(*arguments, out=view)
-        part = channels.decode(*arguments)[box.slices]
+            return channel_codec.decode(*arguments, out=view)
+        part = channel_codec.decode(*arguments)[box.slices]
         if converted is not None:
             part = converted(part)
         if view is None:
@@ -303,7 +303,8 @@ class Codec:
         """
         if color == "keep" or not header.profiled:
             return None
-        profile = metadata.item(coded, "icc", self._limits)
+        front = container.read_front(coded)
+        profile = metadata.item(front.header, coded[front.frame_end :], "icc", self._limits)
         if profile is None:
             raise BitstreamError(
                 "the colours are those of an ICC profile, which the file lacks; decode with color='keep'"

@@ -198,21 +198,21 @@ def parse_header(data: Buffer, limits: Limits = DEFAULT_LIMITS) -> Header:
     return front.header
 
 
-def attachment(data: Buffer, number: int, limits: Limits = DEFAULT_LIMITS) -> memoryview | None:
-    """Return the content of the attached field with this number, a view into `data`; None if the file has none.
+def attachment(header: Header, behind: memoryview, number: int) -> memoryview | None:
+    """Return the content of the attached field with this number, a view; None if the file has none.
 
-    Only the header and this attachment are read. Raises BitstreamError if the attachment is cut short or damaged, and
-    as `parse_header` does.
+    Args:
+        header: the header of the file.
+        behind: the bytes of the file behind its frame; at least up to the end of the attachment.
+        number: the number of the field.
+
+    Raises BitstreamError if the attachment is cut short or damaged.
     """
-    view = flat(data)
-    front = read_front(view)
-    check_front(front, limits)
-    for part in optional.attachments(front.header.fields):
+    for part in optional.attachments(header.fields):
         if part.number == number:
-            start = front.frame_end + part.start
-            content = view[start : start + part.size]
+            content = behind[part.start : part.start + part.size]
             if len(content) < part.size:
-                raise cut_short(len(view), f"at least {start + part.size:,} for this attachment")
+                raise cut_short(len(content), f"{part.size:,} for this attachment")
             computed = crc32c(content)
             if computed != part.checksum:
                 raise BitstreamError(

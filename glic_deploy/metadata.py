@@ -6,12 +6,13 @@ import re
 import warnings
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Literal
 
 from . import container
 from .arguments import shown
 from .coded import CodedFile, read_coded
+from .container import Header
 from .errors import BitstreamError, DamagedMetadataWarning, ImageError
 from .fields import Field, attached
 from .limits import DEFAULT_LIMITS, Limits
@@ -64,10 +65,10 @@ class Metadata:
             if (value := getattr(self, field.name)) is not None:
                 yield field.name, value
 
-    @property
-    def exif_with_prefix(self) -> bytes | None:
-        """EXIF after "Exif\\0\\0", as Pillow stores it in `info["exif"]`."""
-        return self.exif and _EXIF_PREFIX + self.exif
+    def pillow_info(self) -> dict[str, bytes]:
+        """Return the items by Pillow's names in `Image.info`, which are also keywords of `Image.save`."""
+        items = {"exif": self.exif and _EXIF_PREFIX + self.exif, "icc_profile": self.icc, "xmp": self.xmp}
+        return {name: content for name, content in items.items() if content}
 
 
 MetadataOption = Literal["keep", "strip"] | Metadata
@@ -142,37 +143,51 @@ def read_metadata(data: CodedFile, *, limits: Limits = DEFAULT_LIMITS) -> Metada
 
     Raises BitstreamError if the header is damaged, LimitError if there is more metadata than `limits` allow, OSError.
     """
-    coded = read_coded(data, limits)
-    items: dict[str, bytes | None] = {}
+    view = container.flat(read_coded(data, limits))
+    front = container.read_front(view)
+    container.check_front(front, limits)
+    return of_file(front.header, view[front.frame_end :], limits)
+
+
+def of_file(header: Header, behind: memoryview, limits: Limits) -> Metadata:
+    """Return the metadata of a file, like `read_metadata`, from its header and the bytes behind its frame."""
+    items: dict[str, bytes] = {}
     for name in _NUMBERS:
         try:
-            items[name] = item(coded, name, limits)
-        except DamagedItemError as error:
-            warnings.warn(DamagedMetadataWarning(name, str(error)), stacklevel=2)
-    limits.check_metadata(sum(len(content or b"") for content in items.values()))
+            content = item(header, behind, name, limits)
+        except BitstreamError as error:
+            warnings.warn(DamagedMetadataWarning(name, str(error)), stacklevel=3)
+        else:
+            items |= {name: content} if content else {}
+    limits.check_metadata(sum(map(len, items.values())))
     return Metadata(**items)
 
 
-class DamagedItemError(BitstreamError):
-    """An item of the metadata is damaged, and the rest of the file need not be."""
-
-
-def item(data: container.Buffer, name: str, limits: Limits) -> bytes | None:
+def item(header: Header, behind: memoryview, name: str, limits: Limits) -> bytes | None:
     """Return one item of a file's metadata by its name in `Metadata`; None if the file does not have it.
 
-    Raises DamagedItemError if the item is damaged, BitstreamError if the header is, LimitError if the item is large.
+    Raises BitstreamError if the item is damaged or cut off, LimitError if it has more bytes than `limits` allow.
     """
-    view = container.flat(data)
-    container.parse_header(view, limits)
-    try:
-        content = container.attachment(view, _NUMBERS[name], limits)
-        if content is None:
-            return None
-        size, start = read_varint(content, 0, "size of the metadata")
-    except BitstreamError as error:
-        raise DamagedItemError(str(error)) from error
+    content = container.attachment(header, behind, _NUMBERS[name])
+    if content is None:
+        return None
+    size, start = read_varint(content, 0, "size of the metadata")
     limits.check_metadata(size)
     return _inflated(content[start:], size)
+
+
+def describing_decoded(found: Metadata, header: Header, color: str, option: str) -> Metadata:
+    """Return the metadata for an image file of decoded pixels.
+
+    Args:
+        found: the metadata of the `.glic` file.
+        header: the header of that file.
+        color: the argument of `Codec.decode`.
+        option: "keep", or "strip" for no more than the profile that the pixels need.
+    """
+    converted = header.profiled and color == "srgb"
+    icc = None if converted or (option == "strip" and not header.profiled) else found.icc
+    return Metadata(icc=icc) if option == "strip" else replace(found, icc=icc)
 
 
 def _deflated(content: bytes) -> bytes:
@@ -181,12 +196,12 @@ def _deflated(content: bytes) -> bytes:
 
 
 def _inflated(compressed: memoryview, size: int) -> bytes:
-    """Return the `size` bytes that raw deflate made of `compressed`. Raises DamagedItemError for other bytes."""
+    """Return the `size` bytes that raw deflate made of `compressed`. Raises BitstreamError for other bytes."""
     inflater = zlib.decompressobj(wbits=-zlib.MAX_WBITS)
     try:
         content = inflater.decompress(compressed, size + 1)
     except zlib.error as error:
-        raise DamagedItemError(f"it does not decompress: {error}; get an unaltered copy") from error
+        raise BitstreamError(f"it does not decompress: {error}; get an unaltered copy") from error
     if len(content) != size or not inflater.eof or inflater.unused_data:
-        raise DamagedItemError(f"it does not decompress to the {size:,} bytes that it states; get an unaltered copy")
+        raise BitstreamError(f"it does not decompress to the {size:,} bytes that it states; get an unaltered copy")
     return content

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from .channels import Channels
 from .errors import DroppedMetadataWarning, ImageError
 from .files import atomic_writer
 from .metadata import Metadata
@@ -23,7 +24,8 @@ _SAVE_OPTIONS: dict[str, dict[str, Any]] = {
 _PERCEPTUAL = b"\0"  # the rendering intent for photographs, for the sRGB chunk of PNG
 # The formats that hold metadata, and the most bytes of one item.
 _METADATA_BYTES = {"PNG": 1 << 30, "TIFF": 1 << 30, "WEBP": 1 << 30, "AVIF": 1 << 30, "JPEG": 65_000}
-_TIFF_XMP, _TIFF_BYTE = 700, 1
+_OPAQUE_FORMATS = frozenset({"JPEG", "PPM"})
+TIFF_XMP, TIFF_BYTE = 700, 1  # a tag and its type
 
 
 def save_image(
@@ -58,18 +60,25 @@ def save_image(
 def _encode_image_file(image: NDArray[np.uint8], format: str, metadata: Metadata) -> memoryview:
     format = format.upper()
     Image.init()
+    check_alpha(Channels.of(image), format)
     if format not in Image.SAVE:
         raise ImageError(f"cannot write images of format {format}; use one of PNG, TIFF, PPM, BMP, WEBP, JPEG")
     encoded = io.BytesIO()
     try:
-        Image.fromarray(image).save(encoded, format, **_save_options(format, _held(metadata, format)))
+        Image.fromarray(image).save(encoded, format, **_save_options(format, held(metadata, format)))
     except (OSError, ValueError) as error:
         height, width = image.shape[:2]
         raise ImageError(f"{format} cannot hold this image of {width} x {height} pixels: {error}; use PNG") from error
     return encoded.getbuffer()
 
 
-def _held(metadata: Metadata, format: str) -> Metadata:
+def check_alpha(channels: Channels, format: str) -> None:
+    """Raise ImageError if a format, by Pillow's name, would lose the alpha of an image."""
+    if channels.alpha and format in _OPAQUE_FORMATS:
+        raise ImageError(f"{format} cannot hold the alpha of this image; use PNG, TIFF or WebP")
+
+
+def held(metadata: Metadata, format: str) -> Metadata:
     """Return the metadata that a format can hold, and warn about the rest."""
     most = _METADATA_BYTES.get(format)
     dropped = [name for name, content in metadata.items() if most is None or len(content) > most]
@@ -80,8 +89,7 @@ def _held(metadata: Metadata, format: str) -> Metadata:
 
 def _save_options(format: str, metadata: Metadata) -> dict[str, Any]:
     options = dict(_SAVE_OPTIONS.get(format, {}))
-    named = {"exif": metadata.exif_with_prefix, "icc_profile": metadata.icc, "xmp": metadata.xmp}
-    options |= {name: content for name, content in named.items() if content}
+    options |= metadata.pillow_info()
     if format == "PNG":
         from PIL.PngImagePlugin import PngInfo
 
@@ -94,8 +102,8 @@ def _save_options(format: str, metadata: Metadata) -> dict[str, Any]:
         from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
         options["tiffinfo"] = tags = ImageFileDirectory_v2()
-        tags.tagtype[_TIFF_XMP] = _TIFF_BYTE
-        tags[_TIFF_XMP] = options.pop("xmp")
+        tags.tagtype[TIFF_XMP] = TIFF_BYTE
+        tags[TIFF_XMP] = options.pop("xmp")
     return options
 
 

@@ -89,6 +89,15 @@ def quality(args: argparse.Namespace) -> dict[str, float]:
     return {name: value for name, value in goal.items() if value is not None}
 
 
+def add_metadata(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--metadata",
+        choices=("keep", "strip"),
+        default="keep",
+        help="keep or drop EXIF and XMP, and an ICC profile that the pixels do not need (default: keep)",
+    )
+
+
 def add_limits(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-pixels",

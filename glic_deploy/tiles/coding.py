@@ -10,7 +10,7 @@ from typing import Literal, TypeVar, get_args
 
 import numpy as np
 
-from .. import channels, many
+from .. import channel_codec, many
 from ..arguments import integer, one_of, shown
 from ..bundle_codec import BundleCodec
 from ..channels import Channels
@@ -100,7 +100,7 @@ def encode(
 
     def work(index: int) -> tuple[bytes, int, dict[str, float]]:
         spent: dict[str, float] = {}
-        return *channels.encode(engine, image[grid.box(index).slices], spent), spent
+        return *channel_codec.encode(engine, image[grid.box(index).slices], spent), spent
 
     coded: list[tuple[bytes, int]] = []
     indexes = range(len(grid))
@@ -174,7 +174,7 @@ def decode(
         tile, spent, coded = grid.box(index), dict[str, float](), list[CodedPass]()
         try:
             payload, checksum = file.payload(index), file.symbol_checksum(index)
-            image = channels.decode(engine, kept, payload, checksum, tile.height, tile.width, spent, coded)
+            image = channel_codec.decode(engine, kept, payload, checksum, tile.height, tile.width, spent, coded)
         except BitstreamError as error:
             if on_error == "raise":
                 raise BitstreamError(f"{file.place(index)}: {error}") from error
