@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
@@ -53,9 +52,6 @@ class DecodeOptions(TypedDict, total=False):
     color: Colour
     stages: dict[str, float] | None
     progress: tiles.Progress | None
-
-
-_HANDLING = tuple(field.name for field in dataclasses.fields(Handling))
 
 
 class Codec:
@@ -404,7 +400,7 @@ class Codec:
         known("encode_many", options, EncodeOptions)
         target = self._target(options.get("quality"), options.get("target_bpp"), options.get("target_psnr"))
         side = tiles.check_tile(options.get("tile"))
-        handling = Handling(**{name: value for name, value in options.items() if name in _HANDLING})  # type: ignore[arg-type]
+        handling = Handling.among(options)
         stages, progress = options.get("stages"), options.get("progress")
         check_receivers(stages=stages, progress=progress)
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import contextlib
 import os
 import warnings
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import IO, Any, Literal, cast, get_args
 
 import numpy as np
@@ -64,6 +64,11 @@ class Handling:
     alpha: Alpha = "refuse"
     color: Colour = "srgb"
     metadata: MetadataOption = "keep"
+
+    @classmethod
+    def among(cls, options: Mapping[str, Any]) -> Handling:
+        """Return the handling that the keyword arguments of `Codec.encode` ask for."""
+        return cls(**{field.name: options[field.name] for field in fields(cls) if field.name in options})
 
     def __post_init__(self) -> None:
         check_background(self.background)
