@@ -64,16 +64,11 @@ def decode(
     """
     if channels == Channels(grey=False, alpha=False):
         return engine.decode(coded, checksum, height, width, stages, passes, out)
-    stream, alpha = coded, None
-    if channels.alpha:
-        length, start = read_varint(coded, 0, "length of the colour's stream")
-        if start + length > len(coded):
-            raise BitstreamError(
-                f"the colour's stream has {length:,} bytes, {len(coded) - start:,} are left; {ALTERED}"
-            )
-        stream = coded[start : start + length]
+    stream, encoded_alpha = split(coded, channels.alpha)
+    alpha = None
+    if encoded_alpha is not None:
         with stage(stages, "alpha"):
-            alpha = _decode_alpha(coded[start + length :], height, width)
+            alpha = decode_alpha(encoded_alpha, height, width)
     colour = engine.decode(stream, checksum, height, width, stages, passes)
     with stage(stages, "crop"):
         image = np.empty(channels.shape(height, width), np.uint8) if out is None else out
@@ -82,6 +77,20 @@ def decode(
         if alpha is not None:
             image[..., -1] = alpha
     return image
+
+
+def split(coded: memoryview, alpha: bool) -> tuple[memoryview, memoryview | None]:
+    """Return the stream of the colours and the PNG file of the alpha, None if there is no `alpha`.
+
+    Raises BitstreamError if the lengths do not fit.
+    """
+    if not alpha:
+        return coded, None
+    length, start = read_varint(coded, 0, "length of the colour's stream")
+    end = start + length
+    if end > len(coded):
+        raise BitstreamError(f"the colour's stream has {length:,} bytes, {len(coded) - start:,} are left; {ALTERED}")
+    return coded[start:end], coded[end:]
 
 
 def _brightness(colour: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -98,7 +107,7 @@ def _encode_alpha(alpha: NDArray[np.uint8]) -> bytes:
     return encoded.getvalue()
 
 
-def _decode_alpha(encoded: memoryview, height: int, width: int) -> NDArray[np.uint8]:
+def decode_alpha(encoded: memoryview, height: int, width: int) -> NDArray[np.uint8]:
     """Return the alpha (height, width) of a PNG file. Its size is checked before anything is allocated by it."""
     try:
         with Image.open(io.BytesIO(encoded), formats=["PNG"]) as image:

@@ -25,6 +25,7 @@ from .machine import cores
 from .metadata import MetadataOption
 from .qualities import BundleCodecs, Target
 from .stages import stage
+from .verification import Verified, verify
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -351,6 +352,16 @@ class Codec:
             progress=progress,
         )
         return strips if converted is None else strips.map(converted)
+
+    def verify(self, data: CodedFile) -> Verified:
+        """Verify that a `.glic` file is whole and that this engine decodes it, without the synthesis of pixels.
+
+        The checksums of the frame, the tiles and the metadata are checked, and all symbols and alpha are decoded.
+
+        Raises BitstreamError, which lists everything that is damaged, and ModelMismatchError, LimitError, EngineError
+        and OSError as `decode` does.
+        """
+        return verify(self._codecs, read_coded(data, self._limits), self._limits)
 
     @overload
     def encode_many(

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 # The numbers of the attached fields (docs/format.md).
 EXIF, XMP, ICC = 1, 2, 3
 _NUMBERS = {"exif": EXIF, "xmp": XMP, "icc": ICC}
+NAMES = tuple(_NUMBERS)
 
 _EXIF_PREFIX = b"Exif\0\0"  # precedes EXIF in JPEG files; other formats, like this one, store EXIF without it
 _ORIENTATION_TAG = 0x0112

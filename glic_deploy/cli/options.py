@@ -154,7 +154,7 @@ def open_codec(args: argparse.Namespace) -> Codec:
     from .. import Codec
 
     threads = args.threads
-    if threads is None and args.workers:
+    if threads is None and getattr(args, "workers", None):
         threads = max(1, cores() // args.workers)
     return Codec(args.engine, backend=args.backend, precision=args.precision, threads=threads, limits=limits(args))
 
