@@ -189,7 +189,7 @@ def test_bad_pictures_are_refused_and_the_next_is_coded(encoder, picture, glic, 
     refuses(encoder, "ImageError: .* cannot be read", file=file[:2000])
     refuses(encoder, "ImageError: .* not an image", file=glic)
     refuses(encoder, "ImageError: .* at least one pixel", image=picture[:0])
-    refuses(encoder, r"ImageError: array has shape \(160, 220, 2\)", image=picture[..., :2])
+    refuses(encoder, r"ImageError: array has shape \(160, 220, 5\)", image=picture[..., [0, 1, 2, 0, 1]])
     refuses(encoder, "LimitError: .* at most 50,000 allowed", image=np.zeros((251, 200, 3), np.uint8))
     refuses(encoder, "LimitError: .* width is 1,001", file=png(np.zeros((1, 1001), np.uint8), tmp_path / "wide.png"))
     refuses(encoder, "RequestError: quality is 2, expected 1 to 1", image=picture, quality=np.array([2], np.uint8))
