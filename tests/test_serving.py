@@ -289,3 +289,24 @@ def test_served_limits_are_a_services(capsys):
     with pytest.raises(SystemExit):
         cli.main(["serve", "--help"])
     assert f"{SERVED_LIMITS.max_pixels:,}" in capsys.readouterr().out
+
+
+def options(text: str) -> np.ndarray:
+    return np.frombuffer(text.encode(), np.uint8)
+
+
+def test_options_reach_the_codec(encoder, decoder, picture):
+    clear = np.dstack((picture, picture[..., 0]))
+    data = encoder.infer(image=clear, options=options('{"alpha": "keep"}'))
+    image = decoder.infer(glic=data)
+    assert image.shape == clear.shape
+    np.testing.assert_array_equal(image[..., 3], clear[..., 3])
+    part = decoder.infer(glic=data, options=options('{"region": [10, 20, 30, 40]}'))
+    np.testing.assert_array_equal(part, image[20:60, 10:40])
+    grey = decoder.infer(glic=encoder.infer(image=picture[..., :1]))
+    assert grey.shape == (160, 220, 1)
+
+
+@pytest.mark.parametrize("text", ["", "[", "[]", '{"quality": 1}', "[" * 100_000, '{"alpha": "maybe"}', "\xff"])
+def test_wrong_options_are_refused(encoder, picture, text):
+    refuses(encoder, "expected a JSON object of some of: alpha, color|alpha is", image=picture, options=options(text))
