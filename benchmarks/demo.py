@@ -11,8 +11,9 @@ import numpy as np
 
 from glic_deploy import Codec
 from glic_deploy.files import atomic_write
-from glic_deploy.image import load_image, save_image
+from glic_deploy.image import load_image
 from glic_deploy.metrics import psnr
+from glic_deploy.saving import save_image
 
 ROOT = Path(__file__).resolve().parent.parent
 OUTPUT = ROOT / "out" / "demo"

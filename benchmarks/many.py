@@ -19,7 +19,7 @@ from statistics import median
 
 from glic_deploy import Codec, machine
 from glic_deploy.files import atomic_write
-from glic_deploy.image import save_image
+from glic_deploy.saving import save_image
 
 PHOTOS = Path(__file__).resolve().parent.parent / "samples" / "photos"
 

@@ -1,7 +1,7 @@
 """GLIC learned image compression on production machines: `Codec(engine).encode(image)`, `.decode(data)`.
 
-Importing this package takes milliseconds: numpy, Pillow and the backends are imported when `Codec` or `pillow` is
-first accessed.
+Importing this package takes milliseconds: numpy, Pillow and the backends are imported when `Codec`, `Metadata` or
+`pillow` is first accessed.
 """
 
 from __future__ import annotations
@@ -12,13 +12,16 @@ from typing import TYPE_CHECKING, Any
 from .errors import (
     BitstreamError,
     CheckpointError,
+    DamagedMetadataWarning,
     DamagedTilesWarning,
+    DroppedMetadataWarning,
     EngineError,
     GlicError,
     ImageError,
     LimitError,
     ModelMismatchError,
     PluginError,
+    ReducedImageWarning,
     TargetWarning,
 )
 from .limits import Limits
@@ -26,6 +29,7 @@ from .limits import Limits
 if TYPE_CHECKING:
     from . import pillow as pillow
     from .codec import Codec
+    from .metadata import Metadata, read_metadata
 
 __version__ = "0.1.0"
 
@@ -33,19 +37,24 @@ __all__ = [
     "BitstreamError",
     "CheckpointError",
     "Codec",
+    "DamagedMetadataWarning",
     "DamagedTilesWarning",
+    "DroppedMetadataWarning",
     "EngineError",
     "GlicError",
     "ImageError",
     "LimitError",
     "Limits",
+    "Metadata",
     "ModelMismatchError",
     "PluginError",
+    "ReducedImageWarning",
     "TargetWarning",
     "__version__",
+    "read_metadata",
 ]
 
-_LAZY = {"Codec": ".codec"}
+_LAZY = {"Codec": ".codec", "Metadata": ".metadata", "read_metadata": ".metadata"}
 _LAZY_MODULES = frozenset({"pillow"})
 
 

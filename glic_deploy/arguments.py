@@ -6,7 +6,7 @@ import math
 import operator
 import os
 import reprlib
-from collections.abc import Callable, Mapping, MutableMapping, MutableSequence
+from collections.abc import Callable, Mapping, MutableMapping, MutableSequence, Sequence
 from numbers import Real
 
 from .errors import EngineError, GlicError
@@ -67,6 +67,12 @@ def positive(name: str, value: object) -> float:
     if math.isnan(found) or found <= 0:
         raise EngineError(f"{name} is {shown(value)}, expected a number above 0")
     return found
+
+
+def one_of(name: str, value: object, choices: Sequence[str], error: type[GlicError] = EngineError) -> None:
+    """Raise `error` unless `value` is one of the words `choices`."""
+    if not isinstance(value, str) or value not in choices:
+        raise error(f"{name} is {shown(value)}, expected {' or '.join(map(repr, choices))}")
 
 
 def check_receivers(**given: object) -> None:

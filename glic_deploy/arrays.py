@@ -44,8 +44,8 @@ def to_numpy(source: Any) -> NDArray[Any] | None:
     return np.asarray(view) if view.ndim > 1 else None
 
 
-def writable(out: Any, height: int, width: int) -> NDArray[np.uint8]:
-    """Return a writable view of `out`, which must be uint8 (height, width, 3) and contiguous.
+def writable(out: Any, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """Return a writable view of `out`, which must be uint8 of this shape and contiguous.
 
     Raises ImageError if `out` has another form, is read-only, or is not in host memory.
     """
@@ -60,12 +60,12 @@ def writable(out: Any, height: int, width: int) -> NDArray[np.uint8]:
     if view is None:
         raise ImageError(
             f"out is a {type(out).__name__}, expected an array of numpy or of a library with DLPack; "
-            "make one: numpy.empty((height, width, 3), numpy.uint8)"
+            f"make one: numpy.empty({shape}, numpy.uint8)"
         )
-    if view.dtype != np.uint8 or view.shape != (height, width, 3):
+    if view.dtype != np.uint8 or view.shape != shape:
         raise ImageError(
-            f"out is {view.dtype} {view.shape}, expected uint8 {(height, width, 3)}; "
-            "glic_deploy.container.parse_header(data) says a file's size"
+            f"out is {view.dtype} {view.shape}, expected uint8 {shape}; "
+            "glic_deploy.container.parse_header(data) says a file's size and channels"
         )
     if not view.flags.c_contiguous or not view.flags.writeable:
         state = "read-only" if view.flags.c_contiguous else "not contiguous"

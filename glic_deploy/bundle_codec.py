@@ -186,6 +186,19 @@ class BundleCodec:
             np.copyto(out, image)
             return out
 
+    def decode_symbols(
+        self,
+        payload: bytes | memoryview,
+        checksum: int,
+        height: int,
+        width: int,
+        stages: dict[str, float] | None = None,
+    ) -> list[CodedPass]:
+        """Decode a payload to the symbols and indexes of all passes, without synthesis; like `decode` otherwise."""
+        passes: list[CodedPass] = []
+        self._decode_latents(payload, checksum, height, width, stages, passes)
+        return passes
+
     def _decode_latents(
         self,
         payload: bytes | memoryview,

@@ -10,20 +10,22 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, get_args, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from . import container, many, tiles
+from . import channel_codec, colour, container, many, metadata, tiles
 from .arguments import check_receivers, known, shown, thread_count
 from .arrays import DlpackArray, writable
 from .backends import Backend, Precision
-from .bundle_codec import BundleCodec
+from .channels import Channels, colour_of, with_colour
 from .coded import CodedFile, read_coded
 from .container import Header
 from .entropy.passes import CodedPass
-from .errors import EngineError
-from .image import Background, Source, check_background, load_image, pad
+from .errors import BitstreamError, EngineError
+from .image import Alpha, Background, Colour, Handling, Source, SourceImage, check_colour, read_image
 from .limits import DEFAULT_LIMITS, Limits
 from .machine import cores
+from .metadata import MetadataOption
 from .qualities import BundleCodecs, Target
 from .stages import stage
+from .verification import Verified, verify
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -37,6 +39,9 @@ class EncodeOptions(TypedDict, total=False):
     target_psnr: float | None
     tile: int | None
     background: Background | None
+    alpha: Alpha
+    color: Colour
+    metadata: MetadataOption
     stages: dict[str, float] | None
     progress: tiles.Progress | None
 
@@ -45,6 +50,7 @@ class DecodeOptions(TypedDict, total=False):
     """Keyword arguments of `Codec.decode` that `Codec.decode_many` applies to all files."""
 
     region: tuple[int, int, int, int] | None
+    color: Colour
     stages: dict[str, float] | None
     progress: tiles.Progress | None
 
@@ -132,6 +138,9 @@ class Codec:
         target_psnr: float | None = None,
         tile: int | None = None,
         background: Background | None = None,
+        alpha: Alpha = "refuse",
+        color: Colour = "srgb",
+        metadata: MetadataOption = "keep",
         stages: dict[str, float] | None = None,
         progress: tiles.Progress | None = None,
     ) -> bytes:
@@ -141,7 +150,8 @@ class Codec:
         three encodings, and `target_psnr` as many decodings.
 
         Args:
-            img: a uint8 array (H, W, 3) or (H, W), a PIL image, or a path; see `glic_deploy.image.load_image`.
+            img: a uint8 array (H, W, 3), (H, W) for grey, (H, W, 4) or (H, W, 2) with alpha, a PIL image, or a path;
+                see `glic_deploy.image.read_image`.
             quality: 1 (the smallest files) to the number of bundles; None: the highest.
             target_bpp: selects the highest quality whose file has at most this many bits per pixel. If there is none,
                 the lowest quality is used and a TargetWarning is issued.
@@ -149,7 +159,12 @@ class Codec:
                 is none, the highest quality is used and a TargetWarning is issued.
             tile: the maximum side of a tile in pixels, overlap included, a multiple of 128. 0 codes the image whole.
                 None codes the image whole if its memory is within the limits, else in tiles.
-            background: the RGB triple on which transparent images are composited; None refuses them.
+            background: the RGB triple on which transparent images are composited.
+            alpha: "refuse" refuses transparent pixels unless there is a background; "keep" codes alpha losslessly.
+            color: "srgb" converts pixels with an ICC profile to sRGB; "keep" codes the pixels as they are and keeps the
+                profile.
+            metadata: "keep" keeps EXIF, XMP and an ICC profile that describes the pixels; "strip" drops EXIF and XMP;
+                `glic_deploy.Metadata` replaces the metadata of the image.
             stages: receives the seconds that each stage took.
             progress: called with the number of finished tiles and of all tiles while an image is coded in tiles.
 
@@ -158,14 +173,11 @@ class Codec:
         """
         target = self._target(quality, target_bpp, target_psnr)
         side = tiles.check_tile(tile)
+        handling = Handling(background, alpha, color, metadata)
         check_receivers(stages=stages, progress=progress)
         with stage(stages, "read"):
-            image = load_image(img, background=background, limits=self._limits)
-
-        def code(quality: int) -> bytes:
-            return self._encode(self._codecs.at_quality(quality), image, side, stages, progress)
-
-        return target.search(image, len(self._codecs), code, self.decode)
+            source = read_image(img, handling, self._limits)
+        return self._encode(source, target, side, stages, progress)
 
     def _target(self, quality: int | None, target_bpp: float | None, target_psnr: float | None) -> Target:
         target = Target(quality, target_bpp, target_psnr)
@@ -175,28 +187,35 @@ class Codec:
 
     def _encode(
         self,
-        codec: BundleCodec,
-        image: NDArray[np.uint8],
+        source: SourceImage,
+        target: Target,
         tile: int | None,
         stages: dict[str, float] | None,
         progress: tiles.Progress | None,
     ) -> bytes:
-        height, width = image.shape[:2]
+        pixels = source.pixels
+        height, width = pixels.shape[:2]
         grid = tiles.choose_grid(width, height, tile, self._limits)
-        bundle = codec.bundle
-        header = Header(
-            width=width,
-            height=height,
-            exact=bundle.exact,
-            tiled=grid is not None,
-            model_fingerprint=bundle.model_fingerprint,
-            arithmetic_fingerprint=bundle.arithmetic_fingerprint,
-        )
-        if grid:
-            return tiles.encode(codec, header, image, grid, self._limits, stages, progress)
-        with stage(stages, "pad"):
-            padded = pad(image)
-        return container.pack(header, *codec.encode(padded, stages))
+        fields, attachments = metadata.attach(source.metadata, self._limits)
+
+        def code(quality: int) -> bytes:
+            codec = self._codecs.at_quality(quality)
+            header = Header(
+                width=width,
+                height=height,
+                exact=codec.bundle.exact,
+                tiled=grid is not None,
+                model_fingerprint=codec.bundle.model_fingerprint,
+                arithmetic_fingerprint=codec.bundle.arithmetic_fingerprint,
+                **Channels.of(pixels)._asdict(),
+                profiled=source.profiled,
+                fields=fields,
+            )
+            if grid:
+                return tiles.encode(codec, header, pixels, grid, self._limits, stages, progress, attachments)
+            return container.pack(header, *channel_codec.encode(codec, pixels, stages), attachments)
+
+        return target.search(colour_of(pixels), len(self._codecs), code, lambda data: colour_of(self.decode(data)))
 
     def decode(
         self,
@@ -204,6 +223,7 @@ class Codec:
         *,
         out: DlpackArray | memoryview | None = None,
         region: tuple[int, int, int, int] | None = None,
+        color: Colour = "keep",
         on_error: tiles.OnError = "raise",
         damaged: list[tiles.Box] | None = None,
         stages: dict[str, float] | None = None,
@@ -212,14 +232,18 @@ class Codec:
     ) -> NDArray[np.uint8]:
         """Decompress a `.glic` file to a uint8 array (H, W, 3).
 
+        A grey image is an array (H, W). An image with alpha is an array (H, W, 4), or (H, W, 2) if it is grey.
+
         Args:
             data: the bytes of the file in any object with the buffer protocol, the path of the file, or an open binary
                 file. Paths and files are not read further than the limits allow. To decode a region of a file in tiles,
                 the data may end behind the last tile that the region needs.
-            out: an array that receives the image: uint8 (H, W, 3), contiguous, in host memory, of numpy, torch or any
-                library with DLPack. The image is decoded into its memory, and numpy's view of it is returned.
+            out: an array that receives the image: uint8 of its shape, contiguous, in host memory, of numpy, torch or
+                any library with DLPack. The image is decoded into its memory, and numpy's view of it is returned.
             region: (x, y, width, height) of the part to decode. The result equals a crop of the whole image. Of an
                 image in tiles, only the tiles that the region needs are decoded.
+            color: "keep" returns the pixels as they were coded: in sRGB, or in the colours of the file's ICC profile if
+                the file was encoded with color="keep". "srgb" converts the latter to sRGB.
             on_error: "raise" raises an error at a damaged tile; "fill" makes the tile grey and continues. Damage to the
                 header, to the table of tiles, or to an image that is not in tiles, always raises an error.
             damaged: receives the boxes (x, y, width, height) of the tiles that were made grey. None: a
@@ -234,39 +258,66 @@ class Codec:
         """
         tiles.check_on_error(on_error)
         tiles.region_box(region)
+        check_colour(color)
         check_receivers(stages=stages, passes=passes, damaged=damaged, progress=progress)
         coded = read_coded(data, self._limits)
         if container.is_tiled(coded):
             strips = self.decode_strips(
                 coded,
                 region=region,
+                color=color,
                 on_error=on_error,
                 damaged=damaged,
                 stages=stages,
                 passes=passes,
                 progress=progress,
             )
-            return strips.gather(None if out is None else writable(out, strips.height, strips.width))
+            return strips.gather(None if out is None else writable(out, strips.shape))
         file = container.parse(coded, self._limits)
-        header = file.header
+        header, kept = file.header, Channels.of_header(file.header)
         codec = self._codecs.for_file(header)
         self._limits.check_memory(header.width, header.height)
         box = tiles.check_region(region, header.width, header.height)
-        view = None if out is None else writable(out, box.height, box.width)
-        arguments = (file.payload, file.symbol_checksum, header.height, header.width, stages, passes)
-        if region is None:
-            return codec.decode(*arguments, out=view)
-        part = codec.decode(*arguments)[box.slices]
+        converted = self._to_srgb(coded, header, color)
+        view = None if out is None else writable(out, kept.shape(box.height, box.width))
+        arguments = (codec, kept, file.payload, file.symbol_checksum, header.height, header.width, stages, passes)
+        if region is None and converted is None:
+            return channel_codec.decode(*arguments, out=view)
+        part = channel_codec.decode(*arguments)[box.slices]
+        if converted is not None:
+            part = converted(part)
         if view is None:
             return np.ascontiguousarray(part)
         np.copyto(view, part)
         return view
+
+    def _to_srgb(
+        self, coded: memoryview, header: Header, color: Colour
+    ) -> Callable[[NDArray[np.uint8]], NDArray[np.uint8]] | None:
+        """Return the conversion of decoded pixels that `color` asks for; None if there is nothing to convert.
+
+        Raises BitstreamError if the profile of the file is damaged.
+        """
+        if color == "keep" or not header.profiled:
+            return None
+        front = container.read_front(coded)
+        profile = metadata.item(front.header, coded[front.frame_end :], "icc", self._limits)
+        if profile is None:
+            raise BitstreamError(
+                "the colours are those of an ICC profile, which the file lacks; decode with color='keep'"
+            )
+
+        def convert(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+            return with_colour(pixels, colour.array_to_srgb(np.ascontiguousarray(colour_of(pixels)), profile))
+
+        return convert
 
     def decode_strips(
         self,
         data: CodedFile,
         *,
         region: tuple[int, int, int, int] | None = None,
+        color: Colour = "keep",
         on_error: tiles.OnError = "raise",
         damaged: list[tiles.Box] | None = None,
         stages: dict[str, float] | None = None,
@@ -280,14 +331,17 @@ class Codec:
         """
         tiles.check_on_error(on_error)
         tiles.region_box(region)
+        check_colour(color)
         check_receivers(stages=stages, passes=passes, damaged=damaged, progress=progress)
         coded = read_coded(data, self._limits)
         if not container.is_tiled(coded):
-            return tiles.Strips.of(self.decode(coded, region=region, stages=stages, passes=passes))
+            return tiles.Strips.of(self.decode(coded, region=region, color=color, stages=stages, passes=passes))
         whole = region is None and on_error == "raise"
         file = tiles.parse(coded, self._limits, partial=not whole)
-        return tiles.decode(
-            self._codecs.for_file(file.header),
+        codec = self._codecs.for_file(file.header)
+        converted = self._to_srgb(coded, file.header, color)
+        strips = tiles.decode(
+            codec,
             file,
             region,
             self._limits,
@@ -297,6 +351,17 @@ class Codec:
             passes=passes,
             progress=progress,
         )
+        return strips if converted is None else strips.map(converted)
+
+    def verify(self, data: CodedFile) -> Verified:
+        """Verify that a `.glic` file is whole and that this engine decodes it, without the synthesis of pixels.
+
+        The checksums of the frame, the tiles and the metadata are checked, and all symbols and alpha are decoded.
+
+        Raises BitstreamError, which lists everything that is damaged, and ModelMismatchError, LimitError, EngineError
+        and OSError as `decode` does.
+        """
+        return verify(self._codecs, read_coded(data, self._limits), self._limits)
 
     @overload
     def encode_many(
@@ -344,17 +409,18 @@ class Codec:
         call. The iterator raises what `encode` raises.
         """
         known("encode_many", options, EncodeOptions)
-        self._target(options.get("quality"), options.get("target_bpp"), options.get("target_psnr"))
-        tiles.check_tile(options.get("tile"))
-        background = options.get("background")
-        check_background(background)
-        check_receivers(stages=options.get("stages"), progress=options.get("progress"))
+        target = self._target(options.get("quality"), options.get("target_bpp"), options.get("target_psnr"))
+        side = tiles.check_tile(options.get("tile"))
+        handling = Handling.among(options)
+        stages, progress = options.get("stages"), options.get("progress")
+        check_receivers(stages=stages, progress=progress)
 
-        def read(source: Source) -> NDArray[np.uint8]:
-            return load_image(source, background=background, limits=self._limits)
+        def read(source: Source) -> SourceImage:
+            with stage(stages, "read"):
+                return read_image(source, handling, self._limits)
 
-        def code(image: NDArray[np.uint8]) -> bytes:
-            return self.encode(image, **options)
+        def code(image: SourceImage) -> bytes:
+            return self._encode(image, target, side, stages, progress)
 
         return self._overlap(sources, read, code, workers, on_error)
 
@@ -398,6 +464,7 @@ class Codec:
         """
         known("decode_many", options, DecodeOptions)
         tiles.region_box(options.get("region"))
+        check_colour(options.get("color", "keep"))
         check_receivers(stages=options.get("stages"), progress=options.get("progress"))
 
         def read(file: CodedFile) -> memoryview:

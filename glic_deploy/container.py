@@ -1,31 +1,46 @@
-"""The `.glic` file, version 1: a self-describing frame with checksums around the stream of the range coder.
+"""The `.glic` file: a self-describing frame with checksums around the coded image, and attachments behind the frame.
 
-docs/format.md specifies the layout byte by byte. Every field has exactly one encoding, so equal contents are equal
+docs/format.md specifies the layout byte by byte. Every header has exactly one encoding, so equal contents are equal
 bytes. The parser verifies the checksum before it acts on a number.
 """
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from . import fields as optional
 from .checksum import crc32c
 from .errors import BitstreamError
+from .fields import Field
 from .limits import DEFAULT_LIMITS, Limits
+from .varint import ALTERED, UINT32_MAX, cut_short, read_varint, write_varint
 
-MAGIC = b"GLIC"
-VERSION = 1
+MAGIC = b"\x8dGLIC\r\n"
+VERSION = 2
 FINGERPRINT_BYTES = 4
+HEADER_BYTES = 2048
+"""The header of every file lies in its first `HEADER_BYTES` bytes."""
 
-_EXACT = 0x01
-_TILED = 0x02
-_FLAGS = _EXACT | _TILED
+_EXACT, _TILED, _GREY, _ALPHA, _PROFILED = (1 << bit for bit in range(5))
+_FLAGS = _EXACT | _TILED | _GREY | _ALPHA | _PROFILED
+_FLAGS_OFFSET = len(MAGIC) + 1
 
-_UINT32_MAX = 0xFFFFFFFF
-_VARINT_BYTES = 5
-_CHECKSUMS = struct.Struct("<II")
-_SHORTEST_FILE = 4 + 1 + 1 + 1 + 1 + 4 + 4 + 1 + _CHECKSUMS.size
+_CHECKSUM = struct.Struct("<I")
+_FRAME_END = 2 * _CHECKSUM.size
+_SHORTEST_FILE = _FLAGS_OFFSET + 1 + 1 + 1 + 2 * FINGERPRINT_BYTES + 1 + 1 + _FRAME_END
+
+# How a transfer as text changes the magic: line ends, the eighth bit, an encoding as UTF-8, and the replacement of
+# bytes that are not UTF-8.
+_TEXT_DAMAGE = (
+    MAGIC.replace(b"\r\n", b"\n"),
+    MAGIC.replace(b"\n", b"\r\n"),
+    MAGIC.replace(b"\r\n", b"\r"),
+    bytes(byte & 0x7F for byte in MAGIC),
+    *(text.encode() + MAGIC[1:5] for text in ("\x8d", "\ufffd")),
+)
 
 Buffer = bytes | bytearray | memoryview
 
@@ -38,9 +53,13 @@ class Header:
         width, height: size of the decoded image in pixels, 1 to 2**32 - 1, without padding.
         exact: arithmetic profile. True: the entropy parameters are integer arithmetic, which decodes anywhere; False:
             they are floating point, which decodes only on the machine and in the configuration that encoded.
-        tiled: the payload is a table of tiles and one range-coded stream for each (see `glic_deploy.tiles`).
+        tiled: the payload is a table of tiles and one coded image for each (see `glic_deploy.tiles`).
         model_fingerprint: first 4 bytes of the model's fingerprint (weights of all transforms).
         arithmetic_fingerprint: first 4 bytes of the fingerprint of the entropy parameters' arithmetic and tables.
+        grey: the image has one channel of brightness instead of three of colour.
+        alpha: the image has a channel of opacity (see `glic_deploy.channels`).
+        profiled: the colours are those of the attached ICC profile, not sRGB.
+        fields: the optional fields, with ascending keys.
     """
 
     width: int
@@ -49,15 +68,19 @@ class Header:
     tiled: bool
     model_fingerprint: bytes
     arithmetic_fingerprint: bytes
+    grey: bool = False
+    alpha: bool = False
+    profiled: bool = False
+    fields: tuple[Field, ...] = ()
 
 
 @dataclass(frozen=True)
 class File:
-    """A parsed `.glic` file whose frame is intact.
+    """A parsed `.glic` file whose frame is intact. Its attachments may be damaged or missing.
 
     Attributes:
         header: the fields before the payload.
-        payload: the range-coded bytes, or the tiles, a view into the data that was parsed.
+        payload: the coded image, or the tiles, a view into the data that was parsed.
         symbol_checksum: `glic_deploy.checksum.symbol_checksum` of the symbols that the encoder coded; of images in
             tiles, CRC-32C of the tiles' symbol checksums.
     """
@@ -72,7 +95,7 @@ class Front(NamedTuple):
 
     Attributes:
         header: the fields.
-        flags: the byte with the flags `exact` and `tiled`.
+        flags: the byte with the flags.
         start: the offset of the payload.
         length: the number of bytes of the payload.
     """
@@ -82,58 +105,80 @@ class Front(NamedTuple):
     start: int
     length: int
 
+    @property
+    def frame_end(self) -> int:
+        """The offset of the first attachment."""
+        return self.start + self.length + _FRAME_END
 
-def pack(header: Header, payload: Buffer, symbol_checksum: int) -> bytes:
-    """Return the bytes of a `.glic` file. Raises ValueError if a field is out of range, which is a caller's mistake."""
-    if not 0 <= symbol_checksum <= _UINT32_MAX:
-        raise ValueError(f"symbol checksum is {symbol_checksum}, expected 0 to {_UINT32_MAX}")
+    @property
+    def file_end(self) -> int:
+        """The number of bytes of the whole file."""
+        return self.frame_end + sum(part.size for part in optional.attachments(self.header.fields))
+
+
+def pack(header: Header, payload: Buffer, symbol_checksum: int, attachments: Sequence[Buffer] = ()) -> bytes:
+    """Return the bytes of a `.glic` file.
+
+    Args:
+        header: the fields, among them one made by `glic_deploy.fields.attached` for each attachment, in order.
+        payload: the coded image or the tiles.
+        symbol_checksum: as in `File`.
+        attachments: the contents of the attached fields.
+
+    Raises ValueError if a field is out of range, which is a caller's mistake.
+    """
+    if not 0 <= symbol_checksum <= UINT32_MAX:
+        raise ValueError(f"symbol checksum is {symbol_checksum}, expected 0 to {UINT32_MAX}")
     payload = flat(payload)
-    body = b"".join((pack_front(header, len(payload)), payload, struct.pack("<I", symbol_checksum)))
-    return body + struct.pack("<I", crc32c(body))
+    body = b"".join((pack_front(header, len(payload)), payload, _CHECKSUM.pack(symbol_checksum)))
+    return b"".join((body, _CHECKSUM.pack(crc32c(body)), *attachments))
 
 
 def pack_front(header: Header, length: int) -> bytes:
     """Return the bytes of a file before a payload of `length` bytes. Raises ValueError as `pack` does."""
     for name, value in (("width", header.width), ("height", header.height)):
-        if not 1 <= value <= _UINT32_MAX:
-            raise ValueError(f"{name} is {value}, expected 1 to {_UINT32_MAX}")
+        if not 1 <= value <= UINT32_MAX:
+            raise ValueError(f"{name} is {value}, expected 1 to {UINT32_MAX}")
     for name, fingerprint in (("model", header.model_fingerprint), ("arithmetic", header.arithmetic_fingerprint)):
         if len(fingerprint) != FINGERPRINT_BYTES:
             raise ValueError(f"{name} fingerprint has {len(fingerprint)} bytes, expected its first {FINGERPRINT_BYTES}")
-    if length > _UINT32_MAX:
-        raise ValueError(f"payload has {length} bytes, at most {_UINT32_MAX} fit a file")
-    flags = (_EXACT if header.exact else 0) | (_TILED if header.tiled else 0)
+    if length > UINT32_MAX:
+        raise ValueError(f"payload has {length} bytes, at most {UINT32_MAX} fit a file")
+    fields = optional.write(header.fields)
+    flags = (header.exact, header.tiled, header.grey, header.alpha, header.profiled)
     return b"".join(
         (
             MAGIC,
-            bytes((VERSION, flags)),
+            bytes((VERSION, sum(flag << bit for bit, flag in enumerate(flags)))),
             write_varint(header.width),
             write_varint(header.height),
             header.model_fingerprint,
             header.arithmetic_fingerprint,
+            write_varint(len(fields)),
+            fields,
             write_varint(length),
         )
     )
 
 
 def parse(data: Buffer, limits: Limits = DEFAULT_LIMITS) -> File:
-    """Parse and verify a whole `.glic` file, without copying the payload.
+    """Parse and verify the frame of a whole `.glic` file, without copying the payload.
 
-    This function does not check whether the codec has the model that the file needs.
+    This function does not check whether the codec has the model that the file needs, nor does it look at the
+    attachments, which `attachment` verifies.
 
-    Raises BitstreamError, in this order, if the data is not a `.glic` file, has another version, is cut short, has
-    bytes after its end, fails its checksum, or breaks a rule of the format; then LimitError if the image or the payload
-    exceeds `limits`.
+    Raises BitstreamError, in this order, if the data is not a `.glic` file, has another version, is cut short before
+    the end of the frame, has bytes after its end, fails its checksum, or breaks a rule of the format; then LimitError
+    if the image or the payload exceeds `limits`.
     """
     view = flat(data)
     front = read_front(view)
-    end = front.start + front.length
-    total = end + _CHECKSUMS.size
-    if len(view) < total:
-        raise cut_short(len(view), f"{total:,}")
+    if len(view) < front.frame_end:
+        raise cut_short(len(view), f"{front.file_end:,}")
     check_end(view, front)
-    symbol_checksum, stored = _CHECKSUMS.unpack_from(view, end)
-    computed = crc32c(view[: total - 4])
+    end = front.start + front.length
+    symbol_checksum, stored = struct.unpack_from("<II", view, end)
+    computed = crc32c(view[: end + _CHECKSUM.size])
     if computed != stored:
         raise BitstreamError(
             f"checksum mismatch: the file's bytes give {computed:08x}, it says {stored:08x}; "
@@ -144,7 +189,7 @@ def parse(data: Buffer, limits: Limits = DEFAULT_LIMITS) -> File:
 
 
 def parse_header(data: Buffer, limits: Limits = DEFAULT_LIMITS) -> Header:
-    """Return the header from the first bytes of a file (64 suffice), for example to learn the size of the image.
+    """Return the header from the first bytes of a file (`HEADER_BYTES` suffice), for example to learn the image's size.
 
     No checksum is verified, so call `parse` before relying on the result. Raises as `parse` does.
     """
@@ -153,10 +198,35 @@ def parse_header(data: Buffer, limits: Limits = DEFAULT_LIMITS) -> Header:
     return front.header
 
 
+def attachment(header: Header, behind: memoryview, number: int) -> memoryview | None:
+    """Return the content of the attached field with this number, a view; None if the file has none.
+
+    Args:
+        header: the header of the file.
+        behind: the bytes of the file behind its frame; at least up to the end of the attachment.
+        number: the number of the field.
+
+    Raises BitstreamError if the attachment is cut short or damaged.
+    """
+    for part in optional.attachments(header.fields):
+        if part.number == number:
+            content = behind[part.start : part.start + part.size]
+            if len(content) < part.size:
+                raise cut_short(len(content), f"{part.size:,} for this attachment")
+            computed = crc32c(content)
+            if computed != part.checksum:
+                raise BitstreamError(
+                    f"checksum mismatch: the attachment's bytes give {computed:08x}, the header says "
+                    f"{part.checksum:08x}; get an unaltered copy"
+                )
+            return content
+    return None
+
+
 def is_tiled(data: Buffer) -> bool:
     """Return whether the data, if it is a `.glic` file, has the flag of images in tiles."""
     view = flat(data)
-    return len(view) > 5 and bool(view[5] & _TILED)
+    return len(view) > _FLAGS_OFFSET and bool(view[_FLAGS_OFFSET] & _TILED)
 
 
 def flat(data: Buffer) -> memoryview:
@@ -170,23 +240,29 @@ def flat(data: Buffer) -> memoryview:
 
 def read_front(view: memoryview) -> Front:
     """Read the fields before the payload. Raises BitstreamError for the first three reasons of `parse`."""
-    if bytes(view[:4]) != MAGIC[: len(view)]:
-        raise BitstreamError(
-            f"not a .glic file: it starts with {bytes(view[:4])!r}, expected {MAGIC!r}; "
-            "encode images of other formats first"
-        )
-    if len(view) < 6:
+    if bytes(view[: len(MAGIC)]) != MAGIC[: len(view)]:
+        raise _not_glic(view)
+    if len(view) <= _FLAGS_OFFSET:
         raise cut_short(len(view), f"at least {_SHORTEST_FILE}")
-    version, flags = view[4], view[5]
+    version, flags = view[len(MAGIC)], view[_FLAGS_OFFSET]
     if version != VERSION:
         raise BitstreamError(
-            f"the file is of format version {version}, this glic-deploy reads version {VERSION}; "
+            f"the file needs a reader of format version {version}, this glic-deploy reads version {VERSION}; "
             + ("upgrade glic-deploy" if version > VERSION else "get an unaltered copy")
         )
-    width, offset = read_varint(view, 6, "width")
+    width, offset = read_varint(view, _FLAGS_OFFSET + 1, "width")
     height, offset = read_varint(view, offset, "height")
     fingerprints = bytes(view[offset : offset + 2 * FINGERPRINT_BYTES])
-    length, start = read_varint(view, offset + 2 * FINGERPRINT_BYTES, "payload length")
+    total, start = read_varint(view, offset + 2 * FINGERPRINT_BYTES, "length of the optional fields")
+    if total > optional.MAX_BYTES:
+        raise BitstreamError(
+            f"the optional fields have {total:,} bytes, at most {optional.MAX_BYTES:,} allowed; {ALTERED}"
+        )
+    end = start + total
+    if len(view) < end:
+        raise cut_short(len(view), f"at least {end + _FRAME_END + 1:,}")
+    fields = optional.read(view[:end], start)
+    length, start = read_varint(view, end, "payload length")
     header = Header(
         width=width,
         height=height,
@@ -194,13 +270,40 @@ def read_front(view: memoryview) -> Front:
         tiled=bool(flags & _TILED),
         model_fingerprint=fingerprints[:FINGERPRINT_BYTES],
         arithmetic_fingerprint=fingerprints[FINGERPRINT_BYTES:],
+        grey=bool(flags & _GREY),
+        alpha=bool(flags & _ALPHA),
+        profiled=bool(flags & _PROFILED),
+        fields=fields,
     )
     return Front(header, flags, start, length)
 
 
+def _not_glic(view: memoryview) -> BitstreamError:
+    start = bytes(view[:16])
+    if start.startswith(_TEXT_DAMAGE):
+        return BitstreamError(
+            f"the .glic file was changed by a transfer as text: it starts with {start[: len(MAGIC) + 1]!r}, expected "
+            f"{MAGIC!r}; transfer the original again as binary data"
+        )
+    if start.startswith(b"GLIC\x01"):
+        return BitstreamError(
+            "the file is of format version 1, which only development versions of glic-deploy wrote; this glic-deploy "
+            f"reads version {VERSION}: encode the image again"
+        )
+    if start.startswith(b"GLIC"):
+        return BitstreamError(
+            f"the file starts with {start[:8]!r}, like files of the glitch-art codec GLIC, which have the same suffix; "
+            f"glic-deploy reads files that start with {MAGIC!r}"
+        )
+    return BitstreamError(
+        f"not a .glic file: it starts with {start[: len(MAGIC)]!r}, expected {MAGIC!r}; "
+        "encode images of other formats first"
+    )
+
+
 def check_end(view: memoryview, front: Front) -> None:
     """Raise BitstreamError if bytes follow the end of the file."""
-    total = front.start + front.length + _CHECKSUMS.size
+    total = front.file_end
     if len(view) > total:
         raise BitstreamError(
             f"the file has {len(view):,} bytes, its header says {total:,}; it was altered, or something was appended: "
@@ -216,6 +319,12 @@ def check_front(front: Front, limits: Limits) -> None:
             f"flags byte is {front.flags:#04x}, this glic-deploy knows {_FLAGS:#04x}; "
             "the file needs a newer one: upgrade glic-deploy"
         )
+    for field in header.fields:
+        if field.critical:
+            raise BitstreamError(
+                f"the file has the critical field {field.number}, which this glic-deploy does not know; "
+                "the file needs a newer one: upgrade glic-deploy"
+            )
     if header.width == 0 or header.height == 0:
         raise BitstreamError(
             f"the file says {header.width} x {header.height} pixels, expected at least 1 x 1; encode the image again"
@@ -223,36 +332,4 @@ def check_front(front: Front, limits: Limits) -> None:
     limits.check_image(header.width, header.height)
     if not header.tiled:  # tiles are checked separately
         limits.check_payload(front.length, header.width, header.height)
-
-
-def cut_short(got: int, expected: str) -> BitstreamError:
-    """Return the error for a file that ends too early."""
-    return BitstreamError(f"the file is cut short: got {got:,} bytes, expected {expected}; get a whole copy")
-
-
-def write_varint(value: int) -> bytes:
-    """Encode unsigned LEB128: 7 bits a byte, least significant first, the top bit set in all bytes but the last."""
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
-
-
-def read_varint(view: memoryview, offset: int, name: str) -> tuple[int, int]:
-    """Return a value and the offset after it. Raises BitstreamError unless it is the shortest encoding of 32 bits."""
-    value = 0
-    for position in range(_VARINT_BYTES):
-        if offset + position >= len(view):
-            raise cut_short(len(view), f"at least {max(_SHORTEST_FILE, len(view) + 1)}")
-        byte = view[offset + position]
-        value |= (byte & 0x7F) << 7 * position
-        if byte < 0x80:
-            if (position and not byte) or value > _UINT32_MAX:
-                break
-            return value, offset + position + 1
-    raise BitstreamError(
-        f"{name} at byte {offset} is {bytes(view[offset : offset + _VARINT_BYTES]).hex()}, expected a 32-bit number as "
-        "the shortest varint; the file was altered or badly written, get an unaltered copy"
-    )
+    limits.check_metadata(front.file_end - front.frame_end)

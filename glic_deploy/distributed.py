@@ -21,15 +21,18 @@ from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, Any, Literal, TypeAlias
 
 from . import container, many
+from .channels import colour_of
 from .codec import Codec
 from .coded import read_coded
 from .errors import EngineError, GlicError, ImageError
 from .files import atomic_write
-from .image import lift_pillow_limit, load_image, save_image
+from .image import Handling, lift_pillow_limit, read_image
 from .limits import DEFAULT_LIMITS, Limits
+from .metadata import describing_decoded, read_metadata
 from .metrics import bits_per_pixel
 from .metrics import psnr as psnr_of
 from .qualities import bundles_in
+from .saving import save_image
 
 if TYPE_CHECKING:
     import numpy as np
@@ -112,12 +115,14 @@ class _Job:
     codec: dict[str, Any]
     options: dict[str, Any]
     threads: int
+    metadata: str = "keep"
     run: str = field(default_factory=lambda: secrets.token_hex(4))
 
     @functools.cached_property
     def settings(self) -> str:
         """Digest of what could change an output."""
         what = {"direction": self.direction, "options": self.options, "format": self.format, "psnr": self.psnr}
+        what["metadata"] = self.metadata
         precision = {name: self.codec[name] for name in ("precision",) if name in self.codec}
         text = json.dumps({**what, **precision}, sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -154,7 +159,7 @@ def encode(
         root: folder of the sources, below which their places are kept; None keeps their whole paths.
         psnr: decode every file too, and record its PSNR.
         codec: options of `Codec`: backend, precision, limits.
-        options: of `Codec.encode`: background, quality, target_bpp, tile, ...
+        options: of `Codec.encode`: background, alpha, metadata, quality, target_bpp, tile, ...
 
     An image that fails is recorded with its error and stops nothing. Raises EngineError for what is no engine, OSError
     when the output cannot be written to, Ray's errors when the cluster cannot run it.
@@ -172,12 +177,16 @@ def decode(
     format: str = "PNG",
     resources: Resources = Resources(),
     codec: Mapping[str, Any] | None = None,
+    metadata: Literal["keep", "strip"] = "keep",
     **options: Any,
 ) -> Summary:
-    """Decode `.glic` files to images in the folder `output`; arguments as `encode`'s, `options` of `Codec.decode`."""
-    job = _Job(
-        "decode", os.fspath(engine), output, root, format, False, dict(codec or {}), options, threads=resources.cpus
-    )
+    """Decode `.glic` files to images in the folder `output`.
+
+    The arguments are those of `encode`, and `options` are those of `Codec.decode`. `metadata` is "keep", or "strip" to
+    write no EXIF and XMP, and no ICC profile that the pixels do not need.
+    """
+    settings = dict(codec or {})
+    job = _Job("decode", os.fspath(engine), output, root, format, False, settings, options, resources.cpus, metadata)
     return _run(job, sources, resources)
 
 
@@ -402,13 +411,17 @@ class _Worker:
         row: dict[str, Any] = {"output": place.output}
         coded: bytes | memoryview
         if job.direction == "encode":
-            image = load_image(io.BytesIO(content), background=job.options.get("background"), limits=self._limits)
-            coded = result = self._codec.encode(image, **job.options)
+            coded = result = self._codec.encode(io.BytesIO(content), **job.options)
             if job.psnr:
-                row["psnr"] = psnr_of(image, self._codec.decode(coded))
+                original = read_image(io.BytesIO(content), Handling.among(job.options), self._limits).pixels
+                row["psnr"] = psnr_of(colour_of(original), colour_of(self._codec.decode(coded)))
         else:
             coded, stream = content, io.BytesIO()
-            save_image(self._codec.decode(coded, **job.options), stream, format=job.format)
+            image = self._codec.decode(coded, **job.options)
+            front = container.read_front(container.flat(coded))
+            color = job.options.get("color", "keep")
+            kept = describing_decoded(read_metadata(coded, limits=self._limits), front.header, color, job.metadata)
+            save_image(image, stream, format=job.format, metadata=kept)
             result = stream.getvalue()
         header = container.parse_header(coded, self._limits)
         row |= {"width": header.width, "height": header.height, "bytes": len(coded)}

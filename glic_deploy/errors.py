@@ -78,6 +78,37 @@ class DamagedTilesWarning(UserWarning):
         self.boxes = list(boxes)
 
 
+class DamagedMetadataWarning(UserWarning):
+    """An item of a file's metadata is damaged or cut off, and was left out.
+
+    Attributes:
+        name: "exif", "xmp" or "icc".
+    """
+
+    def __init__(self, name: str, problem: str) -> None:
+        super().__init__(f"the metadata {name} is left out: {problem}")
+        self.name = name
+
+
+class DroppedMetadataWarning(UserWarning):
+    """An image file was written without an item of the metadata, because its format cannot hold the item.
+
+    Attributes:
+        name: "exif", "xmp" or "icc".
+        format: Pillow's name of the format.
+    """
+
+    def __init__(self, name: str, format: str) -> None:
+        super().__init__(
+            f"the metadata {name} is not in the image file: {format} cannot hold it; write PNG, TIFF or WebP"
+        )
+        self.name, self.format = name, format
+
+
+class ReducedImageWarning(UserWarning):
+    """An image was reduced to what a `.glic` file holds: 8 bits a channel, colours in sRGB unless they are kept."""
+
+
 class TargetWarning(UserWarning):
     """No file of the engine meets the target; the file that is returned comes nearest.
 

@@ -1,34 +1,37 @@
-"""Reads images as uint8 RGB arrays in sRGB, and writes decoded arrays as image files.
+"""Reads images as uint8 arrays, with the metadata that a `.glic` file of them carries.
 
-Nothing is guessed silently. If the conversion to opaque 8-bit sRGB needs a decision (transparency, floats, several
-frames), the image is refused with an error that names the choices.
+Nothing is guessed silently. If the conversion to 8-bit pixels needs a decision (transparency, floats, several frames),
+the image is refused with an error that names the choices. What is lost in the conversion is a warning.
 """
 
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 import warnings
-from collections.abc import Iterator, Sequence
-from typing import IO, TYPE_CHECKING, Any, BinaryIO, cast
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import IO, Any, Literal, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL import __version__ as pillow_version
 
-from .arguments import path_text, shown
+from . import colour, metadata
+from .arguments import one_of, path_text, shown
 from .arrays import DlpackArray, to_numpy
-from .errors import ImageError, LimitError
-from .files import atomic_writer, seekable
+from .errors import ImageError, LimitError, ReducedImageWarning
+from .files import seekable
 from .limits import CODED_MULTIPLE, DEFAULT_LIMITS, Limits, raised
-
-if TYPE_CHECKING:
-    from PIL.ImageCms import ImageCmsProfile
+from .metadata import Metadata, MetadataOption
 
 Source = NDArray[Any] | DlpackArray | memoryview | Image.Image | str | os.PathLike[str] | IO[bytes]
 Background = Sequence[int]
+Alpha = Literal["refuse", "keep"]
+Colour = Literal["srgb", "keep"]
+
+_SIXTEEN_BITS = "the image has 16 bits a channel and was reduced to 8, which is what .glic files hold"
 
 # Programs that draw: Pillow renders them with Ghostscript or the operating system.
 _VECTOR_FORMATS = frozenset({"EPS", "WMF"})
@@ -37,37 +40,85 @@ _VECTOR_FORMATS = frozenset({"EPS", "WMF"})
 _FIRST_FRAME_FORMATS = frozenset({"MPO", "PSD"})
 # Mode I has 32 bits, of which the readers of these formats use 16.
 _SIXTEEN_BIT_FORMATS = frozenset({"PNG", "PPM"})
-_SAVE_OPTIONS: dict[str, dict[str, Any]] = {
-    "JPEG": {"quality": 95, "subsampling": 0},
-    "WEBP": {"lossless": True},
-}
-_PERCEPTUAL = b"\0"  # the rendering intent for photographs, for the sRGB chunk of PNG
 
 
-def load_image(
-    source: Source, *, background: Background | None = None, limits: Limits = DEFAULT_LIMITS
-) -> NDArray[np.uint8]:
-    """Return an image as C-contiguous uint8 (height, width, 3) in sRGB. A `source` of that form is not copied.
+def check_colour(color: object) -> None:
+    """Raise ImageError unless `color` is "srgb" or "keep"."""
+    one_of("color", color, get_args(Colour), ImageError)
+
+
+@dataclass(frozen=True)
+class Handling:
+    """What becomes of those parts of an image that not every `.glic` file has.
+
+    Raises ImageError if an argument is wrong.
+
+    Attributes:
+        background: (r, g, b), each 0 to 255, on which transparent pixels are composited, like in browsers.
+        alpha: "refuse" refuses transparent pixels unless there is a background; "keep" keeps the channel.
+        color: "srgb" converts the pixels from the colours of their ICC profile to sRGB; "keep" keeps the pixels and
+            the profile.
+        metadata: "keep" keeps EXIF, XMP and an ICC profile that describes the pixels; "strip" drops EXIF and XMP, and
+            a profile that says sRGB; Metadata replaces that of the image.
+    """
+
+    background: Background | None = None
+    alpha: Alpha = "refuse"
+    color: Colour = "srgb"
+    metadata: MetadataOption = "keep"
+
+    @classmethod
+    def among(cls, options: Mapping[str, Any]) -> Handling:
+        """Return the handling that the keyword arguments of `Codec.encode` ask for."""
+        return cls(**{field.name: options[field.name] for field in fields(cls) if field.name in options})
+
+    def __post_init__(self) -> None:
+        check_background(self.background)
+        one_of("alpha", self.alpha, get_args(Alpha), ImageError)
+        check_colour(self.color)
+        metadata.check_option(self.metadata)
+        if self.alpha == "keep" and self.background is not None:
+            raise ImageError(
+                "got alpha='keep' and a background, expected at most one of them; a background makes the image opaque"
+            )
+
+
+@dataclass(frozen=True)
+class SourceImage:
+    """An image to encode.
+
+    Attributes:
+        pixels: uint8 (H, W) grey, (H, W, 2) grey and alpha, (H, W, 3) RGB, or (H, W, 4) RGB and alpha; C-contiguous.
+        metadata: what the file shall carry.
+        profiled: the colours are those of `metadata.icc`, not sRGB.
+    """
+
+    pixels: NDArray[np.uint8]
+    metadata: Metadata
+    profiled: bool
+
+
+def read_image(source: Source, handling: Handling | None = None, limits: Limits = DEFAULT_LIMITS) -> SourceImage:
+    """Read an image. The pixels of an array of the right form are not copied.
 
     Args:
-        source: an array, uint8 or uint16 (rounded to 8 bits), of shape (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) with
-            alpha last, any strides, of numpy or of a library with DLPack such as torch; or a PIL image, the path of an
-            image file, or a seekable binary file. PIL images and files are turned upright (EXIF), and converted to sRGB
-            if they have an ICC profile.
-        background: (r, g, b), each 0 to 255, on which transparent pixels are composited in sRGB, like in browsers.
-            None: an image with transparent pixels is refused.
+        source: an array, uint8 or uint16 (rounded to 8 bits), of shape (H, W), (H, W, 1), (H, W, 2), (H, W, 3) or
+            (H, W, 4) with alpha last, any strides, of numpy or of a library with DLPack such as torch; or a PIL image,
+            the path of an image file, or a seekable binary file. PIL images and files are turned upright (EXIF).
+        handling: what becomes of alpha, colours and metadata. None: `Handling()`.
         limits: the sizes to refuse, checked from the header before pixels are decoded.
 
-    Raises ImageError if the image cannot be read or needs a decision of the caller, LimitError if it is too large.
+    A ReducedImageWarning is issued if bits or colours are lost. Raises ImageError if the image cannot be read or needs
+    a decision of the caller, LimitError if it is too large.
     """
-    colour = check_background(background)
+    handling = handling or Handling()
     if isinstance(source, Image.Image):
         with _pillow_errors("the PIL image"):
-            return _from_pillow(source, colour, limits)
+            return _from_pillow(source, handling, limits)
     if not isinstance(source, (str, os.PathLike)) and not hasattr(source, "read"):
         array = to_numpy(source)
         if array is not None:
-            return _from_array(array, colour, limits)
+            return _from_array(array, handling, limits)
         raise ImageError(
             f"got a {type(source).__name__}, expected a numpy array, a PIL image, a path or a binary file; "
             + (
@@ -85,7 +136,18 @@ def load_image(
         _opened(source) as stream,
         Image.open(seekable(stream, limits.max_image_bytes)) as image,
     ):
-        return _from_pillow(image, colour, limits)
+        return _from_pillow(image, handling, limits)
+
+
+def load_image(
+    source: Source, *, background: Background | None = None, limits: Limits = DEFAULT_LIMITS
+) -> NDArray[np.uint8]:
+    """Return an image as C-contiguous uint8 (height, width, 3) in sRGB. A `source` of that form is not copied.
+
+    Arguments and errors are those of `read_image`; `background` is that of `Handling`.
+    """
+    pixels = read_image(source, Handling(background=background, metadata="strip"), limits).pixels
+    return np.ascontiguousarray(np.broadcast_to(pixels[:, :, None], (*pixels.shape, 3))) if pixels.ndim == 2 else pixels
 
 
 def _opened(source: Source) -> contextlib.AbstractContextManager[IO[bytes]]:
@@ -114,65 +176,6 @@ def pad(image: NDArray[np.uint8], multiple: int = CODED_MULTIPLE) -> NDArray[np.
     if not bottom and not right:
         return image
     return np.pad(image, ((0, bottom), (0, right), (0, 0)), mode="edge")
-
-
-def save_image(
-    image: NDArray[np.uint8], target: str | os.PathLike[str] | BinaryIO, *, format: str | None = None
-) -> None:
-    """Write uint8 (height, width, 3) as an image file, with high quality if the format is lossy.
-
-    A path is written atomically. PNG files state that their colours are sRGB. Files of other formats state no colour
-    space, and readers assume sRGB.
-
-    Args:
-        image: the image, in sRGB.
-        target: a path, or a binary file.
-        format: Pillow's name of the format, such as "PNG". None: the format of the path's suffix; PNG for a file.
-
-    Raises ImageError if the format cannot be written, OSError if writing fails.
-    """
-    if isinstance(target, (str, os.PathLike)):
-        encoded = _encode_image_file(image, format or format_of(target))
-        with atomic_writer(target) as stream:
-            stream.write(encoded)
-    else:
-        target.write(_encode_image_file(image, format or "PNG"))
-
-
-def _encode_image_file(image: NDArray[np.uint8], format: str) -> memoryview:
-    format = format.upper()
-    Image.init()
-    if format not in Image.SAVE:
-        raise ImageError(f"cannot write images of format {format}; use one of PNG, TIFF, PPM, BMP, WEBP, JPEG")
-    encoded = io.BytesIO()
-    try:
-        Image.fromarray(image).save(encoded, format, **_save_options(format))
-    except (OSError, ValueError) as error:
-        height, width = image.shape[:2]
-        raise ImageError(f"{format} cannot hold this image of {width} x {height} pixels: {error}; use PNG") from error
-    return encoded.getbuffer()
-
-
-def _save_options(format: str) -> dict[str, Any]:
-    if format != "PNG":
-        return _SAVE_OPTIONS.get(format, {})
-    from PIL.PngImagePlugin import PngInfo
-
-    chunks = PngInfo()
-    chunks.add(b"sRGB", _PERCEPTUAL)
-    return {"pnginfo": chunks}
-
-
-def format_of(path: str | os.PathLike[str]) -> str:
-    """Return Pillow's name of the format of a path's suffix. Raises ImageError for an unknown suffix."""
-    suffix = os.path.splitext(path)[1].lower()
-    formats = Image.registered_extensions()
-    if suffix not in formats:
-        raise ImageError(
-            f"{os.fspath(path)}: {f'suffix {suffix}' if suffix else 'a name without suffix'} names no image format; "
-            "use one such as .png"
-        )
-    return formats[suffix]
 
 
 def check_background(background: Background | None) -> NDArray[np.uint16] | None:
@@ -217,31 +220,37 @@ def _pillow_errors(name: str) -> Iterator[None]:
         ) from error
 
 
-def _from_array(array: NDArray[Any], background: NDArray[np.uint16] | None, limits: Limits) -> NDArray[np.uint8]:
+def _from_array(array: NDArray[Any], handling: Handling, limits: Limits) -> SourceImage:
     if array.dtype.newbyteorder("=") not in (np.uint8, np.uint16):
         remedy = {
             "b": "multiply by 255 as uint8: array.astype(numpy.uint8) * 255",
             "f": "if 1.0 is white: numpy.rint(255 * array.clip(0, 1)).astype(numpy.uint8)",
         }.get(array.dtype.kind, "convert to numpy.uint8")
         raise ImageError(f"array has dtype {array.dtype}, expected uint8 or uint16; {remedy}")
-    if array.ndim == 2:
-        array = array[:, :, np.newaxis]
-    if array.ndim != 3 or array.shape[2] not in (1, 3, 4):
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[:, :, 0]
+    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (2, 3, 4)):
         remedy = "encode one item of the batch at a time" if array.ndim == 4 else "put channels last"
         if array.ndim == 3 and array.shape[0] in (1, 3, 4):
             remedy = "put channels last: numpy.moveaxis(array, 0, -1)"
-        raise ImageError(f"array has shape {array.shape}, expected (H, W), (H, W, 1), (H, W, 3) or (H, W, 4); {remedy}")
-    height, width, channels = array.shape
+        raise ImageError(
+            f"array has shape {array.shape}, expected (H, W), (H, W, 1), (H, W, 2), (H, W, 3) or (H, W, 4); {remedy}"
+        )
+    height, width = array.shape[:2]
     if not height or not width:
         raise ImageError(f"array has shape {array.shape}, expected at least one pixel; check how the image was cropped")
     limits.check_image(width, height)
     pixels = _to_eight_bits(array)
-    if channels == 4:
-        return _composite(pixels[:, :, :3], pixels[:, :, 3], background)
-    return np.ascontiguousarray(np.broadcast_to(pixels, (height, width, 3)))
+    alpha = pixels[:, :, -1] if array.ndim == 3 and array.shape[2] in (2, 4) else None
+    planes = pixels if alpha is None else pixels[:, :, 0] if array.shape[2] == 2 else pixels[:, :, :3]
+    chosen = handling.metadata if isinstance(handling.metadata, Metadata) else Metadata()
+    if not chosen.icc:
+        return SourceImage(_with_alpha(planes, alpha, handling), chosen, profiled=False)
+    with _pillow_errors("the array"):
+        return _in_colours(Image.fromarray(np.ascontiguousarray(planes)), alpha, chosen, handling)
 
 
-def _from_pillow(image: Image.Image, background: NDArray[np.uint16] | None, limits: Limits) -> NDArray[np.uint8]:
+def _from_pillow(image: Image.Image, handling: Handling, limits: Limits) -> SourceImage:
     width, height = image.size
     if not width or not height:
         raise ImageError(
@@ -259,11 +268,40 @@ def _from_pillow(image: Image.Image, background: NDArray[np.uint16] | None, limi
         raise ImageError(
             f"the image has mode {image.mode}, whose range of values is unknown; convert it to 8-bit RGB first"
         )
-    colour, alpha = _split(ImageOps.exif_transpose(image))
-    profile = image.info.get("icc_profile")
-    srgb = _to_srgb(colour, profile) if profile else _as_mode(colour, "RGB")
-    pixels = np.asarray(srgb)
-    return pixels if alpha is None else _composite(pixels, np.asarray(alpha), background)
+    chosen = handling.metadata if isinstance(handling.metadata, Metadata) else metadata.of_pillow(image)
+    if any(";16" in str(tile[3]) for tile in getattr(image, "tile", ())) and not image.mode.startswith("I"):
+        _warn_reduced(_SIXTEEN_BITS)  # Pillow reads the upper 8 bits
+    planes, alpha = _split(ImageOps.exif_transpose(image))
+    return _in_colours(planes, None if alpha is None else np.asarray(alpha), chosen, handling)
+
+
+def _in_colours(
+    planes: Image.Image, alpha: NDArray[np.uint8] | None, described: Metadata, handling: Handling
+) -> SourceImage:
+    """Return the image in the colours that `handling` asks for, with the metadata that describes it then.
+
+    Args:
+        planes: the colours, of mode L, RGB or CMYK.
+        alpha: the opacity (H, W), if there is any.
+        described: the metadata of the image before conversion.
+        handling: what becomes of alpha, colours and metadata.
+    """
+    kept = Metadata(icc=described.icc) if handling.metadata == "strip" else described
+    profiled = False
+    if described.icc and handling.color == "keep":
+        planes, profiled = colour.check_profile(planes, described.icc), True
+    elif described.icc:
+        planes, converted = colour.to_srgb(planes, described.icc)
+        if converted:
+            _warn_reduced(
+                "the colours were converted to sRGB, and the ICC profile is not kept; to keep both, encode with "
+                "color='keep' (--color keep)"
+            )
+        if converted or handling.metadata == "strip":
+            kept = replace(kept, icc=None)
+    else:
+        planes = _as_mode(planes, "L" if planes.mode == "L" else "RGB")
+    return SourceImage(_with_alpha(np.asarray(planes), alpha, handling), kept, profiled)
 
 
 def _split(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
@@ -290,63 +328,37 @@ def _to_eight_bits(array: NDArray[Any]) -> NDArray[np.uint8]:
     """Return uint16 / 257, rounded to nearest (257 is odd, so there are no ties); uint8 unchanged."""
     if array.dtype == np.uint8:
         return array
+    _warn_reduced(_SIXTEEN_BITS)
     return ((array.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
-def _composite(
-    colour: NDArray[np.uint8], alpha: NDArray[np.uint8], background: NDArray[np.uint16] | None
-) -> NDArray[np.uint8]:
-    """Composite `colour` (H, W, 3) over `background` by `alpha` (H, W), rounded; return opaque images unchanged."""
+def _warn_reduced(message: str) -> None:
+    warnings.warn(ReducedImageWarning(message), stacklevel=2)
+
+
+def _with_alpha(planes: NDArray[np.uint8], alpha: NDArray[np.uint8] | None, handling: Handling) -> NDArray[np.uint8]:
+    """Return `planes`, (H, W) or (H, W, 3), with `alpha` (H, W) as the last channel, or composited by `alpha`."""
+    if alpha is None:
+        return np.ascontiguousarray(planes)
+    if handling.alpha == "keep":
+        return np.dstack((planes, alpha))
     if alpha.min() == 255:
-        return np.ascontiguousarray(colour)
+        return np.ascontiguousarray(planes)
+    background = check_background(handling.background)
     if background is None:
         raise ImageError(
             f"{100 * np.mean(alpha < 255):.3g} % of the pixels are not opaque, expected no transparent pixels; "
-            "select the background that shows through (--background white, background=(255, 255, 255))"
+            "keep them (--alpha keep, alpha='keep'), or select the background that shows through "
+            "(--background white, background=(255, 255, 255))"
         )
-    weight = alpha[:, :, np.newaxis].astype(np.uint16)
-    return ((colour * weight + background * (255 - weight) + 127) // 255).astype(np.uint8)
+    weight = alpha.astype(np.uint16)
+    if planes.ndim == 2 and background.min() == background.max():
+        return _composited(planes, weight, background[0])
+    planes = planes if planes.ndim == 3 else planes[:, :, np.newaxis]
+    return _composited(planes, weight[:, :, np.newaxis], background)
 
 
-def _to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
-    """Convert `image` (L, RGB or CMYK) from the colours of its ICC `profile` to sRGB, relative colorimetric."""
-    from PIL import ImageCms
-
-    try:
-        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        if source.profile.xcolor_space.strip() == "RGB":
-            image = _as_mode(image, "RGB")  # a grey image may have a colour profile
-            if _is_srgb(source):
-                return image
-        return _cms(image, source)
-    except (ImageCms.PyCMSError, OSError, ValueError) as error:
-        raise ImageError(
-            f"the ICC colour profile ({len(profile):,} bytes) does not convert from {image.mode} to sRGB: {error}; "
-            "remove the profile if the colours are sRGB, or convert the image with the program that wrote it"
-        ) from error
-
-
-def _cms(image: Image.Image, source: ImageCmsProfile) -> Image.Image:
-    from PIL import ImageCms
-
-    converted = ImageCms.profileToProfile(
-        image,
-        source,
-        ImageCms.createProfile("sRGB"),
-        renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
-        outputMode="RGB",
-        flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
-    )
-    assert converted is not None  # inPlace is False
-    return converted
-
-
-def _is_srgb(source: ImageCmsProfile) -> bool:
-    """Return whether `source` equals sRGB: it changes no colour of a 17 x 17 x 17 lattice by more than one level.
-
-    Images with such a profile keep their exact values.
-    """
-    levels = np.linspace(0, 255, 17).astype(np.uint8)
-    lattice = np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(17, 17 * 17, 3)
-    moved = np.asarray(_cms(Image.fromarray(lattice), source))
-    return bool(np.abs(moved.astype(np.int16) - lattice).max() <= 1)
+def _composited(
+    planes: NDArray[np.uint8], weight: NDArray[np.uint16], background: NDArray[np.uint16] | np.uint16
+) -> NDArray[np.uint8]:
+    return ((planes * weight + background * (255 - weight) + 127) // 255).astype(np.uint8)

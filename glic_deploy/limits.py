@@ -45,12 +45,14 @@ class Limits:
         max_side: the maximum of width and height.
         max_payload_bpp: payload bits per coded pixel. No stream of the range coder reaches the default: it spends at
             most 37 bits (16 for the escape, 21 after it) on each of 1.297 symbols per pixel.
+        max_metadata: the bytes of all metadata together, both in the file and decompressed.
     """
 
     max_pixels: int = 1 << 28
     max_memory: int = 4 << 30
     max_side: int = 1 << 15
     max_payload_bpp: int = 64
+    max_metadata: int = 16 << 20
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -98,11 +100,19 @@ class Limits:
                 "(Limits(max_payload_bpp=...))"
             )
 
+    def check_metadata(self, length: int) -> None:
+        """Raise LimitError if metadata has more than `max_metadata` bytes."""
+        if length > self.max_metadata:
+            raise LimitError(
+                f"the metadata has {length:,} bytes, at most {self.max_metadata:,} allowed; encode without it "
+                f"(--metadata strip, metadata='strip'), or raise the limit max_metadata (Limits(max_metadata={length}))"
+            )
+
     @property
     def max_file_bytes(self) -> int:
         """The largest size, in bytes, of a `.glic` file within these limits."""
         padding = 2 * CODED_MULTIPLE * self.max_side + CODED_MULTIPLE**2
-        return (self.max_pixels + padding) * self.max_payload_bpp // 8 + 64
+        return (self.max_pixels + padding) * self.max_payload_bpp // 8 + self.max_metadata + 2048
 
     @property
     def max_image_bytes(self) -> int:

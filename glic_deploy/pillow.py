@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import io
 import os
@@ -13,7 +14,8 @@ from typing import IO, Any
 
 from PIL import Image, ImageFile
 
-from . import container
+from . import container, metadata
+from .channels import Channels
 from .codec import Codec
 from .coded import read_coded
 from .errors import BitstreamError, GlicError, LimitError
@@ -24,9 +26,10 @@ FORMAT = "GLIC"
 MIME_TYPE = "image/x-glic"
 SUFFIX = ".glic"
 
-_HEADER_BYTES = 64
+_METADATA_KEYS = {"exif": "exif", "xmp": "xmp", "icc_profile": "icc"}
+
 # The size is looked at without allocating by it, and held against Pillow's limit by Image.open.
-_UNLIMITED = Limits(max_pixels=1 << 64, max_side=1 << 32, max_payload_bpp=1 << 32)
+_UNLIMITED = Limits(max_pixels=1 << 64, max_side=1 << 32, max_payload_bpp=1 << 32, max_metadata=1 << 40)
 
 
 def register(engine: str | Path | Codec, **options: Any) -> None:
@@ -59,13 +62,23 @@ class GlicImageFile(ImageFile.ImageFile):
     format_description = "GLIC learned image compression"
 
     def _open(self) -> None:
+        stream = _stream(self)
         try:
-            header = container.parse_header(_stream(self).read(_HEADER_BYTES), _UNLIMITED)
+            front = container.read_front(memoryview(stream.read(container.HEADER_BYTES)))
+            container.check_front(front, _UNLIMITED)
         except BitstreamError as error:
             raise SyntaxError(str(error)) from error  # what Pillow takes for "not this format"
+        header = front.header
         self._size = header.width, header.height
-        self._mode = "RGB"
+        self._mode = Channels.of_header(header).mode
         self._coded = True
+        if header.fields:
+            stream.seek(front.frame_end)
+            limits = _registered().limits
+            with _pillow_errors():
+                limits.check_metadata(front.file_end - front.frame_end)
+                found = metadata.of_file(header, memoryview(stream.read(front.file_end - front.frame_end)), limits)
+            self.info.update(found.pillow_info().items())
 
     def load(self) -> Any:
         if self._coded and self._im is None:
@@ -153,7 +166,17 @@ def _stream(image: ImageFile.ImageFile) -> IO[bytes]:
 
 
 def _save(image: Image.Image, stream: IO[bytes], filename: str | bytes) -> None:
-    """Options of `Codec.encode` are taken as keywords of `Image.save`."""
+    """Encode an image. The keywords of `Image.save` are options of `Codec.encode`, and Pillow's names of metadata.
+
+    `exif`, `xmp` and `icc_profile`, bytes or None, replace those of the image, as they do when JPEG files are saved.
+    """
+    options = dict(image.encoderinfo)
+    given = {name: options.pop(key) for key, name in _METADATA_KEYS.items() if key in options}
     codec = _opened()
     with _pillow_errors():
-        stream.write(codec.encode(image, **image.encoderinfo))
+        if given:
+            if isinstance(given.get("exif"), Image.Exif):
+                given["exif"] = given["exif"].tobytes()
+            kept = metadata.Metadata() if options.get("metadata") == "strip" else metadata.of_pillow(image)
+            options["metadata"] = dataclasses.replace(kept, **given)
+        stream.write(codec.encode(image, **options))

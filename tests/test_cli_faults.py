@@ -21,8 +21,9 @@ from PIL import Image
 import glic_deploy
 from glic_deploy import container
 from glic_deploy.cli import exits, main, options
-from glic_deploy.image import load_image, save_image
+from glic_deploy.image import load_image
 from glic_deploy.run_manifest import RunManifest, made_in
+from glic_deploy.saving import save_image
 
 from .conftest import DATA, PHOTOS, ROOT
 from .storing_codec import StoringCodec
@@ -526,7 +527,7 @@ class TestExport:
 
 
 def test_info_reads_what_the_header_says(folder, capsys):
-    data = (DATA / "format" / "version1.glic").read_bytes()
+    data = (DATA / "format" / "version2.glic").read_bytes()
     Path("longer.glic").write_bytes(data)
     os.truncate("longer.glic", 1 << 40)
     assert glic("info", "longer.glic") == exits.BAD_INPUT

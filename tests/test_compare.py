@@ -22,7 +22,8 @@ from onnx import TensorProto, numpy_helper
 from glic_deploy.backends.onnxruntime import OnnxRuntimeBackend
 from glic_deploy.bundle import MANIFEST, Bundle, sha256
 from glic_deploy.errors import EngineError
-from glic_deploy.image import load_image, save_image
+from glic_deploy.image import load_image
+from glic_deploy.saving import save_image
 
 from .conftest import PHOTOS, ROOT
 

@@ -24,7 +24,8 @@ from glic_deploy.bundle import Bundle
 from glic_deploy.compressai import EngineModel, likelihood_maps
 from glic_deploy.entropy.passes import CodedPass, Pass
 from glic_deploy.evaluation.rates import estimated_bits, parts
-from glic_deploy.image import load_image, save_image
+from glic_deploy.image import load_image
+from glic_deploy.saving import save_image
 
 from .conftest import PHOTOS, ROOT
 from .test_docs import COMPRESSAI

@@ -18,12 +18,12 @@ from glic_deploy.container import File, Header, pack, parse, parse_header
 from .conftest import DATA, ROOT
 
 GOLDEN = {
-    "version1.glic": File(
+    "version2.glic": File(
         Header(768, 512, True, False, bytes.fromhex("8f3a01c4"), bytes.fromhex("52d07be9")),
         memoryview(b"range-coded payload"),
         0x1D4E2C7A,
     ),
-    "version1_float.glic": File(
+    "version2_float.glic": File(
         Header(1, 300_000, False, False, bytes(4), b"\xff" * 4), memoryview(bytes(range(200))), 0
     ),
 }
@@ -79,7 +79,7 @@ def test_golden_files_never_change(name):
 def test_documented_example_is_the_golden_file():
     text = (ROOT / "docs" / "format.md").read_text().split("## Example in tiles")[0]
     rows = re.findall(r"^[0-9a-f]{8}: ((?:[0-9a-f]{2} )+)", text, re.MULTILINE)
-    assert bytes.fromhex("".join(rows)) == (DATA / "format" / "version1.glic").read_bytes()
+    assert bytes.fromhex("".join(rows)) == (DATA / "format" / "version2.glic").read_bytes()
 
 
 @settings(max_examples=30)

@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 
 from glic_deploy import Codec, Limits
-from glic_deploy.image import load_image, save_image
+from glic_deploy.image import load_image
+from glic_deploy.saving import save_image
 
 from .conftest import PHOTOS, ROOT
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from glic_deploy.image import load_image, save_image
+from glic_deploy.image import load_image
+from glic_deploy.saving import save_image
 
 from .conftest import PHOTOS, ROOT, SAMPLE_CHECKPOINT
 from .pages import Block, blocks, pages, runnable

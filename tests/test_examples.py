@@ -14,7 +14,8 @@ import pytest
 from PIL import Image
 
 from glic_deploy import Codec
-from glic_deploy.image import load_image, save_image
+from glic_deploy.image import load_image
+from glic_deploy.saving import save_image
 
 from .conftest import PHOTOS, ROOT
 

@@ -103,7 +103,7 @@ class TestReading:
     def test_memory_is_taken_for_what_is_there(self) -> None:
         """The largest `.glic` file within the limits has 2 GB; a process of 1 GB reads one of 60 bytes."""
         limit = f"ulimit -v {1 << 20}; exec '{sys.executable}' -m glic_deploy info"
-        for command in (f"{limit} tests/data/format/version1.glic", f"{limit} - < tests/data/format/version1.glic"):
+        for command in (f"{limit} tests/data/format/version2.glic", f"{limit} - < tests/data/format/version2.glic"):
             done = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True)
             assert done.returncode == 0, done.stderr
         code = (
@@ -113,7 +113,7 @@ class TestReading:
             "assert len(read_bounded(open(sys.argv[1], 'rb'), 1 << 40, 'file')) > 20\n"
             "assert len(read_bounded(io.BytesIO(bytes(9)), 1 << 40, 'stream')) == 9\n"
         )
-        subprocess.run([sys.executable, "-c", code, DATA / "format" / "version1.glic"], cwd=ROOT, check=True)
+        subprocess.run([sys.executable, "-c", code, DATA / "format" / "version2.glic"], cwd=ROOT, check=True)
 
 
 class TestImages:

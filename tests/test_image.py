@@ -19,7 +19,8 @@ from PIL import Image, ImageCms
 
 from glic_deploy import ImageError, LimitError, Limits
 from glic_deploy.files import atomic_write, atomic_writer
-from glic_deploy.image import load_image, pad, save_image
+from glic_deploy.image import load_image, pad
+from glic_deploy.saving import save_image
 
 
 @pytest.fixture

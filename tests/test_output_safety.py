@@ -213,7 +213,7 @@ class TestResumableRuns:
             raise OSError(27, "File too large")
 
         with monkeypatch.context() as patched:
-            patched.setattr("glic_deploy.image.save_image", fail)
+            patched.setattr("glic_deploy.saving.save_image", fail)
             assert glic(*run) == exits.FILE_SYSTEM
         os.rename("a.jpg", "back/a.png")
         assert "1 of 2 outputs exist already: back/a.png" in refused(capsys, *run)

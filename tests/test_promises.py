@@ -17,6 +17,7 @@ from glic_deploy.backends.onnxruntime import OnnxRuntimeBackend
 from glic_deploy.bundle import Bundle
 from glic_deploy.checksum import crc32c
 from glic_deploy.limits import network_memory
+from glic_deploy.varint import write_varint
 
 from .conftest import ROOT
 
@@ -67,7 +68,7 @@ def test_every_tile_takes_bytes_of_the_file(engine: Path, counting: Counting) ->
     """A short file cannot claim many tiles: each has 12 bytes in the table."""
     header = container.parse(encoded(engine, counting)).header
     wide = container.Header(16384, 16384, header.exact, True, header.model_fingerprint, header.arithmetic_fingerprint)
-    geometry = b"".join(container.write_varint(value) for value in (1, 1, 0))
+    geometry = b"".join(write_varint(value) for value in (1, 1, 0))
     front = container.pack_front(wide, 1000)
     data = front + geometry + bytes(1000)
     with Codec(engine, backend=counting) as codec, pytest.raises(BitstreamError):

@@ -16,8 +16,9 @@ import pytest
 from glic_deploy import Codec, EngineError, ModelMismatchError, TargetWarning, container
 from glic_deploy.bundle import MANIFEST
 from glic_deploy.cli import exits, main
-from glic_deploy.image import load_image, save_image
+from glic_deploy.image import load_image
 from glic_deploy.qualities import BundleCodecs, Target, bundles_in
+from glic_deploy.saving import save_image
 
 from .conftest import PHOTOS
 

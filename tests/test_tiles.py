@@ -23,6 +23,7 @@ from glic_deploy.image import load_image
 from glic_deploy.tiles import Box, Grid, TiledFile, table
 from glic_deploy.tiles.geometry import Axis
 from glic_deploy.tiles.seams import strips
+from glic_deploy.varint import write_varint
 
 from .conftest import DATA, PHOTOS, ROOT
 
@@ -307,7 +308,7 @@ def spoiled_by(start: int, stop: int) -> list[int]:
 
 
 class TestFormat:
-    GOLDEN = DATA / "format" / "version1_tiled.glic"
+    GOLDEN = DATA / "format" / "version2_tiled.glic"
     HEADER = container.Header(300, 260, True, True, bytes.fromhex("8f3a01c4"), bytes.fromhex("52d07be9"))
     STREAMS = ((b"four", 0x1D4E2C7A), (b"tiles of", 1), (b"one", 0xFFFFFFFF), (b"", 0))
 
@@ -422,7 +423,7 @@ class TestDamage:
 
 
 def geometry(columns: int, rows: int, overlap: int) -> bytes:
-    return b"".join(container.write_varint(value) for value in (columns, rows, overlap))
+    return b"".join(write_varint(value) for value in (columns, rows, overlap))
 
 
 def streams(file: TiledFile) -> list[tuple[bytes, int]]:

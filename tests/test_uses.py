@@ -19,7 +19,8 @@ from export.progress import SILENT
 from glic_deploy import Codec
 from glic_deploy.backends import by_name
 from glic_deploy.bundle import TENSORRT, Bundle
-from glic_deploy.image import load_image, save_image
+from glic_deploy.image import load_image
+from glic_deploy.saving import save_image
 from glic_deploy.tensorrt import RTX_CAPABILITIES, BuildOptions, installed
 
 from .conftest import PHOTOS, ROOT, SAMPLE_CHECKPOINT

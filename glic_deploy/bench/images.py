@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from ..image import load_image, save_image
+from ..image import load_image
 from ..limits import Limits
+from ..saving import save_image
 
 Size = tuple[int, int]
 

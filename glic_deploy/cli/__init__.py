@@ -28,6 +28,7 @@ from .paths import STDIO
 COMMANDS = {
     "encode": "encode images to .glic files",
     "decode": "decode .glic files to images",
+    "verify": "check that .glic files are whole and that an engine decodes them",
     "info": "show what a .glic file or an engine bundle contains",
     "eval": "measure how well an engine compresses images: rate, quality, bits per stage",
     "bench": "measure how fast an engine is on this machine, stage by stage",
@@ -38,7 +39,7 @@ COMMANDS = {
 
 # A signal to these commands does not wait for their graphs: `abandon` removes the files that they leave behind, and
 # the processes that they started end with their input.
-_IN_THREAD = ("encode", "decode", "eval", "bench")
+_IN_THREAD = ("encode", "decode", "verify", "eval", "bench")
 _REST = "rest"
 
 

@@ -9,7 +9,7 @@ glic decode - - --engine DIR < photo.glic > photo.png
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import options, output, paths, progress
 from .batch import Batch, Row, Work
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from .. import Codec
+    from .. import Codec, Metadata
     from ..tiles import Strips
 
 _FORMATS = {"png": "PNG", "tiff": "TIFF", "webp": "WEBP", "bmp": "BMP", "ppm": "PPM", "jpg": "JPEG"}
@@ -50,6 +50,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="raise",
         help="raise: an image with a damaged tile fails; fill: the tile is grey in the image (default: raise)",
     )
+    parser.add_argument(
+        "--color",
+        choices=("srgb", "keep"),
+        default="keep",
+        help="keep: the image has the colours of the .glic file, and its ICC profile if it has one; srgb: they are "
+        "converted to sRGB (default: keep)",
+    )
+    options.add_metadata(parser)
     options.add_overwrite(parser, "replace nothing")
     options.add_workers(parser)
     options.add_limits(parser)
@@ -64,6 +72,13 @@ def run(args: argparse.Namespace) -> int:
         return Batch("decode", args, codec.describe(), manifest).run(jobs, Decoding(codec, args))
 
 
+class Decoded(NamedTuple):
+    """What is written as an image file."""
+
+    image: NDArray[np.uint8] | Strips
+    metadata: Metadata
+
+
 class Decoding(Work):
     """A `.glic` file to an image file."""
 
@@ -75,7 +90,11 @@ class Decoding(Work):
         self._format: str | None = _FORMATS[args.format] if args.format else None
         self._fill: bool = args.on_error == "fill"
         self._in_strips = not args.workers  # else coding would be done by the threads that write
-        self._options: dict[str, Any] = {"region": args.region} if args.region else {}
+        self._color: str = args.color
+        self._metadata: str = args.metadata
+        self._options: dict[str, Any] = {"color": args.color}
+        if args.region:
+            self._options["region"] = args.region
         if bar := progress.tile_bar(args):
             self._options["progress"] = bar
 
@@ -83,9 +102,10 @@ class Decoding(Work):
         self._format_of(job)  # an unknown one is told before the work is done
         return output.read_glic(job.source, self._limits.max_file_bytes)
 
-    def code(self, data: bytes, row: Row) -> NDArray[np.uint8] | Strips:
-        """The image; of one in tiles what decodes it, and fills in the row, while it is being written."""
+    def code(self, data: bytes, row: Row) -> Decoded:
+        """Decode a file. The strips of an image in tiles are decoded, and fill in the row, while they are written."""
         from ..container import is_tiled, parse_header
+        from ..metadata import describing_decoded, read_metadata
 
         stages: dict[str, float] = {}
         options = {"stages": stages, **self._options}
@@ -98,19 +118,20 @@ class Decoding(Work):
         row |= {"width": header.width, "height": header.height, "bytes": len(data), "stages": stages}
         if "region" in options:
             row["region"] = options["region"]
-        return image
+        found = read_metadata(data, limits=self._limits)
+        return Decoded(image, describing_decoded(found, header, self._color, self._metadata))
 
-    def write(self, job: paths.Job, coded: NDArray[np.uint8] | Strips) -> None:
-        from ..image import save_image
+    def write(self, job: paths.Job, coded: Decoded) -> None:
+        from ..saving import save_image
         from ..tiles import Strips, save_strips
 
         with output.open_output(job) as stream:
-            if isinstance(coded, Strips):
-                save_strips(coded, stream, self._format_of(job))
+            if isinstance(coded.image, Strips):
+                save_strips(coded.image, stream, self._format_of(job), coded.metadata)
             else:
-                save_image(coded, stream, format=self._format_of(job))
+                save_image(coded.image, stream, format=self._format_of(job), metadata=coded.metadata)
 
     def _format_of(self, job: paths.Job) -> str:
-        from ..image import format_of
+        from ..saving import format_of
 
         return self._format or ("PNG" if job.target == paths.STDIO else format_of(job.target))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from .. import files
 from . import options, output, paths, progress, streams
@@ -32,12 +32,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     options.add_engine(parser)
     options.add_codec(parser)
-    parser.add_argument(
+    alpha = parser.add_mutually_exclusive_group()
+    alpha.add_argument(
         "--background",
         metavar="COLOUR",
         type=options.colour,
         help="colour behind transparent pixels, such as white",
     )
+    alpha.add_argument(
+        "--alpha",
+        choices=("refuse", "keep"),
+        default="refuse",
+        help="refuse: an image with transparent pixels fails without --background; keep: its opacity is coded "
+        "losslessly (default: refuse)",
+    )
+    parser.add_argument(
+        "--color",
+        choices=("srgb", "keep"),
+        default="srgb",
+        help="srgb: pixels with an ICC profile are converted to sRGB; keep: the pixels are coded as they are, with the "
+        "profile (default: srgb)",
+    )
+    options.add_metadata(parser)
     options.add_quality(parser)
     parser.add_argument(
         "--tile",
@@ -73,7 +89,8 @@ class Encoding(Work):
         self._codec = codec
         self._limits = options.limits(args)
         self._stdin: BinaryIO | None = None
-        self._options = {"background": args.background, **options.quality(args)}
+        handling = {name: getattr(args, name) for name in ("background", "alpha", "color", "metadata")}
+        self._options: dict[str, Any] = {**handling, **options.quality(args)}
         self._qualities = {entry["fingerprint"]: entry["quality"] for entry in codec.describe().get("qualities", ())}
         if args.tile is not None:
             self._options["tile"] = args.tile

@@ -66,6 +66,7 @@ def describe(error: BaseException) -> str:
 _REMEDIES = (
     (re.compile(r"(Limits|background=)\([^()]*\), on the command line "), ""),
     (re.compile(r"(--max-\w+), Limits\([^()]*\)"), r"\1"),
+    (re.compile(r"(\(--[\w-]+ \w+), \w+=(?:'[^']*'|\([^()]*\))\)"), r"\1)"),
     (re.compile(r"Limits\(max_(pixels|side|memory)=(\d+)\)"), r"--max-\1 \2"),
 )
 

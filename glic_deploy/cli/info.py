@@ -13,13 +13,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from .. import __version__
-from ..limits import Limits
+from ..errors import BitstreamError, LimitError
+from ..limits import DEFAULT_LIMITS, Limits
 from ..metrics import bits_per_pixel
 from . import exits, options, output, paths, targets
 from .messages import console, one_line
 
 # Nothing here is allocated by what a header says, so that a file above every limit can still be looked at.
-_UNLIMITED = Limits(max_pixels=1 << 64, max_memory=1 << 90, max_side=1 << 32, max_payload_bpp=1 << 32)
+_UNLIMITED = Limits(
+    max_pixels=1 << 64, max_memory=1 << 90, max_side=1 << 32, max_payload_bpp=1 << 32, max_metadata=1 << 40
+)
 _LARGEST_PAYLOAD = (1 << 32) - 1
 
 
@@ -71,6 +74,7 @@ def _expand(given: str) -> list[str]:
 
 
 def _describe_file(name: str) -> dict[str, Any]:
+    from ..channels import Channels
     from ..container import VERSION, parse
 
     data = output.read_glic(name, _LARGEST_PAYLOAD)
@@ -86,12 +90,32 @@ def _describe_file(name: str) -> dict[str, Any]:
         "payload_bytes": len(file.payload),
         "bpp": bits_per_pixel(len(data), header.width * header.height),
         "arithmetic": "exact" if header.exact else "float",
+        "channels": Channels.of_header(header).mode,
+        "colours": "ICC profile" if header.profiled else "sRGB",
         "tiled": header.tiled,
         "model_fingerprint": header.model_fingerprint.hex(),
         "arithmetic_fingerprint": header.arithmetic_fingerprint.hex(),
         "symbol_checksum": f"{file.symbol_checksum:08x}",
         **tiles,
+        "metadata": _describe_metadata(data),
     }
+
+
+def _describe_metadata(data: bytes) -> dict[str, Any]:
+    """Return the bytes of each item, decompressed, and of all of them in the file; damage in place of a number."""
+    from .. import container, metadata
+
+    front = container.read_front(memoryview(data))
+    behind = memoryview(data)[front.frame_end :]
+    items: dict[str, Any] = {}
+    for name in metadata.NAMES:
+        try:
+            content = metadata.item(front.header, behind, name, DEFAULT_LIMITS)
+        except (BitstreamError, LimitError) as error:
+            items[name] = f"damaged: {error}" if isinstance(error, BitstreamError) else f"too large: {error}"
+        else:
+            items |= {name: len(content)} if content else {}
+    return {**items, "bytes_in_file": front.file_end - front.frame_end}
 
 
 def _describe_tiles(data: bytes) -> dict[str, Any]:

@@ -13,6 +13,8 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
+from ..errors import ReducedImageWarning
+
 _PACKAGE = "glic_deploy"
 _TICK = 1.0
 
@@ -154,6 +156,7 @@ def shown(command: str, *, quiet: bool, verbose: bool) -> Iterator[None]:
         with warnings.catch_warnings():
             if not sys.warnoptions:
                 warnings.simplefilter("always", UserWarning)  # each file's, not only the first one's
+                warnings.simplefilter("default", ReducedImageWarning)  # once a run, for all files
             warnings.showwarning = show
             yield
     finally:

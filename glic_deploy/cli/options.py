@@ -89,6 +89,15 @@ def quality(args: argparse.Namespace) -> dict[str, float]:
     return {name: value for name, value in goal.items() if value is not None}
 
 
+def add_metadata(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--metadata",
+        choices=("keep", "strip"),
+        default="keep",
+        help="keep or drop EXIF and XMP, and an ICC profile that the pixels do not need (default: keep)",
+    )
+
+
 def add_limits(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-pixels",
@@ -145,7 +154,7 @@ def open_codec(args: argparse.Namespace) -> Codec:
     from .. import Codec
 
     threads = args.threads
-    if threads is None and args.workers:
+    if threads is None and getattr(args, "workers", None):
         threads = max(1, cores() // args.workers)
     return Codec(args.engine, backend=args.backend, precision=args.precision, threads=threads, limits=limits(args))
 

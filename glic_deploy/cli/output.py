@@ -16,8 +16,7 @@ from ..files import atomic_write, atomic_writer, read_up_to
 from . import exits, streams
 from .paths import STDIO, Job
 
-_FRONT_BYTES = 64
-_END_BYTES = 64  # more than follows a payload
+_APPENDED_BYTES = 64  # read behind the end of a file, so that appended bytes are noticed
 
 
 @contextlib.contextmanager
@@ -62,12 +61,12 @@ def read_glic(source: str, max_bytes: int) -> bytes:
     Raises BitstreamError for what does not start as a `.glic` file, LimitError for one of more than `max_bytes`.
     """
     with contextlib.nullcontext(streams.stdin()) if source == STDIO else open(source, "rb") as stream:
-        start = stream.read(_FRONT_BYTES)
-        front = container.read_front(memoryview(start))
-        length = front.start + front.length + _END_BYTES
-        if front.length > max_bytes:
+        start = stream.read(container.HEADER_BYTES)
+        end = container.read_front(memoryview(start)).file_end
+        length = end + _APPENDED_BYTES
+        if end > max_bytes:
             raise LimitError(
-                f"{source}: its header says {front.length:,} bytes, more than the {max_bytes:,} that a file within the "
+                f"{source}: its header says {end:,} bytes, more than the {max_bytes:,} that a file within the "
                 "limits has; raise --max-pixels if it really is so large"
             )
         return start + read_up_to(stream, length - len(start)) if length > len(start) else start

@@ -107,18 +107,23 @@ _TENSORS = {
     ENCODE: """
 # One of image (height, width, channels) and file (the bytes of an image file: PNG, JPEG, ...); background is the
 # colour (red, green, blue) that shows through transparent pixels; quality, 1 for the smallest files, chooses among the
-# bundles where several are served.
+# bundles where several are served; options is a JSON object of alpha, color, metadata, tile, target_bpp, target_psnr.
 input [
   { name: "image" data_type: TYPE_UINT8 dims: [ -1, -1, -1 ] optional: true },
   { name: "file" data_type: TYPE_UINT8 dims: [ -1 ] optional: true },
   { name: "background" data_type: TYPE_UINT8 dims: [ 3 ] optional: true },
-  { name: "quality" data_type: TYPE_UINT8 dims: [ 1 ] optional: true }
+  { name: "quality" data_type: TYPE_UINT8 dims: [ 1 ] optional: true },
+  { name: "options" data_type: TYPE_UINT8 dims: [ -1 ] optional: true }
 ]
 output [ { name: "glic" data_type: TYPE_UINT8 dims: [ -1 ] } ]""",
     DECODE: """
-# The bytes of a .glic file to an image (height, width, 3).
-input [ { name: "glic" data_type: TYPE_UINT8 dims: [ -1 ] } ]
-output [ { name: "image" data_type: TYPE_UINT8 dims: [ -1, -1, 3 ] } ]""",
+# The bytes of a .glic file to an image (height, width, channels): 1 for grey, 3 for colour, and one more with alpha.
+# options is a JSON object of color, region.
+input [
+  { name: "glic" data_type: TYPE_UINT8 dims: [ -1 ] },
+  { name: "options" data_type: TYPE_UINT8 dims: [ -1 ] optional: true }
+]
+output [ { name: "image" data_type: TYPE_UINT8 dims: [ -1, -1, -1 ] } ]""",
 }
 
 

@@ -19,6 +19,7 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 from numpy.typing import NDArray
 
+from ..arguments import shown
 from ..codec import Codec
 from ..errors import BitstreamError, GlicError, ImageError, LimitError, ModelMismatchError
 from ..image import Source, lift_pillow_limit
@@ -83,9 +84,13 @@ class CodecModel:
 
 
 class EncodeModel(CodecModel):
-    """`image` (H, W, C) or `file`, an image file, perhaps `background` (3,), `quality` (1,), to `glic`; all uint8."""
+    """Codes `image` (H, W, C) or `file`, an image file, to `glic`; all tensors are uint8.
+
+    Optional inputs: `background` (3,), `quality` (1,), and `options`, a JSON object of keywords of `Codec.encode`.
+    """
 
     output = "glic"
+    _options = frozenset({"alpha", "color", "metadata", "tile", "target_bpp", "target_psnr"})
 
     def work(self, request: Any) -> NDArray[np.uint8]:
         image, file, background, quality = (
@@ -105,6 +110,7 @@ class EncodeModel(CodecModel):
             source,
             background=None if background is None else background.tolist(),
             quality=None if quality is None else self._checked(quality),
+            **_options(request, self._options),
         )
         return np.frombuffer(data, np.uint8)
 
@@ -118,14 +124,19 @@ class EncodeModel(CodecModel):
 
 
 class DecodeModel(CodecModel):
-    """`glic`, the bytes of a `.glic` file as uint8 (N,), to `image` uint8 (H, W, 3)."""
+    """Decodes `glic`, the bytes of a `.glic` file, to `image` (H, W, C), C being 1 to 4; both tensors are uint8.
+
+    Optional input: `options`, a JSON object of keywords of `Codec.decode`.
+    """
 
     output = "image"
+    _options = frozenset({"color", "region"})
 
     def work(self, request: Any) -> NDArray[np.uint8]:
         data = _input(request, "glic")
         assert data is not None  # the input is not optional: Triton refuses requests without it
-        return self._codec.decode(data.data)
+        image = self._codec.decode(data.data, **_options(request, self._options))
+        return image if image.ndim == 3 else image[:, :, np.newaxis]
 
 
 def share_of_cores(instance_group: Sequence[Mapping[str, Any]]) -> int:
@@ -146,6 +157,22 @@ def _use_gpu(number: int) -> None:
 def _input(request: Any, name: str) -> NDArray[np.uint8] | None:
     tensor = pb_utils.get_input_tensor_by_name(request, name)
     return None if tensor is None else tensor.as_numpy()
+
+
+def _options(request: Any, names: frozenset[str]) -> dict[str, Any]:
+    """Return the keyword arguments of the input `options`. Raises RequestError for other ones than `names`."""
+    text = _input(request, "options")
+    if text is None:
+        return {}
+    try:
+        options = json.loads(text.tobytes())
+    except (ValueError, RecursionError):
+        options = None
+    if not isinstance(options, dict) or not options.keys() <= names:
+        raise RequestError(
+            f"options is {shown(text.tobytes())}, expected a JSON object of some of: {', '.join(sorted(names))}"
+        )
+    return options
 
 
 def _refusal(message: str, code: str) -> Any:

@@ -5,18 +5,18 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeVar, get_args
 
 import numpy as np
 
-from .. import many
-from ..arguments import integer, shown
+from .. import channel_codec, many
+from ..arguments import integer, one_of, shown
 from ..bundle_codec import BundleCodec
-from ..container import Header
+from ..channels import Channels
+from ..container import Buffer, Header
 from ..entropy.passes import CodedPass
 from ..errors import BitstreamError, DamagedTilesWarning, ImageError, LimitError
-from ..image import pad
 from ..limits import CODED_MULTIPLE, Limits, network_memory, raised
 from ..machine import cores
 from . import table
@@ -91,45 +91,60 @@ def encode(
     limits: Limits,
     stages: dict[str, float] | None = None,
     progress: Progress | None = None,
+    attachments: Sequence[Buffer] = (),
 ) -> bytes:
-    """The bytes of a tiled file of `image` (H, W, 3). `stages` is filled with the sums over all tiles."""
+    """Return the bytes of a tiled file of `image`, uint8 of any channels.
+
+    `stages` receives the sums over all tiles; `attachments` are those of `container.pack`.
+    """
 
     def work(index: int) -> tuple[bytes, int, dict[str, float]]:
         spent: dict[str, float] = {}
-        return *engine.encode(pad(image[grid.box(index).slices]), spent), spent
+        return *channel_codec.encode(engine, image[grid.box(index).slices], spent), spent
 
     coded: list[tuple[bytes, int]] = []
     indexes = range(len(grid))
     for payload, checksum, spent in _in_order(indexes, work, _at_once(engine, grid, limits), progress):
         coded.append((payload, checksum))
         _add(stages, spent)
-    return table.pack(header, grid, coded)
+    return table.pack(header, grid, coded, attachments)
 
 
 @dataclass(frozen=True)
 class Strips:
-    """An image in parts: arrays (rows, width, 3) from top to bottom, to be taken once.
+    """An image in parts, arrays of some rows each from top to bottom. They can be iterated once.
 
     Attributes:
-        width, height: of the whole.
+        width, height: the sides of the whole image.
+        channels: the channels of the image.
         parts: the arrays, each as soon as it is decoded.
     """
 
     width: int
     height: int
+    channels: Channels
     parts: Iterator[ImageArray]
 
     @classmethod
     def of(cls, image: ImageArray) -> Strips:
-        """An image that is there already, in one part."""
-        return cls(image.shape[1], image.shape[0], iter([image]))
+        """Return an image in one part."""
+        return cls(image.shape[1], image.shape[0], Channels.of(image), iter([image]))
 
     def __iter__(self) -> Iterator[ImageArray]:
         return self.parts
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the whole image."""
+        return self.channels.shape(self.height, self.width)
+
+    def map(self, change: Callable[[ImageArray], ImageArray]) -> Strips:
+        """Return these strips with `change` applied to each part, which must keep the part's shape."""
+        return replace(self, parts=map(change, self.parts))
+
     def gather(self, out: ImageArray | None = None) -> ImageArray:
-        """The whole, (height, width, 3), in `out` if given."""
-        image = np.empty((self.height, self.width, 3), np.uint8) if out is None else out
+        """Return the whole image, in `out` if given."""
+        image = np.empty(self.shape, np.uint8) if out is None else out
         done = 0
         for part in self.parts:
             image[done : done + len(part)] = part
@@ -151,7 +166,7 @@ def decode(
 ) -> Strips:
     """A region of a tiled image, each part as soon as its tiles are decoded; arguments as of `Codec.decode`."""
     check_on_error(on_error)
-    grid = file.grid
+    grid, kept = file.grid, Channels.of_header(file.header)
     box = check_region(region, *grid.image[2:])
     indexes = [index for row in grid.touching(box) for index in row]
 
@@ -159,7 +174,7 @@ def decode(
         tile, spent, coded = grid.box(index), dict[str, float](), list[CodedPass]()
         try:
             payload, checksum = file.payload(index), file.symbol_checksum(index)
-            image = engine.decode(payload, checksum, tile.height, tile.width, spent, coded)
+            image = channel_codec.decode(engine, kept, payload, checksum, tile.height, tile.width, spent, coded)
         except BitstreamError as error:
             if on_error == "raise":
                 raise BitstreamError(f"{file.place(index)}: {error}") from error
@@ -175,7 +190,7 @@ def decode(
                 passes.extend(coded)
             if image is None:
                 lost.append(grid.box(index))
-                image = np.full((lost[-1].height, lost[-1].width, 3), FILL, np.uint8)
+                image = kept.fill(lost[-1].height, lost[-1].width, FILL)
             yield image
 
     def parts() -> Iterator[ImageArray]:
@@ -186,13 +201,12 @@ def decode(
         elif lost:
             warnings.warn(DamagedTilesWarning(lost, len(indexes)), stacklevel=2)
 
-    return Strips(box.width, box.height, parts())
+    return Strips(box.width, box.height, kept, parts())
 
 
 def check_on_error(on_error: OnError) -> None:
     """Raise ImageError unless `on_error` is one of the words that OnError has."""
-    if on_error not in get_args(OnError):
-        raise ImageError(f"on_error is {shown(on_error)}, expected 'raise' or 'fill'")
+    one_of("on_error", on_error, get_args(OnError), ImageError)
 
 
 def region_box(region: Sequence[int] | None) -> Box | None:

@@ -20,7 +20,7 @@ def fade(pixels: int) -> NDArray[np.uint32]:
 
 
 def strips(grid: Grid, region: Box, tiles: Iterable[ImageArray], weights: Weights = fade) -> Iterator[ImageArray]:
-    """The rows of a region, from top to bottom, as soon as they are known: arrays (rows, region.width, 3).
+    """Yield the rows of a region, from top to bottom, as soon as they are known: arrays (rows, region.width, ...).
 
     Neighbours in a row are joined first, rows second, each in integers, so that a pixel does not depend on what else
     is decoded with it.
@@ -38,7 +38,8 @@ def strips(grid: Grid, region: Box, tiles: Iterable[ImageArray], weights: Weight
         box = grid.box(row[0])
         band = _join([next(images) for _ in row], grid.columns, weights)[:, region.x - box.x : right - box.x]
         if above is not None:
-            band[: grid.overlap] = _mix(above, band[: grid.overlap], weights(grid.overlap)[:, None, None])
+            share = _along(weights(grid.overlap), 0, band.ndim)
+            band[: grid.overlap] = _mix(above, band[: grid.overlap], share)
         known = box.height if row is rows[-1] else box.height - grid.overlap
         above = band[known:]
         wanted = band[max(region.y - box.y, 0) : min(known, bottom - box.y)]
@@ -52,14 +53,19 @@ def _join(row: Sequence[ImageArray], axis: Axis, weights: Weights) -> ImageArray
         return row[0].copy()
     step, overlap = axis.extent - axis.overlap, axis.overlap
     height, last_width = row[-1].shape[:2]
-    joined = np.empty((height, step * (len(row) - 1) + last_width, 3), np.uint8)
-    share = weights(overlap)[:, None]
+    joined = np.empty((height, step * (len(row) - 1) + last_width, *row[0].shape[2:]), np.uint8)
+    share = _along(weights(overlap), 1, joined.ndim)
     for number, tile in enumerate(row):
         start = step * number
         shared = overlap if number else 0
-        joined[:, start : start + shared] = _mix(joined[:, start : start + shared], tile[:, :shared], share[:shared])
+        joined[:, start : start + shared] = _mix(joined[:, start : start + shared], tile[:, :shared], share[:, :shared])
         joined[:, start + shared : start + tile.shape[1]] = tile[:, shared:]
     return joined
+
+
+def _along(weights: NDArray[np.uint32], axis: int, dimensions: int) -> NDArray[np.uint32]:
+    """Shape weights so that they vary along one axis of an image."""
+    return weights.reshape([-1 if number == axis else 1 for number in range(dimensions)])
 
 
 def _mix(first: ImageArray, second: ImageArray, share: NDArray[np.uint32]) -> ImageArray:

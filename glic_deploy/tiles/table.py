@@ -19,6 +19,7 @@ from ..checksum import crc32c
 from ..container import Buffer, Header
 from ..errors import BitstreamError
 from ..limits import CODED_MULTIPLE, DEFAULT_LIMITS, Limits
+from ..varint import cut_short, read_varint, write_varint
 from .geometry import Box, Grid
 
 _ENTRY = np.dtype([("length", "<u4"), ("symbol_checksum", "<u4"), ("payload_checksum", "<u4")])
@@ -45,7 +46,7 @@ class TiledFile:
         start, length = int(self._starts[index]), int(self._entries["length"][index])
         payload = self._data[start : start + length]
         if len(payload) < length:
-            raise container.cut_short(len(self._data), f"at least {start + length:,} for this tile")
+            raise cut_short(len(self._data), f"at least {start + length:,} for this tile")
         computed, stored = crc32c(payload), int(self._entries["payload_checksum"][index])
         if computed != stored:
             raise BitstreamError(
@@ -64,16 +65,23 @@ class TiledFile:
         return f"tile {index} of {len(self.grid)} ({box.width} x {box.height} pixels at {box.x}, {box.y})"
 
 
-def pack(header: Header, grid: Grid, tiles: Sequence[tuple[bytes, int]]) -> bytes:
-    """The bytes of a tiled file. tiles: payload and symbol checksum of each tile of `grid`, in order."""
+def pack(header: Header, grid: Grid, tiles: Sequence[tuple[bytes, int]], attachments: Sequence[Buffer] = ()) -> bytes:
+    """Return the bytes of a tiled file.
+
+    Args:
+        header: the fields, among them those of the attachments.
+        grid: the tiles.
+        tiles: the coded image and the symbol checksum of each tile, in order.
+        attachments: as in `container.pack`.
+    """
     entries = np.array([(len(payload), symbols, crc32c(payload)) for payload, symbols in tiles], _ENTRY)
     sides = (axis.extent // CODED_MULTIPLE for axis in (grid.columns, grid.rows))
-    geometry = b"".join(container.write_varint(value) for value in (*sides, grid.overlap))
+    geometry = b"".join(write_varint(value) for value in (*sides, grid.overlap))
     table = geometry + entries.tobytes()
     length = len(table) + _CHECKSUM.size + sum(len(payload) for payload, _ in tiles)
     checksum = _CHECKSUM.pack(crc32c(container.pack_front(header, length) + table))
     body = b"".join([table, checksum, *(payload for payload, _ in tiles)])
-    return container.pack(header, body, _combined(entries))
+    return container.pack(header, body, _combined(entries), attachments)
 
 
 def parse(data: Buffer, limits: Limits = DEFAULT_LIMITS, *, partial: bool = False) -> TiledFile:
@@ -88,9 +96,9 @@ def parse(data: Buffer, limits: Limits = DEFAULT_LIMITS, *, partial: bool = Fals
     file = None if partial else container.parse(view, limits)
     front = container.read_front(view)
     container.check_end(view, front)
-    columns, offset = container.read_varint(view, front.start, "tile width")
-    rows, offset = container.read_varint(view, offset, "tile height")
-    overlap, first = container.read_varint(view, offset, "tile overlap")
+    columns, offset = read_varint(view, front.start, "tile width")
+    rows, offset = read_varint(view, offset, "tile height")
+    overlap, first = read_varint(view, offset, "tile overlap")
     size = front.header.width, front.header.height
     try:
         grid = Grid.of(*size, columns * CODED_MULTIPLE, rows * CODED_MULTIPLE, overlap)
@@ -99,7 +107,7 @@ def parse(data: Buffer, limits: Limits = DEFAULT_LIMITS, *, partial: bool = Fals
     end = first + len(grid) * _ENTRY.itemsize
     start = end + _CHECKSUM.size
     if len(view) < start:
-        raise container.cut_short(len(view), f"at least {start:,}")
+        raise cut_short(len(view), f"at least {start:,}")
     (stored,) = _CHECKSUM.unpack_from(view, end)
     computed = crc32c(view[:end])
     if computed != stored:

@@ -17,6 +17,7 @@ from glic_deploy.checksum import crc32c
 from glic_deploy.errors import GlicError
 from glic_deploy.limits import CODED_MULTIPLE, DEFAULT_LIMITS, Limits
 from glic_deploy.tiles.geometry import Grid
+from glic_deploy.varint import read_varint
 
 from .mutate import EDGES, havoc, varint
 from .target import ROOT, Find, Place, Target, stored
@@ -41,9 +42,9 @@ def _repair_tiles(file: bytearray) -> None:
     front = container.read_front(view)
     if not front.header.tiled:
         return
-    columns, offset = container.read_varint(view, front.start, "columns")
-    rows, offset = container.read_varint(view, offset, "rows")
-    overlap, first = container.read_varint(view, offset, "overlap")
+    columns, offset = read_varint(view, front.start, "columns")
+    rows, offset = read_varint(view, offset, "rows")
+    overlap, first = read_varint(view, offset, "overlap")
     size = front.header.width, front.header.height
     count = len(Grid.of(*size, columns * CODED_MULTIPLE, rows * CODED_MULTIPLE, overlap))
     end = first + _ENTRY * count

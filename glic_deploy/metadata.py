@@ -1,0 +1,208 @@
+"""EXIF, XMP and ICC profiles: read from images, attached to `.glic` files, and read from `.glic` files."""
+
+from __future__ import annotations
+
+import re
+import warnings
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Literal
+
+from . import container
+from .arguments import shown
+from .coded import CodedFile, read_coded
+from .container import Header
+from .errors import BitstreamError, DamagedMetadataWarning, ImageError
+from .fields import Field, attached
+from .limits import DEFAULT_LIMITS, Limits
+from .varint import read_varint, write_varint
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+# The numbers of the attached fields (docs/format.md).
+EXIF, XMP, ICC = 1, 2, 3
+_NUMBERS = {"exif": EXIF, "xmp": XMP, "icc": ICC}
+NAMES = tuple(_NUMBERS)
+
+_EXIF_PREFIX = b"Exif\0\0"  # precedes EXIF in JPEG files; other formats, like this one, store EXIF without it
+_ORIENTATION_TAG = 0x0112
+_UPRIGHT = 1
+_XMP_ORIENTATION = re.compile(rb"(tiff:Orientation(?:\s*=\s*[\"']|\s*>)\s*)[2-8]")
+# The tags of a TIFF file that describe the image rather than the layout of the file.
+_DESCRIPTIVE_TIFF_TAGS = frozenset(
+    {270, 271, 272, 282, 283, 296, 305, 306, 315, 316, 33432, 34665, 34853, *range(40091, 40096)}
+)
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """The metadata that a `.glic` file carries beside its pixels.
+
+    Raises ImageError if an item is neither bytes nor None. Empty items are stored as None.
+
+    Attributes:
+        exif: EXIF, from its TIFF header on; a preceding "Exif\\0\\0", as in JPEG files, is removed.
+        xmp: an XMP packet.
+        icc: an ICC profile. It describes the pixels of the file.
+    """
+
+    exif: bytes | None = None
+    xmp: bytes | None = None
+    icc: bytes | None = None
+
+    def __post_init__(self) -> None:
+        for name in _NUMBERS:
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, (bytes, bytearray, memoryview)):
+                raise ImageError(f"metadata.{name} is {shown(value)}, expected bytes or None")
+            content = bytes(value or b"")
+            object.__setattr__(self, name, (content.removeprefix(_EXIF_PREFIX) if name == "exif" else content) or None)
+
+    def items(self) -> Iterator[tuple[str, bytes]]:
+        """Yield the name and the bytes of each item that is there."""
+        for field in fields(self):
+            if (value := getattr(self, field.name)) is not None:
+                yield field.name, value
+
+    def pillow_info(self) -> dict[str, bytes]:
+        """Return the items by Pillow's names in `Image.info`, which are also keywords of `Image.save`."""
+        items = {"exif": self.exif and _EXIF_PREFIX + self.exif, "icc_profile": self.icc, "xmp": self.xmp}
+        return {name: content for name, content in items.items() if content}
+
+
+MetadataOption = Literal["keep", "strip"] | Metadata
+
+
+def check_option(option: object) -> None:
+    """Raise ImageError unless `option` is "keep", "strip" or Metadata."""
+    if not isinstance(option, Metadata) and option not in ("keep", "strip"):
+        raise ImageError(f"metadata is {shown(option)}, expected 'keep', 'strip' or glic_deploy.Metadata(...)")
+
+
+def of_pillow(image: Image.Image) -> Metadata:
+    """Return the metadata of a PIL image for pixels that have been turned upright: the orientation is reset."""
+    xmp = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp") or b""
+    exif = image.info.get("exif") or (_of_tiff(image) if image.format == "TIFF" else b"")
+    return Metadata(
+        exif=_upright_exif(Metadata(exif=exif).exif or b""),
+        xmp=_XMP_ORIENTATION.sub(rb"\g<1>1", xmp.encode() if isinstance(xmp, str) else xmp),
+        icc=image.info.get("icc_profile") or b"",
+    )
+
+
+def _of_tiff(image: Image.Image) -> bytes:
+    """Return the EXIF of a TIFF file, whose tags lie among those of the file's layout."""
+    from PIL import Image
+
+    described = Image.Exif()
+    for tag, value in image.getexif().items():
+        if tag in _DESCRIPTIVE_TIFF_TAGS:
+            described[tag] = value
+    return described.tobytes() if described else b""
+
+
+def _upright_exif(exif: bytes) -> bytes:
+    """Set the orientation of the image to upright and keep all other bytes, on whose offsets some tags rely.
+
+    EXIF that is damaged before the orientation is returned as it is.
+    """
+    order: Literal["little", "big"] = "little" if exif[:2] == b"II" else "big"
+
+    def number(start: int, size: int) -> int:
+        return int.from_bytes(exif[start : start + size], order)
+
+    directory = number(4, 4)
+    for entry in range(directory + 2, directory + 2 + 12 * number(directory, 2), 12):
+        if entry + 12 > len(exif):
+            break
+        if number(entry, 2) == _ORIENTATION_TAG:
+            return exif[: entry + 8] + _UPRIGHT.to_bytes(2, order) + exif[entry + 10 :]
+    return exif
+
+
+def attach(metadata: Metadata, limits: Limits) -> tuple[tuple[Field, ...], list[bytes]]:
+    """Return the fields and the attachments of a file for this metadata.
+
+    Raises LimitError if there is more metadata than `limits` allow.
+    """
+    items = list(metadata.items())
+    limits.check_metadata(sum(len(content) for _, content in items))
+    contents = [write_varint(len(content)) + _deflated(content) for _, content in items]
+    return tuple(attached(_NUMBERS[name], part) for (name, _), part in zip(items, contents, strict=True)), contents
+
+
+def read_metadata(data: CodedFile, *, limits: Limits = DEFAULT_LIMITS) -> Metadata:
+    """Return the metadata of a `.glic` file. No engine is needed, and no pixel is decoded.
+
+    An item that is damaged or cut off is left out, and a DamagedMetadataWarning is issued.
+
+    Args:
+        data: the bytes of the file, its path, or an open binary file, as in `Codec.decode`.
+        limits: the sizes to refuse.
+
+    Raises BitstreamError if the header is damaged, LimitError if there is more metadata than `limits` allow, OSError.
+    """
+    view = container.flat(read_coded(data, limits))
+    front = container.read_front(view)
+    container.check_front(front, limits)
+    return of_file(front.header, view[front.frame_end :], limits)
+
+
+def of_file(header: Header, behind: memoryview, limits: Limits) -> Metadata:
+    """Return the metadata of a file, like `read_metadata`, from its header and the bytes behind its frame."""
+    items: dict[str, bytes] = {}
+    for name in _NUMBERS:
+        try:
+            content = item(header, behind, name, limits)
+        except BitstreamError as error:
+            warnings.warn(DamagedMetadataWarning(name, str(error)), stacklevel=3)
+        else:
+            items |= {name: content} if content else {}
+    limits.check_metadata(sum(map(len, items.values())))
+    return Metadata(**items)
+
+
+def item(header: Header, behind: memoryview, name: str, limits: Limits) -> bytes | None:
+    """Return one item of a file's metadata by its name in `Metadata`; None if the file does not have it.
+
+    Raises BitstreamError if the item is damaged or cut off, LimitError if it has more bytes than `limits` allow.
+    """
+    content = container.attachment(header, behind, _NUMBERS[name])
+    if content is None:
+        return None
+    size, start = read_varint(content, 0, "size of the metadata")
+    limits.check_metadata(size)
+    return _inflated(content[start:], size)
+
+
+def describing_decoded(found: Metadata, header: Header, color: str, option: str) -> Metadata:
+    """Return the metadata for an image file of decoded pixels.
+
+    Args:
+        found: the metadata of the `.glic` file.
+        header: the header of that file.
+        color: the argument of `Codec.decode`.
+        option: "keep", or "strip" for no more than the profile that the pixels need.
+    """
+    converted = header.profiled and color == "srgb"
+    icc = None if converted or (option == "strip" and not header.profiled) else found.icc
+    return Metadata(icc=icc) if option == "strip" else replace(found, icc=icc)
+
+
+def _deflated(content: bytes) -> bytes:
+    compressor = zlib.compressobj(level=9, wbits=-zlib.MAX_WBITS)
+    return compressor.compress(content) + compressor.flush()
+
+
+def _inflated(compressed: memoryview, size: int) -> bytes:
+    """Return the `size` bytes that raw deflate made of `compressed`. Raises BitstreamError for other bytes."""
+    inflater = zlib.decompressobj(wbits=-zlib.MAX_WBITS)
+    try:
+        content = inflater.decompress(compressed, size + 1)
+    except zlib.error as error:
+        raise BitstreamError(f"it does not decompress: {error}; get an unaltered copy") from error
+    if len(content) != size or not inflater.eof or inflater.unused_data:
+        raise BitstreamError(f"it does not decompress to the {size:,} bytes that it states; get an unaltered copy")
+    return content
