@@ -16,7 +16,7 @@ from .bundle import Bundle
 from .checksum import symbol_checksum
 from .container import Header
 from .entropy.passes import CodedPass, Pass, RunGraph, Symbols, pack, walk
-from .entropy.quantizer import Quantizer
+from .entropy.quantizer import NEAREST, Costs, Quantizer, Weighing
 from .entropy.rans import CdfTables, Decoder, Encoder
 from .errors import BitstreamError, EngineError, ModelMismatchError
 from .limits import CODED_MULTIPLE
@@ -35,11 +35,19 @@ class Latents:
 
 @dataclass(frozen=True)
 class CodedLatents:
-    """A range-coded payload, the checksum of its symbols, and the latents y_hat that decoders make of it."""
+    """Coded latents.
+
+    Attributes:
+        payload: the range-coded stream.
+        checksum: the checksum of its symbols.
+        y_hat: the latents that decoders make of it, float32 (1, M, h, w).
+        indexes: the CDF indexes of each pass of y.
+    """
 
     payload: bytes
     checksum: int
     y_hat: NDArray[np.float32]
+    indexes: tuple[NDArray[np.uint8], ...]
 
 
 class BundleCodec:
@@ -65,7 +73,8 @@ class BundleCodec:
     ) -> None:
         self.bundle = Bundle.open(directory)
         self.threads = threads
-        tables = self._tables = self.bundle.tables()
+        tables = self.bundle.tables()
+        self.costs = Costs(tables)
         self._y_tables, self._z_tables = (
             CdfTables(tables[f"{latent}_cdfs"], tables[f"{latent}_lengths"], tables[f"{latent}_offsets"])
             for latent in "yz"
@@ -115,19 +124,18 @@ class BundleCodec:
             return Latents(np.asarray(latents), z_symbols)
 
     def code(
-        self, latents: Latents, stages: dict[str, float] | None = None, strength: float = 0.0
+        self, latents: Latents, stages: dict[str, float] | None = None, weighing: Weighing = NEAREST
     ) -> CodedLatents:
         """Quantise and code latents.
 
         Args:
             latents: what `analyse` returned.
             stages: receives the seconds that each stage took.
-            strength: how strongly bits are weighed against error; see `glic_deploy.entropy.quantizer`. 0 rounds to the
-                nearest.
+            weighing: how bits are weighed against error.
         """
         z_symbols = latents.z_symbols
         coded: list[tuple[CdfTables, Symbols, NDArray[np.uint8]]] = [(self._z_tables, z_symbols, _channels(z_symbols))]
-        quantizer = Quantizer(self._tables, strength)
+        quantizer = Quantizer(self.costs, weighing)
 
         def step(part: Pass, indexes: NDArray[np.uint8], means: Value) -> Symbols:
             y = pack(latents.y[:, part.start : part.stop], part.parity)
@@ -140,13 +148,18 @@ class BundleCodec:
             encoder = Encoder()
             for tables, symbols, indexes in coded:
                 encoder.push(tables, symbols, indexes)
-            return CodedLatents(encoder.finish(), symbol_checksum(symbols for _, symbols, _ in coded), y_hat)
+            return CodedLatents(
+                encoder.finish(),
+                symbol_checksum(symbols for _, symbols, _ in coded),
+                y_hat,
+                tuple(indexes for _, _, indexes in coded[1:]),
+            )
 
     def encode(
-        self, padded: NDArray[np.uint8], stages: dict[str, float] | None = None, strength: float = 0.0
+        self, padded: NDArray[np.uint8], stages: dict[str, float] | None = None, weighing: Weighing = NEAREST
     ) -> tuple[bytes, int]:
         """Return the payload and the symbol checksum of an image; see `analyse` and `code`."""
-        coded = self.code(self.analyse(padded, stages), stages, strength)
+        coded = self.code(self.analyse(padded, stages), stages, weighing)
         return coded.payload, coded.checksum
 
     def reconstruct(

@@ -15,27 +15,50 @@ from PIL import Image
 from .bundle_codec import BundleCodec
 from .channels import Channels, as_rgb, colour_of
 from .entropy.passes import CodedPass
+from .entropy.quantizer import NEAREST, Weighing
 from .errors import BitstreamError
 from .image import pad
 from .stages import stage
 from .varint import ALTERED, read_varint, write_varint
 
 
-def encode(engine: BundleCodec, pixels: NDArray[np.uint8], stages: dict[str, float] | None = None) -> tuple[bytes, int]:
-    """Return the coded image, and the symbol checksum of its colours.
+class Analysed:
+    """An image whose latents are known, to be coded in one way or several.
 
     Args:
         engine: codes the colours.
         pixels: uint8 of any channels, contiguous or not.
         stages: receives the seconds that each stage took.
     """
-    with stage(stages, "pad"):
-        padded = pad(as_rgb(pixels))
-    stream, checksum = engine.encode(padded, stages)
-    if not Channels.of(pixels).alpha:
-        return stream, checksum
-    with stage(stages, "alpha"):
-        return b"".join((write_varint(len(stream)), stream, _encode_alpha(pixels[..., -1]))), checksum
+
+    def __init__(
+        self, engine: BundleCodec, pixels: NDArray[np.uint8], stages: dict[str, float] | None = None
+    ) -> None:
+        self._engine = engine
+        with stage(stages, "pad"):
+            padded = pad(as_rgb(pixels))
+        self._latents = engine.analyse(padded, stages)
+        self._alpha = None
+        if Channels.of(pixels).alpha:
+            with stage(stages, "alpha"):
+                self._alpha = _encode_alpha(pixels[..., -1])
+
+    def code(self, weighing: Weighing = NEAREST, stages: dict[str, float] | None = None) -> tuple[bytes, int]:
+        """Return the coded image, and the symbol checksum of its colours."""
+        coded = self._engine.code(self._latents, stages, weighing)
+        if self._alpha is None:
+            return coded.payload, coded.checksum
+        return b"".join((write_varint(len(coded.payload)), coded.payload, self._alpha)), coded.checksum
+
+
+def encode(
+    engine: BundleCodec,
+    pixels: NDArray[np.uint8],
+    stages: dict[str, float] | None = None,
+    weighing: Weighing = NEAREST,
+) -> tuple[bytes, int]:
+    """Return what `Analysed(engine, pixels, stages).code(weighing, stages)` returns."""
+    return Analysed(engine, pixels, stages).code(weighing, stages)
 
 
 def decode(

@@ -81,7 +81,7 @@ class BundleCodecs:
         """Return the codec of the highest quality."""
         return self.at_quality(len(self))
 
-    def check(self, quality: int) -> None:
+    def check(self, quality: float) -> None:
         """Raise EngineError unless `quality` is 1 to the number of bundles."""
         if not 1 <= quality <= len(self):
             raise EngineError(

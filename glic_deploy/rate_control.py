@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .arguments import integer, positive, shown
-from .bundle import MAX_STRENGTH
+from .entropy.quantizer import MAX_STRENGTH
 from .errors import EngineError, TargetError, TargetWarning
 from .metrics import bits_per_pixel, psnr
 
@@ -46,12 +46,16 @@ class Target:
         bpp: bits per pixel.
         psnr: dB.
         size: bytes.
+        effort: 0 tries only the bundles themselves, rounded to the nearest; None or more turns the dial too.
+        strict: whether a target out of reach is an error.
     """
 
     quality: float | None = None
     bpp: float | None = None
     psnr: float | None = None
     size: int | None = None
+    effort: int | None = None
+    strict: bool = False
 
     def __post_init__(self) -> None:
         targets = {"quality": self.quality, "target_bpp": self.bpp, "target_psnr": self.psnr, "target_bytes": self.size}
@@ -73,9 +77,6 @@ class Target:
         qualities: int,
         encode: Encode,
         decode: Decode,
-        *,
-        dial: bool = True,
-        strict: bool = False,
     ) -> bytes:
         """Search qualities and strengths for the target and return the file that was found.
 
@@ -87,10 +88,10 @@ class Target:
             qualities: the number of qualities.
             encode: returns the file of `image` at a quality and a strength.
             decode: returns the image of a file, like `image`.
-            dial: whether to search strengths too; if not, all files are rounded to the nearest.
-            strict: raise TargetError instead of the warning.
+
+        Raises TargetError instead of the warning if `strict`.
         """
-        search = _Search(image, qualities, encode, decode, dial, strict)
+        search = _Search(image, qualities, encode, decode, dial=self.effort != 0, strict=self.strict)
         if self.bpp is not None:
             pixels = image.shape[0] * image.shape[1]
             return search.smaller(self.bpp * pixels / 8, "target_bpp", self.bpp)

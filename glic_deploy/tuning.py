@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from .bundle import EncoderData, Trial
 from .bundle_codec import BundleCodec
+from .entropy.quantizer import Weighing
 from .errors import EngineError
 from .exchange import Coded, Exchange
 from .image import pad
@@ -32,54 +33,68 @@ def tune(codec: BundleCodec, images: Iterable[NDArray[np.uint8]], exchange: Exch
 
     Raises EngineError if there is no image.
     """
-    measured = [measure(codec, image) for image in images]
+    measured = [Measured(codec, image) for image in images]
     if not measured:
         raise EngineError("there are no images to tune on; name a few photographs, best of the kind that will be coded")
-    return choose(measured, exchange)
+    usual_bits = tuple(float(bits) for bits in np.mean([one.expected_bits for one in measured], axis=0).round(4))
+    trials = [[one.at(Weighing(strength, usual_bits)) for one in measured] for strength in (0.0, *STRENGTHS)]
+    return choose(trials, usual_bits, exchange)
 
 
-def measure(
-    codec: BundleCodec, image: NDArray[np.uint8], strengths: Sequence[float] = (0.0, *STRENGTHS)
-) -> list[Coded]:
-    """Return the rate and the error of an image (height, width, 3) at each strength."""
-    height, width = image.shape[:2]
-    latents = codec.analyse(pad(image))
-    measured = []
-    for strength in strengths:
-        coded = codec.code(latents, strength=strength)
-        decoded = codec.reconstruct(coded.y_hat, height, width)
+class Measured:
+    """The rate and error of an image when its latents are quantised in several ways; analysis runs once.
+
+    Attributes:
+        expected_bits: the expected bits of a symbol in each pass, rounded to the nearest.
+    """
+
+    def __init__(self, codec: BundleCodec, image: NDArray[np.uint8]) -> None:
+        self._codec = codec
+        self._image = image
+        self._latents = codec.analyse(pad(image))
+        plain = codec.code(self._latents)
+        self.expected_bits = [codec.costs.expected_bits(indexes) for indexes in plain.indexes]
+
+    def at(self, weighing: Weighing) -> Coded:
+        """Return the rate and the error at a weighing."""
+        height, width = self._image.shape[:2]
+        coded = self._codec.code(self._latents, weighing=weighing)
+        decoded = self._codec.reconstruct(coded.y_hat, height, width)
         bpp = bits_per_pixel(len(coded.payload), height * width)
-        measured.append(Coded(bpp, mean_squared_error(image, decoded)))
-    return measured
+        return Coded(bpp, mean_squared_error(self._image, decoded))
 
 
-def choose(measured: Sequence[Sequence[Coded]], exchange: Exchange) -> EncoderData | None:
-    """Return the encoder data for measurements of several images, each at strength 0 and at `STRENGTHS`."""
-    nets = _nets(measured, exchange)
+def choose(
+    trials: Sequence[Sequence[Coded]], usual_bits: tuple[float, ...], exchange: Exchange
+) -> EncoderData | None:
+    """Return the encoder data for measurements of several images, the first at strength 0, then at `STRENGTHS`."""
+    nets = _nets(trials, exchange)
     best = int(np.argmin(nets))
     if nets[best] >= 0:
         return None
     held_out = []  # each image at the strength that the other images have found
-    for number, one in enumerate(measured):
-        if others := [*measured[:number], *measured[number + 1 :]]:
-            held_out.append(_nets([one], exchange)[int(np.argmin(_nets(others, exchange)))])
-    columns = list(zip(*measured, strict=True))
+    for number in range(len(trials[0])):
+        others = [[*trial[:number], *trial[number + 1 :]] for trial in trials]
+        if others[0]:
+            chosen = int(np.argmin(_nets(others, exchange)))
+            held_out.append(_nets([trial[number : number + 1] for trial in trials], exchange)[chosen])
     return EncoderData(
         strength=STRENGTHS[best],
+        usual_bits=usual_bits,
         exchange=str(exchange),
-        net_percent=round(nets[best], 3),
-        worst_percent=round(max(held_out), 3) if held_out else None,
-        images=len(measured),
-        trials=tuple(_trial(*pair) for pair in zip((0.0, *STRENGTHS), columns, strict=True)),
+        net_percent=round(nets[best], 2),
+        worst_percent=round(max(held_out), 2) if held_out else None,
+        images=len(trials[0]),
+        trials=tuple(_trial(*pair) for pair in zip((0.0, *STRENGTHS), trials, strict=True)),
     )
 
 
-def _nets(measured: Sequence[Sequence[Coded]], exchange: Exchange) -> list[float]:
+def _nets(trials: Sequence[Sequence[Coded]], exchange: Exchange) -> list[float]:
     """Return the net change of the images at each of `STRENGTHS`."""
-    plain, *columns = zip(*measured, strict=True)
-    return [exchange.net_percent(column, plain) for column in columns]
+    plain, *others = trials
+    return [exchange.net_percent(trial, plain) for trial in others]
 
 
-def _trial(strength: float, column: Sequence[Coded]) -> Trial:
-    bpp, psnr = (sum(getattr(one, name) for one in column) / len(column) for name in ("bpp", "psnr"))
-    return Trial(strength, round(bpp, 4), round(psnr, 3))
+def _trial(strength: float, trial: Sequence[Coded]) -> Trial:
+    bpp, psnr = (sum(getattr(one, name) for one in trial) / len(trial) for name in ("bpp", "psnr"))
+    return Trial(strength, round(bpp, 4), round(psnr, 2))

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..container import FINGERPRINT_BYTES
+from ..entropy.quantizer import NEAREST
 from ..errors import EngineError
 from ..files import atomic_write
 from ..forms import BF16, FP16, TENSORRT
@@ -65,7 +66,7 @@ class Bundle:
         exact: whether the entropy path is in integer arithmetic, so that files decode on any machine.
         model_fingerprint, arithmetic_fingerprint: the bytes that identify them in `.glic` files.
         lmbda: the weight of the distortion in training; a larger lambda gives larger files. None: unknown.
-        strength: the strength of the encoder's quantisation at effort 1; 0 if none pays, or none was sought.
+        weighing: how encoders weigh bits against error at effort 1; `NEAREST` if nothing pays, or none was sought.
     """
 
     def __init__(self, path: Path, manifest: Manifest) -> None:
@@ -79,7 +80,7 @@ class Bundle:
         self.model_fingerprint = bytes.fromhex(manifest.model.fingerprint)[:FINGERPRINT_BYTES]
         self.arithmetic_fingerprint = bytes.fromhex(manifest.arithmetic.fingerprint)[:FINGERPRINT_BYTES]
         self.lmbda = manifest.model.lmbda
-        self.strength = manifest.encoder.strength if manifest.encoder else 0.0
+        self.weighing = manifest.encoder.weighing if manifest.encoder else NEAREST
 
     @classmethod
     def open(cls, path: str | Path) -> Bundle:

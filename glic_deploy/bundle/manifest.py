@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
+from ..entropy.quantizer import MAX_STRENGTH, Weighing
 from ..errors import EngineError
 from .graphs import Ends, graph_ends
 from .json_reader import MalformedError, Node, read_json
@@ -28,9 +29,6 @@ MAX_CHANNELS = 4096
 MAX_HYPER = 256
 """The most channels of z: each has a table of the range coder, and the index of a table is a byte."""
 MAX_SLICES = 64
-MAX_STRENGTH = 0.5
-"""The largest strength of the encoder's quantisation: the squared error that one saved bit may add."""
-
 EXPORT = "python -m export.to_onnx --checkpoint C.pth --output DIR"
 WHOLE_COPY = "get a whole copy of the bundle"
 UPGRADE = "upgrade glic-deploy: pip install --upgrade glic-deploy"
@@ -187,7 +185,7 @@ class EncoderData:
     """What encoders of this bundle should do, and the measurements that led to it. Decoders do not read it.
 
     Attributes:
-        strength: the strength of the quantisation at effort 1; see `glic_deploy.entropy.quantizer`.
+        strength, usual_bits: those of the `glic_deploy.entropy.quantizer.Weighing` at effort 1.
         exchange: the exchange rate between bits and quality at which the strength was chosen, as text.
         net_percent: the net change of the images' cost at this strength.
         worst_percent: the largest net change of an image at the strength that the other images chose; None for one
@@ -197,11 +195,17 @@ class EncoderData:
     """
 
     strength: float
+    usual_bits: tuple[float, ...]
     exchange: str
     net_percent: float
     worst_percent: float | None
     images: int
     trials: tuple[Trial, ...]
+
+    @property
+    def weighing(self) -> Weighing:
+        """How encoders weigh bits against error at effort 1."""
+        return Weighing(self.strength, self.usual_bits)
 
 
 @dataclass(frozen=True)
@@ -288,7 +292,7 @@ def _manifest(document: Node) -> Manifest:
         graphs,
         files,
         tuple(_plan(plan, graphs, files) for plan in plans.elements()) if plans else (),
-        _encoder(encoder) if encoder else None,
+        _encoder(encoder, model.config) if encoder else None,
     )
 
 
@@ -390,18 +394,23 @@ def _plan(node: Node, graphs: Mapping[str, Graph], files: Mapping[str, FileEntry
     )
 
 
-def _encoder(node: Node) -> EncoderData:
-    strength, worst = node["strength"], node["worst_percent"]
-    if not 0 < strength.number() <= MAX_STRENGTH:
-        strength.fail(f"a number above 0 and up to {MAX_STRENGTH}")
+def _encoder(node: Node, config: Config) -> EncoderData:
+    worst, passes = node["worst_percent"], 2 * len(config.groups)
     return EncoderData(
-        strength.number(),
+        _above_zero(node["strength"], MAX_STRENGTH),
+        tuple(_above_zero(bits, 64) for bits in node["usual_bits"].elements(passes, passes)),
         node["exchange"].text(*_TEXT),
         node["net_percent"].number(negative=True),
         None if worst.value is None else worst.number(negative=True),
         node["images"].integer(1, 1 << 32),
         tuple(Trial(*(trial[key].number() for key in ("strength", "bpp", "psnr"))) for trial in node["trials"].elements()),
     )
+
+
+def _above_zero(node: Node, most: float) -> float:
+    if not 0 < node.number() <= most:
+        node.fail(f"a number above 0 and up to {most:g}")
+    return node.number()
 
 
 def _pair(node: Node, least: int, most: int) -> tuple[int, int]:

@@ -74,28 +74,34 @@ def add_quality(parser: argparse.ArgumentParser) -> None:
     goal.add_argument(
         "--quality",
         metavar="N",
-        type=positive,
-        help="bundle of the folder to use: 1 makes the smallest files (default: the highest quality)",
+        type=number,
+        help="bundle of the folder to use: 1 makes the smallest files; 3.5 is a rate between 3 and 4 (default: the "
+        "highest quality)",
     )
-    goal.add_argument(
-        "--target-bpp", metavar="X", type=number, help="use the highest quality whose file has at most X bits per pixel"
+    goal.add_argument("--target-bpp", metavar="X", type=number, help="make the best file of at most X bits per pixel")
+    goal.add_argument("--target-bytes", metavar="N", type=positive, help="make the best file of at most N bytes")
+    goal.add_argument("--target-psnr", metavar="X", type=number, help="make the smallest file of at least X dB")
+    parser.add_argument("--strict", action="store_true", help="refuse to write a file that misses its target")
+    add_effort(parser)
+
+
+def add_effort(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--effort",
+        metavar="N",
+        type=whole,
+        help="0 rounds to the nearest symbol; 1 weighs bits against error, as glic tune has measured (default: 0, and "
+        "targets are met by weighing)",
     )
-    goal.add_argument("--target-psnr", metavar="X", type=number, help="use the lowest quality that reaches X dB")
+
+
+_TARGET = ("quality", "target_bpp", "target_bytes", "target_psnr", "effort")
 
 
 def quality(args: argparse.Namespace) -> dict[str, float]:
     """The options of `Codec.encode` that `add_quality`'s arguments ask for."""
-    goal = {name: getattr(args, name) for name in ("quality", "target_bpp", "target_psnr")}
-    return {name: value for name, value in goal.items() if value is not None}
-
-
-def add_metadata(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--metadata",
-        choices=("keep", "strip"),
-        default="keep",
-        help="keep or drop EXIF and XMP, and an ICC profile that the pixels do not need (default: keep)",
-    )
+    given = {name: getattr(args, name) for name in _TARGET}
+    return {name: value for name, value in given.items() if value is not None} | {"strict": args.strict}
 
 
 def add_limits(parser: argparse.ArgumentParser) -> None:

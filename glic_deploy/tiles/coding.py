@@ -16,6 +16,7 @@ from ..bundle_codec import BundleCodec
 from ..channels import Channels
 from ..container import Buffer, Header
 from ..entropy.passes import CodedPass
+from ..entropy.quantizer import NEAREST, Weighing
 from ..errors import BitstreamError, DamagedTilesWarning, ImageError, LimitError
 from ..limits import CODED_MULTIPLE, Limits, network_memory, raised
 from ..machine import cores
@@ -92,15 +93,17 @@ def encode(
     stages: dict[str, float] | None = None,
     progress: Progress | None = None,
     attachments: Sequence[Buffer] = (),
+    weighing: Weighing = NEAREST,
 ) -> bytes:
     """Return the bytes of a tiled file of `image`, uint8 of any channels.
 
-    `stages` receives the sums over all tiles; `attachments` are those of `container.pack`.
+    `stages` receives the sums over all tiles; `attachments` are those of `container.pack`. `weighing` is adapted to the
+    rate of each tile.
     """
 
     def work(index: int) -> tuple[bytes, int, dict[str, float]]:
         spent: dict[str, float] = {}
-        return *channel_codec.encode(engine, image[grid.box(index).slices], spent), spent
+        return *channel_codec.encode(engine, image[grid.box(index).slices], spent, weighing), spent
 
     coded: list[tuple[bytes, int]] = []
     indexes = range(len(grid))
