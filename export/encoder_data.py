@@ -18,9 +18,7 @@ from .progress import Progress
 DEFAULT_EXCHANGE = str(PUBLISHED_FAMILY)
 
 
-def add_encoder_data(
-    directory: Path, images: Iterable[NDArray[np.uint8]], exchange: str, progress: Progress
-) -> None:
+def add_encoder_data(directory: Path, images: Iterable[NDArray[np.uint8]], exchange: str, progress: Progress) -> None:
     """Code images with the finished bundle in a directory, and add the strength that pays most to its manifest.
 
     Raises EngineError for a text that is no exchange rate, or if onnxruntime cannot run the bundle.

@@ -23,18 +23,15 @@ from .varint import ALTERED, read_varint, write_varint
 
 
 class Analysed:
-    """An image whose latents are known, to be coded in one way or several.
+    """An image whose latents are known, to be coded in one way or in several.
 
     Args:
-        engine: codes the colours.
+        engine: runs the analysis of the colours.
         pixels: uint8 of any channels, contiguous or not.
         stages: receives the seconds that each stage took.
     """
 
-    def __init__(
-        self, engine: BundleCodec, pixels: NDArray[np.uint8], stages: dict[str, float] | None = None
-    ) -> None:
-        self._engine = engine
+    def __init__(self, engine: BundleCodec, pixels: NDArray[np.uint8], stages: dict[str, float] | None = None) -> None:
         with stage(stages, "pad"):
             padded = pad(as_rgb(pixels))
         self._latents = engine.analyse(padded, stages)
@@ -43,9 +40,17 @@ class Analysed:
             with stage(stages, "alpha"):
                 self._alpha = _encode_alpha(pixels[..., -1])
 
-    def code(self, weighing: Weighing = NEAREST, stages: dict[str, float] | None = None) -> tuple[bytes, int]:
-        """Return the coded image, and the symbol checksum of its colours."""
-        coded = self._engine.code(self._latents, stages, weighing)
+    def code(
+        self, engine: BundleCodec, stages: dict[str, float] | None = None, weighing: Weighing = NEAREST
+    ) -> tuple[bytes, int]:
+        """Return the coded image, and the symbol checksum of its colours.
+
+        Args:
+            engine: that of the analysis, or another codec of the same bundle.
+            stages: receives the seconds that each stage took.
+            weighing: how bits are weighed against error.
+        """
+        coded = engine.code(self._latents, stages, weighing)
         if self._alpha is None:
             return coded.payload, coded.checksum
         return b"".join((write_varint(len(coded.payload)), coded.payload, self._alpha)), coded.checksum
@@ -57,8 +62,8 @@ def encode(
     stages: dict[str, float] | None = None,
     weighing: Weighing = NEAREST,
 ) -> tuple[bytes, int]:
-    """Return what `Analysed(engine, pixels, stages).code(weighing, stages)` returns."""
-    return Analysed(engine, pixels, stages).code(weighing, stages)
+    """Return the coded image, and the symbol checksum of its colours; see `Analysed`."""
+    return Analysed(engine, pixels, stages).code(engine, stages, weighing)
 
 
 def decode(

@@ -244,10 +244,8 @@ class Codec:
                 fields=fields,
             )
             if grid:
-                return tiles.encode(
-                    codec, header, pixels, grid, self._limits, stages, progress, attachments, weighing
-                )
-            return container.pack(header, *analysed(quality).code(weighing, stages), attachments)
+                return tiles.encode(codec, header, pixels, grid, self._limits, stages, progress, attachments, weighing)
+            return container.pack(header, *analysed(quality).code(codec, stages, weighing), attachments)
 
         return target.search(colour_of(pixels), len(self._codecs), code, lambda data: colour_of(self.decode(data)))
 

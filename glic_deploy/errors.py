@@ -144,7 +144,9 @@ def _reach(name: str, lowest: float, highest: float) -> tuple[str, str]:
     """Return the range of a target as text, rounded so that its ends can be asked for, and a remedy."""
     digits, unit = {"target_bpp": (4, "bits per pixel"), "target_bytes": (0, "bytes"), "target_psnr": (2, "dB")}[name]
     scale = 10**digits
-    up, down = (f"{rounded / scale:,.{digits}f}" for rounded in (math.ceil(lowest * scale), math.floor(highest * scale)))
+    up, down = (
+        f"{rounded / scale:,.{digits}f}" for rounded in (math.ceil(lowest * scale), math.floor(highest * scale))
+    )
     reach = f"this engine codes the image with {up} to {down} {unit}"
     if name == "target_psnr":
         return reach, f"ask for at most {down}, or add a bundle of a larger lambda to the engine"

@@ -64,7 +64,8 @@ class Target:
             raise EngineError(f"got {' and '.join(given)}, expected at most one of them")
         if self.quality is not None and not positive("quality", self.quality) >= 1:
             raise EngineError(
-                f"quality is {shown(self.quality)}, expected a number from 1, the smallest files, to the number of bundles"
+                f"quality is {shown(self.quality)}, expected a number from 1, the smallest files, to the number of "
+                "bundles"
             )
         if self.size is not None:
             integer("target_bytes", self.size, "a whole number of bytes above 0", least=1)
@@ -128,8 +129,8 @@ class _Search:
             return self._file(lower, None)
         if not self._dial:
             raise EngineError(
-                f"quality is {quality:g} at effort 0, which codes only at whole qualities; leave the effort out, or ask "
-                f"for quality {lower} or {lower + 1}"
+                f"quality is {quality:g} at effort 0, which codes only at whole qualities; leave the effort out, or "
+                f"ask for quality {lower} or {lower + 1}"
             )
         sizes = [math.log(len(self._file(whole, None))) for whole in (lower, lower + 1)]
         wanted = math.exp(sizes[0] * (1 - share) + sizes[1] * share)
@@ -188,7 +189,7 @@ class _Search:
         """Report a target out of reach. got: which end of the range, 0 or 1, the file has."""
         if self._strict:
             raise TargetError(name, target, lowest, highest)
-        warnings.warn(TargetWarning(name, target, lowest, highest, got=(lowest, highest)[got]), stacklevel=5)
+        warnings.warn(TargetWarning(name, target, lowest, highest, got=(lowest, highest)[got]), stacklevel=6)
 
 
 def _crossing(height: Callable[[float], float], slope: float, near: float, *, above: bool) -> float | None:

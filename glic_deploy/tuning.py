@@ -64,9 +64,7 @@ class Measured:
         return Coded(bpp, mean_squared_error(self._image, decoded))
 
 
-def choose(
-    trials: Sequence[Sequence[Coded]], usual_bits: tuple[float, ...], exchange: Exchange
-) -> EncoderData | None:
+def choose(trials: Sequence[Sequence[Coded]], usual_bits: tuple[float, ...], exchange: Exchange) -> EncoderData | None:
     """Return the encoder data for measurements of several images, the first at strength 0, then at `STRENGTHS`."""
     nets = _nets(trials, exchange)
     best = int(np.argmin(nets))

@@ -403,7 +403,9 @@ def _encoder(node: Node, config: Config) -> EncoderData:
         node["net_percent"].number(negative=True),
         None if worst.value is None else worst.number(negative=True),
         node["images"].integer(1, 1 << 32),
-        tuple(Trial(*(trial[key].number() for key in ("strength", "bpp", "psnr"))) for trial in node["trials"].elements()),
+        tuple(
+            Trial(*(trial[key].number() for key in ("strength", "bpp", "psnr"))) for trial in node["trials"].elements()
+        ),
     )
 
 

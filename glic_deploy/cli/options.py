@@ -104,6 +104,15 @@ def quality(args: argparse.Namespace) -> dict[str, float]:
     return {name: value for name, value in given.items() if value is not None} | {"strict": args.strict}
 
 
+def add_metadata(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--metadata",
+        choices=("keep", "strip"),
+        default="keep",
+        help="keep or drop EXIF and XMP, and an ICC profile that the pixels do not need (default: keep)",
+    )
+
+
 def add_limits(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-pixels",

@@ -68,9 +68,7 @@ class Costs:
 
         def bits(symbols: NDArray[Any]) -> NDArray[np.float64]:
             shape = len(cdfs), symbols.shape[-1]
-            exact = symbol_bits(
-                np.broadcast_to(symbols, shape), np.broadcast_to(rows, shape), cdfs, lengths, offsets
-            )
+            exact = symbol_bits(np.broadcast_to(symbols, shape), np.broadcast_to(rows, shape), cdfs, lengths, offsets)
             return np.rint(exact / COST_UNIT) * COST_UNIT
 
         costs = bits(np.arange(LEVELS))
