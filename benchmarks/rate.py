@@ -1,13 +1,15 @@
 """`make bench-rate`: what the encoder's efforts and strengths gain, on real files.
 
     python -m benchmarks.rate [--engine out/sample] [--images IMAGE ...] [--exchange 20%/dB] [--lambda 0.013]
+                              [--checkpoint samples/glic_tiny.pth]
 
-Each image is coded at effort 0, at effort 1 and, for the dial, at fixed strengths. The tables show means over the
-images: bits per pixel, PSNR, MS-SSIM, and the net change of the cost at two exchange rates, against effort 0. Every
-file of efforts 0 and 1 is decoded and compared with what its encoder expects. Then the images are coded to three
-targets, and two efforts are timed in turns. The last line is a JSON object:
+Each image is coded at efforts 0 and 1, at effort 2 if there is a checkpoint, and for the dial at fixed strengths. The
+tables show means over the images: bits per pixel, PSNR, MS-SSIM in dB, and the net change of the cost at two exchange
+rates, against effort 0. Every file is decoded, which compares its symbols with the encoder's. Then the images are coded
+to three targets, and two efforts are timed in turns. The last line is a JSON object:
 
-- effort1_net_percent: the net change of effort 1 at --exchange. worst_net_percent: that of the worst image.
+- effort1_net_percent: the net change of effort 1 at --exchange; effort1_worst_net_percent: of the worst
+  image.
 - best_net_percent: the least net change of all efforts.
 - effort1_ms_ssim_delta: the change of MS-SSIM in dB, -10 log10(1 - MS-SSIM), at equal rate: what 1 % of the bits is
   worth in dB of PSNR at --exchange, it is worth in dB of MS-SSIM too. Null at a lambda, or without pytorch-msssim.
@@ -49,7 +51,7 @@ _KODAK = Path(os.environ.get("GLIC_TEST_DATA", _ROOT.parent / "shared")) / "data
 DIAL = (0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5)
 SHARES = (0.95, 0.85, 0.75)
 """Targets, as shares of the size at effort 0."""
-EFFORTS = (0, 1)
+TIMED = (0, 1)
 
 
 @dataclass(frozen=True)
@@ -68,23 +70,25 @@ def main() -> None:
     parser.add_argument("--dial", nargs="*", type=float, default=DIAL, help="strengths; default: %(default)s")
     parser.add_argument("--rounds", type=int, default=15, help="encodings that are timed (default: %(default)s)")
     parser.add_argument("--threads", type=int)
+    parser.add_argument("--checkpoint", help="checkpoint of the engine: measures effort 2 too, which takes minutes")
     args = parser.parse_args()
     if not args.images:
         sys.exit(f"there are no images in {_KODAK}; name some: --images a.png b.png")
     images = {Path(path).stem: load_image(path) for path in args.images}
     with (
-        Codec(args.engine, threads=args.threads) as codec,
+        Codec(args.engine, threads=args.threads, checkpoint=args.checkpoint) as codec,
         MsSsim() if ms_ssim_installed() else nullcontext() as similarity,
     ):
-        efforts = {effort: [code(codec, image, effort, similarity) for image in images.values()] for effort in EFFORTS}
+        levels = (*TIMED, 2) if args.checkpoint else TIMED
+        efforts = {effort: [code(codec, image, effort, similarity) for image in images.values()] for effort in levels}
         errors = [target_error(codec, image, share) for image in images.values() for share in SHARES]
         ratio = time_ratio(codec, min(images.values(), key=np.size), args.rounds)
     dial = measure_dial(args.engine, list(images.values()), args.dial, args.threads)
     plain, weighed = efforts[0], efforts[1]
     rates = (args.exchange, args.lmbda)
     print(f"{'':24}{'bpp':>9}{'PSNR':>9}{'MS-SSIM':>9}" + "".join(f"{f'net {rate}':>14}" for rate in rates))
-    for name, *rows in zip(images, plain, weighed, strict=True):
-        for effort, row in zip(EFFORTS, rows, strict=True):
+    for name, *rows in zip(images, *efforts.values(), strict=True):
+        for effort, row in zip(efforts, rows, strict=True):
             print(line(f"{name} effort {effort}", [row], rows[:1], rates))
     for effort, rows in efforts.items():
         print(line(f"mean, effort {effort}", rows, plain, rates))
@@ -127,9 +131,9 @@ def target_error(codec: Codec, image: NDArray[np.uint8], share: float) -> float:
 
 def time_ratio(codec: Codec, image: NDArray[np.uint8], rounds: int) -> float:
     """Return the ratio of the median times of efforts 1 and 0, which take turns."""
-    seconds: dict[int, list[float]] = {effort: [] for effort in EFFORTS}
+    seconds: dict[int, list[float]] = {effort: [] for effort in TIMED}
     for number in range(rounds + 1):
-        for effort in EFFORTS if number % 2 else EFFORTS[::-1]:
+        for effort in TIMED if number % 2 else TIMED[::-1]:
             start = time.perf_counter()
             codec.encode(image, effort=effort)
             if number:  # the first round warms up

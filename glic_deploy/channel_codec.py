@@ -18,6 +18,7 @@ from .entropy.passes import CodedPass
 from .entropy.quantizer import NEAREST, Weighing
 from .errors import BitstreamError
 from .image import pad
+from .refinement import SynthesisGradient, refine
 from .stages import stage
 from .varint import ALTERED, read_varint, write_varint
 
@@ -32,13 +33,24 @@ class Analysed:
     """
 
     def __init__(self, engine: BundleCodec, pixels: NDArray[np.uint8], stages: dict[str, float] | None = None) -> None:
+        self._colours = as_rgb(pixels)
         with stage(stages, "pad"):
-            padded = pad(as_rgb(pixels))
+            padded = pad(self._colours)
         self._latents = engine.analyse(padded, stages)
         self._alpha = None
         if Channels.of(pixels).alpha:
             with stage(stages, "alpha"):
                 self._alpha = _encode_alpha(pixels[..., -1])
+
+    def refine(
+        self,
+        engine: BundleCodec,
+        weighing: Weighing,
+        gradient: SynthesisGradient,
+        stages: dict[str, float] | None = None,
+    ) -> None:
+        """Refine the latents; see `glic_deploy.refinement.refine`."""
+        self._latents = refine(engine, self._latents, self._colours, weighing, gradient, stages)
 
     def code(
         self, engine: BundleCodec, stages: dict[str, float] | None = None, weighing: Weighing = NEAREST
@@ -61,9 +73,13 @@ def encode(
     pixels: NDArray[np.uint8],
     stages: dict[str, float] | None = None,
     weighing: Weighing = NEAREST,
+    gradient: SynthesisGradient | None = None,
 ) -> tuple[bytes, int]:
-    """Return the coded image, and the symbol checksum of its colours; see `Analysed`."""
-    return Analysed(engine, pixels, stages).code(engine, stages, weighing)
+    """Return the coded image, and the symbol checksum of its colours; see `Analysed`. gradient: refines the latents."""
+    analysed = Analysed(engine, pixels, stages)
+    if gradient is not None:
+        analysed.refine(engine, weighing, gradient, stages)
+    return analysed.code(engine, stages, weighing)
 
 
 def decode(

@@ -18,7 +18,7 @@ from .backends import Backend, Precision
 from .channels import Channels, colour_of, with_colour
 from .coded import CodedFile, read_coded
 from .container import Header
-from .effort import check_effort, weighing_at
+from .effort import check_effort, refines, weighing_at
 from .entropy.passes import CodedPass
 from .entropy.quantizer import Weighing
 from .errors import BitstreamError, EngineError
@@ -28,6 +28,7 @@ from .machine import cores
 from .metadata import MetadataOption
 from .qualities import BundleCodecs
 from .rate_control import Target
+from .refinement import Gradients
 from .stages import stage
 from .verification import Verified, verify
 
@@ -79,6 +80,7 @@ class Codec:
             all cores.
         limits: the sizes to refuse; None: `Limits()`.
         keep: the number of bundles that stay open between uses.
+        checkpoint: the checkpoint that the bundle was exported from, which only effort 2 needs.
 
     Raises EngineError if an argument is wrong, if the bundle cannot be opened, if no backend can run it, or if the
     backend computes the entropy path wrongly on this machine (see `glic_deploy.conformance`).
@@ -93,6 +95,7 @@ class Codec:
         threads: int | None = None,
         limits: Limits | None = None,
         keep: int = 2,
+        checkpoint: str | os.PathLike[str] | None = None,
     ) -> None:
         if threads is not None:
             threads = thread_count("threads", threads)
@@ -106,6 +109,7 @@ class Codec:
                 raise EngineError(f"{name} is {shown(value)}, expected {expected}")
         self._limits = limits or DEFAULT_LIMITS
         self._workers = max(many.LEAST_WORKERS, cores() // (threads or cores()))
+        self._gradients = Gradients(checkpoint, threads)
         self._codecs = BundleCodecs(engine, backend=backend, threads=threads, precision=precision, keep=keep)
 
     def __enter__(self) -> Codec:
@@ -119,6 +123,7 @@ class Codec:
     def close(self) -> None:
         """Free the backend. The codec cannot be used afterwards."""
         self._codecs.close()
+        self._gradients.close()
 
     def describe(self) -> dict[str, Any]:
         """Describe the backend, the bundles and their fingerprints, for people and for JSON."""
@@ -173,8 +178,9 @@ class Codec:
             target_psnr: the least PSNR, in dB, to which the file decodes on this machine. The smallest such file is
                 returned. If there is none, the best is returned and a TargetWarning is issued.
             effort: 0 rounds latents to the nearest symbol; 1 weighs bits against error, as strongly as the bundle's
-                encoder data say (docs/rate.md). None is 0, but targets between and below bundles are met by weighing;
-                with 0 only the bundles themselves are tried.
+                encoder data say (docs/rate.md); 2 also refines the latents by gradient, which takes minutes and needs
+                PyTorch and `checkpoint`. None is 0, but targets between and below bundles are met by weighing; with 0
+                only the bundles themselves are tried.
             strict: raise TargetError instead of the warning.
             tile: the maximum side of a tile in pixels, overlap included, a multiple of 128. 0 codes the image whole.
                 None codes the image whole if its memory is within the limits, else in tiles.
@@ -227,7 +233,12 @@ class Codec:
 
         @functools.cache
         def analysed(quality: int) -> channel_codec.Analysed:
-            return channel_codec.Analysed(self._codecs.at_quality(quality), pixels, stages)
+            codec = self._codecs.at_quality(quality)
+            result = channel_codec.Analysed(codec, pixels, stages)
+            if refines(target.effort, codec.bundle):
+                weighing = weighing_at(target.effort, codec.bundle)
+                result.refine(codec, weighing, self._gradients.of(codec.bundle), stages)
+            return result
 
         def code(quality: int, strength: float | None) -> bytes:
             codec = self._codecs.at_quality(quality)
@@ -244,7 +255,9 @@ class Codec:
                 fields=fields,
             )
             if grid:
-                return tiles.encode(codec, header, pixels, grid, self._limits, stages, progress, attachments, weighing)
+                gradient = self._gradients.of(codec.bundle) if refines(target.effort, codec.bundle) else None
+                arguments = (codec, header, pixels, grid, self._limits, stages, progress, attachments)
+                return tiles.encode(*arguments, weighing, gradient)
             return container.pack(header, *analysed(quality).code(codec, stages, weighing), attachments)
 
         return target.search(colour_of(pixels), len(self._codecs), code, lambda data: colour_of(self.decode(data)))

@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from .bundle import Bundle
 from .bundle_codec import BundleCodec, Latents
 from .entropy.quantizer import Weighing
 from .errors import EngineError, ModelMismatchError
@@ -39,28 +40,31 @@ class SynthesisGradient:
     """Differentiates the synthesis transform of a checkpoint in a child process. Safe to use from several threads.
 
     Args:
-        checkpoint: the checkpoint of the bundle.
-        model: the fingerprint of the bundle's model, 64 hexadecimal digits.
+        checkpoint: a file that `export.checkpoint.load_checkpoint` reads.
         threads: the threads of the child; None uses all cores.
 
-    Raises ModelMismatchError if the checkpoint is of another model, EngineError if the child cannot start.
+    Raises EngineError if the child cannot read the checkpoint, or there is no PyTorch.
     """
 
-    def __init__(self, checkpoint: str | os.PathLike[str], model: str, threads: int | None = None) -> None:
+    def __init__(self, checkpoint: str | os.PathLike[str], threads: int | None = None) -> None:
+        self._checkpoint = checkpoint
         self._lock = threading.Lock()
         self._stack = ExitStack()
         self._directory = self._stack.enter_context(temporary_directory("glic-refine-"))
-        command = [sys.executable, "-m", "export.synthesis_gradient", "--checkpoint", os.fspath(checkpoint)]
+        command = [sys.executable, "-m", "export.synthesis_gradient", "--checkpoint", os.path.abspath(checkpoint)]
         command += ["--threads", str(threads)] if threads else []
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[1]
         )
-        found = self._answer()["model"]
-        if found != model:
-            self.close()
+        self._model = self._answer()["model"]
+
+    def check(self, bundle: Bundle) -> None:
+        """Raise ModelMismatchError if the checkpoint is not that of the bundle."""
+        needed = bundle.manifest.model.fingerprint
+        if self._model != needed:
             raise ModelMismatchError(
-                f"{checkpoint} is the checkpoint of model {str(found)[:8]}, the bundle is of {model[:8]}; name the "
-                "checkpoint that the bundle was exported from"
+                f"{self._checkpoint} is the checkpoint of model {str(self._model)[:8]}, the bundle {bundle.path} is of "
+                f"{needed[:8]}; name the checkpoint that the bundle was exported from"
             )
 
     def close(self) -> None:
@@ -91,6 +95,41 @@ class SynthesisGradient:
             raise EngineError(f"the process that differentiates the synthesis ended, see above; {_REMEDY}")
         answer: dict[str, object] = json.loads(line)
         return answer
+
+
+class Gradients:
+    """Starts the `SynthesisGradient` of a checkpoint when it is first needed. Safe to use from several threads.
+
+    Args:
+        checkpoint: the checkpoint that a bundle was exported from; None: there is none.
+        threads: the threads of the child process; None uses all cores.
+    """
+
+    def __init__(self, checkpoint: str | os.PathLike[str] | None, threads: int | None = None) -> None:
+        self._checkpoint = checkpoint
+        self._threads = threads
+        self._lock = threading.Lock()
+        self._gradient: SynthesisGradient | None = None
+
+    def of(self, bundle: Bundle) -> SynthesisGradient:
+        """Return the gradient for a bundle. Raises EngineError without a checkpoint, ModelMismatchError for another."""
+        if self._checkpoint is None:
+            raise EngineError(
+                "effort 2 needs PyTorch and the checkpoint that the bundle was exported from; name the checkpoint: "
+                "Codec(engine, checkpoint=...), glic encode --checkpoint C.pth; or use effort 1"
+            )
+        with self._lock:
+            if self._gradient is None:
+                self._gradient = SynthesisGradient(self._checkpoint, self._threads)
+            self._gradient.check(bundle)
+            return self._gradient
+
+    def close(self) -> None:
+        """End the child process, if it was started."""
+        with self._lock:
+            if self._gradient is not None:
+                self._gradient.close()
+                self._gradient = None
 
 
 def refine(

@@ -126,9 +126,9 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     """Return the gradients of q and kv; the attention maps are computed again, as they are too large to keep."""
     q, kv, graph, bias, scale = ctx.saved_tensors
     with torch.enable_grad():
-        leaves = [tensor.detach().requires_grad_() for tensor in (q, kv)]
-        out = _attention(*leaves, graph, bias, scale, ctx.sampling)
-    dq, dkv = torch.autograd.grad(out, leaves, grad)
+        q, kv = (tensor.detach().requires_grad_() for tensor in (q, kv))
+        out = _attention(q, kv, graph, bias, scale, ctx.sampling)
+    dq, dkv = torch.autograd.grad(out, (q, kv), grad)
     return dq, dkv, None, None, None, None, None, None
 
 

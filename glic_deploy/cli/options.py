@@ -90,8 +90,11 @@ def add_effort(parser: argparse.ArgumentParser) -> None:
         "--effort",
         metavar="N",
         type=whole,
-        help="0 rounds to the nearest symbol; 1 weighs bits against error, as glic tune has measured (default: 0, and "
-        "targets are met by weighing)",
+        help="0 rounds to the nearest symbol; 1 weighs bits against error, as glic tune has measured; 2 also refines "
+        "latents, which takes minutes and needs --checkpoint (default: 0, and targets are met by weighing)",
+    )
+    parser.add_argument(
+        "--checkpoint", metavar="C.pth", type=path, help="checkpoint of the engine, for --effort 2, which needs PyTorch"
     )
 
 
@@ -171,7 +174,14 @@ def open_codec(args: argparse.Namespace) -> Codec:
     threads = args.threads
     if threads is None and getattr(args, "workers", None):
         threads = max(1, cores() // args.workers)
-    return Codec(args.engine, backend=args.backend, precision=args.precision, threads=threads, limits=limits(args))
+    return Codec(
+        args.engine,
+        backend=args.backend,
+        precision=args.precision,
+        threads=threads,
+        limits=limits(args),
+        checkpoint=getattr(args, "checkpoint", None),
+    )
 
 
 _NO_SETTINGS = {
