@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .arguments import integer, positive, shown
+from .arguments import integer, number, positive
 from .entropy.quantizer import MAX_STRENGTH
 from .errors import EngineError, TargetError, TargetWarning
 from .metrics import bits_per_pixel, psnr
@@ -62,11 +62,8 @@ class Target:
         given = {name: value for name, value in targets.items() if value is not None}
         if len(given) > 1:
             raise EngineError(f"got {' and '.join(given)}, expected at most one of them")
-        if self.quality is not None and not positive("quality", self.quality) >= 1:
-            raise EngineError(
-                f"quality is {shown(self.quality)}, expected a number from 1, the smallest files, to the number of "
-                "bundles"
-            )
+        if self.quality is not None:
+            number("quality", self.quality, "a number from 1, the smallest files, to the number of bundles", least=1.0)
         if self.size is not None:
             integer("target_bytes", self.size, "a whole number of bytes above 0", least=1)
         for name in given.keys() - {"quality", "target_bytes"}:

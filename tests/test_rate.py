@@ -8,11 +8,12 @@ import math
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
-from glic_deploy import Codec, EngineError, container
+from glic_deploy import Codec, EngineError, ModelMismatchError, container
 from glic_deploy.bundle import MANIFEST, Bundle, EncoderData, Trial, set_encoder_data
 from glic_deploy.bundle_codec import BundleCodec
 from glic_deploy.cli import exits, main
@@ -22,9 +23,13 @@ from glic_deploy.entropy.quantizer import COST_UNIT, LATER_BITS, LEVELS, Costs, 
 from glic_deploy.entropy.rans import CdfTables
 from glic_deploy.exchange import Coded, Exchange
 from glic_deploy.image import load_image, pad
+from glic_deploy.metrics import mean_squared_error
 from glic_deploy.tuning import STRENGTHS, choose
 
-from .conftest import PHOTOS
+from .conftest import PHOTOS, SAMPLE_CHECKPOINT
+
+if TYPE_CHECKING:
+    from export.checkpoint import Checkpoint
 
 ENCODER = EncoderData(0.1, (2.0,) * 10, "20%/dB", -2.0, -0.5, 6, (Trial(0.0, 0.4, 29.0), Trial(0.1, 0.37, 28.8)))
 
@@ -222,6 +227,14 @@ class TestEncoderData:
         with pytest.raises(EngineError, match=words):
             Bundle.open(tmp_path)
 
+    def test_an_export_measures_them(self, engine: Path) -> None:
+        found = Bundle.open(engine).manifest.encoder
+        assert found is not None
+        assert found.strength in STRENGTHS
+        assert found.net_percent < -1
+        assert found.exchange == "20%/dB"
+        assert found.images == 6
+
     def test_none_removes_them(self, weighed: Path, tmp_path: Path) -> None:
         path = tmp_path / "plain"
         shutil.copytree(weighed, path)
@@ -252,7 +265,7 @@ class TestEffort:
             tiled = codec.encode(picture, effort=1, tile=256)
             assert container.is_tiled(memoryview(tiled))
             assert len(tiled) < len(codec.encode(picture, effort=0, tile=256))
-            for effort in (-1, 2, 1.5, "1"):
+            for effort in (-1, 3, 1.5, "1"):
                 with pytest.raises(EngineError, match=r"effort is .* expected 0"):
                     codec.encode(picture, effort=effort)  # type: ignore[arg-type]
 
@@ -271,6 +284,62 @@ class TestEffort:
             for share in (0.95, 0.8):
                 data = codec.encode(picture, target_bytes=round(share * size))
                 assert 0.98 * share * size <= len(data) <= share * size
+
+
+class TestRefinement:
+    @pytest.fixture(scope="class")
+    def small(self) -> np.ndarray:
+        return load_image(PHOTOS / "kodim23.png")[100:220, 200:328]
+
+    def test_the_gradient_is_that_of_the_error(self, checkpoint: Checkpoint, small: np.ndarray) -> None:
+        torch = pytest.importorskip("torch", reason="needs the export extra")
+        from export.network import Synthesis
+        from export.network.scope import Scope
+        from export.synthesis_gradient import gradient
+
+        synthesis = Synthesis(Scope(checkpoint.state) / "g_s").requires_grad_(False)
+        y_hat = np.random.default_rng(0).standard_normal((1, 64, 8, 8)).astype(np.float32)
+        with torch.random.fork_rng():
+            derivative, error = gradient(synthesis, y_hat, small)
+        step = 1e-3 * derivative / np.abs(derivative).max()
+        ahead, behind = (gradient(synthesis, y_hat + sign * step, small)[1] for sign in (1, -1))
+        assert error > 0
+        assert (ahead - behind) / 2 == pytest.approx(float((derivative * step).sum()), rel=0.05)
+
+    @pytest.mark.slow
+    def test_effort_2_costs_less_than_effort_1(self, weighed: Path, small: np.ndarray) -> None:
+        exchange = Exchange(20.0, per_db=True)
+        with Codec(weighed, backend="onnxruntime", threads=1, checkpoint=SAMPLE_CHECKPOINT) as codec:
+            coded = []
+            for effort in (0, 1, 2):
+                data = codec.encode(small, effort=effort)
+                coded.append(Coded(8 * len(data) / small[..., 0].size, mean_squared_error(small, codec.decode(data))))
+            assert codec.decode(codec.encode(small, effort=2, tile=256)).shape == small.shape
+        nets = [exchange.net_percent([one], coded[:1]) for one in coded]
+        assert nets[2] < nets[1] < 0
+
+    def test_it_needs_the_checkpoint_of_the_bundle(self, weighed: Path, small: np.ndarray, tmp_path: Path) -> None:
+        with Codec(weighed, backend="onnxruntime", threads=1) as codec:
+            with pytest.raises(EngineError, match="effort 2 needs PyTorch and the checkpoint"):
+                codec.encode(small, effort=2)
+            assert codec.encode(small, effort=1)
+        with (
+            Codec(weighed, backend="onnxruntime", threads=1, checkpoint=tmp_path / "none.pth") as codec,
+            pytest.raises(EngineError, match="differentiates the synthesis ended"),
+        ):
+            codec.encode(small, effort=2)
+
+    def test_another_checkpoint_is_refused(self, weighed: Path, small: np.ndarray, tmp_path: Path) -> None:
+        other = tmp_path / "other"
+        shutil.copytree(weighed, other)
+        manifest = json.loads((other / MANIFEST).read_text())
+        manifest["model"]["fingerprint"] = "ab" * 32
+        (other / MANIFEST).write_text(json.dumps(manifest))
+        with (
+            Codec(other, backend="onnxruntime", threads=1, checkpoint=SAMPLE_CHECKPOINT) as codec,
+            pytest.raises(ModelMismatchError, match=r"the bundle .* is of abababab"),
+        ):
+            codec.encode(small, effort=2)
 
 
 class TestCommands:

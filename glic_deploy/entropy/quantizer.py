@@ -106,13 +106,15 @@ class Quantizer:
         bounds = self._bounds(self._strength(indexes))
         difference = y - means
         nearest = np.rint(difference)
-        np.abs(difference, out=difference)
-        magnitude = np.rint(difference)
-        difference -= magnitude  # exact, so that the comparison below is the same on every machine
-        entries = np.minimum(magnitude, np.float32(LEVELS - 1)).astype(np.intp)
-        entries += np.multiply(indexes, LEVELS, dtype=np.intp)
-        lower = difference < bounds.take(entries, mode="clip")
-        nearest -= np.copysign(lower, nearest, dtype=np.float32)
+        places = np.flatnonzero(nearest)  # what is zero stays zero, and most symbols are
+        symbols = nearest.take(places)
+        magnitudes = np.abs(symbols)
+        excess = np.abs(difference.take(places)) - magnitudes  # exact, so that no machine compares otherwise
+        entries = np.minimum(magnitudes, np.float32(LEVELS - 1)).astype(np.intp)
+        entries += np.multiply(indexes.take(places), LEVELS, dtype=np.intp)
+        lower = excess < bounds.take(entries, mode="clip")
+        symbols -= np.copysign(lower, symbols, dtype=np.float32)
+        nearest.put(places, symbols)
         return clamped(nearest)
 
     def _strength(self, indexes: Indexes) -> float:
