@@ -38,11 +38,13 @@ from numpy.typing import NDArray
 from glic_deploy import Codec
 from glic_deploy.bundle_codec import BundleCodec
 from glic_deploy.entropy.quantizer import Weighing
-from glic_deploy.evaluation.curves import PUBLISHED
+from glic_deploy.evaluation.codecs import choose
+from glic_deploy.evaluation.curves import PUBLISHED, Curve, Point
 from glic_deploy.evaluation.quality import MsSsim, ms_ssim_installed
 from glic_deploy.exchange import Coded, Exchange
 from glic_deploy.image import load_image
 from glic_deploy.metrics import bits_per_pixel, mean_squared_error
+from glic_deploy.report.figures import as_svg, rate_distortion
 from glic_deploy.tuning import Measured
 
 _ROOT = Path(__file__).resolve().parent.parent
@@ -71,6 +73,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15, help="encodings that are timed (default: %(default)s)")
     parser.add_argument("--threads", type=int)
     parser.add_argument("--checkpoint", help="checkpoint of the engine: measures effort 2 too, which takes minutes")
+    parser.add_argument("--plot", type=Path, help="SVG to draw the dial to, beside the published curve and AVIF")
     args = parser.parse_args()
     if not args.images:
         sys.exit(f"there are no images in {_KODAK}; name some: --images a.png b.png")
@@ -95,6 +98,8 @@ def main() -> None:
     for strength, coded in dial.items():
         print(line(f"mean, strength {strength:g}", coded, dial[0.0], rates))
     slopes(args.exchange, plain)
+    if args.plot:
+        draw(args.plot, list(images.values()), dial)
     nets = {effort: args.exchange.net_percent(rows, plain) for effort, rows in efforts.items()}
     worst = max(args.exchange.net_percent([row], [before]) for row, before in zip(weighed, plain, strict=True))
     print(
@@ -167,6 +172,25 @@ def slopes(exchange: Exchange, plain: Sequence[Coded]) -> None:
     bits = [100 * math.log(b.bpp / a.bpp) / (b.psnr - a.psnr) for a, b in pairwise(points)]
     print(f"published checkpoints, Kodak: {', '.join(f'{value:.1f}' for value in bits)} % a dB between neighbours")
     print(f"exchange rate {exchange}; these images: {statistics.fmean(row.bpp for row in plain):.4f} bpp at effort 0")
+
+
+def draw(path: Path, images: Sequence[NDArray[np.uint8]], dial: dict[float, list[Coded]]) -> None:
+    """Draw the dial, the published curve and AVIF."""
+    (avif,) = choose(["avif"])
+    others = []
+    for quality in avif.qualities:
+        rows = []
+        for image in images:
+            data, decoded, _, _ = avif.round_trip(image, quality)
+            rows.append(Coded(bits_per_pixel(len(data), image[..., 0].size), mean_squared_error(image, decoded)))
+        others.append(rows)
+    ours = Curve.of(f"{len(dial)} strengths of one bundle", [mean_point(rows) for rows in dial.values()])
+    curves = [PUBLISHED["kodak"], Curve.of(avif.title, [mean_point(rows) for rows in others])]
+    path.write_bytes(as_svg(rate_distortion(ours, curves)))
+
+
+def mean_point(rows: Sequence[Coded]) -> Point:
+    return Point(statistics.fmean(row.bpp for row in rows), statistics.fmean(row.psnr for row in rows))
 
 
 def line(title: str, rows: Sequence[Coded], plain: Sequence[Coded], rates: Sequence[Exchange]) -> str:

@@ -147,7 +147,8 @@ def _reach(name: str, lowest: float, highest: float) -> tuple[str, str]:
     up, down = (
         f"{rounded / scale:,.{digits}f}" for rounded in (math.ceil(lowest * scale), math.floor(highest * scale))
     )
-    reach = f"this engine codes the image with {up} to {down} {unit}"
+    span = f"{up} to {down}" if lowest < highest else f"{lowest:,.{digits}f}"
+    reach = f"this engine codes the image with {span} {unit}"
     if name == "target_psnr":
         return reach, f"ask for at most {down}, or add a bundle of a larger lambda to the engine"
     return reach, f"ask for at least {up}, or add a bundle of a smaller lambda to the engine"

@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from .arguments import path_text
 from .bundle import Bundle
 from .bundle_codec import BundleCodec, Latents
 from .entropy.quantizer import Weighing
@@ -103,10 +104,12 @@ class Gradients:
     Args:
         checkpoint: the checkpoint that a bundle was exported from; None: there is none.
         threads: the threads of the child process; None uses all cores.
+
+    Raises EngineError if `checkpoint` is no path.
     """
 
     def __init__(self, checkpoint: str | os.PathLike[str] | None, threads: int | None = None) -> None:
-        self._checkpoint = checkpoint
+        self._checkpoint = None if checkpoint is None else path_text("checkpoint", checkpoint, "a path, or None")
         self._threads = threads
         self._lock = threading.Lock()
         self._gradient: SynthesisGradient | None = None
