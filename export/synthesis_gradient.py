@@ -31,7 +31,7 @@ def gradient(synthesis: Synthesis, y_hat: np.ndarray, image: np.ndarray) -> tupl
     height, width = image.shape[:2]
     leaf = torch.tensor(y_hat, requires_grad=True)
     decoded = synthesis.reconstruct(leaf)[0, :, :height, :width].clamp(0, 1) * PEAK
-    error = (decoded - torch.from_numpy(image).permute(2, 0, 1)).square().sum()
+    error = (decoded - torch.tensor(image).permute(2, 0, 1)).square().sum()
     (derivative,) = torch.autograd.grad(error, leaf)
     return derivative.numpy(), float(error.detach())
 

@@ -94,25 +94,31 @@ class TestQuantizer:
         y, means, indexes = latents()
         assert np.array_equal(Quantizer(costs).symbols(y, means, indexes), quantize(y, means))
 
-    @pytest.mark.parametrize("strength", [0.02, 0.1, 0.5])
+    @pytest.mark.parametrize("strength", [0.02, 0.1, 0.5, 2.0])
     def test_each_step_pays_and_none_is_missed(
         self, costs: Costs, tables: dict[str, np.ndarray], strength: float
     ) -> None:
         y, means, indexes = latents()
         chosen = Quantizer(costs, Weighing(strength)).symbols(y, means, indexes).astype(int)
         nearest = quantize(y, means).astype(int)
-        lower = nearest - np.sign(nearest)
-        assert chosen.dtype == int
-        assert np.all((chosen == nearest) | (chosen == lower))
-        parts = [tables[f"y_{part}"] for part in ("cdfs", "lengths", "offsets")]
-        saved = symbol_bits(np.abs(nearest), indexes, *parts) - symbol_bits(np.abs(lower), indexes, *parts)
         difference = (y - means).astype(np.float64)
-        rise = (difference - lower) ** 2 - (difference - nearest) ** 2
-        gain = strength * (saved + LATER_BITS) - rise
-        clear = (np.abs(gain) > 1e-3) & (nearest != 0)
-        large = np.abs(nearest) >= LEVELS - 1
-        assert np.array_equal((chosen == lower)[clear & ~large], (gain > 0)[clear & ~large])
-        assert np.array_equal(chosen[large], nearest[large])
+        parts = [tables[f"y_{part}"] for part in ("cdfs", "lengths", "offsets")]
+
+        def gain(symbols: np.ndarray) -> np.ndarray:
+            """Return what the step toward zero gains; it is 0 or less where there is none."""
+            lower = symbols - np.sign(symbols)
+            saved = symbol_bits(np.abs(symbols), indexes, *parts) - symbol_bits(np.abs(lower), indexes, *parts)
+            rise = (difference - lower) ** 2 - (difference - symbols) ** 2
+            gained = strength * (saved + LATER_BITS) - rise
+            return np.where((symbols == 0) | (np.abs(symbols) >= LEVELS - 1), 0.0, gained)
+
+        expected = nearest.copy()
+        unclear = np.zeros(nearest.shape, bool)  # where the rounding of costs decides
+        for _ in range(LEVELS):
+            unclear |= (np.abs(gain(expected)) < 1e-2) & (expected != 0) & (np.abs(expected) < LEVELS - 1)
+            expected -= np.where(gain(expected) > 0, np.sign(expected), 0)
+        assert np.array_equal(chosen[~unclear], expected[~unclear])
+        assert unclear.mean() < 0.05
         assert np.any(chosen != nearest)
 
     def test_symbols_stay_in_range(self, costs: Costs) -> None:
@@ -212,8 +218,8 @@ class TestEncoderData:
     @pytest.mark.parametrize(
         ("change", "words"),
         [
-            ({"strength": 0}, r"encoder\.strength is 0, expected a number above 0 and up to 0\.5"),
-            ({"strength": 0.6}, r"encoder\.strength is 0\.6"),
+            ({"strength": 0}, r"encoder\.strength is 0, expected a number above 0 and up to 2"),
+            ({"strength": 2.1}, r"encoder\.strength is 2\.1"),
             ({"usual_bits": [2.0]}, r"encoder\.usual_bits .* 10"),
             ({"usual_bits": [0.0] * 10}, r"encoder\.usual_bits\[0\] is 0"),
             ({"exchange": "é"}, r"encoder\.exchange"),
@@ -286,11 +292,12 @@ class TestEffort:
                 assert 0.98 * share * size <= len(data) <= share * size
 
 
-class TestRefinement:
-    @pytest.fixture(scope="class")
-    def small(self) -> np.ndarray:
-        return load_image(PHOTOS / "kodim23.png")[100:220, 200:328]
+@pytest.fixture(scope="module")
+def small() -> np.ndarray:
+    return load_image(PHOTOS / "kodim23.png")[100:220, 200:328]
 
+
+class TestRefinement:
     def test_the_gradient_is_that_of_the_error(self, checkpoint: Checkpoint, small: np.ndarray) -> None:
         torch = pytest.importorskip("torch", reason="needs the export extra")
         from export.network import Synthesis
@@ -307,16 +314,16 @@ class TestRefinement:
         assert (ahead - behind) / 2 == pytest.approx(float((derivative * step).sum()), rel=0.05)
 
     @pytest.mark.slow
-    def test_effort_2_costs_less_than_effort_1(self, weighed: Path, small: np.ndarray) -> None:
+    def test_effort_2_costs_less_than_effort_1(self, engine: Path, small: np.ndarray) -> None:
         exchange = Exchange(20.0, per_db=True)
-        with Codec(weighed, backend="onnxruntime", threads=1, checkpoint=SAMPLE_CHECKPOINT) as codec:
+        with Codec(engine, backend="onnxruntime", threads=1, checkpoint=SAMPLE_CHECKPOINT) as codec:
             coded = []
             for effort in (0, 1, 2):
                 data = codec.encode(small, effort=effort)
                 coded.append(Coded(8 * len(data) / small[..., 0].size, mean_squared_error(small, codec.decode(data))))
             assert codec.decode(codec.encode(small, effort=2, tile=256)).shape == small.shape
         nets = [exchange.net_percent([one], coded[:1]) for one in coded]
-        assert nets[2] < nets[1] < 0
+        assert nets[2] < nets[1]
 
     def test_it_needs_the_checkpoint_of_the_bundle(self, weighed: Path, small: np.ndarray, tmp_path: Path) -> None:
         with Codec(weighed, backend="onnxruntime", threads=1) as codec:

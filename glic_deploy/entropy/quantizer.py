@@ -1,7 +1,7 @@
 """Chooses the symbols of y: rounded to the nearest, or weighed by rate against distortion.
 
 Rounding to the nearest minimises the error of a latent and ignores what its symbol costs. A positive strength moves a
-symbol one step toward zero if the bits that this saves outweigh the rise of the squared error. The encoder decides in
+symbol step by step toward zero while the bits that this saves outweigh the rise of the squared error. The encoder decides in
 coding order, with the CDF indexes that the decoder will compute too, so decoders need not know of it.
 
 The decisions are exact: the same latents, means and indexes give the same symbols on every machine.
@@ -30,8 +30,8 @@ LATER_BITS = 1.0
 """The bits that a step toward zero saves in later passes, whose scales shrink with it: measured on the sample network,
 where 0 and 2 gain 0.2 % less."""
 
-MAX_STRENGTH = 0.5
-"""The largest strength. Beyond it, a smaller lambda is always better."""
+MAX_STRENGTH = 2.0
+"""The largest strength, which needs less than two thirds of the bits. Beyond it, a smaller lambda is always better."""
 
 
 @dataclass(frozen=True)
@@ -112,9 +112,12 @@ class Quantizer:
         excess = np.abs(difference.take(places)) - magnitudes  # exact, so that no machine compares otherwise
         entries = np.minimum(magnitudes, np.float32(LEVELS - 1)).astype(np.intp)
         entries += np.multiply(indexes.take(places), LEVELS, dtype=np.intp)
-        lower = excess < bounds.take(entries, mode="clip")
-        symbols -= np.copysign(lower, symbols, dtype=np.float32)
-        nearest.put(places, symbols)
+        while places.size:  # most symbols are lowered once at most, so that the rounds become short
+            lowered = np.flatnonzero(excess < bounds.take(entries, mode="clip"))
+            places, symbols, entries = places[lowered], symbols[lowered], entries[lowered] - 1
+            symbols -= np.copysign(np.float32(1), symbols)
+            excess = excess[lowered] + np.float32(1)
+            nearest.put(places, symbols)
         return clamped(nearest)
 
     def _strength(self, indexes: Indexes) -> float:
@@ -131,9 +134,9 @@ class Quantizer:
     def _bounds(self, strength: float) -> NDArray[np.float32]:
         """Return the bounds below which a symbol is lowered, float32 (rows * LEVELS), by index and magnitude.
 
-        A latent at a distance n + e from its mean, |e| <= 0.5, has the nearest magnitude n and the squared error e².
-        One step lower, the error rises by 2e + 1. The step pays if strength · (bits saved) > 2e + 1.
+        A latent at a distance n + e from its mean has the squared error e² at the magnitude n. One step lower, the
+        error rises by 2e + 1. The step pays if strength · (bits saved) > 2e + 1.
         """
         bounds = (((self._costs.saved + LATER_BITS) * strength - 1) / 2).astype(np.float32)
-        bounds[:, 0] = bounds[:, -1] = -1  # e is never so small
+        bounds[:, 0] = bounds[:, -1] = -1  # e is never so small, so these magnitudes stay
         return bounds.ravel()
