@@ -31,7 +31,7 @@ LATER_BITS = 1.0
 where 0 and 2 gain 0.2 % less."""
 
 MAX_STRENGTH = 2.0
-"""The largest strength, which needs less than two thirds of the bits. Beyond it, a smaller lambda is always better."""
+"""The largest strength, which needs about half of the bits. Beyond it, a smaller lambda is always better."""
 
 
 @dataclass(frozen=True)
