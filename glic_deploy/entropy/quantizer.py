@@ -1,8 +1,8 @@
 """Chooses the symbols of y: rounded to the nearest, or weighed by rate against distortion.
 
 Rounding to the nearest minimises the error of a latent and ignores what its symbol costs. A positive strength moves a
-symbol step by step toward zero while the bits that this saves outweigh the rise of the squared error. The encoder decides in
-coding order, with the CDF indexes that the decoder will compute too, so decoders need not know of it.
+symbol step by step toward zero while the bits that a step saves outweigh the rise of the squared error. The encoder
+decides in coding order, with the CDF indexes that the decoder will compute too, so decoders need not know of it.
 
 The decisions are exact: the same latents, means and indexes give the same symbols on every machine.
 """
