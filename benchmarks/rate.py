@@ -78,31 +78,33 @@ def main() -> None:
     if not args.images:
         sys.exit(f"there are no images in {_KODAK}; name some: --images a.png b.png")
     images = {Path(path).stem: load_image(path) for path in args.images}
+    rates = (args.exchange, args.lmbda)
+    efforts: dict[int, list[Row]] = {effort: [] for effort in ((*TIMED, 2) if args.checkpoint else TIMED)}
+    errors = []
+    say(f"{'':24}{'bpp':>9}{'PSNR':>9}{'MS-SSIM':>9}" + "".join(f"{f'net {rate}':>14}" for rate in rates))
     with (
         Codec(args.engine, threads=args.threads, checkpoint=args.checkpoint) as codec,
         MsSsim() if ms_ssim_installed() else nullcontext() as similarity,
     ):
-        levels = (*TIMED, 2) if args.checkpoint else TIMED
-        efforts = {effort: [code(codec, image, effort, similarity) for image in images.values()] for effort in levels}
-        errors = [target_error(codec, image, share) for image in images.values() for share in SHARES]
+        for name, image in images.items():
+            for effort, rows in efforts.items():
+                rows.append(code(codec, image, effort, similarity))
+                say(line(f"{name} effort {effort}", rows[-1:], efforts[0][-1:], rates))
+            errors += [target_error(codec, image, share) for share in SHARES]
+            say(f"{name} targets: " + ", ".join(f"{100 * error:.2f} %" for error in errors[-len(SHARES) :]))
         ratio = time_ratio(codec, min(images.values(), key=np.size), args.rounds)
-    dial = measure_dial(args.engine, list(images.values()), args.dial, args.threads)
     plain, weighed = efforts[0], efforts[1]
-    rates = (args.exchange, args.lmbda)
-    print(f"{'':24}{'bpp':>9}{'PSNR':>9}{'MS-SSIM':>9}" + "".join(f"{f'net {rate}':>14}" for rate in rates))
-    for name, *rows in zip(images, *efforts.values(), strict=True):
-        for effort, row in zip(efforts, rows, strict=True):
-            print(line(f"{name} effort {effort}", [row], rows[:1], rates))
     for effort, rows in efforts.items():
-        print(line(f"mean, effort {effort}", rows, plain, rates))
+        say(line(f"mean, effort {effort}", rows, plain, rates))
+    dial = measure_dial(args.engine, list(images.values()), args.dial, args.threads)
     for strength, coded in dial.items():
-        print(line(f"mean, strength {strength:g}", coded, dial[0.0], rates))
+        say(line(f"mean, strength {strength:g}", coded, dial[0.0], rates))
     slopes(args.exchange, plain)
     if args.plot:
         draw(args.plot, list(images.values()), dial)
     nets = {effort: args.exchange.net_percent(rows, plain) for effort, rows in efforts.items()}
     worst = max(args.exchange.net_percent([row], [before]) for row, before in zip(weighed, plain, strict=True))
-    print(
+    say(
         json.dumps(
             {
                 "effort1_net_percent": round(nets[1], 2),
@@ -114,6 +116,11 @@ def main() -> None:
             }
         )
     )
+
+
+def say(text: str) -> None:
+    """Print a line at once, also to a file."""
+    print(text, flush=True)
 
 
 def code(codec: Codec, image: NDArray[np.uint8], effort: int, similarity: MsSsim | None) -> Row:
@@ -170,8 +177,8 @@ def slopes(exchange: Exchange, plain: Sequence[Coded]) -> None:
     """Print the slope of the published curve, which the exchange rate stands for, beside the rate of these images."""
     points = PUBLISHED["kodak"].points
     bits = [100 * math.log(b.bpp / a.bpp) / (b.psnr - a.psnr) for a, b in pairwise(points)]
-    print(f"published checkpoints, Kodak: {', '.join(f'{value:.1f}' for value in bits)} % a dB between neighbours")
-    print(f"exchange rate {exchange}; these images: {statistics.fmean(row.bpp for row in plain):.4f} bpp at effort 0")
+    say(f"published checkpoints, Kodak: {', '.join(f'{value:.1f}' for value in bits)} % a dB between neighbours")
+    say(f"exchange rate {exchange}; these images: {statistics.fmean(row.bpp for row in plain):.4f} bpp at effort 0")
 
 
 def draw(path: Path, images: Sequence[NDArray[np.uint8]], dial: dict[float, list[Coded]]) -> None:
