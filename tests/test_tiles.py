@@ -250,7 +250,7 @@ class Stored(BundleCodec):
     def encode(self, padded, stages=None):  # type: ignore[no-untyped-def]
         return padded[::8, ::8].tobytes(), int(padded[::8, ::8].sum())
 
-    def decode(self, payload, checksum, height, width, stages=None, passes=None):  # type: ignore[no-untyped-def]
+    def decode(self, payload, checksum, height, width, stages=None, passes=None, out=None):  # type: ignore[no-untyped-def]
         rows, columns = (-(-side // 128) * 16 for side in (height, width))
         pixels = np.frombuffer(payload, np.uint8)
         if pixels.size != rows * columns * 3 or pixels.sum() != checksum:
