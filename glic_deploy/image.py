@@ -15,7 +15,7 @@ from typing import IO, Any, Literal, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 from PIL import __version__ as pillow_version
 
 from . import colour, metadata
@@ -36,6 +36,16 @@ _VECTOR_FORMATS = frozenset({"EPS", "WMF"})
 # In these formats the first frame is the image. The other frames of a multi-picture JPEG, which phones and cameras
 # write, are previews and depth maps; those of a Photoshop file are layers.
 _FIRST_FRAME_FORMATS = frozenset({"MPO", "PSD"})
+_SIXTEEN_BITS = "the image has 16 bits a channel and was {} to 8, which is what .glic files hold"
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 # Mode I has 32 bits, of which the readers of these formats use 16.
 _SIXTEEN_BIT_FORMATS = frozenset({"PNG", "PPM"})
 
@@ -267,7 +277,10 @@ def _from_pillow(image: Image.Image, handling: Handling, limits: Limits) -> Sour
             f"the image has mode {image.mode}, whose range of values is unknown; convert it to 8-bit RGB first"
         )
     chosen = handling.metadata if isinstance(handling.metadata, Metadata) else metadata.of_pillow(image)
-    planes, alpha = _split(ImageOps.exif_transpose(image))
+    raw_mode = _raw_mode(image)
+    if raw_mode.partition(";")[2].startswith("16") and not image.mode.startswith("I"):
+        _warn_reduced(_SIXTEEN_BITS.format("cut"))
+    planes, alpha = _split(_upright(image), grey=raw_mode.startswith("LA"))
     return _in_colours(planes, None if alpha is None else np.asarray(alpha), chosen, handling)
 
 
@@ -300,14 +313,40 @@ def _in_colours(
     return SourceImage(_with_alpha(np.asarray(planes), alpha, handling), kept, profiled)
 
 
-def _split(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
-    """Return 8-bit colour, of mode L, RGB or CMYK, and alpha, of mode L; None if the image has no transparency."""
+def _raw_mode(image: Image.Image) -> str:
+    """Return Pillow's name of the form of an image's samples in its file; an empty text if that is not known."""
+    tiles = getattr(image, "tile", None)  # empty once the pixels are loaded
+    arguments = tiles[0].args if tiles else None
+    found = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
+    return found if isinstance(found, str) else ""
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Return an image turned as its EXIF says. A ReducedImageWarning is issued if the EXIF is damaged."""
+    image.load()
+    try:
+        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception as error:  # Pillow raises many types for damaged EXIF
+        _warn_reduced(
+            "the EXIF is damaged, and the image was not turned as its orientation says: "
+            f"{error or type(error).__name__}"
+        )
+        return image
+    turn = _TURNS.get(orientation)
+    return image if turn is None else image.transpose(turn)
+
+
+def _split(image: Image.Image, *, grey: bool) -> tuple[Image.Image, Image.Image | None]:
+    """Return 8-bit colour, of mode L, RGB or CMYK, and alpha, of mode L; None if the image has no transparency.
+
+    grey: whether the image is grey even if Pillow's mode does not say so.
+    """
     if image.mode.startswith("I"):
         values = np.asarray(image).astype(np.uint16, copy=False)
         key = image.info.get("transparency")
         alpha = None if key is None else Image.fromarray(np.where(values == key, 0, 255).astype(np.uint8))
         return Image.fromarray(_to_eight_bits(values)), alpha
-    grey = image.mode in ("1", "L", "LA")
+    grey = grey or image.mode in ("1", "L", "LA")
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
         return (rgba.getchannel("R") if grey else rgba.convert("RGB")), rgba.getchannel("A")
@@ -324,7 +363,7 @@ def _to_eight_bits(array: NDArray[Any]) -> NDArray[np.uint8]:
     """Return uint16 / 257, rounded to nearest (257 is odd, so there are no ties); uint8 unchanged."""
     if array.dtype == np.uint8:
         return array
-    _warn_reduced("the image has 16 bits a channel and was rounded to 8, which is what .glic files hold")
+    _warn_reduced(_SIXTEEN_BITS.format("rounded"))
     return ((array.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
