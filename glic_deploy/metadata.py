@@ -33,9 +33,7 @@ _UPRIGHT = 1
 _TIFF_LONG = 4
 _XMP_ORIENTATION = re.compile(rb"(tiff:Orientation(?:\s*=\s*[\"']|\s*>)\s*)[2-8]")
 # The tags of a TIFF file that describe the image rather than the layout of the file.
-_DESCRIPTIVE_TIFF_TAGS = frozenset(
-    {270, 271, 272, 282, 283, 296, 305, 306, 315, 316, 33432, *range(40091, 40096)}
-)
+_DESCRIPTIVE_TIFF_TAGS = frozenset({270, 271, 272, 282, 283, 296, 305, 306, 315, 316, 33432, *range(40091, 40096)})
 _TIFF_DIRECTORIES = (34665, 34853)  # of EXIF and of GPS
 _INTEROPERABILITY = 40965  # a directory inside of that of EXIF
 

@@ -13,7 +13,17 @@ from hypothesis import strategies as st
 
 from glic_deploy import BitstreamError, GlicError, LimitError, Limits
 from glic_deploy.checksum import crc32c, symbol_checksum
-from glic_deploy.container import HEADER_BYTES, MAGIC, VERSION, File, Header, pack, pack_front, parse, parse_header
+from glic_deploy.container import (
+    HEADER_BYTES,
+    MAGIC,
+    VERSION,
+    File,
+    Header,
+    pack,
+    pack_front,
+    parse,
+    parse_header,
+)
 from glic_deploy.fields import Field
 from glic_deploy.varint import write_varint
 
@@ -30,7 +40,6 @@ GOLDEN = {
     ),
 }
 UNLIMITED = Limits(max_pixels=2**64, max_side=2**32, max_payload_bpp=2**64)
-
 
 
 def headers_up_to(side: int) -> st.SearchStrategy[Header]:
@@ -207,7 +216,8 @@ def test_hand_made_file_is_right_when_nothing_is_made_wrong():
     ],
 )
 def test_absurd_sizes_cost_nothing(width, height, length, words):
-    data = hand_made(width=write_varint(width), height=write_varint(height), length=write_varint(length), payload=bytes(length))
+    numbers = {"width": width, "height": height, "length": length}
+    data = hand_made(payload=bytes(length), **{name: write_varint(value) for name, value in numbers.items()})
     tracemalloc.start()
     with pytest.raises(LimitError, match=re.escape(words)):
         parse(data)

@@ -103,7 +103,8 @@ class TestFields:
             container.parse(with_raw_fields(raw))
 
     def test_bytes_that_keep_the_rules_are_accepted(self) -> None:
-        assert container.parse(with_raw_fields(b"\x08\x01a\x0c\x01b")).header.fields == (Field(8, b"a"), Field(12, b"b"))
+        header = container.parse(with_raw_fields(b"\x08\x01a\x0c\x01b")).header
+        assert header.fields == (Field(8, b"a"), Field(12, b"b"))
 
     def test_the_longest_fields(self) -> None:
         longest = Field(4, bytes(fields.MAX_BYTES - 3))

@@ -278,7 +278,7 @@ class TestMetadata:
 
     @pytest.mark.parametrize("option", ["drop", None, True, b"keep", {}, np.zeros(3)])
     def test_other_options_are_refused(self, option: object) -> None:
-        with pytest.raises(ImageError, match="expected 'keep', 'strip' or glic_deploy.Metadata"):
+        with pytest.raises(ImageError, match=r"expected 'keep', 'strip' or glic_deploy\.Metadata"):
             Handling(metadata=option)  # type: ignore[arg-type]
 
 
