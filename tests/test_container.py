@@ -27,18 +27,8 @@ from glic_deploy.container import (
 from glic_deploy.fields import Field
 from glic_deploy.varint import write_varint
 
-from .conftest import DATA, ROOT
+from .conftest import DATA
 
-GOLDEN = {
-    "version2.glic": File(
-        Header(768, 512, True, False, bytes.fromhex("8f3a01c4"), bytes.fromhex("52d07be9")),
-        memoryview(b"range-coded payload"),
-        0x1D4E2C7A,
-    ),
-    "version2_float.glic": File(
-        Header(1, 300_000, False, False, bytes(4), b"\xff" * 4), memoryview(bytes(range(200))), 0
-    ),
-}
 UNLIMITED = Limits(max_pixels=2**64, max_side=2**32, max_payload_bpp=2**64)
 
 
@@ -84,21 +74,6 @@ def test_frame_takes_at_most_8_bytes_more_than_that_of_version_1():
     header = Header(2**15, 2**15, True, False, bytes(4), bytes(4))
     assert len(pack(header, bytes(2**21), 0)) - 2**21 == 36 <= 32 + 8
     assert len(pack(Header(768, 512, True, False, bytes(4), bytes(4)), bytes(20_000), 0)) - 20_000 == 33 <= 29 + 8
-
-
-@pytest.mark.parametrize("name", GOLDEN)
-def test_golden_files_never_change(name):
-    data = (DATA / "format" / name).read_bytes()
-    file = GOLDEN[name]
-    limits = Limits(max_side=300_000)
-    assert parse(data, limits) == file
-    assert pack(file.header, file.payload, file.symbol_checksum) == data
-
-
-def test_documented_example_is_the_golden_file():
-    text = (ROOT / "docs" / "format.md").read_text().split("## Example in tiles")[0]
-    rows = re.findall(r"^[0-9a-f]{8}: ((?:[0-9a-f]{2} )+)", text, re.MULTILINE)
-    assert bytes.fromhex("".join(rows)) == (DATA / "format" / "version2.glic").read_bytes()
 
 
 @settings(max_examples=30)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import re
 import struct
 import warnings
 from collections.abc import Iterator
@@ -25,7 +24,7 @@ from glic_deploy.tiles.geometry import Axis
 from glic_deploy.tiles.seams import strips
 from glic_deploy.varint import write_varint
 
-from .conftest import DATA, PHOTOS, ROOT
+from .conftest import PHOTOS
 
 SIDES = st.integers(1, 9).map(lambda units: 128 * units)
 FAST = settings(max_examples=25, deadline=None)
@@ -305,25 +304,6 @@ def spoiled_by(start: int, stop: int) -> list[int]:
             found.append(index)
         position = end
     return found
-
-
-class TestFormat:
-    GOLDEN = DATA / "format" / "version2_tiled.glic"
-    HEADER = container.Header(300, 260, True, True, bytes.fromhex("8f3a01c4"), bytes.fromhex("52d07be9"))
-    STREAMS = ((b"four", 0x1D4E2C7A), (b"tiles of", 1), (b"one", 0xFFFFFFFF), (b"", 0))
-
-    def test_golden_file_never_changes(self) -> None:
-        data = self.GOLDEN.read_bytes()
-        file = tiles.parse(data)
-        assert file.grid == GRID
-        assert file.header == self.HEADER
-        assert tuple(streams(file)) == self.STREAMS
-        assert table.pack(self.HEADER, GRID, self.STREAMS) == data
-
-    def test_documented_example_is_the_golden_file(self) -> None:
-        text = (ROOT / "docs" / "format.md").read_text().split("## Example in tiles")[1]
-        rows = re.findall(r"^[0-9a-f]{8}: ((?:[0-9a-f]{2} )+)", text, re.MULTILINE)
-        assert bytes.fromhex("".join(rows)) == self.GOLDEN.read_bytes()
 
 
 class TestDamage:
