@@ -1,35 +1,50 @@
 """Time and cost of the range coder, beside compressai's and constriction's, on the symbols of photos.
 
-    python -m benchmarks.coder [--rounds 15] [--isa best|scalar|avx2|avx512]
+    python -m benchmarks.coder [--rounds 15] [--isa best|scalar|avx2|avx512] [--against FOLDER]
 
-What is timed: one core, arrays to bytes and bytes to arrays, all ten passes of y of one image; ours with tables made
-before, as a codec has them. compressai is given what it takes, Python lists, and making them counts, as it does for its
-users; its tables are lists already. constriction codes the same symbols under its own quantised Gaussians of the same
-scales. The coders take turns, round by round, each for as many calls as take about 30 ms, of which a round's time is
-the mean; the columns are the median over the rounds and the best, in ns a symbol.
+Timed is one core, from arrays to bytes and from bytes to arrays, with all ten passes of y of one image. Our tables are
+made before, as in a codec. compressai's coder accepts Python lists; making the lists counts, as it does for its users,
+but its tables are lists already. constriction codes the same symbols under its own quantised Gaussians of the same
+scales. The coders take turns, round by round, each for as many calls as take about 30 ms. A round's time is their mean.
+The columns are the median over the rounds and the best, in ns per symbol.
+
+The second table shows our coder by the size of the stream and the number of lanes, on symbols of a photo that are
+repeated up to that size. It has the best round in ns of CPU time per symbol, and the median over the rounds of the
+ratio to the coder that chooses the lanes by size. With --against, the ratio is to another build of librans.so, which
+chooses its lanes; the builds take turns in each round.
+
 The last line is a JSON object of the medians over all symbols, and of the cost over streams from 1 kB to 1 MB.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import itertools
 import json
+import os
+import random
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
 from timeit import timeit
+from types import ModuleType
 from typing import Any, Generic, TypeVar
 
 import numpy as np
 import pytest
 
 from export.tables import SCALE_TABLE, GaussianTables, gaussian_tables
-from glic_deploy.entropy.rans import CdfTables, Decoder, Encoder, InstructionSet
+from glic_deploy.entropy import rans
+from glic_deploy.entropy.rans import CdfTables, InstructionSet
 from tests.conftest import DATA, large_data
 from tests.oracles import compressai
 
 TURN_SECONDS = 0.03
+LANE_IMAGE = "kodim23"
+LANE_SIZES = (2_000, 20_000, 200_000, 2_000_000)
 
 Passes = list[tuple[np.ndarray, np.ndarray]]
 Coded = TypeVar("Coded")  # a coder's own form of a stream
@@ -44,15 +59,17 @@ class Coder(Generic[Coded]):
     decode: Callable[[Coded, list[np.ndarray]], list[np.ndarray]]
 
 
-def ours(tables: CdfTables, isa: InstructionSet) -> Coder[bytes]:
+def ours(tables: CdfTables, isa: InstructionSet, lanes: int | None = None, build: ModuleType = rans) -> Coder[bytes]:
+    """Our coder. build: the module of a build of the library, which also made the tables."""
+
     def encode(passes: Passes) -> bytes:
-        encoder = Encoder(isa=isa)
+        encoder = build.Encoder(isa=isa)
         for symbols, indexes in passes:
             encoder.push(tables, symbols, indexes)
-        return encoder.finish()
+        return encoder.finish(lanes=lanes)
 
     def decode(stream: bytes, indexes: list[np.ndarray]) -> list[np.ndarray]:
-        decoder = Decoder(stream, isa=isa)
+        decoder = build.Decoder(stream, isa=isa)
         symbols = [decoder.decode(tables, one) for one in indexes]
         decoder.finish()
         return symbols
@@ -149,19 +166,70 @@ def race(coders: list[Coder[Any]], passes: Passes, rounds: int) -> tuple[dict[st
 
 
 def overhead_excess(coder: Coder[Any], tables: CdfTables, passes: Passes) -> float:
-    """Largest (bytes - ideal bytes - a thousandth of them) over streams of 1 kB to 1 MB, cut from the passes."""
-    symbols = np.concatenate([s.ravel() for s, _ in passes])
-    indexes = np.concatenate([i.ravel() for _, i in passes])
-    bits_per_symbol = tables.ideal_bits(symbols, indexes) / symbols.size
+    """Return the largest (bytes - ideal bytes - a thousandth of them) over streams of 1 kB to 1 MB."""
+    total = sum(s.size for s, _ in passes)
+    bits_per_symbol = sum(tables.ideal_bits(*one) for one in passes) / total
     worst = -np.inf
     for size in np.geomspace(1_000, 1_000_000, 61):
-        count = int(np.ceil(size * 8 / bits_per_symbol))
-        start = int(size) % symbols.size
-        window = [np.take(a, np.arange(start, start + count), mode="wrap") for a in (symbols, indexes)]
-        ideal = tables.ideal_bits(*window) / 8
-        stream = coder.encode(list(zip(*(np.array_split(a, 10) for a in window), strict=True)))
-        worst = max(worst, len(stream) - 1.001 * ideal)
+        message = window(passes, int(size) % total, int(np.ceil(size * 8 / bits_per_symbol)))
+        ideal = sum(tables.ideal_bits(*one) for one in message) / 8
+        worst = max(worst, len(coder.encode(message)) - 1.001 * ideal)
     return worst
+
+
+def other_build(folder: Path) -> ModuleType:
+    """Return a second copy of the coder's module, which uses the librans.so of a folder."""
+    spec = importlib.util.find_spec(rans.__name__)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{rans.__name__} not found")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    os.environ["GLIC_NATIVE"] = str(folder)
+    try:
+        module._library()  # loads it now, and keeps it
+    finally:
+        del os.environ["GLIC_NATIVE"]
+    return module
+
+
+def window(passes: Passes, start: int, count: int) -> Passes:
+    """Return `count` symbols from `start` on, in ten passes; the symbols of the passes are repeated."""
+    arrays = [np.concatenate([one[k].ravel() for one in passes]) for k in range(2)]
+    arrays = [np.take(a, np.arange(start, start + count), mode="wrap") for a in arrays]
+    return list(zip(*(np.array_split(a, 10) for a in arrays), strict=True))
+
+
+def by_lanes(gaussian: GaussianTables, isa: InstructionSet, passes: Passes, rounds: int, against: Path | None) -> None:
+    """Print the table of sizes and lanes."""
+    tables = CdfTables(*gaussian)
+    coders = {str(lanes): ours(tables, isa, lanes) for lanes in (32, 64, 128, 256)} | {"by size": ours(tables, isa)}
+    reference = "by size"
+    if against:
+        build, reference = other_build(against), "other build"
+        coders = {reference: ours(build.CdfTables(*gaussian), isa, build=build)} | coders
+    bits_per_symbol = sum(tables.ideal_bits(*one) for one in passes) / sum(s.size for s, _ in passes)
+    print(f"\n{'bytes':>9}{'lanes':>13}{'overhead':>10}{'encode':>8}{'ratio':>7}{'decode':>8}{'ratio':>7}")
+    for size in LANE_SIZES:
+        count = int(size * 8 / bits_per_symbol)
+        message = window(passes, 0, count)
+        indexes, ideal = [i for _, i in message], sum(tables.ideal_bits(*one) for one in message) / 8
+        streams = {name: coder.encode(message) for name, coder in coders.items()}
+        calls = 1 + int(TURN_SECONDS / timeit(lambda: coders[reference].encode(message), number=1))  # noqa: B023
+        times = {name: Times([], []) for name in coders}
+        for _ in range(rounds):
+            for name in random.sample(list(coders), len(coders)):
+                coder, stream = coders[name], streams[name]
+                for seconds, call in (
+                    (times[name].encode, lambda: coder.encode(message)),  # noqa: B023
+                    (times[name].decode, lambda: coder.decode(stream, indexes)),  # noqa: B023
+                ):
+                    seconds.append(timeit(call, number=calls, timer=time.thread_time) / calls)
+        for name, one in times.items():
+            cells = ""
+            for own, others in ((one.encode, times[reference].encode), (one.decode, times[reference].decode)):
+                ratio = median(a / b for a, b in zip(own, others, strict=True))
+                cells += f"{1e9 * min(own) / count:>8.2f}{ratio:>7.3f}"
+            print(f"{size:>9}{name:>13}{len(streams[name]) - ideal:>10.1f}{cells}")
 
 
 def available(make: Callable[[], Coder[Any]]) -> Iterator[Coder[Any]]:
@@ -175,6 +243,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--isa", choices=[isa.name.lower() for isa in InstructionSet], default="best")
+    parser.add_argument("--against", type=Path, help="folder with another build of librans.so")
     options = parser.parse_args()
     gaussian = gaussian_tables()
     tables = CdfTables(*gaussian)
@@ -198,6 +267,8 @@ def main() -> None:
             totals[name][1] += values[2]
         print(f"{image:<24}{count:>9}{'ideal':>14}{ideal:>9.0f}")
         excess = max(excess, overhead_excess(our_coder, tables, passes))
+
+    by_lanes(gaussian, InstructionSet[options.isa.upper()], dict(images())[LANE_IMAGE], options.rounds, options.against)
 
     report: dict[str, float | None] = {"encode_ns": None, "decode_ns": None, "overhead_excess_bytes": round(excess, 2)}
     for name, (encode, decode) in totals.items():

@@ -31,12 +31,13 @@ Background = Sequence[int]
 Alpha = Literal["refuse", "keep"]
 Colour = Literal["srgb", "keep"]
 
+_SIXTEEN_BITS = "the image has 16 bits a channel and was reduced to 8, which is what .glic files hold"
+
 # Programs that draw: Pillow renders them with Ghostscript or the operating system.
 _VECTOR_FORMATS = frozenset({"EPS", "WMF"})
 # In these formats the first frame is the image. The other frames of a multi-picture JPEG, which phones and cameras
 # write, are previews and depth maps; those of a Photoshop file are layers.
 _FIRST_FRAME_FORMATS = frozenset({"MPO", "PSD"})
-_SIXTEEN_BITS = "the image has 16 bits a channel and was {} to 8, which is what .glic files hold"
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -279,7 +280,7 @@ def _from_pillow(image: Image.Image, handling: Handling, limits: Limits) -> Sour
     chosen = handling.metadata if isinstance(handling.metadata, Metadata) else metadata.of_pillow(image)
     raw_mode = _raw_mode(image)
     if raw_mode.partition(";")[2].startswith("16") and not image.mode.startswith("I"):
-        _warn_reduced(_SIXTEEN_BITS.format("cut"))
+        _warn_reduced(_SIXTEEN_BITS)  # Pillow reads the upper 8 bits
     planes, alpha = _split(_upright(image), grey=raw_mode.startswith("LA"))
     return _in_colours(planes, None if alpha is None else np.asarray(alpha), chosen, handling)
 
@@ -363,7 +364,7 @@ def _to_eight_bits(array: NDArray[Any]) -> NDArray[np.uint8]:
     """Return uint16 / 257, rounded to nearest (257 is odd, so there are no ties); uint8 unchanged."""
     if array.dtype == np.uint8:
         return array
-    _warn_reduced(_SIXTEEN_BITS.format("rounded"))
+    _warn_reduced(_SIXTEEN_BITS)
     return ((array.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 

@@ -26,7 +26,7 @@ from glic_deploy.bundle import Bundle
 from glic_deploy.bundle_codec import BundleCodec
 from glic_deploy.checksum import crc32c, symbol_checksum
 from glic_deploy.entropy.passes import CodedPass
-from glic_deploy.entropy.rans import Encoder
+from glic_deploy.entropy.rans import LANES, Encoder
 from glic_deploy.fields import Field, attached
 from glic_deploy.limits import Limits
 from glic_deploy.metadata import EXIF, ICC, XMP
@@ -42,7 +42,7 @@ from .standin import StandIns
 
 Pixels = NDArray[np.uint8]
 
-LANES = (1, 2, 4, 8, 16, 32)
+
 XMP_CONTENT = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"/>'
 PRIVATE = 4096  # the first number of a field for private use
 

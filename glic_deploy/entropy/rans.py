@@ -36,6 +36,9 @@ class InstructionSet(enum.IntEnum):
         return int(_library().rans_isa_check(self)) == _OK
 
 
+# The numbers of lanes that a stream may have.
+LANES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+
 # rans_status of rans.h.
 _OK, _OUT_OF_MEMORY, _BAD_TABLES, _BAD_INDEX, _BAD_ARGUMENT, _BAD_CALL, _UNSUPPORTED, _CORRUPT = range(8)
 
@@ -111,9 +114,13 @@ class Encoder:
         _check(status, tables.rows)
 
     def finish(self, *, lanes: int | None = None) -> bytes:
-        """Return the stream. lanes: 1, 2, 4, 8, 16 or 32; None selects by size. A short stream always has one lane."""
-        if lanes is not None and lanes not in (1, 2, 4, 8, 16, 32):
-            raise CoderError(f"the number of lanes is 1, 2, 4, 8, 16 or 32, got {lanes}")
+        """Return the stream.
+
+        lanes: a power of two from 1 to 256; None selects by size. A stream that is too short for so many lanes has 32
+        lanes or one.
+        """
+        if lanes is not None and lanes not in LANES:
+            raise CoderError(f"the number of lanes must be one of {', '.join(map(str, LANES))}; got {lanes}")
         data, size = ctypes.c_void_p(), ctypes.c_size_t()
         status = _library().rans_encoder_finish(
             self._native.pointer, lanes or 0, ctypes.byref(data), ctypes.byref(size)

@@ -6,73 +6,69 @@
 #include "handles.h"
 #include "isa.h"
 #include "row.h"
+#include "start.h"
 
 using namespace rans;
 
 namespace {
 
-// The header: a little-endian base-128 number, 8 * rows + log2(lanes).
-bool read_header(rans_decoder& d) {
-    uint64_t value = 0;
-    for (unsigned shift = 0;; shift += 7) {
-        if (d.next == d.end || shift > 56) return false;
-        const uint8_t byte = *d.next++;
-        value |= static_cast<uint64_t>(byte & 0x7f) << shift;
-        if (byte & 0x80) continue;
-        if (byte == 0 && shift > 0) return false;
-        break;
-    }
-    const unsigned log = value & 7;
-    d.rows_left = value >> 3;
-    d.lane_count = 1u << log;
-    return log < kLaneLogs && (log > 0) == (d.rows_left > 0);
-}
-
-// No state begins with a zero byte: there is one way to write it.
-bool read_states(rans_decoder& d) {
-    for (unsigned j = 0; j < d.lane_count; ++j) {
-        if (d.next == d.end || *d.next == 0) return false;
-        d.lanes[j] = *d.next++;
-    }
-    if (d.lane_count == 1) {
-        refill(d.lanes[0], d.next, d.end);
-    } else {
-        for (int round = 1; round < 4; ++round)
-            for (unsigned j = 0; j < d.lane_count; ++j)
-                if (d.lanes[j] < kLow && d.next < d.end) d.lanes[j] = d.lanes[j] << 8 | *d.next++;
-        for (unsigned j = 0; j < d.lane_count; ++j)
-            if (d.lanes[j] < kLow) return false;
-    }
+// One lane has bytes, for in a short stream its state is no larger than the message made it. No state begins
+// with a zero byte: there is one way to write each.
+bool read_only_state(rans_decoder& d) {
+    if (d.next == d.end || *d.next == 0) return false;
+    d.lanes[0] = 0;
+    refill(d.lanes[0], d.next, d.end);
     return true;
 }
 
-// Ends the part of the stream that all lanes share: the others give back the bytes that they took over when
-// they were opened, and the first goes on with them. There is room before `next`: the states took more.
+bool read_start(rans_decoder& d) {
+    Header header;
+    if (!read_header(d.next, d.end, header)) return false;
+    d.lane_log = header.lane_log;
+    d.rows_left = header.rows;
+    d.group_rows = header.group_rows;
+    return d.lane_log > 0 ? read_states(d.next, d.end, 1u << d.lane_log, d.lanes) : read_only_state(d);
+}
+
+// Ends a part of the stream: some lanes give back the bytes that they took over when they were opened, and
+// the others go on with these bytes. There is room for them before `next`, because the states took more.
 bool close_lanes(rans_decoder& d) {
+    const unsigned kept_log = d.lane_log > kGroupLog ? kGroupLog : 0;
     uint8_t* next = d.stream.get() + (d.next - d.stream.get());
-    for (unsigned j = d.lane_count; --j > 0;) {
+    for (unsigned j = 1u << d.lane_log; j-- > 1u << kept_log;) {
         if (d.lanes[j] / kCarriedMark != 1) return false;
         for (unsigned byte = 0; byte < kCarriedBytes; ++byte)
             *--next = static_cast<uint8_t>(d.lanes[j] >> 8 * byte);
     }
     d.next = next;
+    d.lane_log = kept_log;
+    d.rows_left = d.group_rows;
+    d.group_rows = 0;
     return true;
 }
 
+// Decodes `count` symbols of a pass, the first of them with the first lane.
+bool decode_rows(rans_decoder& d, const TableView& tables, const uint8_t* indexes, int16_t* symbols,
+                 size_t count) {
+    const unsigned group_log = std::min(d.lane_log, kGroupLog), sets = 1u << (d.lane_log - group_log);
+    const size_t groups = count >> group_log, done = groups << group_log;
+    if (!d.kernels->decode[group_log](tables, indexes, groups, sets, d.lanes, d.next, d.end, symbols))
+        return false;
+    if (done == count) return true;
+    uint32_t* lanes = d.lanes + ((groups & (sets - 1)) << group_log);
+    return decode_group(tables, indexes + done, static_cast<unsigned>(count - done), lanes, d.next, d.end,
+                        symbols + done);
+}
+
+// Decodes as much of a pass as belongs to the lanes that are open now, and closes those that end there.
 bool decode_shared(rans_decoder& d, const TableView& tables, const uint8_t*& indexes, int16_t*& symbols,
                    size_t& count) {
-    const unsigned log = static_cast<unsigned>(__builtin_ctz(d.lane_count));
-    const size_t full = static_cast<size_t>(std::min<uint64_t>(count >> log, d.rows_left));
-    if (!d.kernels->decode_rows[log](tables, indexes, full, d.lanes, d.next, d.end, symbols)) return false;
-    size_t done = full << log;
-    d.rows_left -= full;
-    if (d.rows_left > 0 && done < count) {
-        const auto rest = static_cast<unsigned>(count - done);
-        if (!decode_row(tables, indexes + done, rest, d.lanes, d.next, d.end, symbols + done)) return false;
-        done = count;
-        --d.rows_left;
-    }
-    indexes += done, symbols += done, count -= done;
+    const size_t lanes = size_t{1} << d.lane_log;
+    const uint64_t rows = std::min<uint64_t>((count + lanes - 1) >> d.lane_log, d.rows_left);
+    const size_t part = std::min(count, static_cast<size_t>(rows) << d.lane_log);
+    if (!decode_rows(d, tables, indexes, symbols, part)) return false;
+    indexes += part, symbols += part, count -= part;
+    d.rows_left -= rows;
     return d.rows_left > 0 || close_lanes(d);
 }
 
@@ -106,7 +102,7 @@ extern "C" rans_status rans_decoder_create(const uint8_t* data, size_t size, ran
     std::memset(decoder->stream.get() + size, 0, kReadSlack);
     decoder->next = decoder->stream.get();
     decoder->end = decoder->next + size;
-    if (!read_header(*decoder) || !read_states(*decoder)) return RANS_CORRUPT;
+    if (!read_start(*decoder)) return RANS_CORRUPT;
     *out = decoder.release();
     return RANS_OK;
 }
@@ -120,7 +116,8 @@ extern "C" rans_status rans_decoder_decode(rans_decoder* decoder, const rans_tab
     d.open = false;
     const TableView view = tables->view();
     if (!indexes_fit(view, indexes, count)) return RANS_BAD_INDEX;
-    if (d.rows_left > 0 && !decode_shared(d, view, indexes, symbols, count)) return RANS_CORRUPT;
+    while (d.rows_left > 0 && count > 0)
+        if (!decode_shared(d, view, indexes, symbols, count)) return RANS_CORRUPT;
     if (!decode_alone(d, view, indexes, symbols, count)) return RANS_CORRUPT;
     d.open = true;
     return RANS_OK;

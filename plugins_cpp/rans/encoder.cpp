@@ -6,14 +6,14 @@
 #include "handles.h"
 #include "isa.h"
 #include "row.h"
+#include "start.h"
 
 using namespace rans;
 
 namespace {
 
-// Fewest bytes of a stream with 1 << k lanes: so many that four standard deviations above the mean of what
-// the lanes cost (README.md, "Cost") are within 12 bytes and a thousandth of the stream.
-constexpr size_t kLeastBytes[kLaneLogs] = {0, 0, 100, 1000, 7000, 18000};
+// Fewest bytes of a stream with 1 << k lanes: README.md, "Cost", says why.
+constexpr size_t kLeastBytes[kLaneLogs] = {0, 0, 100, 1000, 7000, 18000, 33000, 58000, 107000};
 
 unsigned lane_log_for(size_t bytes) {
     unsigned log = kLaneLogs - 1;
@@ -74,17 +74,21 @@ void find_escapes(rans_encoder& e, const TableView& tables, const int16_t* symbo
     }
 }
 
-// Bytes that the symbols will take, from every 13th of them and a logarithm that is straight between powers
-// of two: a fifth too many at most. Only the number of lanes hangs on it.
+// Estimates the bytes that the symbols will take, from every 13th of them or fewer: a fifth too many at most,
+// for the logarithm is straight between powers of two, as the bits of a float are. Only the number of lanes
+// depends on it.
 size_t estimate_bytes(const rans_encoder& e) {
-    constexpr size_t kStride = 13;
+    constexpr size_t kLeastStride = 13, kSamples = 8192;
+    const size_t stride = std::max(kLeastStride, (e.count / kSamples) | 1);
+    constexpr int kExponentBias = 127, kMantissaBits = 23;
     uint64_t bits = 0;  // in 1 / 65536
-    for (size_t i = 0; i < e.count; i += kStride) {
-        const uint32_t frequency = entry_frequency(e.entries[i]);
-        const auto log = static_cast<uint32_t>(31 - __builtin_clz(frequency));
-        bits += ((kPrecision + 1 - log) << 16) - (frequency << (16 - log));
+    for (size_t i = 0; i < e.count; i += stride) {
+        const auto frequency = static_cast<float>(static_cast<int32_t>(entry_frequency(e.entries[i])));
+        uint32_t log;
+        std::memcpy(&log, &frequency, sizeof(log));
+        bits += ((kPrecision + kExponentBias) << 16) - (log >> (kMantissaBits - 16));
     }
-    return static_cast<size_t>(bits * kStride >> 19);
+    return static_cast<size_t>(bits * stride >> 19);
 }
 
 class Writer {
@@ -94,28 +98,51 @@ class Writer {
         lanes_[0] = kSentinel;
     }
 
-    // Encodes everything, last symbol first, downwards from the end; the stream's first byte.
+    // Encodes everything, last symbol first, downwards from the end. Returns the stream's first byte.
     const uint8_t* write() {
         size_t end = encoder_.count;
         for (size_t p = encoder_.pass_ends.size(); p-- > 0;) {
             const size_t begin = p > 0 ? encoder_.pass_ends[p - 1] : 0;
-            while (end > begin) end = shared_ ? write_shared(begin, end) : write_alone(begin, end);
+            while (end > begin) {
+                end = open_log_ > 0 ? write_shared(begin, end) : write_alone(begin, end);
+                open_lanes(end - begin, end > 0);
+            }
         }
-        write_states();
-        write_header();
+        if (open_log_ > 0)
+            write_states(next_, 1u << open_log_, lanes_);
+        else
+            for (uint32_t x = lanes_[0]; x > 0; x >>= 8) *--next_ = static_cast<uint8_t>(x);
+        write_header(next_, {open_log_, open_log_ > 0 ? rows_[open_log_] : 0,
+                             open_log_ > kGroupLog ? rows_[kGroupLog] : 0});
         return next_;
     }
 
   private:
-    size_t last_row(size_t begin, size_t end) const { return begin + ((end - 1 - begin) >> log_ << log_); }
+    static size_t last_row(size_t begin, size_t end, unsigned log) {
+        return begin + ((end - 1 - begin) >> log << log);
+    }
 
     bool escapes_from(size_t position) const {
         return escapes_ > 0 && encoder_.escapes[escapes_ - 1].position >= position;
     }
 
-    // One row's symbols by the first lane alone; opens the others once there are bytes to fill them with.
+    // The lanes that are opened next: 32 first, because the bytes for more take the first lane long to write.
+    unsigned next_log() const { return open_log_ < kGroupLog ? std::min(log_, kGroupLog) : log_; }
+
+    // Opens more lanes if a row of theirs ends at `position` of a pass, something is left for them to code,
+    // and there are bytes to fill them with.
+    void open_lanes(size_t position, bool something_left) {
+        const unsigned first = 1u << open_log_, lanes = 1u << next_log();
+        const size_t bytes = size_t{lanes - first} * kCarriedBytes;
+        if (position & (lanes - 1) || !something_left || static_cast<size_t>(end_ - next_) < bytes) return;
+        for (unsigned j = first; j < lanes; ++j, next_ += kCarriedBytes)
+            lanes_[j] = kCarriedMark | static_cast<uint32_t>(next_[0] << 16 | next_[1] << 8 | next_[2]);
+        open_log_ = next_log();
+    }
+
+    // Encodes by the first lane alone what is a row of the lanes that are opened next.
     size_t write_alone(size_t begin, size_t end) {
-        const size_t row = log_ > 0 ? last_row(begin, end) : begin;
+        const size_t row = log_ > 0 ? last_row(begin, end, next_log()) : begin;
         uint32_t x = lanes_[0];
         uint8_t* next = next_;
         for (size_t i = end; i-- > row;) {
@@ -126,12 +153,6 @@ class Writer {
         }
         lanes_[0] = x;
         next_ = next;
-        const size_t others = (size_t{1} << log_) - 1;
-        if (others > 0 && row > 0 && static_cast<size_t>(end_ - next_) >= others * kCarriedBytes) {
-            for (size_t j = 1; j <= others; ++j, next_ += kCarriedBytes)
-                lanes_[j] = kCarriedMark | static_cast<uint32_t>(next_[0] << 16 | next_[1] << 8 | next_[2]);
-            shared_ = true;
-        }
         return row;
     }
 
@@ -148,63 +169,48 @@ class Writer {
         return x + quotient * (kTotal - frequency) + entry_start(entry);
     }
 
-    // One row with its escapes, or as many full rows without any as there are.
+    // Encodes a pass by the lanes that are open now, or as much of it as is a row of the lanes that are
+    // opened next.
     size_t write_shared(size_t begin, size_t end) {
-        size_t row = last_row(begin, end);
-        const auto width = static_cast<unsigned>(end - row);
-        if (width < 1u << log_ || escapes_from(row)) {
-            while (escapes_from(row)) {
+        const size_t first = open_log_ < log_ ? last_row(begin, end, log_) : begin;
+        rows_[open_log_] += ((end - first - 1) >> open_log_) + 1;
+        while (end > first) end = write_groups(begin, first, end);
+        return first;
+    }
+
+    // Encodes one group that is short or has escapes, or as many others as there are.
+    size_t write_groups(size_t begin, size_t first, size_t end) {
+        const unsigned log = std::min(open_log_, kGroupLog), sets = 1u << (open_log_ - log);
+        const auto set_of = [=](size_t position) {
+            return static_cast<unsigned>((position - begin) >> log) & (sets - 1);
+        };
+        const size_t group = last_row(begin, end, log);
+        const auto width = static_cast<unsigned>(end - group);
+        if (width < 1u << log || escapes_from(group)) {
+            uint32_t* lanes = lanes_ + (set_of(group) << log);
+            while (escapes_from(group)) {
                 const rans_encoder::PlacedEscape& escape = encoder_.escapes[--escapes_];
-                push_escape(lanes_[escape.position - row], next_, escape.escape);
+                push_escape(lanes[escape.position - group], next_, escape.escape);
             }
-            encode_row(&encoder_.entries[row], width, lanes_, next_);
-            ++rows_;
-            return row;
+            encode_group(&encoder_.entries[group], width, lanes, next_);
+            return group;
         }
-        if (escapes_from(begin)) {
-            const size_t past = encoder_.escapes[escapes_ - 1].position - begin + (size_t{1} << log_);
-            begin += past >> log_ << log_;
-        }
-        const size_t rows = (end - begin) >> log_;
-        encoder_.kernels->encode_rows[log_](&encoder_.entries[begin], rows, lanes_, next_);
-        rows_ += rows;
-        return begin;
-    }
-
-    // So that the decoder fills all lanes from zero, round by round, as it refills them later.
-    void write_states() {
-        if (!shared_) {
-            for (uint32_t x = lanes_[0]; x > 0; x >>= 8) *--next_ = static_cast<uint8_t>(x);
-            return;
-        }
-        for (int round = 4; round > 0; --round) {
-            for (unsigned j = 1u << log_; j-- > 0;) {
-                if (round == 4 && lanes_[j] < kLow << 1) continue;
-                *--next_ = static_cast<uint8_t>(lanes_[j]);
-                lanes_[j] >>= 8;
-            }
-        }
-    }
-
-    void write_header() {
-        uint64_t value = rows_ << 3 | (shared_ ? log_ : 0);
-        uint8_t bytes[10];
-        size_t size = 0;
-        for (; value > 0x7f; value >>= 7) bytes[size++] = static_cast<uint8_t>(value | 0x80);
-        bytes[size++] = static_cast<uint8_t>(value);
-        next_ -= size;
-        std::memcpy(next_, bytes, size);
+        if (escapes_from(first))
+            first = last_row(begin, encoder_.escapes[escapes_ - 1].position + 1, log) + (size_t{1} << log);
+        encoder_.kernels->encode[log](&encoder_.entries[first], (end - first) >> log, set_of(first), sets,
+                                      lanes_, next_);
+        return first;
     }
 
     const rans_encoder& encoder_;
-    const unsigned log_;
+    const unsigned log_;  // of the number of lanes asked for
     uint8_t* next_;
     const uint8_t* const end_;
-    size_t escapes_;  // those not yet written
-    uint64_t rows_ = 0;
+    size_t escapes_;                 // those not yet written
+    unsigned open_log_ = 0;          // of the number of lanes that are open
+    uint64_t rows_[kLaneLogs] = {};  // written with as many lanes
     uint64_t inverse_ = 0;
     uint32_t likely_ = 0;  // the frequency of which it is the inverse
-    bool shared_ = false;
     uint32_t lanes_[kMaxLanes];
 };
 
@@ -249,7 +255,7 @@ extern "C" rans_status rans_encoder_finish(rans_encoder* encoder, unsigned lanes
     if (!e.open) return RANS_BAD_CALL;
     e.open = false;
     // No symbol takes more than two bytes, no escape more than three.
-    const size_t capacity = 2 * e.count + 3 * e.escapes.size() + 4 * kMaxLanes + 16 + kWriteSlack;
+    const size_t capacity = 2 * e.count + 3 * e.escapes.size() + kMostStartBytes + kWriteSlack;
     e.stream.reset(static_cast<uint8_t*>(std::malloc(capacity)));
     if (!e.stream) return RANS_OUT_OF_MEMORY;
     uint8_t* end = e.stream.get() + capacity;

@@ -54,8 +54,9 @@ struct rans_decoder {
     rans::RawArray<uint8_t> stream;
     const uint8_t* next;
     const uint8_t* end;
-    uint64_t rows_left;  // rows of all lanes still to come; afterwards the first lane goes on alone
-    unsigned lane_count;
+    unsigned lane_log;    // 1 << lane_log lanes are open now
+    uint64_t rows_left;   // for so many rows; 0 if the first lane is alone
+    uint64_t group_rows;  // rows of 32 lanes that follow
     uint32_t lanes[rans::kMaxLanes];
     bool open = true;
 };

@@ -1,19 +1,49 @@
 #include "isa.h"
 
+#include "cpu_features.h"
+
 namespace rans {
+namespace {
+
+struct Path {
+    rans_isa isa;
+    const Kernels* kernels;
+};
+
+// From the slowest to the fastest.
+constexpr Path kPaths[] = {
+    {RANS_ISA_SCALAR, &scalar_kernels},
+#if defined(RANS_X86)
+    {RANS_ISA_AVX2, &avx2_kernels},
+    {RANS_ISA_AVX512, &avx512_kernels},
+#endif
+};
+
+uint32_t cpu_features() {
+    uint32_t features = 0;
+#if defined(RANS_X86)
+    if (__builtin_cpu_supports("popcnt")) features |= kPopcnt;
+    if (__builtin_cpu_supports("avx2")) features |= kAvx2;
+    if (__builtin_cpu_supports("fma")) features |= kFma;
+    if (__builtin_cpu_supports("bmi")) features |= kBmi;
+    if (__builtin_cpu_supports("bmi2")) features |= kBmi2;
+    if (__builtin_cpu_supports("avx512f")) features |= kAvx512f;
+    if (__builtin_cpu_supports("avx512bw")) features |= kAvx512bw;
+    if (__builtin_cpu_supports("avx512dq")) features |= kAvx512dq;
+    if (__builtin_cpu_supports("avx512vl")) features |= kAvx512vl;
+#endif
+    return features;
+}
+
+}  // namespace
 
 const Kernels* kernels_for(rans_isa isa) {
-#if defined(RANS_X86)
-    const bool avx2 = __builtin_cpu_supports("avx2");
-    const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
-    if (isa == RANS_ISA_BEST) isa = avx512 ? RANS_ISA_AVX512 : avx2 ? RANS_ISA_AVX2 : RANS_ISA_SCALAR;
-    if (isa == RANS_ISA_AVX2 && avx2) return &avx2_kernels;
-    if (isa == RANS_ISA_AVX512 && avx512) return &avx512_kernels;
-#else
-    if (isa == RANS_ISA_BEST) isa = RANS_ISA_SCALAR;
-#endif
-    return isa == RANS_ISA_SCALAR ? &scalar_kernels : nullptr;
+    const uint32_t features = cpu_features();
+    const Kernels* found = nullptr;
+    for (const Path& path : kPaths)
+        if ((isa == RANS_ISA_BEST || isa == path.isa) && (path.kernels->features & ~features) == 0)
+            found = path.kernels;
+    return found;
 }
 
 }  // namespace rans

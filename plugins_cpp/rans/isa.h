@@ -6,7 +6,8 @@
 
 namespace rans {
 
-// The kernels of an instruction set, or of the best one that this CPU has; null when it lacks that one.
+// Returns the kernels of an instruction set, or of the best one for this CPU; null if the CPU cannot run
+// them.
 const Kernels* kernels_for(rans_isa isa);
 
 }  // namespace rans

@@ -1,3 +1,4 @@
+#include "cpu_features.h"
 #include "escape.h"
 #include "kernels.h"
 #include "row.h"
@@ -5,17 +6,21 @@
 namespace rans {
 
 template <unsigned Lanes>
-bool scalar_decode_rows(const TableView& tables, const uint8_t* indexes, size_t rows, uint32_t* lanes,
-                        const uint8_t*& next, const uint8_t* end, int16_t* symbols) {
-    for (; rows > 0; --rows, indexes += Lanes, symbols += Lanes)
-        if (!decode_row(tables, indexes, Lanes, lanes, next, end, symbols)) return false;
+bool scalar_decode(const TableView& tables, const uint8_t* indexes, size_t groups, unsigned sets,
+                   uint32_t* lanes, const uint8_t*& next, const uint8_t* end, int16_t* symbols) {
+    for (size_t g = 0; g < groups; ++g, indexes += Lanes, symbols += Lanes)
+        if (!decode_group(tables, indexes, Lanes, lanes + (g & (sets - 1)) * Lanes, next, end, symbols))
+            return false;
     return true;
 }
 
 template <unsigned Lanes>
-void scalar_encode_rows(const uint32_t* entries, size_t rows, uint32_t* lanes, uint8_t*& next) {
-    while (rows > 0) encode_row(entries + --rows * Lanes, Lanes, lanes, next);
+void scalar_encode(const uint32_t* entries, size_t groups, unsigned first_set, unsigned sets, uint32_t* lanes,
+                   uint8_t*& next) {
+    for (size_t g = groups; g-- > 0;)
+        encode_group(entries + g * Lanes, Lanes, lanes + ((first_set + g) & (sets - 1)) * Lanes, next);
 }
+
 bool decode_escapes(const TableView& tables, const uint8_t* indexes, uint32_t escaped, uint32_t* lanes,
                     const uint8_t*& next, const uint8_t* end, int16_t* symbols) {
     if (next > end) return false;
@@ -28,10 +33,11 @@ bool decode_escapes(const TableView& tables, const uint8_t* indexes, uint32_t es
 }
 
 const Kernels scalar_kernels = {
-    {scalar_decode_rows<1>, scalar_decode_rows<2>, scalar_decode_rows<4>, scalar_decode_rows<8>,
-     scalar_decode_rows<16>, scalar_decode_rows<32>},
-    {scalar_encode_rows<1>, scalar_encode_rows<2>, scalar_encode_rows<4>, scalar_encode_rows<8>,
-     scalar_encode_rows<16>, scalar_encode_rows<32>},
+    kCompiledFeatures,
+    {scalar_decode<1>, scalar_decode<2>, scalar_decode<4>, scalar_decode<8>, scalar_decode<16>,
+     scalar_decode<32>},
+    {scalar_encode<1>, scalar_encode<2>, scalar_encode<4>, scalar_encode<8>, scalar_encode<16>,
+     scalar_encode<32>},
 };
 
 }  // namespace rans

@@ -35,17 +35,47 @@ struct SimdKernels {
     using Mask = typename V::Mask;
     static constexpr unsigned kVecs = Lanes / V::kWidth;
 
-    static bool decode(const TableView& tables, const uint8_t* indexes, size_t rows, uint32_t* lanes,
-                       const uint8_t*& next_byte, const uint8_t* end, int16_t* symbols) {
-        if (rows == 0) return true;
-        const uint8_t* next = next_byte;
-        Vec x[kVecs];
+    static bool decode(const TableView& tables, const uint8_t* indexes, size_t groups, unsigned sets,
+                       uint32_t* lanes, const uint8_t*& next, const uint8_t* end, int16_t* symbols) {
+        if constexpr (Lanes == kGroupLanes)
+            if (sets > 1)
+                return decode_in_turn<true>(tables, indexes, groups, sets, lanes, next, end, symbols);
+        return decode_in_turn<false>(tables, indexes, groups, 1, lanes, next, end, symbols);
+    }
+
+    static void encode(const uint32_t* entries, size_t groups, unsigned first_set, unsigned sets,
+                       uint32_t* lanes, uint8_t*& next) {
+        if constexpr (Lanes == kGroupLanes)
+            if (sets > 1) return encode_in_turn<true>(entries, groups, first_set, sets, lanes, next);
+        encode_in_turn<false>(entries, groups, 0, 1, lanes, next);
+    }
+
+  private:
+    static void load(Vec (&x)[kVecs], const uint32_t* lanes) {
         for (unsigned k = 0; k < kVecs; ++k) x[k] = V::load(lanes + k * V::kWidth);
+    }
+
+    static void store(uint32_t* lanes, const Vec (&x)[kVecs]) {
+        for (unsigned k = 0; k < kVecs; ++k) V::store(lanes + k * V::kWidth, x[k]);
+    }
+
+    // With one set, the states stay in registers.
+    template <bool Several>
+    static bool decode_in_turn(const TableView& tables, const uint8_t* indexes, size_t groups, unsigned sets,
+                               uint32_t* lanes, const uint8_t*& next_byte, const uint8_t* end,
+                               int16_t* symbols) {
+        if (groups == 0) return true;
+        const uint8_t* next = next_byte;
+        uint32_t* const last_set = lanes + (sets - 1) * Lanes;
+        uint32_t* states = lanes;
+        Vec x[kVecs];
+        if (!Several) load(x, states);
         Row staged[2][Lanes];
         bool sound = true, alike = stage(tables, indexes, staged[0]);
-        for (unsigned turn = 0; sound && rows > 0; --rows, turn ^= 1) {
+        for (unsigned turn = 0; sound && groups > 0; --groups, turn ^= 1) {
             const uint8_t* following = indexes + Lanes;
-            const bool following_alike = rows > 1 && stage(tables, following, staged[turn ^ 1]);
+            const bool following_alike = groups > 1 && stage(tables, following, staged[turn ^ 1]);
+            if (Several) load(x, states);
             uint32_t escaped = 0;
             if (alike) {
                 if (!decode_mode(tables.modes[*indexes], x, symbols)) {
@@ -57,30 +87,38 @@ struct SimdKernels {
             }
             refill(x, next);
             if (escaped) {
-                for (unsigned k = 0; k < kVecs; ++k) V::store(lanes + k * V::kWidth, x[k]);
-                sound = decode_escapes(tables, indexes, escaped, lanes, next, end, symbols);
-                for (unsigned k = 0; k < kVecs; ++k) x[k] = V::load(lanes + k * V::kWidth);
+                store(states, x);
+                sound = decode_escapes(tables, indexes, escaped, states, next, end, symbols);
+                load(x, states);
+            }
+            if (Several) {
+                store(states, x);
+                states = states == last_set ? lanes : states + Lanes;
             }
             sound = sound && next <= end;
             alike = following_alike;
             indexes = following;
             symbols += Lanes;
         }
-        for (unsigned k = 0; k < kVecs; ++k) V::store(lanes + k * V::kWidth, x[k]);
+        if (!Several) store(states, x);
         next_byte = next;
         return sound;
     }
 
-    static void encode(const uint32_t* entries, size_t rows, uint32_t* lanes, uint8_t*& next_byte) {
+    template <bool Several>
+    static void encode_in_turn(const uint32_t* entries, size_t groups, unsigned first_set, unsigned sets,
+                               uint32_t* lanes, uint8_t*& next_byte) {
         uint8_t* next = next_byte;
         Vec x[kVecs], start[kVecs], frequency[kVecs];
-        for (unsigned k = 0; k < kVecs; ++k) x[k] = V::load(lanes + k * V::kWidth);
-        while (rows > 0) {
-            const uint32_t* row = entries + --rows * Lanes;
+        if (!Several) load(x, lanes);
+        while (groups > 0) {
+            const uint32_t* group = entries + --groups * Lanes;
+            uint32_t* const states = lanes + ((first_set + groups) & (sets - 1)) * Lanes;
+            if (Several) load(x, states);
             Mask two[kVecs];
             uint32_t any_two = 0;
             for (unsigned k = 0; k < kVecs; ++k) {
-                const Vec entry = V::load(row + k * V::kWidth);
+                const Vec entry = V::load(group + k * V::kWidth);
                 start[k] = V::bit_and(entry, V::set(0xffff));
                 frequency[k] = V::template shift_right<16>(entry);
                 two[k] = V::not_less(V::template shift_right<23>(x[k]), frequency[k]);
@@ -100,12 +138,12 @@ struct SimdKernels {
                 const Vec quotient = V::select(short_by_one, V::add(low, V::set(1)), low);
                 x[k] = V::add(V::template shift_left<16>(quotient), V::add(remainder, start[k]));
             }
+            if (Several) store(states, x);
         }
-        for (unsigned k = 0; k < kVecs; ++k) V::store(lanes + k * V::kWidth, x[k]);
+        if (!Several) store(lanes, x);
         next_byte = next;
     }
 
-  private:
     // Whether all lanes have one table, whose most probable symbol is worth a try; if not, fetches each
     // lane's table early enough for the stores to be over when decode_any loads them as vectors.
     static bool stage(const TableView& tables, const uint8_t* indexes, Row* staged) {
@@ -121,6 +159,7 @@ struct SimdKernels {
     }
 
     static void stage_each(const TableView& tables, const uint8_t* indexes, Row* staged) {
+#pragma GCC unroll 8
         for (unsigned j = 0; j < Lanes; ++j) staged[j] = tables.rows[indexes[j]];
     }
 
@@ -142,9 +181,10 @@ struct SimdKernels {
         return true;
     }
 
-    // The row's symbols, but the escapes'; which those are.
+    // Decodes the group's symbols except the escapes. Returns a bit for each escape.
     static uint32_t decode_any(const uint32_t* words, const Row* staged, Vec (&x)[kVecs], int16_t* symbols) {
         uint32_t escaped = 0;
+#pragma GCC unroll 4
         for (unsigned k = 0; k < kVecs; ++k) {
             Vec place, range;
             V::load_rows(staged + k * V::kWidth, place, range);

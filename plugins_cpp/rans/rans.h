@@ -24,7 +24,7 @@ typedef enum rans_status {
     RANS_OUT_OF_MEMORY = 1,
     RANS_BAD_TABLES = 2,    // a CDF row that is not complete, not increasing, or does not fit int16 symbols
     RANS_BAD_INDEX = 3,     // an index beyond the number of tables
-    RANS_BAD_ARGUMENT = 4,  // a number of lanes that is not 1, 2, 4, 8, 16 or 32
+    RANS_BAD_ARGUMENT = 4,  // a number of lanes that is not a power of two from 1 to 256
     RANS_BAD_CALL = 5,      // a call after finish, or after an error
     RANS_UNSUPPORTED = 6,   // this CPU, or this build, lacks the instruction set asked for
     RANS_CORRUPT = 7,       // the stream is cut, altered, or was written with other tables, indexes or passes
@@ -64,7 +64,8 @@ RANS_API void rans_encoder_destroy(rans_encoder* encoder);
 RANS_API rans_status rans_encoder_push(rans_encoder* encoder, const rans_tables* tables,
                                        const int16_t* symbols, const uint8_t* indexes, size_t count);
 
-// Ends the stream. `lanes` is 0 (chosen by size) or 1, 2, 4, 8, 16, 32. The bytes belong to the encoder.
+// Ends the stream. `lanes` is 0 (chosen by size) or a power of two from 1 to 256. A short stream has fewer
+// lanes than asked for. The bytes belong to the encoder.
 RANS_API rans_status rans_encoder_finish(rans_encoder* encoder, unsigned lanes, const uint8_t** data,
                                          size_t* size);
 

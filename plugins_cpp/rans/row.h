@@ -1,4 +1,5 @@
-// One row of lanes, in plain C++: what every kernel computes, and what codes the rows that are not full.
+// One group of lanes in plain C++: the computation of every kernel, and the code path of groups that are not
+// full.
 #ifndef RANS_ROW_H
 #define RANS_ROW_H
 
@@ -26,9 +27,9 @@ static inline bool decode_symbol(const TableView& tables, uint8_t index, uint32_
     return number == row_escape(row);
 }
 
-static inline bool decode_row(const TableView& tables, const uint8_t* indexes, unsigned lane_count,
-                              uint32_t* lanes, const uint8_t*& next_byte, const uint8_t* end,
-                              int16_t* symbols) {
+static inline bool decode_group(const TableView& tables, const uint8_t* indexes, unsigned lane_count,
+                                uint32_t* lanes, const uint8_t*& next_byte, const uint8_t* end,
+                                int16_t* symbols) {
     uint32_t escaped = 0;
     for (unsigned j = 0; j < lane_count; ++j)
         escaped |= static_cast<uint32_t>(decode_symbol(tables, indexes[j], lanes[j], symbols[j])) << j;
@@ -46,8 +47,8 @@ static inline bool decode_row(const TableView& tables, const uint8_t* indexes, u
     return next_byte <= end;
 }
 
-static inline void encode_row(const uint32_t* entries, unsigned lane_count, uint32_t* lanes,
-                              uint8_t*& next_byte) {
+static inline void encode_group(const uint32_t* entries, unsigned lane_count, uint32_t* lanes,
+                                uint8_t*& next_byte) {
     uint8_t* next = next_byte;
     for (int round = 2; round > 0; --round) {
         for (unsigned j = lane_count; j-- > 0;) {

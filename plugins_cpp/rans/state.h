@@ -15,8 +15,13 @@ constexpr uint32_t kLow = 1u << kLowBits;
 // one more symbol than was coded makes it smaller: both are noticed.
 constexpr uint32_t kSentinel = 0xffff;
 
-constexpr unsigned kMaxLanes = 32;
-// What a lane but the first holds where it is opened and closed: 1 and the three bytes that it took over.
+constexpr unsigned kLaneLogs = 9;  // 1, 2, 4, ... or 256 lanes
+constexpr unsigned kMaxLanes = 1u << (kLaneLogs - 1);
+// A row of more than 32 lanes is coded in groups of 32 consecutive lanes, one group after the other.
+constexpr unsigned kGroupLog = 5;
+constexpr unsigned kGroupLanes = 1u << kGroupLog;
+
+// All lanes but the first hold, where they are opened and closed, 1 and the three bytes that they took over.
 constexpr unsigned kCarriedBytes = 3;
 constexpr uint32_t kCarriedMark = 1u << 24;
 

@@ -26,7 +26,7 @@ fuzz::TableArrays arrays_from(fuzz::Input& input) {
 
 Pass pass_from(fuzz::Input& input, const fuzz::TableArrays& arrays) {
     Pass pass;
-    const size_t count = input.up_to(600), one_table_of = 1 + input.up_to(200),
+    const size_t count = input.up_to(3000), one_table_of = 1 + input.up_to(200),
                  wild_of = 1 + input.up_to(400);
     fuzz::Noise noise(input.take<uint16_t>());
     size_t row = 0;
@@ -79,8 +79,8 @@ void decode(rans_isa isa, const rans_tables* tables, const std::vector<Pass>& pa
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     fuzz::Input input(data, size);
-    const size_t lane_choice = input.up_to(6);
-    const unsigned lanes = lane_choice == 6 ? 0 : 1u << lane_choice;
+    const size_t lane_choice = input.up_to(9);
+    const unsigned lanes = lane_choice == 9 ? 0 : 1u << lane_choice;
     const fuzz::TableArrays arrays = arrays_from(input);
     rans_tables* tables = arrays.create();
     fuzz::require(tables != nullptr, "these tables are valid");

@@ -18,7 +18,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 CODER = HERE.parent
-TARGETS = ("decode", "tables", "round_trip")
+TARGETS = ("decode", "damage", "tables", "round_trip")
 VECTOR_FLAGS = {
     "kernels_avx2": ["-mavx2", "-mbmi2"],
     "kernels_avx512": ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mbmi2", "-Wno-maybe-uninitialized"],
