@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from typing import Literal
 
 from PIL import ImageCms
 
@@ -18,14 +19,24 @@ def _fixed(value: float) -> int:
     return round(value * 65536)
 
 
+_DATE = slice(24, 36)
+
+
+def _built_in(space: Literal["sRGB", "LAB"]) -> bytes:
+    """Return a profile of littleCMS, created at the same time in every run."""
+    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile(space)).tobytes())
+    profile[_DATE] = struct.pack(">6H", 2026, 1, 1, 0, 0, 0)
+    return bytes(profile)
+
+
 def srgb() -> bytes:
     """Return littleCMS's sRGB profile."""
-    return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    return _built_in("sRGB")
 
 
 def lab() -> bytes:
     """Return a profile that describes neither grey nor RGB."""
-    return ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
+    return _built_in("LAB")
 
 
 def _edited(tags: dict[bytes, tuple[float, ...]]) -> bytes:
