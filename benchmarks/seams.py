@@ -34,7 +34,7 @@ from glic_deploy.tiles.seams import Weights, fade, strips
 
 PHOTOS = Path(__file__).resolve().parent.parent / "samples" / "photos"
 NEAR = 8
-FRAME, TABLE, ENTRY = 29, 7, 12  # bytes of a file beside its payloads
+FRAME, TABLE, ENTRY = 33, 7, 12  # bytes of a file beside its payloads
 Pixels = NDArray[np.uint8]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 import warnings
 import zlib
@@ -109,15 +108,25 @@ def _of_tiff(image: Image.Image) -> bytes:
         return b""
 
 
+def is_readable(exif: bytes) -> bool:
+    """Return whether Pillow reads EXIF and writes it anew, as it does for TIFF and AVIF files."""
+    try:
+        tags = tiff_tags(exif)
+        tags.load(exif)
+        tags.tobytes()
+    except Exception:  # Pillow raises many types for damaged EXIF
+        return False
+    return True
+
+
 def tiff_tags(exif: bytes) -> Image.Exif:
-    """Return the tags of EXIF that belong into a TIFF file; none if the EXIF is damaged."""
+    """Return the tags of EXIF that belong into a TIFF file. `is_readable` must be true."""
     from PIL import Image
 
     tags = Image.Exif()
-    with contextlib.suppress(Exception):  # Pillow raises many types for damaged EXIF
-        tags.load(exif)
-        tags.load(_descriptive(tags))
-        _copy_directories(tags, tags)
+    tags.load(exif)
+    tags.load(_descriptive(tags))
+    _copy_directories(tags, tags)
     return tags
 
 

@@ -15,7 +15,7 @@ from PIL import Image
 from .channels import Channels
 from .errors import DroppedMetadataWarning, ImageError
 from .files import atomic_writer
-from .metadata import Metadata, tiff_tags
+from .metadata import Metadata, is_readable, tiff_tags
 
 _SAVE_OPTIONS: dict[str, dict[str, Any]] = {
     "JPEG": {"quality": 95, "subsampling": 0},
@@ -25,6 +25,7 @@ _PERCEPTUAL = b"\0"  # the rendering intent for photographs, for the sRGB chunk 
 # The formats that hold metadata, and the most bytes of one item. JPEG has 64 KiB for each, but 255 times that for ICC.
 _METADATA_BYTES = {"PNG": 1 << 30, "TIFF": 1 << 30, "WEBP": 1 << 30, "AVIF": 1 << 30, "JPEG": 65_000}
 _JPEG_ICC_BYTES = 255 * 65_000
+_EXIF_WRITTEN_ANEW = frozenset({"TIFF", "AVIF"})
 _OPAQUE_FORMATS = frozenset({"JPEG", "PPM"})
 TIFF_XMP, TIFF_BYTE = 700, 1  # a tag and its type
 
@@ -82,10 +83,11 @@ def check_alpha(channels: Channels, format: str) -> None:
 def held(metadata: Metadata, format: str) -> Metadata:
     """Return the metadata that a format can hold, and warn about the rest."""
 
-    def most(name: str) -> int:
-        return _JPEG_ICC_BYTES if (format, name) == ("JPEG", "icc") else _METADATA_BYTES.get(format, 0)
+    def fits(name: str, content: bytes) -> bool:
+        most = _JPEG_ICC_BYTES if (format, name) == ("JPEG", "icc") else _METADATA_BYTES.get(format, 0)
+        return len(content) <= most and (name != "exif" or format not in _EXIF_WRITTEN_ANEW or is_readable(content))
 
-    dropped = [name for name, content in metadata.items() if len(content) > most(name)]
+    dropped = [name for name, content in metadata.items() if not fits(name, content)]
     for name in dropped:
         warnings.warn(DroppedMetadataWarning(name, format), stacklevel=4)
     return replace(metadata, **dict.fromkeys(dropped))
@@ -103,7 +105,7 @@ def _save_options(format: str, metadata: Metadata) -> dict[str, Any]:
         if metadata.xmp:
             chunks.add_itxt("XML:com.adobe.xmp", metadata.xmp.decode("utf-8", "replace"))
     elif format == "TIFF":
-        options["exif"] = tags = tiff_tags(metadata.exif or b"")
+        options["exif"] = tags = tiff_tags(metadata.exif) if metadata.exif else Image.Exif()
         if metadata.xmp:
             tags[TIFF_XMP] = options.pop("xmp")
     return options

@@ -243,6 +243,24 @@ class TestImageFiles:
             save_image(rgb, io.BytesIO(), format=format, metadata=Metadata(**{name: getattr(self.FOUND, name)}))
         assert [(warning.message.name, warning.message.format) for warning in caught] == [(name, format)]  # type: ignore[union-attr]
 
+    @pytest.mark.parametrize("exif", [b"no EXIF at all", b"XX*\0\x08\0\0\0", b"II*\0\x08\0\0\0\xff\xff"])
+    @pytest.mark.parametrize("format", FORMATS)
+    def test_damaged_exif_costs_at_most_itself(self, rgb: np.ndarray, format: str, exif: bytes) -> None:
+        stream = io.BytesIO()
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            save_image(rgb, stream, format=format, metadata=Metadata(exif=exif, xmp=XMP % 1))
+        dropped = [warning.message.name for warning in caught if isinstance(warning.message, DroppedMetadataWarning)]
+        if format not in ("TIFF", "AVIF"):
+            assert not dropped
+        elif exif[:2] != b"II":
+            assert dropped == ["exif"]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            source = read_image(stream)
+        assert source.pixels.shape == rgb.shape
+        assert source.metadata.xmp == XMP % 1
+
     def test_segments_of_jpeg_are_bounded(self, rgb: np.ndarray) -> None:
         long = Metadata(exif=exif_of(1), xmp=b"x" * 70_000, icc=profiles.srgb() + bytes(140_000))
         stream = io.BytesIO()
