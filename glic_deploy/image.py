@@ -278,10 +278,10 @@ def _from_pillow(image: Image.Image, handling: Handling, limits: Limits) -> Sour
             f"the image has mode {image.mode}, whose range of values is unknown; convert it to 8-bit RGB first"
         )
     chosen = handling.metadata if isinstance(handling.metadata, Metadata) else metadata.of_pillow(image)
-    raw_mode = _raw_mode(image)
-    if raw_mode.partition(";")[2].startswith("16") and not image.mode.startswith("I"):
+    form, sixteen_bits = _stored_form(image)
+    if sixteen_bits and not image.mode.startswith("I"):
         _warn_reduced(_SIXTEEN_BITS)  # Pillow reads the upper 8 bits
-    planes, alpha = _split(_upright(image), grey=raw_mode.startswith("LA"))
+    planes, alpha = _split(_upright(image), grey=form.startswith("LA"))
     return _in_colours(planes, None if alpha is None else np.asarray(alpha), chosen, handling)
 
 
@@ -314,12 +314,15 @@ def _in_colours(
     return SourceImage(_with_alpha(np.asarray(planes), alpha, handling), kept, profiled)
 
 
-def _raw_mode(image: Image.Image) -> str:
-    """Return Pillow's name of the form of an image's samples in its file; an empty text if that is not known."""
+def _stored_form(image: Image.Image) -> tuple[str, bool]:
+    """Return the form of the samples in an image's file, by Pillow's name if it is known, and if they have 16 bits."""
     tiles = getattr(image, "tile", None)  # empty once the pixels are loaded
     arguments = tiles[0].args if tiles else None
-    found = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
-    return found if isinstance(found, str) else ""
+    form, *others = arguments if isinstance(arguments, tuple) and arguments else (arguments,)
+    if not isinstance(form, str):
+        return "", False
+    largest = others[0] if image.format == "PPM" and others else 0
+    return form, ";16" in form or (isinstance(largest, int) and largest > 255)
 
 
 def _upright(image: Image.Image) -> Image.Image:

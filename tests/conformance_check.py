@@ -64,12 +64,16 @@ def describe(codec: Codec, data: bytes) -> Decoded:
 
 
 def check_valid(codec: Codec, data: bytes, expected: Decoded) -> None:
-    """Raise AssertionError unless a file decodes to what is expected of it, whole and in part, without a warning."""
+    """Raise AssertionError unless a file decodes to what is expected, whole and in part, and verifies."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         found = describe(codec, data)
         assert found == expected, f"decodes to {found}, expected {expected}"
+        verified = codec.verify(data)
         width, height = expected["width"], expected["height"]
+        assert (verified.width, verified.height, verified.metadata.keys()) == (
+            width, height, expected.get("metadata", {}).keys()
+        )  # fmt: skip
         x, y = width // 3, height // 2
         part = codec.decode(data, region=(x, y, width - x, height - y))
         np.testing.assert_array_equal(part, codec.decode(data)[y:, x:])
@@ -79,25 +83,36 @@ def check_damaged(codec: Codec, data: bytes, expected: Mapping[str, str]) -> Non
     """Raise AssertionError unless reading a file gives the error, or the warning, that is expected of it.
 
     expected: `read` is "decode", "srgb" (decoding with color="srgb") or "metadata"; `error` is the class of the
-    exception or warning, `phrase` a part of its message. Pixels of a file with damaged metadata must still decode.
+    exception or warning, `phrase` a part of its message. `Codec.verify` must raise an error of the same class, or of
+    any if a warning is expected. Pixels of a file with damaged metadata must still decode.
     """
     readers: dict[str, Callable[[], object]] = {
         "decode": lambda: codec.decode(data),
         "srgb": lambda: codec.decode(data, color="srgb"),
         "metadata": lambda: read_metadata(data),
     }
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        try:
-            readers[expected["read"]]()
-            raised = [(type(warning.message).__name__, str(warning.message)) for warning in caught]
-        except Exception as error:
-            raised = [(type(error).__name__, str(error))]
+    raised = outcome(readers[expected["read"]])
     assert any(name == expected["error"] and expected["phrase"] in message for name, message in raised), (
         f"gives {raised or 'no error'}, expected {expected['error']} with {expected['phrase']!r}"
     )
-    if expected["error"].endswith("Warning") or expected["read"] == "srgb":
+    warned = expected["error"].endswith("Warning")
+    if expected["read"] != "srgb":
+        verified = outcome(lambda: codec.verify(data))
+        assert verified, "verify gives no error"
+        assert warned or verified[0][0] == expected["error"], f"verify gives {verified}, expected {expected['error']}"
+    if warned or expected["read"] == "srgb":
         codec.decode(data)
+
+
+def outcome(read: Callable[[], object]) -> list[tuple[str, str]]:
+    """Return the classes and the messages of the error or the warnings of a function."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            read()
+        except Exception as error:
+            return [(type(error).__name__, str(error))]
+    return [(type(warning.message).__name__, str(warning.message)) for warning in caught]
 
 
 def problems(codec: Codec, folder: Path = FOLDER) -> Iterator[str]:
