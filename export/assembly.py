@@ -9,14 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto
 
-from glic_deploy.bundle import BASE, CONFORMANCE, NATIVE, TABLES, Arithmetic, Model
+from glic_deploy.bundle import BASE, CONFORMANCE, NATIVE, PREVIEW, TABLES, Arithmetic, Model
 from glic_deploy.errors import CheckpointError
 from glic_deploy.notices import logger
 
-from . import integer
+from . import integer, previews
 from .bundle import BundleWriter, fingerprint
 from .checkpoint import Checkpoint
 from .graphs import GraphSpec
+from .integer.build import Image
 from .integer.conformance import conformance_vectors
 from .native import for_kernels, unmatched
 from .progress import SILENT, Progress
@@ -66,6 +67,21 @@ def add_exact_entropy(writer: BundleWriter, network: integer.IntegerNetwork, pro
     writer.add_arrays(CONFORMANCE, vectors)
     count = sum(values.size for name, values in vectors.items() if name.endswith(("indexes", "means")))
     progress.done(f"exact entropy path: {', '.join(integer.LOWERINGS)}; {count:,} conformance values")
+
+
+def add_previews(
+    writer: BundleWriter, checkpoint: Checkpoint, images: Iterable[Image], progress: Progress = SILENT
+) -> None:
+    """Add the map from latents to previews, fitted to images, and report how well it does.
+
+    Raises CheckpointError where the network computes infinite values or values that are not numbers.
+    """
+    progress.begin("fitting previews")
+    examples = list(previews.examples(checkpoint, images))
+    preview = previews.fit(examples)
+    writer.add_arrays(PREVIEW, {"coarse": preview.coarse, "fine": preview.fine})
+    quality = ", ".join(f"1/{scale} {decibels:.1f} dB" for scale, decibels in previews.decibels(examples).items())
+    progress.done(f"previews: {quality or 'one image, not judged'} from the reduced output of synthesis")
 
 
 def finish(writer: BundleWriter, model: Model, tables: Tables, network: integer.IntegerNetwork | None = None) -> None:

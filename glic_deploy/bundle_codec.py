@@ -19,6 +19,7 @@ from .entropy.rans import CdfTables, Decoder, Encoder
 from .errors import BitstreamError, EngineError, ModelMismatchError
 from .limits import CODED_MULTIPLE
 from .notices import PROCESS
+from .scales import shrunk
 from .stages import stage
 from .values import Settled, Value
 
@@ -117,6 +118,7 @@ class BundleCodec:
         stages: dict[str, float] | None = None,
         passes: list[CodedPass] | None = None,
         out: NDArray[np.uint8] | None = None,
+        scale: int = 1,
     ) -> NDArray[np.uint8]:
         """Decode a payload that `encode` returned to the image, uint8 (height, width, 3).
 
@@ -127,11 +129,19 @@ class BundleCodec:
             stages: receives the seconds that each stage took.
             passes: receives the symbols and indexes of each pass.
             out: receives the image.
+            scale: 1, or the scale of a preview, whose sides are height / scale and width / scale, rounded up.
 
-        Raises BitstreamError if the payload is damaged, EngineError if a graph cannot be run.
+        Raises BitstreamError if the payload is damaged, EngineError if a graph cannot be run or the bundle has no
+        previews.
         """
+        preview = None if scale == 1 else self.bundle.preview
         y_hat = self._decode_latents(payload, checksum, height, width, stages, passes)
-        padded = np.asarray(self._runner(stages)("synthesis", y_hat=Settled(y_hat, y_hat.shape[1]))[0])
+        if preview is None:
+            padded = np.asarray(self._runner(stages)("synthesis", y_hat=Settled(y_hat, y_hat.shape[1]))[0])
+        else:
+            height, width = shrunk(height, scale), shrunk(width, scale)
+            with stage(stages, "preview"):
+                padded = preview.image(y_hat, scale)
         with stage(stages, "crop"):
             if out is None:
                 return np.ascontiguousarray(padded[:height, :width])

@@ -9,6 +9,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from ..container import FINGERPRINT_BYTES
 from ..errors import EngineError
 from ..forms import BF16, FP16, TENSORRT
+from ..preview import Preview
 from ..values import Value
 from .files import digest_of, open_regular, read_exactly, size_of
 from .graphs import Port, Shape
@@ -26,6 +28,7 @@ from .manifest import (
     EXPORT,
     MANIFEST,
     MAX_MANIFEST_BYTES,
+    PREVIEW,
     TABLES,
     WHOLE_COPY,
     FileEntry,
@@ -36,7 +39,7 @@ from .manifest import (
     parse,
 )
 from .onnx_files import files_read_by
-from .tables import MAX_ARRAYS_BYTES, read_conformance, read_tables
+from .tables import MAX_ARRAYS_BYTES, read_conformance, read_preview, read_tables
 
 MAX_GRAPH_BYTES = (1 << 31) - 1
 """The limit of an ONNX file without its external data, which is that of a protobuf message."""
@@ -225,6 +228,16 @@ class Bundle:
         """
         return self._arrays(CONFORMANCE, read_conformance)
 
+    @cached_property
+    def preview(self) -> Preview:
+        """The map from latents to previews. Raises EngineError if the bundle has none, or one of another network."""
+        if PREVIEW not in self.manifest.files:
+            raise EngineError(
+                f"{self.path} was exported without {PREVIEW}, so its files decode only at full size; export the "
+                f"checkpoint again, without --no-previews: {EXPORT}"
+            )
+        return Preview(**self._arrays(PREVIEW, read_preview))
+
     def describe(self) -> dict[str, Any]:
         """Describe the contents of the bundle, for people and for JSON."""
         manifest = self.manifest.as_dict()
@@ -235,6 +248,7 @@ class Bundle:
             "arithmetic": manifest["arithmetic"],
             "graphs": {name: sorted(graph.forms) for name, graph in self.manifest.graphs.items()},
             "plans": _described_plans(self.manifest.plans),
+            "previews": PREVIEW in self.manifest.files,
             "bytes": sum(entry.bytes for entry in self.manifest.files.values()),
         }
 

@@ -19,6 +19,7 @@ FORMAT = 2
 MANIFEST = "manifest.json"
 TABLES = "tables.npz"
 CONFORMANCE = "conformance.npz"
+PREVIEW = "preview.npz"
 PLANS = "plans"  # folder and manifest entry
 
 MAX_MANIFEST_BYTES = 4 << 20
