@@ -31,6 +31,8 @@ Background = Sequence[int]
 Alpha = Literal["refuse", "keep"]
 Colour = Literal["srgb", "keep"]
 
+_SIXTEEN_BITS = "the image has 16 bits a channel and was reduced to 8, which is what .glic files hold"
+
 # Programs that draw: Pillow renders them with Ghostscript or the operating system.
 _VECTOR_FORMATS = frozenset({"EPS", "WMF"})
 # In these formats the first frame is the image. The other frames of a multi-picture JPEG, which phones and cameras
@@ -267,6 +269,8 @@ def _from_pillow(image: Image.Image, handling: Handling, limits: Limits) -> Sour
             f"the image has mode {image.mode}, whose range of values is unknown; convert it to 8-bit RGB first"
         )
     chosen = handling.metadata if isinstance(handling.metadata, Metadata) else metadata.of_pillow(image)
+    if any(";16" in str(tile[3]) for tile in getattr(image, "tile", ())) and not image.mode.startswith("I"):
+        _warn_reduced(_SIXTEEN_BITS)  # Pillow reads the upper 8 bits
     planes, alpha = _split(ImageOps.exif_transpose(image))
     return _in_colours(planes, None if alpha is None else np.asarray(alpha), chosen, handling)
 
@@ -324,7 +328,7 @@ def _to_eight_bits(array: NDArray[Any]) -> NDArray[np.uint8]:
     """Return uint16 / 257, rounded to nearest (257 is odd, so there are no ties); uint8 unchanged."""
     if array.dtype == np.uint8:
         return array
-    _warn_reduced("the image has 16 bits a channel and was rounded to 8, which is what .glic files hold")
+    _warn_reduced(_SIXTEEN_BITS)
     return ((array.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 

@@ -99,10 +99,9 @@ def _save_options(format: str, metadata: Metadata) -> dict[str, Any]:
         if metadata.xmp:
             chunks.add_itxt("XML:com.adobe.xmp", metadata.xmp.decode("utf-8", "replace"))
     elif format == "TIFF" and metadata.xmp:
-        from PIL.TiffImagePlugin import ImageFileDirectory_v2
-
-        options["tiffinfo"] = tags = ImageFileDirectory_v2()
-        tags.tagtype[TIFF_XMP] = TIFF_BYTE
+        options["exif"] = tags = Image.Exif()
+        if metadata.exif:
+            tags.load(metadata.exif)
         tags[TIFF_XMP] = options.pop("xmp")
     return options
 

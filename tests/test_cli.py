@@ -226,7 +226,7 @@ class TestStandardStreams:
         stdin.write(bytes(10_000_000))
         stdin.seek(0)
         assert glic("decode", "-", "x.png") == exits.BAD_INPUT
-        assert stdin.tell() < 1000
+        assert stdin.tell() <= container.HEADER_BYTES
 
     def test_piped_through_processes(self, folder):
         code = "import sys; from glic_deploy.cli import main; sys.exit(main(sys.argv[1:]))"
@@ -268,10 +268,10 @@ class TestErrors:
         assert not list(folder.glob("x*"))
 
     def test_message_names_the_file_once(self, folder, capsys):
-        (folder / "cut.glic").write_bytes(b"GLIC\x01")
+        (folder / "cut.glic").write_bytes(container.MAGIC)
         _, said = self.failing(capsys, "decode", "cut.glic", "x.png")
         assert said == (
-            "glic decode: error: cut.glic: the file is cut short: got 5 bytes, expected at least 25; get a whole copy\n"
+            "glic decode: error: cut.glic: the file is cut short: got 7 bytes, expected at least 29; get a whole copy\n"
         )
         _, said = self.failing(capsys, "decode", "absent.glic", "x.png")
         assert said == "glic decode: error: absent.glic: No such file or directory\n"
@@ -438,9 +438,11 @@ class TestInfo:
             assert words in said
 
     def test_folder_as_json(self, capsys):
-        assert glic("info", str(DATA / "format"), "--json", "-") == exits.OK
-        plain, floating, tiled = json.loads(capsys.readouterr().out)["entries"]
+        assert glic("info", str(DATA / "format"), "--json", "-") == exits.BAD_INPUT  # a file of version 1 is there
+        entries = {Path(entry["input"]).stem: entry for entry in json.loads(capsys.readouterr().out)["entries"]}
+        plain, floating, tiled = (entries[f"version2{form}"] for form in ("", "_float", "_tiled"))
         assert [entry["arithmetic"] for entry in (plain, floating, tiled)] == ["exact", "float", "exact"]
+        assert "version 1" in entries["version1"]["error"]
         assert "tiles" not in plain
         assert tiled["tiles"] == {
             "columns": 2, "rows": 2, "tile_width": 256, "tile_height": 256, "overlap": 16,
@@ -454,7 +456,7 @@ class TestInfo:
         assert "2,147,483,648" in capsys.readouterr().out
 
     def test_damage_is_told(self, folder, capsys):
-        (folder / "bad.glic").write_bytes(b"GLIC")
+        (folder / "bad.glic").write_bytes(container.MAGIC[:4])
         assert glic("info", "bad.glic") == exits.BAD_INPUT
         assert "cut short" in capsys.readouterr().err
 

@@ -102,7 +102,7 @@ class TestPillow:
             pillow.register(engine, thread=1)
 
     def test_files_are_read_no_further_than_the_limits_allow(self, engine: Path, data: bytes) -> None:
-        pillow.register(engine, limits=Limits(max_pixels=1 << 16, max_side=1 << 8))
+        pillow.register(engine, limits=Limits(max_pixels=1 << 16, max_side=1 << 8, max_metadata=1))
         for work in ("load", "verify"):
             with (
                 Image.open(io.BytesIO(data + bytes(2 << 20))) as image,
@@ -125,7 +125,7 @@ class TestPillow:
         assert sums == [str(codec.decode(file.read_bytes()).sum())] * 2
 
     def test_what_is_no_glic_file_is_not_identified(self, tmp_path: Path) -> None:
-        for content in (b"GLIC", b"GLIC\x09" + bytes(60), b"glic" + bytes(60)):
+        for content in (container.MAGIC, container.MAGIC + b"\x09" + bytes(60), b"GLIC" + bytes(60)):
             with pytest.raises(UnidentifiedImageError):
                 Image.open(io.BytesIO(content))
 
@@ -201,7 +201,8 @@ class TestArrays:
         seen = load_image(tensor)
         assert np.shares_memory(seen, tensor.numpy())
         assert codec.encode(tensor) == data
-        assert codec.encode(tensor[:, :, :1].expand(-1, -1, 3)) == codec.encode(picture[:, :, 0])
+        grey = codec.decode(codec.encode(tensor[:, :, :1].expand(-1, -1, 3)))
+        np.testing.assert_array_equal(codec.decode(codec.encode(tensor[:, :, 0])), (grey.sum(-1) + 1) // 3)
         with pytest.raises(ImageError, match="float32"):
             codec.encode(tensor.float())
         with pytest.raises(ImageError, match="channels last"):

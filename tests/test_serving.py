@@ -189,7 +189,7 @@ def test_bad_pictures_are_refused_and_the_next_is_coded(encoder, picture, glic, 
     refuses(encoder, "ImageError: .* cannot be read", file=file[:2000])
     refuses(encoder, "ImageError: .* not an image", file=glic)
     refuses(encoder, "ImageError: .* at least one pixel", image=picture[:0])
-    refuses(encoder, r"ImageError: array has shape \(160, 220, 2\)", image=picture[..., :2])
+    refuses(encoder, r"ImageError: array has shape \(160, 220, 5\)", image=picture[..., [0, 1, 2, 0, 1]])
     refuses(encoder, "LimitError: .* at most 50,000 allowed", image=np.zeros((251, 200, 3), np.uint8))
     refuses(encoder, "LimitError: .* width is 1,001", file=png(np.zeros((1, 1001), np.uint8), tmp_path / "wide.png"))
     refuses(encoder, "RequestError: quality is 2, expected 1 to 1", image=picture, quality=np.array([2], np.uint8))
@@ -289,3 +289,24 @@ def test_served_limits_are_a_services(capsys):
     with pytest.raises(SystemExit):
         cli.main(["serve", "--help"])
     assert f"{SERVED_LIMITS.max_pixels:,}" in capsys.readouterr().out
+
+
+def options(text: str) -> np.ndarray:
+    return np.frombuffer(text.encode(), np.uint8)
+
+
+def test_options_reach_the_codec(encoder, decoder, picture):
+    clear = np.dstack((picture, picture[..., 0]))
+    data = encoder.infer(image=clear, options=options('{"alpha": "keep"}'))
+    image = decoder.infer(glic=data)
+    assert image.shape == clear.shape
+    np.testing.assert_array_equal(image[..., 3], clear[..., 3])
+    part = decoder.infer(glic=data, options=options('{"region": [10, 20, 30, 40]}'))
+    np.testing.assert_array_equal(part, image[20:60, 10:40])
+    grey = decoder.infer(glic=encoder.infer(image=picture[..., :1]))
+    assert grey.shape == (160, 220, 1)
+
+
+@pytest.mark.parametrize("text", ["", "[", "[]", '{"quality": 1}', "[" * 100_000, '{"alpha": "maybe"}', "\xff"])
+def test_wrong_options_are_refused(encoder, picture, text):
+    refuses(encoder, "expected a JSON object of some of: alpha, color|alpha is", image=picture, options=options(text))

@@ -25,7 +25,6 @@ _IMAGE_MAGIC = (
     b"\0\0\0\x0cjP  ", b"P5\n", b"P6\n",
 )
 # fmt: on
-_GLIC_MAGIC = b"GLIC"
 _NAMED = 3
 
 _BUNDLE_MANIFEST = "manifest.json"
@@ -263,7 +262,9 @@ def _holds_something(target: str) -> bool:
 
 
 def _is_glic(path: str) -> bool:
-    return _start(path).startswith(_GLIC_MAGIC)
+    from ..container import MAGIC
+
+    return _start(path).startswith(MAGIC)
 
 
 def _is_image(path: str) -> bool:
