@@ -1,21 +1,19 @@
 """Fits the linear map from latents to previews, by least squares on the calibration images.
 
-The target is the output of the synthesis transform, reduced by averaging, so the fit needs neither training nor many
-images. The map for a smaller size is the mean of the map for half size, since both have the same least-squares problem.
+The target is the output of the synthesis transform at half size. The best map to a smaller size is the mean of the map
+to half size, since both are solutions of the same normal equations.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
+from torch import Tensor
 
 from glic_deploy.errors import CheckpointError
-from glic_deploy.preview import FINEST, LATENT_SIDE, Preview, features, positions, reduced
 from glic_deploy.scales import SCALES
 
 from .checkpoint import Checkpoint
@@ -23,18 +21,27 @@ from .integer.build import Image, encode
 from .integer.calibration import code_float
 from .network import HyperSynthesis, SliceAnchors, SliceNonanchors, Synthesis
 from .network.scope import Scope
+from .network.transforms import with_edges_repeated
 
 RIDGE = 1e-3
-"""The weight of the penalty on the map, relative to the energy of each feature."""
+"""The weight of the penalty on the map, relative to the energy of each input."""
 
-Matrix = NDArray[np.float64]
+COARSE_POOL = 4
+"""The pixels at half size of a side of a coarse pixel."""
 
 
 class Example(NamedTuple):
-    """Latents, float64 (1, M, h, w), and the pixels at half size that belong to each position, (h, w, FINEST)."""
+    """Latents, float64 (1, M, h, w), and the image at half size, float64 (1, 3, 8h, 8w) in [0, 1]."""
 
-    y_hat: Matrix
-    pixels: Matrix
+    y_hat: Tensor
+    image: Tensor
+
+
+class Map(NamedTuple):
+    """The matrices of `export.network.Preview`, in float64."""
+
+    coarse: Tensor
+    fine: Tensor
 
 
 def examples(checkpoint: Checkpoint, images: Iterable[Image]) -> Iterator[Example]:
@@ -51,24 +58,25 @@ def examples(checkpoint: Checkpoint, images: Iterable[Image]) -> Iterator[Exampl
     ]
     for y, z_symbols in encode(root, images):
         with torch.inference_mode():
-            y_hat = code_float(y, hyper_synthesis(z_symbols), passes, lambda k, latents: None)
-            half = F.avg_pool2d(synthesis.reconstruct(y_hat).clamp(0, 1), SCALES[0])
-            pixels = F.pixel_unshuffle(half, LATENT_SIDE // SCALES[0])[0].permute(1, 2, 0)
-        if not (torch.isfinite(y_hat).all() and torch.isfinite(pixels).all()):
+            y_hat = code_float(y, hyper_synthesis(z_symbols), passes, lambda k, sliced: None)
+            image = F.avg_pool2d(synthesis.reconstruct(y_hat).clamp(0, 1), SCALES[0])
+        if not (torch.isfinite(y_hat).all() and torch.isfinite(image).all()):
             raise CheckpointError(
                 "on the calibration images, the synthesis transform computes values that are infinite or not numbers, "
                 "expected finite numbers: the checkpoint's weights are damaged or its training diverged; download it "
                 "again, or export another checkpoint"
             )
-        yield Example(y_hat.double().numpy(), pixels.double().numpy())
+        yield Example(y_hat.double(), image.double())
 
 
-def fit(given: Sequence[Example]) -> Preview:
+def fit(given: Sequence[Example]) -> Map:
     """Return the map that is best on the examples."""
-    smallest = [_at(example.pixels, SCALES[-1]) for example in given]
-    coarse = _solve([positions(example.y_hat) for example in given], smallest)
-    fine = _solve([features(example.y_hat, coarse) for example in given], [example.pixels for example in given])
-    return Preview(coarse.astype(np.float32), fine.astype(np.float32))
+    coarse = _solve(
+        [_own(example.y_hat) for example in given],
+        [_patches(F.avg_pool2d(example.image, COARSE_POOL), 8 // COARSE_POOL) for example in given],
+    )
+    fine = _solve([_inputs(example.y_hat, coarse) for example in given], [_patches(e.image, 8) for e in given])
+    return Map(coarse, fine)
 
 
 def decibels(given: Sequence[Example]) -> dict[int, float]:
@@ -79,30 +87,43 @@ def decibels(given: Sequence[Example]) -> dict[int, float]:
     """
     if len(given) < 2:
         return {}
-    found: dict[int, list[float]] = {scale: [] for scale in SCALES}
+    found = {scale: 0.0 for scale in SCALES}
     for number, example in enumerate(given):
-        preview = fit([*given[:number], *given[number + 1 :]])
-        known = features(example.y_hat, preview.coarse)
-        for scale, values in found.items():
-            pixels = np.clip(known @ reduced(preview.fine.astype(np.float64), scale), 0, 1)
-            values.append(-10 * np.log10(np.mean((pixels - _at(example.pixels, scale)) ** 2) + 1e-20))
-    return {scale: float(np.mean(values)) for scale, values in found.items()}
+        best = fit([*given[:number], *given[number + 1 :]])
+        pixels = best.fine @ _inputs(example.y_hat, best.coarse)
+        preview = F.pixel_shuffle(pixels.unflatten(1, example.y_hat.shape[2:])[None], 8).clamp(0, 1)
+        for scale in SCALES:
+            error = F.avg_pool2d(preview - example.image, scale // SCALES[0]).square().mean()
+            found[scale] -= 10 * error.log10().item() / len(given)
+    return found
 
 
-def _at(pixels: Matrix, scale: int) -> Matrix:
-    """Return pixels (h, w, FINEST) at 1/scale size."""
-    return reduced(pixels.reshape(-1, FINEST), scale).reshape(*pixels.shape[:2], -1)
+def _own(y_hat: Tensor) -> Tensor:
+    """Return the latents of each position, and a constant: (M + 1, h·w)."""
+    latents = y_hat[0].flatten(1)
+    return torch.cat([latents, torch.ones_like(latents[:1])])
 
 
-def _solve(inputs: Sequence[Matrix], outputs: Sequence[Matrix]) -> Matrix:
-    """Return the matrix that maps inputs to outputs with the least squares, penalised by RIDGE; both (h, w, channels).
+def _inputs(y_hat: Tensor, coarse: Tensor) -> Tensor:
+    """Return what the fine map reads at each position: 3×3 positions of the coarse image, latents and a constant."""
+    own = _own(y_hat)
+    image = (coarse @ own).unflatten(1, y_hat.shape[2:])[None]
+    return torch.cat([F.unfold(with_edges_repeated(image), 3)[0], own])
+
+
+def _patches(image: Tensor, side: int) -> Tensor:
+    """Return the pixels that belong to each position: (3·side², h·w)."""
+    return F.pixel_unshuffle(image, side)[0].flatten(1)
+
+
+def _solve(inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> Tensor:
+    """Return the matrix that maps inputs to outputs with the least squares, penalised by RIDGE; columns are positions.
 
     The last input, a constant, is not penalised.
     """
-    x, y = (np.concatenate([part.reshape(-1, part.shape[-1]) for part in parts]) for parts in (inputs, outputs))
-    products = x.T @ x
-    energy = np.diag(products).copy()
+    x, y = torch.cat(list(inputs), dim=1), torch.cat(list(outputs), dim=1)
+    products = x @ x.T
+    energy = products.diagonal().clone()
     energy[-1] = 0
-    damping = RIDGE * np.maximum(energy, 1e-9 * energy.max())
-    solution: NDArray[Any] = np.linalg.solve(products + np.diag(damping), x.T @ y)
-    return solution
+    damping = RIDGE * energy.clamp(min=1e-9 * energy.max().item() + 1e-30)
+    return torch.linalg.solve(products + damping.diag(), x @ y.T).T

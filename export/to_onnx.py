@@ -74,13 +74,13 @@ def write_bundle(
     tables = entropy_tables(checkpoint)  # first, since it is quick and may refuse the checkpoint
     transforms = list(transform_graphs(checkpoint))
     if entropy == "exact":
-        progress.expect(len(transforms) + 2 + len(integer.LOWERINGS) + previews)
+        progress.expect(len(transforms) + 2 + len(integer.LOWERINGS) + 2 * previews)
         add_traced_graphs(writer, transforms, progress)
         network = _integer_network(checkpoint, calibration, progress)
         add_exact_entropy(writer, network, progress)
     else:
         graphs = [*transforms, *entropy_graphs(checkpoint)]
-        progress.expect(len(graphs) + previews)
+        progress.expect(len(graphs) + 2 * previews)
         progress.say("warning: files of floating-point entropy parameters decode only where they were written")
         add_traced_graphs(writer, graphs, progress)
         network = None

@@ -6,7 +6,7 @@ from .arguments import integer
 from .errors import ImageError
 
 SCALES = (2, 4, 8)
-"""By what a preview can divide the sides of the image."""
+"""By what a preview can divide the sides of the image: the graph of previews computes the first, means the others."""
 
 
 def check_scale(scale: int) -> int:

@@ -79,7 +79,7 @@ class TestManifest:
         assert to_json(parse(data)) == data
         bundle = read_all(pristine)
         assert (bundle.groups, bundle.latent, bundle.hyper, bundle.lmbda) == ((2, 4), 6, 2, 0.013)
-        assert bundle.transforms() == ["analysis", "hyper_analysis", "synthesis"]
+        assert bundle.transforms() == ["analysis", "hyper_analysis", "synthesis", "preview"]
 
     def test_plans_are_read_as_they_are_written(self, bundle: Path) -> None:
         add_plan(bundle)
@@ -151,7 +151,7 @@ class TestManifest:
             ("graphs.slice0_anchors.outputs", [{"name": "indexes", "dtype": "uint8", "shape": [1, 2, "H/16", "W/32"]}]),
             ("plans", {}),
             ("plans", [{}]),
-            ("format", "2"),
+            ("format", "3"),
             ("format", True),
             ("format", None),
         ],
@@ -240,12 +240,12 @@ class TestManifest:
             (b"[]", "expected an object"),
             (b"3", "expected an object"),
             (b"\xff\xfe", "is no UTF-8 text"),
-            ('{"format": 2}'.encode("utf-16"), "is no UTF-8 text"),
+            ('{"format": 3}'.encode("utf-16"), "is no UTF-8 text"),
             (b"[" * 100_000 + b"]" * 100_000, "nested too deeply"),
             (b'{"a":' * 100_000 + b"1" + b"}" * 100_000, "nested too deeply"),
-            (b'{"format": 2, "model": {"lambda": 1e999}}', "is not finite"),
-            (b'{"format": 2, "model": {"lambda": NaN}}', "is not finite"),
-            (b'{"format": 2, "model": {"lambda": -Infinity}}', "is not finite"),
+            (b'{"format": 3, "model": {"lambda": 1e999}}', "is not finite"),
+            (b'{"format": 3, "model": {"lambda": NaN}}', "is not finite"),
+            (b'{"format": 3, "model": {"lambda": -Infinity}}', "is not finite"),
             (b'{"format": ' + b"9" * 100_000 + b"}", "is too large"),
         ],
         ids=lambda value: ascii(value[:20]),

@@ -9,7 +9,6 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -19,16 +18,14 @@ from numpy.typing import NDArray
 from ..container import FINGERPRINT_BYTES
 from ..errors import EngineError
 from ..forms import BF16, FP16, TENSORRT
-from ..preview import Preview
 from ..values import Value
 from .files import digest_of, open_regular, read_exactly, size_of
-from .graphs import Port, Shape
+from .graphs import PREVIEW, Port, Shape
 from .manifest import (
     CONFORMANCE,
     EXPORT,
     MANIFEST,
     MAX_MANIFEST_BYTES,
-    PREVIEW,
     TABLES,
     WHOLE_COPY,
     FileEntry,
@@ -39,7 +36,7 @@ from .manifest import (
     parse,
 )
 from .onnx_files import files_read_by
-from .tables import MAX_ARRAYS_BYTES, read_conformance, read_preview, read_tables
+from .tables import MAX_ARRAYS_BYTES, read_conformance, read_tables
 
 MAX_GRAPH_BYTES = (1 << 31) - 1
 """The limit of an ONNX file without its external data, which is that of a protobuf message."""
@@ -162,6 +159,19 @@ class Bundle:
         """Return the names of the transforms that read or write images; almost all time and memory is theirs."""
         return [name for name, graph in self.manifest.graphs.items() if graph.has_image]
 
+    @property
+    def has_previews(self) -> bool:
+        """Whether the bundle decodes previews."""
+        return PREVIEW in self.manifest.graphs
+
+    def check_previews(self) -> None:
+        """Raise EngineError unless the bundle decodes previews."""
+        if not self.has_previews:
+            raise EngineError(
+                f"{self.path} was exported without previews, so its files decode at full size only; decode with "
+                f"scale 1, or export the checkpoint again without --no-previews: {EXPORT}"
+            )
+
     def ports(self, name: str) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
         """Return a graph's inputs and outputs."""
         graph = self._graph(name)
@@ -228,16 +238,6 @@ class Bundle:
         """
         return self._arrays(CONFORMANCE, read_conformance)
 
-    @cached_property
-    def preview(self) -> Preview:
-        """The map from latents to previews. Raises EngineError if the bundle has none, or one of another network."""
-        if PREVIEW not in self.manifest.files:
-            raise EngineError(
-                f"{self.path} was exported without {PREVIEW}, so its files decode only at full size; export the "
-                f"checkpoint again, without --no-previews: {EXPORT}"
-            )
-        return Preview(**self._arrays(PREVIEW, read_preview))
-
     def describe(self) -> dict[str, Any]:
         """Describe the contents of the bundle, for people and for JSON."""
         manifest = self.manifest.as_dict()
@@ -248,7 +248,6 @@ class Bundle:
             "arithmetic": manifest["arithmetic"],
             "graphs": {name: sorted(graph.forms) for name, graph in self.manifest.graphs.items()},
             "plans": _described_plans(self.manifest.plans),
-            "previews": PREVIEW in self.manifest.files,
             "bytes": sum(entry.bytes for entry in self.manifest.files.values()),
         }
 

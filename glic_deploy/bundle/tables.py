@@ -1,4 +1,4 @@
-"""Reads the arrays of a bundle and checks them against the manifest: entropy tables, conformance vectors, preview."""
+"""Reads the entropy tables and the conformance vectors of a bundle, and checks them against the manifest."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..preview import AROUND, COARSEST, FINEST
 from .graphs import Port
 from .manifest import MAX_HYPER, Manifest
 from .npz import ArrayForm, read_npz
@@ -75,20 +74,6 @@ def read_conformance(data: bytes, manifest: Manifest) -> Arrays:
         if height % 128 or width % 128 or vectors[name].shape != expected:
             raise ValueError(f"{name} has shape {vectors[name].shape}, expected {expected}, as z_symbols has it")
     return vectors
-
-
-def read_preview(data: bytes, manifest: Manifest) -> dict[str, NDArray[np.float32]]:
-    """Return the arrays of preview.npz. Raises ValueError if they are not finite or not of this network."""
-    latents = manifest.model.config.latent + 1
-    forms = {
-        "coarse": ArrayForm("float32", (latents, COARSEST)),
-        "fine": ArrayForm("float32", (AROUND * COARSEST + latents, FINEST)),
-    }
-    arrays = read_npz(data, forms, MAX_ARRAYS_BYTES)
-    for name, values in arrays.items():
-        if not np.isfinite(values).all():
-            raise ValueError(f"{name} has values that are infinite or not numbers, expected finite numbers")
-    return arrays
 
 
 def _coded_ports(manifest: Manifest) -> dict[str, Port]:
