@@ -126,4 +126,5 @@ def _solve(inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> Tensor:
     energy = products.diagonal().clone()
     energy[-1] = 0
     damping = RIDGE * energy.clamp(min=1e-9 * energy.max().item() + 1e-30)
-    return torch.linalg.solve(products + damping.diag(), x @ y.T).T
+    solution: Tensor = torch.linalg.solve(products + damping.diag(), x @ y.T)
+    return solution.T

@@ -122,6 +122,11 @@ class Codec:
         return self._limits
 
     @property
+    def has_previews(self) -> bool:
+        """Whether all bundles decode previews, which `scale` asks for."""
+        return all(bundle.has_previews for bundle in self._codecs.bundles)
+
+    @property
     def fingerprints(self) -> tuple[str, ...]:
         """The fingerprints of model and arithmetic in the files of each quality, as hexadecimal digits."""
         return tuple(bundle.fingerprints for bundle in self._codecs.bundles)

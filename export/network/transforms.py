@@ -63,6 +63,12 @@ class Preview(nn.Module):
     (192, 9·12 + M + 1), from 3×3 positions of the coarse image, latents and a constant to 8×8 RGB pixels.
     """
 
+    coarse: Tensor
+    coarse_bias: Tensor
+    around: Tensor
+    own: Tensor
+    bias: Tensor
+
     def __init__(self, coarse: Tensor, fine: Tensor) -> None:
         super().__init__()
         around, own = fine.split([9 * len(coarse), coarse.shape[1]], dim=1)
