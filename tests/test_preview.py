@@ -152,7 +152,7 @@ class TestCodec:
             assert not codec.has_previews
             assert codec.decode(file).shape == (333, 501, 3)
             with pytest.raises(
-                EngineError, match=r"without previews.*without --no-previews: python -m export\.to_onnx"
+                EngineError, match=r"without previews.*without --no-previews"
             ):
                 codec.decode(file, scale=2)
 
