@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from glic_deploy.backends.base import Backend
-from glic_deploy.bundle import MANIFEST, Bundle, external_files, fingerprint, parse, to_json
+from glic_deploy.bundle import FORMAT, MANIFEST, Bundle, external_files, fingerprint, parse, to_json
 from glic_deploy.bundle_codec import BundleCodec
 from glic_deploy.cli import main
 from glic_deploy.errors import EngineError
@@ -262,10 +262,10 @@ class TestManifest:
             Bundle.open(bundle)
 
     def test_other_formats_say_what_to_do(self, bundle: Path) -> None:
-        edit(bundle, lambda document: document.update(format=1))
+        edit(bundle, lambda document: document.update(format=FORMAT - 1))
         with pytest.raises(EngineError, match=r"made by an older glic-deploy.*export the checkpoint again"):
             Bundle.open(bundle)
-        edit(bundle, lambda document: document.update(format=3, model="of another form"))
+        edit(bundle, lambda document: document.update(format=FORMAT + 1, model="of another form"))
         with pytest.raises(EngineError, match=r"made by a newer glic-deploy.*pip install --upgrade glic-deploy"):
             Bundle.open(bundle)
 
