@@ -5,15 +5,16 @@ from __future__ import annotations
 import argparse
 import re
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from . import command, integer
-from .assembly import add_exact_entropy, add_traced_graphs, entropy_tables, finish, model_of
+from .assembly import add_exact_entropy, add_previews, add_traced_graphs, entropy_tables, finish, model_of
 from .bundle import BundleWriter, bundle_directory
 from .checkpoint import Checkpoint, load_checkpoint
 from .graphs import entropy_graphs, transform_graphs
-from .integer.build import load_images
+from .integer.build import Image, default_images, load_images
 from .progress import SILENT, Progress
 
 
@@ -25,6 +26,7 @@ def export_bundle(
     entropy: str = "exact",
     calibration: str | Path | None = None,
     lmbda: float | None = None,
+    previews: bool = True,
 ) -> None:
     """Write the engine bundle of a checkpoint to the directory `output`, whole or not at all.
 
@@ -32,7 +34,15 @@ def export_bundle(
     something else than a bundle.
     """
     with bundle_directory(output) as directory:
-        write_bundle(checkpoint, directory, progress, entropy=entropy, calibration=calibration, lmbda=lmbda)
+        write_bundle(
+            checkpoint,
+            directory,
+            progress,
+            entropy=entropy,
+            calibration=calibration,
+            lmbda=lmbda,
+            previews=previews,
+        )
 
 
 def write_bundle(
@@ -43,6 +53,7 @@ def write_bundle(
     entropy: str = "exact",
     calibration: str | Path | None = None,
     lmbda: float | None = None,
+    previews: bool = True,
 ) -> None:
     """Write the engine bundle of a checkpoint into an empty directory.
 
@@ -55,6 +66,7 @@ def write_bundle(
         entropy: "exact" quantises the entropy path to integers; "float" keeps it in floating point, for research.
         calibration: a directory of calibration images; None selects the six that the package contains.
         lmbda: the weight of distortion in the training loss; it orders the bundles of a folder by quality.
+        previews: whether the bundle can decode previews. They are fitted to the calibration images.
 
     Raises CheckpointError when the checkpoint's weights give no bundle, GlicError when exactness cannot be proven.
     """
@@ -62,16 +74,18 @@ def write_bundle(
     tables = entropy_tables(checkpoint)  # first, since it is quick and may refuse the checkpoint
     transforms = list(transform_graphs(checkpoint))
     if entropy == "exact":
-        progress.expect(len(transforms) + 2 + len(integer.LOWERINGS))
+        progress.expect(len(transforms) + 2 + len(integer.LOWERINGS) + 2 * previews)
         add_traced_graphs(writer, transforms, progress)
         network = _integer_network(checkpoint, calibration, progress)
         add_exact_entropy(writer, network, progress)
     else:
         graphs = [*transforms, *entropy_graphs(checkpoint)]
-        progress.expect(len(graphs))
+        progress.expect(len(graphs) + 2 * previews)
         progress.say("warning: files of floating-point entropy parameters decode only where they were written")
         add_traced_graphs(writer, graphs, progress)
         network = None
+    if previews:
+        add_previews(writer, checkpoint, _calibration_images(calibration), progress)
     finish(writer, model_of(checkpoint, lmbda), tables, network)
 
 
@@ -79,9 +93,13 @@ def _integer_network(
     checkpoint: Checkpoint, calibration: str | Path | None, progress: Progress
 ) -> integer.IntegerNetwork:
     progress.begin("calibrating the integer entropy path")
-    network = integer.build(checkpoint, None if calibration is None else load_images(calibration))
+    network = integer.build(checkpoint, _calibration_images(calibration))
     progress.done()
     return network
+
+
+def _calibration_images(directory: str | Path | None) -> Iterable[Image]:
+    return default_images() if directory is None else load_images(directory)
 
 
 def lambda_in(checkpoint: str | Path) -> float | None:
@@ -124,12 +142,18 @@ def add_export_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--calibration", metavar="DIR", help="a directory of a few photographs for calibration (default: six of ours)"
     )
+    parser.add_argument(
+        "--no-previews",
+        dest="previews",
+        action="store_false",
+        help="a bundle that cannot decode previews, which saves some seconds of the export",
+    )
 
 
 def export_options(args: argparse.Namespace) -> dict[str, Any]:
     """Return the keyword arguments of `write_bundle` from the options of `add_export_options`."""
     lmbda = lambda_in(args.checkpoint) if args.lmbda is None else args.lmbda
-    return {"entropy": args.entropy, "calibration": args.calibration, "lmbda": lmbda}
+    return {"entropy": args.entropy, "calibration": args.calibration, "lmbda": lmbda, "previews": args.previews}
 
 
 if __name__ == "__main__":
