@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,9 @@ from . import command, integer
 from .assembly import add_exact_entropy, add_previews, add_traced_graphs, entropy_tables, finish, model_of
 from .bundle import BundleWriter, bundle_directory
 from .checkpoint import Checkpoint, load_checkpoint
+from .encoder_data import DEFAULT_EXCHANGE, add_encoder_data
 from .graphs import entropy_graphs, transform_graphs
-from .integer.build import Image, default_images, load_images
+from .integer.build import calibration_images
 from .progress import SILENT, Progress
 
 
@@ -27,6 +27,7 @@ def export_bundle(
     calibration: str | Path | None = None,
     lmbda: float | None = None,
     previews: bool = True,
+    exchange: str | None = DEFAULT_EXCHANGE,
 ) -> None:
     """Write the engine bundle of a checkpoint to the directory `output`, whole or not at all.
 
@@ -42,6 +43,7 @@ def export_bundle(
             calibration=calibration,
             lmbda=lmbda,
             previews=previews,
+            exchange=exchange,
         )
 
 
@@ -54,6 +56,7 @@ def write_bundle(
     calibration: str | Path | None = None,
     lmbda: float | None = None,
     previews: bool = True,
+    exchange: str | None = DEFAULT_EXCHANGE,
 ) -> None:
     """Write the engine bundle of a checkpoint into an empty directory.
 
@@ -67,39 +70,40 @@ def write_bundle(
         calibration: a directory of calibration images; None selects the six that the package contains.
         lmbda: the weight of distortion in the training loss; it orders the bundles of a folder by quality.
         previews: whether the bundle can decode previews. They are fitted to the calibration images.
+        exchange: the exchange rate at which the encoder's strength is found on the calibration images, as
+            `glic_deploy.exchange.Exchange` reads it; None finds none.
 
     Raises CheckpointError when the checkpoint's weights give no bundle, GlicError when exactness cannot be proven.
     """
     writer = BundleWriter(directory)
     tables = entropy_tables(checkpoint)  # first, since it is quick and may refuse the checkpoint
     transforms = list(transform_graphs(checkpoint))
+    tuned = exchange is not None
     if entropy == "exact":
-        progress.expect(len(transforms) + 2 + len(integer.LOWERINGS) + 2 * previews)
+        progress.expect(len(transforms) + 2 + len(integer.LOWERINGS) + 2 * previews + tuned)
         add_traced_graphs(writer, transforms, progress)
         network = _integer_network(checkpoint, calibration, progress)
         add_exact_entropy(writer, network, progress)
     else:
         graphs = [*transforms, *entropy_graphs(checkpoint)]
-        progress.expect(len(graphs) + 2 * previews)
+        progress.expect(len(graphs) + 2 * previews + tuned)
         progress.say("warning: files of floating-point entropy parameters decode only where they were written")
         add_traced_graphs(writer, graphs, progress)
         network = None
     if previews:
-        add_previews(writer, checkpoint, _calibration_images(calibration), progress)
+        add_previews(writer, checkpoint, calibration_images(calibration), progress)
     finish(writer, model_of(checkpoint, lmbda), tables, network)
+    if exchange is not None:
+        add_encoder_data(directory, calibration_images(calibration), exchange, progress)
 
 
 def _integer_network(
     checkpoint: Checkpoint, calibration: str | Path | None, progress: Progress
 ) -> integer.IntegerNetwork:
     progress.begin("calibrating the integer entropy path")
-    network = integer.build(checkpoint, _calibration_images(calibration))
+    network = integer.build(checkpoint, calibration_images(calibration))
     progress.done()
     return network
-
-
-def _calibration_images(directory: str | Path | None) -> Iterable[Image]:
-    return default_images() if directory is None else load_images(directory)
 
 
 def lambda_in(checkpoint: str | Path) -> float | None:
@@ -140,6 +144,13 @@ def add_export_options(parser: argparse.ArgumentParser) -> None:
         help="the lambda of the checkpoint's training (default: the number that begins the file's name, if any)",
     )
     parser.add_argument(
+        "--exchange",
+        metavar="RATE",
+        default=DEFAULT_EXCHANGE,
+        help="what quality is worth to the encoder at effort 1: percent of the bits per dB, or the lambda of a loss; "
+        "none: glic tune finds a strength later (default: 20%%/dB, the slope of the published checkpoints)",
+    )
+    parser.add_argument(
         "--calibration", metavar="DIR", help="a directory of a few photographs for calibration (default: six of ours)"
     )
     parser.add_argument(
@@ -153,7 +164,14 @@ def add_export_options(parser: argparse.ArgumentParser) -> None:
 def export_options(args: argparse.Namespace) -> dict[str, Any]:
     """Return the keyword arguments of `write_bundle` from the options of `add_export_options`."""
     lmbda = lambda_in(args.checkpoint) if args.lmbda is None else args.lmbda
-    return {"entropy": args.entropy, "calibration": args.calibration, "lmbda": lmbda, "previews": args.previews}
+    exchange = None if args.exchange == "none" else args.exchange
+    return {
+        "entropy": args.entropy,
+        "calibration": args.calibration,
+        "lmbda": lmbda,
+        "previews": args.previews,
+        "exchange": exchange,
+    }
 
 
 if __name__ == "__main__":

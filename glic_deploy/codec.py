@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
@@ -17,13 +18,17 @@ from .backends import Backend, Precision
 from .channels import Channels, colour_of, with_colour
 from .coded import CodedFile, read_coded
 from .container import Header
+from .effort import check_effort, refines, weighing_at
 from .entropy.passes import CodedPass
+from .entropy.quantizer import Weighing
 from .errors import BitstreamError, EngineError
 from .image import Alpha, Background, Colour, Handling, Source, SourceImage, check_colour, read_image
 from .limits import DEFAULT_LIMITS, Limits
 from .machine import cores
 from .metadata import MetadataOption
-from .qualities import BundleCodecs, Target
+from .qualities import BundleCodecs
+from .rate_control import Target
+from .refinement import Gradients
 from .scales import check_scale
 from .stages import stage
 from .verification import Verified, verify
@@ -35,9 +40,12 @@ if TYPE_CHECKING:
 class EncodeOptions(TypedDict, total=False):
     """Keyword arguments of `Codec.encode`, which `Codec.encode_many` applies to all images."""
 
-    quality: int | None
+    quality: float | None
     target_bpp: float | None
+    target_bytes: int | None
     target_psnr: float | None
+    effort: int | None
+    strict: bool
     tile: int | None
     background: Background | None
     alpha: Alpha
@@ -45,6 +53,9 @@ class EncodeOptions(TypedDict, total=False):
     metadata: MetadataOption
     stages: dict[str, float] | None
     progress: tiles.Progress | None
+
+
+_TARGET = frozenset({"quality", "target_bpp", "target_bytes", "target_psnr", "effort", "strict"})
 
 
 class DecodeOptions(TypedDict, total=False):
@@ -71,6 +82,7 @@ class Codec:
             all cores.
         limits: the sizes to refuse; None: `Limits()`.
         keep: the number of bundles that stay open between uses.
+        checkpoint: the checkpoint that the bundle was exported from, which only effort 2 needs.
 
     Raises EngineError if an argument is wrong, if the bundle cannot be opened, if no backend can run it, or if the
     backend computes the entropy path wrongly on this machine (see `glic_deploy.conformance`).
@@ -85,6 +97,7 @@ class Codec:
         threads: int | None = None,
         limits: Limits | None = None,
         keep: int = 2,
+        checkpoint: str | os.PathLike[str] | None = None,
     ) -> None:
         if threads is not None:
             threads = thread_count("threads", threads)
@@ -98,6 +111,7 @@ class Codec:
                 raise EngineError(f"{name} is {shown(value)}, expected {expected}")
         self._limits = limits or DEFAULT_LIMITS
         self._workers = max(many.LEAST_WORKERS, cores() // (threads or cores()))
+        self._gradients = Gradients(checkpoint, threads)
         self._codecs = BundleCodecs(engine, backend=backend, threads=threads, precision=precision, keep=keep)
 
     def __enter__(self) -> Codec:
@@ -111,6 +125,7 @@ class Codec:
     def close(self) -> None:
         """Free the backend. The codec cannot be used afterwards."""
         self._codecs.close()
+        self._gradients.close()
 
     def describe(self) -> dict[str, Any]:
         """Describe the backend, the bundles and their fingerprints, for people and for JSON."""
@@ -140,9 +155,12 @@ class Codec:
         self,
         img: Source,
         *,
-        quality: int | None = None,
+        quality: float | None = None,
         target_bpp: float | None = None,
+        target_bytes: int | None = None,
         target_psnr: float | None = None,
+        effort: int | None = None,
+        strict: bool = False,
         tile: int | None = None,
         background: Background | None = None,
         alpha: Alpha = "refuse",
@@ -153,17 +171,24 @@ class Codec:
     ) -> bytes:
         """Compress an image to the bytes of a `.glic` file.
 
-        At most one of `quality`, `target_bpp` and `target_psnr` may be set. With six qualities, a target costs about
-        three encodings, and `target_psnr` as many decodings.
+        At most one of `quality`, `target_bpp`, `target_bytes` and `target_psnr` may be set. A target runs the analysis
+        transform of about three bundles, each once, and the entropy model about six times; `target_psnr` also decodes.
 
         Args:
             img: a uint8 array (H, W, 3), (H, W) for grey, (H, W, 4) or (H, W, 2) with alpha, a PIL image, or a path;
                 see `glic_deploy.image.read_image`.
-            quality: 1 (the smallest files) to the number of bundles; None: the highest.
-            target_bpp: selects the highest quality whose file has at most this many bits per pixel. If there is none,
-                the lowest quality is used and a TargetWarning is issued.
-            target_psnr: selects the lowest quality that decodes on this machine to at least this PSNR, in dB. If there
-                is none, the highest quality is used and a TargetWarning is issued.
+            quality: 1 (the smallest files) to the number of bundles; None: the highest. A fraction is a rate between
+                two bundles: 3.5 is the geometric mean of the rates of 3 and 4.
+            target_bpp: the most bits per pixel that the file may have. The best file within the target is returned. If
+                there is none, the smallest file is returned and a TargetWarning is issued.
+            target_bytes: the most bytes that the file may have, like `target_bpp`.
+            target_psnr: the least PSNR, in dB, to which the file decodes on this machine. The smallest such file is
+                returned. If there is none, the best is returned and a TargetWarning is issued.
+            effort: 0 rounds latents to the nearest symbol; 1 weighs bits against error, as strongly as the bundle's
+                encoder data say (docs/rate.md); 2 also refines the latents by gradient, which takes minutes and needs
+                PyTorch and `checkpoint`. None is 0, but targets between and below bundles are met by weighing; with 0
+                only the bundles themselves are tried.
+            strict: raise TargetError instead of the warning.
             tile: the maximum side of a tile in pixels, overlap included, a multiple of 128. 0 codes the image whole.
                 None codes the image whole if its memory is within the limits, else in tiles.
             background: the RGB triple on which transparent images are composited.
@@ -175,10 +200,10 @@ class Codec:
             stages: receives the seconds that each stage took.
             progress: called with the number of finished tiles and of all tiles while an image is coded in tiles.
 
-        Raises ImageError if the image cannot be read, LimitError if it is too large, EngineError. Wrong arguments are
-        refused before the image is read.
+        Raises ImageError if the image cannot be read, LimitError if it is too large, EngineError, and TargetError if
+        `strict`. Wrong arguments are refused before the image is read.
         """
-        target = self._target(quality, target_bpp, target_psnr)
+        target = self._target(quality, target_bpp, target_psnr, target_bytes, effort, strict)
         side = tiles.check_tile(tile)
         handling = Handling(background, alpha, color, metadata)
         check_receivers(stages=stages, progress=progress)
@@ -186,8 +211,16 @@ class Codec:
             source = read_image(img, handling, self._limits)
         return self._encode(source, target, side, stages, progress)
 
-    def _target(self, quality: int | None, target_bpp: float | None, target_psnr: float | None) -> Target:
-        target = Target(quality, target_bpp, target_psnr)
+    def _target(
+        self,
+        quality: float | None = None,
+        target_bpp: float | None = None,
+        target_psnr: float | None = None,
+        target_bytes: int | None = None,
+        effort: int | None = None,
+        strict: bool = False,
+    ) -> Target:
+        target = Target(quality, target_bpp, target_psnr, target_bytes, check_effort(effort), strict)
         if target.quality is not None:
             self._codecs.check(target.quality)
         return target
@@ -205,8 +238,18 @@ class Codec:
         grid = tiles.choose_grid(width, height, tile, self._limits)
         fields, attachments = metadata.attach(source.metadata, self._limits)
 
-        def code(quality: int) -> bytes:
+        @functools.cache
+        def analysed(quality: int) -> channel_codec.Analysed:
             codec = self._codecs.at_quality(quality)
+            result = channel_codec.Analysed(codec, pixels, stages)
+            if refines(target.effort, codec.bundle):
+                weighing = weighing_at(target.effort, codec.bundle)
+                result.refine(codec, weighing, self._gradients.of(codec.bundle), stages)
+            return result
+
+        def code(quality: int, strength: float | None) -> bytes:
+            codec = self._codecs.at_quality(quality)
+            weighing = weighing_at(target.effort, codec.bundle) if strength is None else Weighing(strength)
             header = Header(
                 width=width,
                 height=height,
@@ -219,8 +262,10 @@ class Codec:
                 fields=fields,
             )
             if grid:
-                return tiles.encode(codec, header, pixels, grid, self._limits, stages, progress, attachments)
-            return container.pack(header, *channel_codec.encode(codec, pixels, stages), attachments)
+                gradient = self._gradients.of(codec.bundle) if refines(target.effort, codec.bundle) else None
+                arguments = (codec, header, pixels, grid, self._limits, stages, progress, attachments)
+                return tiles.encode(*arguments, weighing, gradient)
+            return container.pack(header, *analysed(quality).code(codec, stages, weighing), attachments)
 
         return target.search(colour_of(pixels), len(self._codecs), code, lambda data: colour_of(self.decode(data)))
 
@@ -427,7 +472,7 @@ class Codec:
         call. The iterator raises what `encode` raises.
         """
         known("encode_many", options, EncodeOptions)
-        target = self._target(options.get("quality"), options.get("target_bpp"), options.get("target_psnr"))
+        target = self._target(**{name: options[name] for name in _TARGET & options.keys()})  # type: ignore[literal-required]
         side = tiles.check_tile(options.get("tile"))
         handling = Handling.among(options)
         stages, progress = options.get("stages"), options.get("progress")

@@ -16,10 +16,12 @@ from ..bundle_codec import BundleCodec
 from ..channels import Channels
 from ..container import Buffer, Header
 from ..entropy.passes import CodedPass
+from ..entropy.quantizer import NEAREST, Weighing
 from ..errors import BitstreamError, DamagedTilesWarning, ImageError, LimitError
 from ..image import box_reduced
 from ..limits import CODED_MULTIPLE, Limits, network_memory, raised
 from ..machine import cores
+from ..refinement import SynthesisGradient
 from . import table
 from .geometry import Box, Grid
 from .seams import ImageArray, strips
@@ -93,15 +95,18 @@ def encode(
     stages: dict[str, float] | None = None,
     progress: Progress | None = None,
     attachments: Sequence[Buffer] = (),
+    weighing: Weighing = NEAREST,
+    gradient: SynthesisGradient | None = None,
 ) -> bytes:
     """Return the bytes of a tiled file of `image`, uint8 of any channels.
 
-    `stages` receives the sums over all tiles; `attachments` are those of `container.pack`.
+    `stages` receives the sums over all tiles; `attachments` are those of `container.pack`. `weighing` is adapted to the
+    rate of each tile; `gradient` refines the latents of each tile.
     """
 
     def work(index: int) -> tuple[bytes, int, dict[str, float]]:
         spent: dict[str, float] = {}
-        return *channel_codec.encode(engine, image[grid.box(index).slices], spent), spent
+        return *channel_codec.encode(engine, image[grid.box(index).slices], spent, weighing, gradient), spent
 
     coded: list[tuple[bytes, int]] = []
     indexes = range(len(grid))
