@@ -151,9 +151,7 @@ class TestCodec:
         with Codec(bundle, threads=1) as codec:
             assert not codec.has_previews
             assert codec.decode(file).shape == (333, 501, 3)
-            with pytest.raises(
-                EngineError, match=r"without previews.*without --no-previews"
-            ):
+            with pytest.raises(EngineError, match=r"without previews.*without --no-previews"):
                 codec.decode(file, scale=2)
 
 
