@@ -1,4 +1,4 @@
-"""The channels of images: brightness (grey) or red, green and blue, and opacity (alpha)."""
+"""Describe and convert the channels of images: brightness (grey) or red, green and blue, and opacity (alpha)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _OPAQUE = 255
 
 
 class Channels(NamedTuple):
-    """The channels of an image.
+    """Name the channels of an image.
 
     Attributes:
         grey: brightness instead of red, green and blue.
@@ -62,12 +62,12 @@ def colour_of(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def with_colour(pixels: NDArray[np.uint8], colour: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return `colour`, (H, W) or (H, W, 3), with the alpha of `pixels`, if there is any."""
+    """Return `colour`, (H, W) or (H, W, 3), with the alpha channel of `pixels`, if `pixels` has one."""
     return np.dstack((colour, pixels[..., -1])) if Channels.of(pixels).alpha else colour
 
 
 def as_rgb(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return the image without alpha as (H, W, 3), C-contiguous; `pixels` itself if it is that."""
+    """Return the image without alpha as (H, W, 3), C-contiguous; `pixels` itself if it has this form."""
     colour = colour_of(pixels)
     if colour.ndim == 2:
         colour = np.broadcast_to(colour[:, :, None], (*colour.shape, 3))
