@@ -163,7 +163,7 @@ def race(coders: list[Coder[Any]], passes: Passes, rounds: int) -> tuple[dict[st
     for coder in coders:
         coded = coder.encode(passes)
         if not all(np.array_equal(s, d) for (s, _), d in zip(passes, coder.decode(coded, indexes), strict=True)):
-            raise AssertionError(f"{coder.name} does not give back what it was given")
+            raise AssertionError(f"{coder.name} decodes other symbols than it encoded")
         parts = coded if isinstance(coded, list) else [coded]
         sizes[coder.name] = sum(part.nbytes if isinstance(part, np.ndarray) else len(part) for part in parts)
         times[coder.name] = Times([], [])

@@ -95,7 +95,7 @@ def main() -> int:
             checker, f"--tool={tool}", "--error-exitcode=9", *tests, PYTORCH_NO_CUDA_MEMORY_CACHING="1"
         )
     if checker is None:
-        print("compute-sanitizer is not there: pip install nvidia-cuda-sanitizer-api")
+        print("compute-sanitizer is not installed: pip install nvidia-cuda-sanitizer-api")
     passed["times"] = python("benchmarks.gpu_ops", "--json", OUT / "ops.json")
     passed["exactness"] = python("benchmarks.exactness", "--images", ROOT / "samples" / "photos")
     image = sorted((ROOT / "samples" / "photos").glob("*.png"))[0]

@@ -352,7 +352,7 @@ def _constant_of(graph: _Graph, node: NodeProto | None) -> str | None:
 
 
 def _part_product(graph: _Graph, split: NodeProto) -> None:
-    """Rewrite a biased product that is split as separate products, so that no part is copied."""
+    """Replace a biased product and its split by separate products, so that no part is copied."""
     add = graph.maker(split.input[0], "Add")
     product = graph.before(add, "MatMul")
     if add is None or product is None:

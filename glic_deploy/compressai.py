@@ -74,7 +74,7 @@ class EngineModel(nn.Module):
         super().__init__()
         bundles = bundles_in(engine)
         if quality is not None and not 1 <= quality <= len(bundles):
-            raise EngineError(f"quality is {quality}, {engine} has {len(bundles)}: choose one of 1 to {len(bundles)}")
+            raise EngineError(f"quality is {quality}, but {engine} has {len(bundles)}; choose from 1 to {len(bundles)}")
         bundle = bundles[-1 if quality is None else quality - 1]
         self._tables = bundle.tables()
         self._path = bundle.path
@@ -208,7 +208,7 @@ def _arrays(x: Tensor) -> list[NDArray[np.uint8]]:
             f"x is a {type(x).__name__}, expected a torch.Tensor (N, 3, H, W); convert: torch.as_tensor(x)"
         )
     if x.ndim != 4 or x.shape[1] != 3 or not x.numel():
-        remedy = "check how it was made"
+        remedy = "check the code that made x"
         if x.ndim == 3:
             remedy = "add the axis of the batch: x.unsqueeze(0)"
         elif x.ndim == 4 and x.shape[1] == 1:
@@ -217,15 +217,15 @@ def _arrays(x: Tensor) -> list[NDArray[np.uint8]]:
             remedy = "put the channels before the sides: x.permute(0, 3, 1, 2)"
         raise ImageError(f"x has shape {tuple(x.shape)}, expected (N, 3, H, W) with at least one pixel; {remedy}")
     if not x.is_floating_point():
-        raise ImageError(f"x has dtype {x.dtype}, expected floating point, 0 to 1; of 8 bits, convert: x.float() / 255")
+        raise ImageError(f"x has dtype {x.dtype}, expected floating point, 0 to 1; convert 8 bits: x.float() / 255")
     if x.requires_grad and torch.is_grad_enabled():
-        raise ImageError("x requires a gradient, which an engine does not have; call it under torch.no_grad()")
+        raise ImageError("x requires a gradient, but an engine computes none; call the model under torch.no_grad()")
     levels = torch.round(255 * x.detach().to("cpu", torch.float32))
     low, high = levels.min().item() / 255, levels.max().item() / 255
     if not (low >= 0 and high <= 1):  # this form also refuses NaN
         raise ImageError(
             f"x has values from {low:.4g} to {high:.4g}, expected 0 to 1; divide by the value of white, "
-            "or cut what overshoots: x.clamp(0, 1)"
+            "or clip the values: x.clamp(0, 1)"
         )
     return list(levels.to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy())
 

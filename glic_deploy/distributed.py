@@ -269,8 +269,8 @@ def _refuse_collisions(job: _Job, sources: Sources) -> None:
             continue  # the worker records the error
         if taken.setdefault(output, source) != source:
             raise ImageError(
-                f"{taken[output]} and {source} would both be written to {output}; run them apart, with an output "
-                "folder each"
+                f"{taken[output]} and {source} would both be written to {output}; code them in separate runs with "
+                "different output folders"
             )
 
 

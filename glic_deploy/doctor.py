@@ -186,7 +186,7 @@ def _packages() -> Iterator[Finding]:
 
         if google_crc32c.implementation != "c":
             remedy = "pip install --force-reinstall google-crc32c"
-            yield Finding("package", "CRC-32C", "missing", "the fast implementation; checksums take long", remedy)
+            yield Finding("package", "CRC-32C", "missing", "only the slow implementation is installed", remedy)
     with contextlib.suppress(ImportError):
         from PIL import features
 

@@ -158,7 +158,7 @@ def _of_form(bundle: Bundle, form: str, threads: int) -> Configuration:
     paths = {graph: bundle.graph(graph, [form]) for graph, entry in forms.items() if form in entry}
     if form == NATIVE and custom_ops_library() is None:
         raise EngineError(
-            "its graphs need the native library glic_onnxruntime; reinstall with a C++17 compiler at hand"
+            "its graphs need the native library glic_onnxruntime; install a C++17 compiler, then glic-deploy again"
         )
     precision = _precision(bundle, form)
     if precision != "fp32":

@@ -155,7 +155,7 @@ class Batch:
             try:
                 manifest.begin(target, partial)
             except OSError:
-                if not job.replace:  # the next run would take the file for the user's
+                if not job.replace:  # without the record, the next run would refuse to replace the file
                     raise
 
         return replace(job, begin=begin)
@@ -169,8 +169,8 @@ class Batch:
         except OSError as error:
             if not self._unrecorded:
                 console.say(
-                    f"glic {self._command}: error: the manifest cannot be written: {exits.describe(error)}; the rest "
-                    "goes on, and the same command does again what is not recorded"
+                    f"glic {self._command}: error: the manifest cannot be written: {exits.describe(error)}; the run "
+                    "goes on; to code the unrecorded files again, type the same command"
                 )
             self._unrecorded = True
             errors.append(error)

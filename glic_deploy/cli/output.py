@@ -53,9 +53,11 @@ def check_stdout(jobs: Sequence[Job], json_target: str | None) -> None:
     if not any(job.target == STDIO for job in jobs):
         return
     if json_target == STDIO:
-        raise exits.UsageError("both the output and --json are -, only one of them can have stdout")
+        raise exits.UsageError(
+            "the output and --json are both -, but only one of them can use stdout; name a file for --json"
+        )
     if sys.stdout.isatty():
-        raise exits.UsageError("the output is - and stdout a terminal; redirect it to a file or a pipe")
+        raise exits.UsageError("the output is - and stdout is a terminal; redirect stdout to a file or a pipe")
 
 
 def read_glic(source: str, max_bytes: int) -> bytes:
@@ -73,7 +75,7 @@ def read_glic(source: str, max_bytes: int) -> bytes:
         length = end + _APPENDED_BYTES
         if end > max_bytes:
             raise LimitError(
-                f"{source}: its header says {end:,} bytes, more than the {max_bytes:,} that a file within the "
-                "limits has; raise --max-pixels if it really is so large"
+                f"{source}: the header announces {end:,} bytes, but a file within the limits has at most "
+                f"{max_bytes:,}; raise --max-pixels if the file really is that large"
             )
         return start + read_up_to(stream, length - len(start)) if length > len(start) else start

@@ -83,7 +83,7 @@ def plan(line: CommandLine, *, reads: frozenset[str], writes: str) -> list[Job]:
         )
     elif any(source == STDIO for source, _ in found):
         raise UsageError(
-            "what is read from stdin has no name in a folder; name the output file: "
+            "an input from stdin has no name in a folder; name the output file: "
             + line.with_output(f"out{writes}", inputs=[STDIO])
         )
     else:

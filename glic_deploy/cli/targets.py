@@ -117,7 +117,7 @@ def check_reports(args: argparse.Namespace, inputs: Iterable[str], jobs: Sequenc
         elif (identity := _identity(path)) in known:
             what = f"is an input, {known[identity]}, and would be replaced"
         elif place in outputs:
-            what = "is also where another output goes"
+            what = "is also the name of another output"
         elif (
             os.path.splitext(path)[1].lower() in _PROTECTED_SUFFIXES | {GLIC_SUFFIX}
             or _is_image(path)

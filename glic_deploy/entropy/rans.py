@@ -63,7 +63,9 @@ class CdfTables:
             if array.dtype != np.int32 or array.ndim != axes:
                 raise CoderError(f"{name} must be int32 with {axes} axes, got {array.dtype} of shape {array.shape}")
         if not len(cdfs) == len(lengths) == len(offsets):
-            raise CoderError(f"one length and one offset a row: got {cdfs.shape}, {lengths.shape}, {offsets.shape}")
+            raise CoderError(
+                f"each row needs one length and one offset: got {cdfs.shape}, {lengths.shape}, {offsets.shape}"
+            )
         cdfs, lengths, offsets = (np.ascontiguousarray(array) for array in (cdfs, lengths, offsets))
         self.rows = len(cdfs)
         bad_row = ctypes.c_size_t()
@@ -80,7 +82,7 @@ class CdfTables:
         except CoderError:
             r = bad_row.value
             if r >= self.rows:
-                raise CoderError(f"1 to 256 CDF rows can be coded with, got {self.rows}") from None
+                raise CoderError(f"got {self.rows} CDF rows, expected 1 to 256") from None
             raise CoderError(
                 f"CDF row {r} is not valid: length {lengths[r]} of at most {cdfs.shape[1]}, offset {offsets[r]}; "
                 "it must have 3 or more entries, strictly increasing from 0 to 65536, and symbols within int16"
@@ -174,7 +176,7 @@ class Decoder:
             self._native.pointer, tables._native.pointer, _address(indexes), _address(symbols), symbols.size
         )
         if status == _BAD_INDEX:
-            raise BitstreamError(f"an index to decode with is {indexes.max()}, but there are {tables.rows} tables")
+            raise BitstreamError(f"an index is {indexes.max()}, but there are {tables.rows} tables")
         _check(status)
         return symbols
 
@@ -210,7 +212,7 @@ def _symbols_of(
     if symbols.dtype != np.int16 or indexes.dtype != np.uint8:
         raise CoderError(f"symbols must be int16 and indexes uint8, got {symbols.dtype} and {indexes.dtype}")
     if symbols.shape != indexes.shape:
-        raise CoderError(f"symbols and indexes must have one shape, got {symbols.shape} and {indexes.shape}")
+        raise CoderError(f"symbols and indexes must have equal shapes, got {symbols.shape} and {indexes.shape}")
     return np.ascontiguousarray(symbols), np.ascontiguousarray(indexes)
 
 
@@ -229,7 +231,7 @@ def _check(status: int, rows: int = 0) -> None:
         _BAD_TABLES: "the CDF tables are not valid",
         _BAD_INDEX: f"an index is {rows} or more, but there are {rows} tables",
         _BAD_CALL: "the coder has finished or failed before; make a new one",
-        _UNSUPPORTED: "this CPU lacks the instruction set asked for; use InstructionSet.BEST",
+        _UNSUPPORTED: "this CPU lacks the requested instruction set; use InstructionSet.BEST",
     }[status])  # fmt: skip
 
 

@@ -87,7 +87,7 @@ def load_external(path: str) -> list[dict[str, Any]]:
             if row.get("image", "mean") == "mean":
                 curves.setdefault(str(row.get("codec") or Path(path).stem), []).append(_point(row))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, csv.Error) as error:
-        raise EngineError(f"{path} cannot be taken for results ({error!r}), expected {_COLUMNS}") from None
+        raise EngineError(f"{path} contains no table of results ({error!r}), expected {_COLUMNS}") from None
     if not curves:
         raise EngineError(f"{path} has no results, expected {_COLUMNS}")
     return [{"title": title, "points": points} for title, points in curves.items()]

@@ -65,6 +65,8 @@ class MsSsim:
         except BrokenPipeError:
             answer = ""
         if not answer:
-            raise EngineError(f"MS-SSIM's process ended; see above, or install what it needs: {MS_SSIM_REMEDY}")
+            raise EngineError(
+                f"the process of MS-SSIM ended; read its messages above, or install it again: {MS_SSIM_REMEDY}"
+            )
         value: float | None = json.loads(answer)["ms_ssim"]
         return value

@@ -64,15 +64,15 @@ class Distribution:
             from pytriton.utils.distribution import get_libs_path, get_root_module_path, get_stub_path
         except ImportError as error:
             raise EngineError(
-                "Triton Inference Server is not installed here; it needs an environment of its own: make triton-env, "
-                "or in a new one pip install 'glic-deploy[cpu,serve]'"
+                "Triton Inference Server is not installed here; create an environment for it: make triton-env, or, in "
+                "a new environment: pip install 'glic-deploy[cpu,serve]'"
             ) from error
         python = f"{sys.version_info.major}.{sys.version_info.minor}"
         stub: Path = get_stub_path(python)
         if not stub.exists():
             there = ", ".join(sorted(path.name for path in stub.parents[1].iterdir()))
             raise EngineError(
-                f"this is Python {python}, pytriton's server runs models of Python {there}; use one of them"
+                f"this is Python {python}, but pytriton's server supports only Python {there}; use one of these"
             )
         root: Path = get_root_module_path() / "tritonserver"
         backend = (stub, *(root / "backends" / "python").glob("*triton_python*"))
@@ -154,7 +154,7 @@ class Server:
         return found
 
     def _load(self, model: str) -> None:
-        print(f"an instance of {model} has died; loading the model anew", file=sys.stderr)
+        print(f"an instance of {model} has died; the model is loaded again", file=sys.stderr)
         try:
             self._ask(f"repository/models/{model}/load", timeout=_LOADING_TIMEOUT, method="POST")
         except OSError as error:
