@@ -37,16 +37,16 @@ class Channels(NamedTuple):
 
     @property
     def mode(self) -> str:
-        """Pillow's mode of such an image."""
+        """Pillow's mode for these channels."""
         return ("L" if self.grey else "RGB") + ("A" if self.alpha else "")
 
     def shape(self, height: int, width: int) -> tuple[int, ...]:
-        """Return the shape of the pixels of such an image."""
+        """Return the shape of the pixels of an image with these channels."""
         count = (1 if self.grey else 3) + self.alpha
         return (height, width) if count == 1 else (height, width, count)
 
     def fill(self, height: int, width: int, value: int) -> NDArray[np.uint8]:
-        """Return an opaque image of one brightness."""
+        """Return an opaque image, uint8, whose colour channels all have one value."""
         pixels = np.full(self.shape(height, width), value, np.uint8)
         if self.alpha:
             pixels[..., -1] = _OPAQUE

@@ -30,7 +30,7 @@ def read_coded(source: CodedFile, limits: Limits) -> memoryview:
         return _read_path(path_text("the path of the file", source, "a text that is not empty", BitstreamError), limits)
     try:
         view = memoryview(cast(container.Buffer, source))
-        if view.nbytes > limits.max_file_bytes:  # a view with strides, which is copied below, may be of few bytes
+        if view.nbytes > limits.max_file_bytes:  # a view with strides may have few bytes in memory, but is copied below
             raise too_large_for_glic("the data", limits.max_file_bytes)
         return container.flat(view)
     except LimitError:

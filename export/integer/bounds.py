@@ -30,7 +30,7 @@ FLOAT_EXACT = 2**24
 INT32_EXACT = 2**30  # leaves room for the rounding of a sum
 INT8 = 127
 MAX_SHIFT = 30
-_MOST_PARTS = 16  # of one sum
+_MOST_PARTS = 16  # largest number of parts of one sum
 
 
 @dataclass(frozen=True)

@@ -16,15 +16,15 @@ import numpy.typing as npt
 
 Ints = npt.NDArray[np.int64]
 
-FRACTION_BITS = 12  # of means, of y_hat and of z_hat
+FRACTION_BITS = 12  # fraction bits of means, y_hat and z_hat
 WIDE = 2**23 - 1  # largest magnitude of a wide value; the sum of two stays below 2^24
-LEAKY_SLOPE = 41  # of LeakyReLU(0.01), in 1/4096
+LEAKY_SLOPE = 41  # slope of LeakyReLU(0.01), in 1/4096
 NORM_INPUT = 8191  # largest magnitude of a layer norm's input
 NORM_DEVIATION = 4095  # largest magnitude of a deviation from the mean inside a layer norm
 NORM_CHANNELS = 1024  # widest layer norm whose sums stay below 2^24
 GATE_INPUT = 2047  # largest magnitude of a GELU's argument, and of the factor that its result multiplies
 GELU_OUTPUT = 4095  # largest magnitude of a GELU's result
-RSQRT_BITS = 11  # of an entry of the reciprocal square root table
+RSQRT_BITS = 11  # fraction bits of an entry of the reciprocal square root table
 
 
 @dataclass(frozen=True)

@@ -159,7 +159,7 @@ def _throughput(
     entries = []
     for contender in contenders:
         say(f"{contender.name}: throughput of {settings.batch} images")
-        in_flight = 1 if contender.name == TORCH else settings.in_flight  # its own threads would collide
+        in_flight = 1 if contender.name == TORCH else settings.in_flight  # images would compete for its threads
         answer = contender.batch(paths, in_flight)
         entry = {
             "contender": contender.name,

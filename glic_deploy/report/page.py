@@ -175,7 +175,7 @@ def _pair(pair: Pair) -> str:
     psnr = "equal" if row["psnr"] is None else f"{row['psnr']:.2f} dB"
     ms_ssim = "" if row["ms_ssim"] is None else f"<span>MS-SSIM {row['ms_ssim']:.4f}</span>"
     buttons = "".join(f'<button type="button" data-zoom="{zoom}">{zoom}×</button>' for zoom in _ZOOMS)
-    # As wide as the page, but no taller than most screens.
+    # The viewer is as wide as the page, but not taller than most screens.
     style = f"aspect-ratio: {width} / {height}; width: min(100%, calc(82vh * {width} / {height}))"
     return f"""<section class="image">
 <div class="bar"><b>{name}</b><span>{width}×{height}</span><span>{row["bytes"]:,} bytes</span>

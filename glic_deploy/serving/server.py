@@ -23,7 +23,7 @@ _DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl(2)
 _SUPERVISION_PERIOD = 1.0
 _LOADING_TIMEOUT = 600.0
 # By default any client of Triton may change its log file, map shared memory and load models. Here these requests need
-# a secret key that only this process knows.
+# a secret key, which this process generates for each server.
 _PROTECTED = "shared-memory,model-repository,trace,logging"
 _KEY = "glic-key"
 _SHARED_MEMORY = Path("/dev/shm")
@@ -174,7 +174,7 @@ class Server:
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
             self._process.wait()
-        for path in _SHARED_MEMORY.glob(f"{Path(self._directory.name).name}*"):  # left behind if an instance was killed
+        for path in _SHARED_MEMORY.glob(f"{Path(self._directory.name).name}*"):  # left by killed instances
             path.unlink()
         self._directory.cleanup()
 
