@@ -89,6 +89,11 @@ bench-cpu: $(VENV)/.installed
 bench-precision: $(VENV)/.installed
 	$(BIN)/python -m benchmarks.precision
 
+# What the encoder's efforts gain, and how near its files come to their targets.
+.PHONY: bench-rate
+bench-rate: out/sample/manifest.json
+	$(BIN)/python -m benchmarks.rate --engine out/sample --checkpoint samples/glic_tiny.pth
+
 # Triton Inference Server, in an environment of its own: pytriton, whose wheel carries it, needs numpy < 2.
 TRITON := .venv-triton
 triton-env: $(TRITON)/.installed

@@ -6,7 +6,6 @@ A new bundle's directory appears whole or not at all. A bundle that is being upd
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import shutil
@@ -32,6 +31,7 @@ from glic_deploy.bundle import (
     Manifest,
     Model,
     PlanEntry,
+    alone_in,
     files_read_by,
     fingerprint,
     graphs_of,
@@ -246,26 +246,13 @@ def updating(directory: str | Path) -> Iterator[BundleUpdate]:
     """
     directory = Path(directory)
     Bundle.open(directory)
-    with _alone_in(directory):
+    with alone_in(directory):
         for left in directory.glob(f"{_STAGING}*"):  # of a process that was killed
             shutil.rmtree(left, ignore_errors=True)
         with tempfile.TemporaryDirectory(prefix=_STAGING, dir=directory) as staging:
             update = BundleUpdate(Bundle.open(directory), Path(staging))
             yield update
             update.apply()
-
-
-@contextmanager
-def _alone_in(directory: Path) -> Iterator[None]:
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise EngineError(f"another process is changing {directory}; start again when it has ended") from None
-        yield
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from .errors import (
     ModelMismatchError,
     PluginError,
     ReducedImageWarning,
+    TargetError,
     TargetWarning,
 )
 from .limits import Limits
@@ -49,6 +50,7 @@ __all__ = [
     "ModelMismatchError",
     "PluginError",
     "ReducedImageWarning",
+    "TargetError",
     "TargetWarning",
     "__version__",
     "read_metadata",

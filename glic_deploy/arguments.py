@@ -60,12 +60,20 @@ def integer(
 
 def positive(name: str, value: object) -> float:
     """Return `value` as a float, which may be infinite. Raises EngineError unless it is a real number above 0."""
+    return number(name, value, "a number above 0", least=math.ulp(0.0))
+
+
+def number(name: str, value: object, expected: str, *, least: float) -> float:
+    """Return `value` as a float, which may be infinite.
+
+    Raises EngineError, whose message has `expected`, unless it is a real number of at least `least`.
+    """
     try:
         found = math.nan if isinstance(value, bool) or not isinstance(value, Real) else float(value)
     except OverflowError:
         raise EngineError(f"{name} is {shown(value)}, expected a number that fits a float; use math.inf") from None
-    if math.isnan(found) or found <= 0:
-        raise EngineError(f"{name} is {shown(value)}, expected a number above 0")
+    if not found >= least:
+        raise EngineError(f"{name} is {shown(value)}, expected {expected}")
     return found
 
 

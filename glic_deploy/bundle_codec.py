@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +12,44 @@ from numpy.typing import NDArray
 
 from . import conformance
 from .backends import Backend, Precision, open_backend, require_precision
-from .bundle import Bundle
+from .bundle import PREVIEW, Bundle
 from .checksum import symbol_checksum
 from .container import Header
-from .entropy.passes import CodedPass, Pass, RunGraph, Symbols, pack, quantize, walk
+from .entropy.passes import CodedPass, Pass, RunGraph, Symbols, pack, walk
+from .entropy.quantizer import NEAREST, Costs, Quantizer, Weighing
 from .entropy.rans import CdfTables, Decoder, Encoder
 from .errors import BitstreamError, EngineError, ModelMismatchError
+from .image import box_reduced
 from .limits import CODED_MULTIPLE
 from .notices import PROCESS
+from .scales import SCALES, shrunk
 from .stages import stage
 from .values import Settled, Value
+
+
+@dataclass(frozen=True)
+class Latents:
+    """The latents of a padded image: y, float32 (1, M, h, w), and the symbols of z, int16 (1, N, h/4, w/4)."""
+
+    y: NDArray[np.float32]
+    z_symbols: Symbols
+
+
+@dataclass(frozen=True)
+class CodedLatents:
+    """Coded latents.
+
+    Attributes:
+        payload: the range-coded stream.
+        checksum: the checksum of its symbols.
+        y_hat: the latents that decoders make of it, float32 (1, M, h, w).
+        indexes: the CDF indexes of each pass of y.
+    """
+
+    payload: bytes
+    checksum: int
+    y_hat: NDArray[np.float32]
+    indexes: tuple[NDArray[np.uint8], ...]
 
 
 class BundleCodec:
@@ -47,6 +76,7 @@ class BundleCodec:
         self.bundle = Bundle.open(directory)
         self.threads = threads
         tables = self.bundle.tables()
+        self.costs = Costs(tables)
         self._y_tables, self._z_tables = (
             CdfTables(tables[f"{latent}_cdfs"], tables[f"{latent}_lengths"], tables[f"{latent}_offsets"])
             for latent in "yz"
@@ -87,26 +117,66 @@ class BundleCodec:
         compared = conformance.check(self.bundle, self._backend)
         return f"exact: {compared:,} conformance values reproduced bit for bit"
 
-    def encode(self, padded: NDArray[np.uint8], stages: dict[str, float] | None = None) -> tuple[bytes, int]:
-        """Return the payload and the symbol checksum of an image (H, W, 3), H and W multiples of `CODED_MULTIPLE`."""
+    def analyse(self, padded: NDArray[np.uint8], stages: dict[str, float] | None = None) -> Latents:
+        """Return the latents of an image (H, W, 3), H and W multiples of `CODED_MULTIPLE`."""
         run = self._runner(stages)
         latents = run("analysis", image=padded)[0]
         z_symbols = np.asarray(run("hyper_analysis", y=latents)[0])
         with stage(stages, "analysis"):
-            y = np.asarray(latents)
+            return Latents(np.asarray(latents), z_symbols)
+
+    def code(
+        self, latents: Latents, stages: dict[str, float] | None = None, weighing: Weighing = NEAREST
+    ) -> CodedLatents:
+        """Quantise and code latents.
+
+        Args:
+            latents: what `analyse` returned.
+            stages: receives the seconds that each stage took.
+            weighing: how bits are weighed against error.
+        """
+        z_symbols = latents.z_symbols
         coded: list[tuple[CdfTables, Symbols, NDArray[np.uint8]]] = [(self._z_tables, z_symbols, _channels(z_symbols))]
+        quantizer = Quantizer(self.costs, weighing)
 
         def step(part: Pass, indexes: NDArray[np.uint8], means: Value) -> Symbols:
-            symbols = quantize(pack(y[:, part.start : part.stop], part.parity), np.asarray(means))
+            y = pack(latents.y[:, part.start : part.stop], part.parity)
+            symbols = quantizer.symbols(y, np.asarray(means), indexes)
             coded.append((self._y_tables, symbols, indexes))
             return symbols
 
-        walk(self.bundle.groups, run, z_symbols, step)
+        y_hat = walk(self.bundle.groups, self._runner(stages), z_symbols, step)
         with stage(stages, "range coder"):
             encoder = Encoder()
             for tables, symbols, indexes in coded:
                 encoder.push(tables, symbols, indexes)
-            return encoder.finish(), symbol_checksum(symbols for _, symbols, _ in coded)
+            return CodedLatents(
+                encoder.finish(),
+                symbol_checksum(symbols for _, symbols, _ in coded),
+                y_hat,
+                tuple(indexes for _, _, indexes in coded[1:]),
+            )
+
+    def encode(
+        self, padded: NDArray[np.uint8], stages: dict[str, float] | None = None, weighing: Weighing = NEAREST
+    ) -> tuple[bytes, int]:
+        """Return the payload and the symbol checksum of an image; see `analyse` and `code`."""
+        coded = self.code(self.analyse(padded, stages), stages, weighing)
+        return coded.payload, coded.checksum
+
+    def reconstruct(
+        self,
+        y_hat: NDArray[np.float32],
+        height: int,
+        width: int,
+        stages: dict[str, float] | None = None,
+        scale: int = 1,
+    ) -> NDArray[np.uint8]:
+        """Return the image (height, width, 3) that decoders make of y_hat, or its preview at 1/scale size."""
+        graph, reduced = ("synthesis", 1) if scale == 1 else (PREVIEW, SCALES[0])
+        padded = np.asarray(self._runner(stages)(graph, y_hat=Settled(y_hat, y_hat.shape[1]))[0])
+        with stage(stages, "crop"):
+            return box_reduced(padded[: shrunk(height, reduced), : shrunk(width, reduced)], scale // reduced)
 
     def decode(
         self,
@@ -117,6 +187,7 @@ class BundleCodec:
         stages: dict[str, float] | None = None,
         passes: list[CodedPass] | None = None,
         out: NDArray[np.uint8] | None = None,
+        scale: int = 1,
     ) -> NDArray[np.uint8]:
         """Decode a payload that `encode` returned to the image, uint8 (height, width, 3).
 
@@ -127,15 +198,19 @@ class BundleCodec:
             stages: receives the seconds that each stage took.
             passes: receives the symbols and indexes of each pass.
             out: receives the image.
+            scale: 1, or the scale of a preview, whose sides are height / scale and width / scale, rounded up.
 
-        Raises BitstreamError if the payload is damaged, EngineError if a graph cannot be run.
+        Raises BitstreamError if the payload is damaged, EngineError if a graph cannot be run or the bundle has no
+        previews.
         """
+        if scale > 1:
+            self.bundle.check_previews()
         y_hat = self._decode_latents(payload, checksum, height, width, stages, passes)
-        padded = np.asarray(self._runner(stages)("synthesis", y_hat=Settled(y_hat, y_hat.shape[1]))[0])
+        image = self.reconstruct(y_hat, height, width, stages, scale)
         with stage(stages, "crop"):
             if out is None:
-                return np.ascontiguousarray(padded[:height, :width])
-            np.copyto(out, padded[:height, :width])
+                return np.ascontiguousarray(image)
+            np.copyto(out, image)
             return out
 
     def decode_symbols(

@@ -15,27 +15,71 @@ from PIL import Image
 from .bundle_codec import BundleCodec
 from .channels import Channels, as_rgb, colour_of
 from .entropy.passes import CodedPass
+from .entropy.quantizer import NEAREST, Weighing
 from .errors import BitstreamError
-from .image import pad
+from .image import box_reduced, pad
+from .refinement import SynthesisGradient, refine
 from .stages import stage
 from .varint import ALTERED, read_varint, write_varint
 
 
-def encode(engine: BundleCodec, pixels: NDArray[np.uint8], stages: dict[str, float] | None = None) -> tuple[bytes, int]:
-    """Return the coded image, and the symbol checksum of its colours.
+class Analysed:
+    """An image whose latents are known, to be coded in one way or in several.
 
     Args:
-        engine: codes the colours.
+        engine: runs the analysis of the colours.
         pixels: uint8 of any channels, contiguous or not.
         stages: receives the seconds that each stage took.
     """
-    with stage(stages, "pad"):
-        padded = pad(as_rgb(pixels))
-    stream, checksum = engine.encode(padded, stages)
-    if not Channels.of(pixels).alpha:
-        return stream, checksum
-    with stage(stages, "alpha"):
-        return b"".join((write_varint(len(stream)), stream, _encode_alpha(pixels[..., -1]))), checksum
+
+    def __init__(self, engine: BundleCodec, pixels: NDArray[np.uint8], stages: dict[str, float] | None = None) -> None:
+        self._colours = as_rgb(pixels)
+        with stage(stages, "pad"):
+            padded = pad(self._colours)
+        self._latents = engine.analyse(padded, stages)
+        self._alpha = None
+        if Channels.of(pixels).alpha:
+            with stage(stages, "alpha"):
+                self._alpha = _encode_alpha(pixels[..., -1])
+
+    def refine(
+        self,
+        engine: BundleCodec,
+        weighing: Weighing,
+        gradient: SynthesisGradient,
+        stages: dict[str, float] | None = None,
+    ) -> None:
+        """Refine the latents; see `glic_deploy.refinement.refine`."""
+        self._latents = refine(engine, self._latents, self._colours, weighing, gradient, stages)
+
+    def code(
+        self, engine: BundleCodec, stages: dict[str, float] | None = None, weighing: Weighing = NEAREST
+    ) -> tuple[bytes, int]:
+        """Return the coded image, and the symbol checksum of its colours.
+
+        Args:
+            engine: that of the analysis, or another codec of the same bundle.
+            stages: receives the seconds that each stage took.
+            weighing: how bits are weighed against error.
+        """
+        coded = engine.code(self._latents, stages, weighing)
+        if self._alpha is None:
+            return coded.payload, coded.checksum
+        return b"".join((write_varint(len(coded.payload)), coded.payload, self._alpha)), coded.checksum
+
+
+def encode(
+    engine: BundleCodec,
+    pixels: NDArray[np.uint8],
+    stages: dict[str, float] | None = None,
+    weighing: Weighing = NEAREST,
+    gradient: SynthesisGradient | None = None,
+) -> tuple[bytes, int]:
+    """Return the coded image, and the symbol checksum of its colours; see `Analysed`. gradient: refines the latents."""
+    analysed = Analysed(engine, pixels, stages)
+    if gradient is not None:
+        analysed.refine(engine, weighing, gradient, stages)
+    return analysed.code(engine, stages, weighing)
 
 
 def decode(
@@ -48,6 +92,7 @@ def decode(
     stages: dict[str, float] | None = None,
     passes: list[CodedPass] | None = None,
     out: NDArray[np.uint8] | None = None,
+    scale: int = 1,
 ) -> NDArray[np.uint8]:
     """Return the image that `encode` coded, uint8 of the shape that its channels have.
 
@@ -59,19 +104,20 @@ def decode(
         stages: receives the seconds that each stage took.
         passes: receives the symbols and indexes of each pass.
         out: receives the image.
+        scale: that of `BundleCodec.decode`; the alpha of a preview is the mean of the pixels that it shows.
 
     Raises BitstreamError if `coded` is damaged, EngineError if a graph cannot be run.
     """
     if channels == Channels(grey=False, alpha=False):
-        return engine.decode(coded, checksum, height, width, stages, passes, out)
+        return engine.decode(coded, checksum, height, width, stages, passes, out, scale)
     stream, encoded_alpha = split(coded, channels.alpha)
     alpha = None
     if encoded_alpha is not None:
         with stage(stages, "alpha"):
-            alpha = decode_alpha(encoded_alpha, height, width)
-    colour = engine.decode(stream, checksum, height, width, stages, passes)
+            alpha = box_reduced(decode_alpha(encoded_alpha, height, width), scale)
+    colour = engine.decode(stream, checksum, height, width, stages, passes, scale=scale)
     with stage(stages, "crop"):
-        image = np.empty(channels.shape(height, width), np.uint8) if out is None else out
+        image = np.empty(channels.shape(*colour.shape[:2]), np.uint8) if out is None else out
         target = colour_of(image)
         target[...] = _brightness(colour) if channels.grey else colour
         if alpha is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
@@ -17,13 +18,18 @@ from .backends import Backend, Precision
 from .channels import Channels, colour_of, with_colour
 from .coded import CodedFile, read_coded
 from .container import Header
+from .effort import check_effort, refines, weighing_at
 from .entropy.passes import CodedPass
+from .entropy.quantizer import Weighing
 from .errors import BitstreamError, EngineError
 from .image import Alpha, Background, Colour, Handling, Source, SourceImage, check_colour, read_image
 from .limits import DEFAULT_LIMITS, Limits
 from .machine import cores
 from .metadata import MetadataOption
-from .qualities import BundleCodecs, Target
+from .qualities import BundleCodecs
+from .rate_control import Target
+from .refinement import Gradients
+from .scales import check_scale
 from .stages import stage
 from .verification import Verified, verify
 
@@ -34,9 +40,12 @@ if TYPE_CHECKING:
 class EncodeOptions(TypedDict, total=False):
     """Keyword arguments of `Codec.encode`, which `Codec.encode_many` applies to all images."""
 
-    quality: int | None
+    quality: float | None
     target_bpp: float | None
+    target_bytes: int | None
     target_psnr: float | None
+    effort: int | None
+    strict: bool
     tile: int | None
     background: Background | None
     alpha: Alpha
@@ -46,10 +55,14 @@ class EncodeOptions(TypedDict, total=False):
     progress: tiles.Progress | None
 
 
+_TARGET = frozenset({"quality", "target_bpp", "target_bytes", "target_psnr", "effort", "strict"})
+
+
 class DecodeOptions(TypedDict, total=False):
     """Keyword arguments of `Codec.decode` that `Codec.decode_many` applies to all files."""
 
     region: tuple[int, int, int, int] | None
+    scale: int
     color: Colour
     stages: dict[str, float] | None
     progress: tiles.Progress | None
@@ -69,6 +82,7 @@ class Codec:
             all cores.
         limits: the sizes to refuse; None: `Limits()`.
         keep: the number of bundles that stay open between uses.
+        checkpoint: the checkpoint that the bundle was exported from, which only effort 2 needs.
 
     Raises EngineError if an argument is wrong, if the bundle cannot be opened, if no backend can run it, or if the
     backend computes the entropy path wrongly on this machine (see `glic_deploy.conformance`).
@@ -83,6 +97,7 @@ class Codec:
         threads: int | None = None,
         limits: Limits | None = None,
         keep: int = 2,
+        checkpoint: str | os.PathLike[str] | None = None,
     ) -> None:
         if threads is not None:
             threads = thread_count("threads", threads)
@@ -96,6 +111,7 @@ class Codec:
                 raise EngineError(f"{name} is {shown(value)}, expected {expected}")
         self._limits = limits or DEFAULT_LIMITS
         self._workers = max(many.LEAST_WORKERS, cores() // (threads or cores()))
+        self._gradients = Gradients(checkpoint, threads)
         self._codecs = BundleCodecs(engine, backend=backend, threads=threads, precision=precision, keep=keep)
 
     def __enter__(self) -> Codec:
@@ -109,6 +125,7 @@ class Codec:
     def close(self) -> None:
         """Free the backend. The codec cannot be used afterwards."""
         self._codecs.close()
+        self._gradients.close()
 
     def describe(self) -> dict[str, Any]:
         """Describe the backend, the bundles and their fingerprints, for people and for JSON."""
@@ -118,6 +135,11 @@ class Codec:
     def limits(self) -> Limits:
         """The sizes that are refused."""
         return self._limits
+
+    @property
+    def has_previews(self) -> bool:
+        """Whether all bundles decode previews, which `scale` asks for."""
+        return all(bundle.has_previews for bundle in self._codecs.bundles)
 
     @property
     def fingerprints(self) -> tuple[str, ...]:
@@ -133,9 +155,12 @@ class Codec:
         self,
         img: Source,
         *,
-        quality: int | None = None,
+        quality: float | None = None,
         target_bpp: float | None = None,
+        target_bytes: int | None = None,
         target_psnr: float | None = None,
+        effort: int | None = None,
+        strict: bool = False,
         tile: int | None = None,
         background: Background | None = None,
         alpha: Alpha = "refuse",
@@ -146,17 +171,24 @@ class Codec:
     ) -> bytes:
         """Compress an image to the bytes of a `.glic` file.
 
-        At most one of `quality`, `target_bpp` and `target_psnr` may be set. With six qualities, a target costs about
-        three encodings, and `target_psnr` as many decodings.
+        At most one of `quality`, `target_bpp`, `target_bytes` and `target_psnr` may be set. A target runs the analysis
+        transform of about three bundles, each once, and the entropy model about six times; `target_psnr` also decodes.
 
         Args:
             img: a uint8 array (H, W, 3), (H, W) for grey, (H, W, 4) or (H, W, 2) with alpha, a PIL image, or a path;
                 see `glic_deploy.image.read_image`.
-            quality: 1 (the smallest files) to the number of bundles; None: the highest.
-            target_bpp: selects the highest quality whose file has at most this many bits per pixel. If there is none,
-                the lowest quality is used and a TargetWarning is issued.
-            target_psnr: selects the lowest quality that decodes on this machine to at least this PSNR, in dB. If there
-                is none, the highest quality is used and a TargetWarning is issued.
+            quality: 1 (the smallest files) to the number of bundles; None: the highest. A fraction is a rate between
+                two bundles: 3.5 is the geometric mean of the rates of 3 and 4.
+            target_bpp: the most bits per pixel that the file may have. The best file within the target is returned. If
+                there is none, the smallest file is returned and a TargetWarning is issued.
+            target_bytes: the most bytes that the file may have, like `target_bpp`.
+            target_psnr: the least PSNR, in dB, to which the file decodes on this machine. The smallest such file is
+                returned. If there is none, the best is returned and a TargetWarning is issued.
+            effort: 0 rounds latents to the nearest symbol; 1 weighs bits against error, as strongly as the bundle's
+                encoder data say (docs/rate.md); 2 also refines the latents by gradient, which takes minutes and needs
+                PyTorch and `checkpoint`. None is 0, but targets between and below bundles are met by weighing; with 0
+                only the bundles themselves are tried.
+            strict: raise TargetError instead of the warning.
             tile: the maximum side of a tile in pixels, overlap included, a multiple of 128. 0 codes the image whole.
                 None codes the image whole if its memory is within the limits, else in tiles.
             background: the RGB triple on which transparent images are composited.
@@ -168,10 +200,10 @@ class Codec:
             stages: receives the seconds that each stage took.
             progress: called with the number of finished tiles and of all tiles while an image is coded in tiles.
 
-        Raises ImageError if the image cannot be read, LimitError if it is too large, EngineError. Wrong arguments are
-        refused before the image is read.
+        Raises ImageError if the image cannot be read, LimitError if it is too large, EngineError, and TargetError if
+        `strict`. Wrong arguments are refused before the image is read.
         """
-        target = self._target(quality, target_bpp, target_psnr)
+        target = self._target(quality, target_bpp, target_psnr, target_bytes, effort, strict)
         side = tiles.check_tile(tile)
         handling = Handling(background, alpha, color, metadata)
         check_receivers(stages=stages, progress=progress)
@@ -179,8 +211,16 @@ class Codec:
             source = read_image(img, handling, self._limits)
         return self._encode(source, target, side, stages, progress)
 
-    def _target(self, quality: int | None, target_bpp: float | None, target_psnr: float | None) -> Target:
-        target = Target(quality, target_bpp, target_psnr)
+    def _target(
+        self,
+        quality: float | None = None,
+        target_bpp: float | None = None,
+        target_psnr: float | None = None,
+        target_bytes: int | None = None,
+        effort: int | None = None,
+        strict: bool = False,
+    ) -> Target:
+        target = Target(quality, target_bpp, target_psnr, target_bytes, check_effort(effort), strict)
         if target.quality is not None:
             self._codecs.check(target.quality)
         return target
@@ -198,8 +238,18 @@ class Codec:
         grid = tiles.choose_grid(width, height, tile, self._limits)
         fields, attachments = metadata.attach(source.metadata, self._limits)
 
-        def code(quality: int) -> bytes:
+        @functools.cache
+        def analysed(quality: int) -> channel_codec.Analysed:
             codec = self._codecs.at_quality(quality)
+            result = channel_codec.Analysed(codec, pixels, stages)
+            if refines(target.effort, codec.bundle):
+                weighing = weighing_at(target.effort, codec.bundle)
+                result.refine(codec, weighing, self._gradients.of(codec.bundle), stages)
+            return result
+
+        def code(quality: int, strength: float | None) -> bytes:
+            codec = self._codecs.at_quality(quality)
+            weighing = weighing_at(target.effort, codec.bundle) if strength is None else Weighing(strength)
             header = Header(
                 width=width,
                 height=height,
@@ -212,8 +262,10 @@ class Codec:
                 fields=fields,
             )
             if grid:
-                return tiles.encode(codec, header, pixels, grid, self._limits, stages, progress, attachments)
-            return container.pack(header, *channel_codec.encode(codec, pixels, stages), attachments)
+                gradient = self._gradients.of(codec.bundle) if refines(target.effort, codec.bundle) else None
+                arguments = (codec, header, pixels, grid, self._limits, stages, progress, attachments)
+                return tiles.encode(*arguments, weighing, gradient)
+            return container.pack(header, *analysed(quality).code(codec, stages, weighing), attachments)
 
         return target.search(colour_of(pixels), len(self._codecs), code, lambda data: colour_of(self.decode(data)))
 
@@ -223,6 +275,7 @@ class Codec:
         *,
         out: DlpackArray | memoryview | None = None,
         region: tuple[int, int, int, int] | None = None,
+        scale: int = 1,
         color: Colour = "keep",
         on_error: tiles.OnError = "raise",
         damaged: list[tiles.Box] | None = None,
@@ -242,6 +295,9 @@ class Codec:
                 any library with DLPack. The image is decoded into its memory, and numpy's view of it is returned.
             region: (x, y, width, height) of the part to decode. The result equals a crop of the whole image. Of an
                 image in tiles, only the tiles that the region needs are decoded.
+            scale: 1, or 2, 4 or 8 for a preview: an image whose sides are divided by it and rounded up. Previews come
+                from the latents without synthesis, in a fraction of the time, and are slightly less sharp than the
+                reduced image. A preview of a region shows all its pixels; the region is in pixels of the whole image.
             color: "keep" returns the pixels as they were coded: in sRGB, or in the colours of the file's ICC profile if
                 the file was encoded with color="keep". "srgb" converts the latter to sRGB.
             on_error: "raise" raises an error at a damaged tile; "fill" makes the tile grey and continues. Damage to the
@@ -253,11 +309,13 @@ class Codec:
             progress: called with the number of finished tiles and of all tiles that are needed.
 
         Raises BitstreamError for a damaged file, ModelMismatchError for a file of another model or arithmetic,
-        LimitError for a file that is too large, ImageError for a region outside of the image or an unsuitable `out`,
-        EngineError, and OSError if a path or file cannot be read. Wrong arguments are refused before anything is read.
+        LimitError for a file that is too large, ImageError for a region outside of the image, another scale or an
+        unsuitable `out`, EngineError, also for a preview from a bundle without previews, and OSError if a path or file
+        cannot be read. Wrong arguments are refused before anything is read.
         """
         tiles.check_on_error(on_error)
         tiles.region_box(region)
+        scale = check_scale(scale)
         check_colour(color)
         check_receivers(stages=stages, passes=passes, damaged=damaged, progress=progress)
         coded = read_coded(data, self._limits)
@@ -265,6 +323,7 @@ class Codec:
             strips = self.decode_strips(
                 coded,
                 region=region,
+                scale=scale,
                 color=color,
                 on_error=on_error,
                 damaged=damaged,
@@ -277,13 +336,13 @@ class Codec:
         header, kept = file.header, Channels.of_header(file.header)
         codec = self._codecs.for_file(header)
         self._limits.check_memory(header.width, header.height)
-        box = tiles.check_region(region, header.width, header.height)
+        box = tiles.check_region(region, header.width, header.height).reduced(scale)
         converted = self._to_srgb(coded, header, color)
         view = None if out is None else writable(out, kept.shape(box.height, box.width))
         arguments = (codec, kept, file.payload, file.symbol_checksum, header.height, header.width, stages, passes)
         if region is None and converted is None:
-            return channel_codec.decode(*arguments, out=view)
-        part = channel_codec.decode(*arguments)[box.slices]
+            return channel_codec.decode(*arguments, out=view, scale=scale)
+        part = channel_codec.decode(*arguments, scale=scale)[box.slices]
         if converted is not None:
             part = converted(part)
         if view is None:
@@ -317,6 +376,7 @@ class Codec:
         data: CodedFile,
         *,
         region: tuple[int, int, int, int] | None = None,
+        scale: int = 1,
         color: Colour = "keep",
         on_error: tiles.OnError = "raise",
         damaged: list[tiles.Box] | None = None,
@@ -331,11 +391,13 @@ class Codec:
         """
         tiles.check_on_error(on_error)
         tiles.region_box(region)
+        scale = check_scale(scale)
         check_colour(color)
         check_receivers(stages=stages, passes=passes, damaged=damaged, progress=progress)
         coded = read_coded(data, self._limits)
         if not container.is_tiled(coded):
-            return tiles.Strips.of(self.decode(coded, region=region, color=color, stages=stages, passes=passes))
+            image = self.decode(coded, region=region, scale=scale, color=color, stages=stages, passes=passes)
+            return tiles.Strips.of(image)
         whole = region is None and on_error == "raise"
         file = tiles.parse(coded, self._limits, partial=not whole)
         codec = self._codecs.for_file(file.header)
@@ -345,6 +407,7 @@ class Codec:
             file,
             region,
             self._limits,
+            scale=scale,
             on_error=on_error,
             damaged=damaged,
             stages=stages,
@@ -409,7 +472,7 @@ class Codec:
         call. The iterator raises what `encode` raises.
         """
         known("encode_many", options, EncodeOptions)
-        target = self._target(options.get("quality"), options.get("target_bpp"), options.get("target_psnr"))
+        target = self._target(**{name: options[name] for name in _TARGET & options.keys()})  # type: ignore[literal-required]
         side = tiles.check_tile(options.get("tile"))
         handling = Handling.among(options)
         stages, progress = options.get("stages"), options.get("progress")

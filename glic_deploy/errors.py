@@ -99,9 +99,7 @@ class DroppedMetadataWarning(UserWarning):
     """
 
     def __init__(self, name: str, format: str) -> None:
-        super().__init__(
-            f"the metadata {name} is not in the image file: {format} cannot hold it; write PNG or WebP"
-        )
+        super().__init__(f"the metadata {name} is not in the image file: {format} cannot hold it; write PNG or WebP")
         self.name, self.format = name, format
 
 
@@ -110,26 +108,45 @@ class ReducedImageWarning(UserWarning):
 
 
 class TargetWarning(UserWarning):
-    """No quality of the engine reaches the target rate or PSNR; the file has the nearest quality.
+    """No file of the engine meets the target; the file that is returned comes nearest.
 
     Attributes:
-        name: "target_bpp" or "target_psnr".
-        target, got: the target and the value of the file, in bits per pixel or dB.
+        name: "target_bpp", "target_bytes" or "target_psnr".
+        target, got: the target and the value of the file, in bits per pixel, bytes or dB.
+        lowest, highest: the range that can be had.
     """
 
-    def __init__(self, name: str, target: float, got: float) -> None:
-        if name == "target_bpp":
-            message = (
-                f"target_bpp is {target:g}, the smallest file of the image with this engine has {got:.4f} bits "
-                f"per pixel and is returned; ask for at least {math.ceil(1e4 * got) / 1e4:.4f}, or add a bundle of a "
-                "smaller lambda to the engine"
-            )
-        else:
-            message = (
-                f"target_psnr is {target:g}, the best quality of this engine decodes to {got:.2f} dB and is returned; "
-                f"ask for at most {math.floor(1e2 * got) / 1e2:.2f}, or add a bundle of a larger lambda to the engine"
-            )
-        super().__init__(message)
-        self.name = name
-        self.target = target
-        self.got = got
+    def __init__(self, name: str, target: float, lowest: float, highest: float, got: float) -> None:
+        reach, remedy = _reach(name, lowest, highest)
+        super().__init__(f"{name} is {target:g}, {reach}; the nearest is returned; {remedy}")
+        self.name, self.target, self.got = name, target, got
+        self.lowest, self.highest = lowest, highest
+
+
+class TargetError(GlicError, ValueError):
+    """No file of the engine meets the target, and only one that does was asked for.
+
+    Attributes:
+        name: "target_bpp", "target_bytes" or "target_psnr".
+        target: the target, in bits per pixel, bytes or dB.
+        lowest, highest: the range that can be had.
+    """
+
+    def __init__(self, name: str, target: float, lowest: float, highest: float) -> None:
+        super().__init__(f"{name} is {target:g}, {'; '.join(_reach(name, lowest, highest))}")
+        self.name, self.target = name, target
+        self.lowest, self.highest = lowest, highest
+
+
+def _reach(name: str, lowest: float, highest: float) -> tuple[str, str]:
+    """Return the range of a target as text, rounded so that its ends can be asked for, and a remedy."""
+    digits, unit = {"target_bpp": (4, "bits per pixel"), "target_bytes": (0, "bytes"), "target_psnr": (2, "dB")}[name]
+    scale = 10**digits
+    up, down = (
+        f"{rounded / scale:,.{digits}f}" for rounded in (math.ceil(lowest * scale), math.floor(highest * scale))
+    )
+    span = f"{up} to {down}" if lowest < highest else f"{lowest:,.{digits}f}"
+    reach = f"this engine codes the image with {span} {unit}"
+    if name == "target_psnr":
+        return reach, f"ask for at most {down}, or add a bundle of a larger lambda to the engine"
+    return reach, f"ask for at least {up}, or add a bundle of a smaller lambda to the engine"

@@ -401,3 +401,12 @@ def _composited(
     planes: NDArray[np.uint8], weight: NDArray[np.uint16], background: NDArray[np.uint16] | np.uint16
 ) -> NDArray[np.uint8]:
     return ((planes * weight + background * (255 - weight) + 127) // 255).astype(np.uint8)
+
+
+def box_reduced(pixels: NDArray[np.uint8], scale: int) -> NDArray[np.uint8]:
+    """Return an image of any channels at 1/scale size: each pixel is the mean of those that it shows."""
+    if scale == 1:
+        return pixels
+    if pixels.ndim == 3:
+        return np.dstack([box_reduced(channel, scale) for channel in np.moveaxis(pixels, -1, 0)])
+    return np.asarray(Image.fromarray(np.ascontiguousarray(pixels)).reduce(scale))

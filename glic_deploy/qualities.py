@@ -1,4 +1,4 @@
-"""The bundles of an engine (one bundle, or a folder with a bundle for each lambda), and rate control over them.
+"""The bundles of an engine: one bundle, or a folder with a bundle for each lambda.
 
 Qualities are numbered from 1, which has the smallest files. If every bundle records the lambda of its training, the
 bundles are sorted by lambda. Otherwise they are sorted by folder name, where digits compare as numbers: `q2` comes
@@ -7,27 +7,18 @@ before `q10`.
 
 from __future__ import annotations
 
-import functools
-import math
 import os
 import re
 import threading
-import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from .arguments import integer, path_text, positive
+from .arguments import integer, path_text
 from .backends import Backend, Precision
 from .bundle import MANIFEST, Bundle
 from .bundle_codec import BundleCodec
 from .container import Header
-from .errors import EngineError, ModelMismatchError, TargetWarning
-from .metrics import bits_per_pixel, psnr
+from .errors import EngineError, ModelMismatchError
 
 
 def bundles_in(path: str | os.PathLike[str]) -> list[Bundle]:
@@ -90,7 +81,7 @@ class BundleCodecs:
         """Return the codec of the highest quality."""
         return self.at_quality(len(self))
 
-    def check(self, quality: int) -> None:
+    def check(self, quality: float) -> None:
         """Raise EngineError unless `quality` is 1 to the number of bundles."""
         if not 1 <= quality <= len(self):
             raise EngineError(
@@ -168,86 +159,3 @@ class _Slot:
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.codec: BundleCodec | None = None
-
-
-@dataclass(frozen=True)
-class Target:
-    """The target of rate control: a quality, a maximum rate, or a minimum PSNR. All None selects the highest quality.
-
-    Raises EngineError if more than one is set, or for a value that no file can have.
-
-    Attributes:
-        quality: 1 to the number of bundles.
-        bpp: bits per pixel.
-        psnr: dB.
-    """
-
-    quality: int | None = None
-    bpp: float | None = None
-    psnr: float | None = None
-
-    def __post_init__(self) -> None:
-        targets = {"quality": self.quality, "target_bpp": self.bpp, "target_psnr": self.psnr}
-        given = {name: value for name, value in targets.items() if value is not None}
-        if len(given) > 1:
-            raise EngineError(f"got {' and '.join(given)}, expected at most one of them")
-        if self.quality is not None:
-            integer("quality", self.quality, "an integer from 1, the smallest files, to the number of bundles", least=1)
-        for name in given.keys() - {"quality"}:
-            positive(name, given[name])
-
-    def search(
-        self,
-        image: NDArray[np.uint8],
-        qualities: int,
-        encode: Callable[[int], bytes],
-        decode: Callable[[bytes], NDArray[np.uint8]],
-    ) -> bytes:
-        """Search the qualities 1 to `qualities` for the target and return the file of the quality that was found.
-
-        The search is binary, because rate and PSNR are assumed to increase with quality. If no quality meets the
-        target, the file has the lowest quality for a rate and the highest for a PSNR, and a TargetWarning is issued.
-
-        Args:
-            image: uint8 (height, width, 3).
-            qualities: the number of qualities.
-            encode: returns the file of `image` at a quality.
-            decode: returns the image of a file, like `image`.
-        """
-        file = functools.cache(encode)
-
-        @functools.cache
-        def rate(quality: int) -> float:
-            height, width = image.shape[:2]
-            return bits_per_pixel(len(file(quality)), height * width)
-
-        @functools.cache
-        def decibels(quality: int) -> float:
-            measured = psnr(image, decode(file(quality)))
-            return math.inf if measured is None else measured
-
-        if (bpp := self.bpp) is not None:
-            quality = _last(qualities, lambda quality: rate(quality) <= bpp)
-            if not quality:
-                quality = 1
-                warnings.warn(TargetWarning("target_bpp", bpp, rate(quality)), stacklevel=3)
-        elif (least := self.psnr) is not None:
-            quality = 1 + _last(qualities, lambda quality: decibels(quality) < least)
-            if quality > qualities:
-                quality = qualities
-                warnings.warn(TargetWarning("target_psnr", least, decibels(quality)), stacklevel=3)
-        else:
-            quality = self.quality or qualities
-        return file(quality)
-
-
-def _last(count: int, holds: Callable[[int], bool]) -> int:
-    """Return the largest of 1 to `count` for which `holds` is true, 0 if it is true for none.
-
-    `holds` must be true up to some number and false above it. It is called at most log2(count + 1) times, rounded up.
-    """
-    low, high = 0, count + 1
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if holds(middle) else (low, middle)
-    return low

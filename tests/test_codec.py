@@ -451,10 +451,12 @@ def test_the_most_threads_follow_the_cores(cores: int, monkeypatch: pytest.Monke
 @pytest.mark.parametrize(
     ("options", "error", "words"),
     [
-        ({"quality": "x"}, EngineError, "quality is 'x', expected an integer from 1"),
-        ({"quality": 0}, EngineError, "quality is 0, expected an integer from 1"),
+        ({"quality": "x"}, EngineError, "quality is 'x', expected a number from 1"),
+        ({"quality": 0}, EngineError, "quality is 0, expected a number from 1"),
         ({"quality": 2}, EngineError, "quality is 2, .* has one bundle"),
-        ({"quality": 1.0}, EngineError, r"quality is 1\.0"),
+        ({"quality": 1.5}, EngineError, r"quality is 1\.5, .* has one bundle"),
+        ({"target_bytes": 10.5}, EngineError, r"target_bytes is 10\.5"),
+        ({"effort": 3}, EngineError, "effort is 3, expected 0"),
         ({"quality": 1, "target_bpp": 1.0}, EngineError, "got quality and target_bpp"),
         ({"target_bpp": "x"}, EngineError, "target_bpp is 'x', expected a number above 0"),
         ({"target_bpp": float("nan")}, EngineError, "target_bpp is nan"),

@@ -5,19 +5,22 @@ from __future__ import annotations
 import json
 import math
 import shutil
+import struct
 import threading
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from glic_deploy import Codec, EngineError, ModelMismatchError, TargetWarning, container
+from glic_deploy import Codec, EngineError, ModelMismatchError, TargetError, TargetWarning, container
 from glic_deploy.bundle import MANIFEST
 from glic_deploy.cli import exits, main
 from glic_deploy.image import load_image
-from glic_deploy.qualities import BundleCodecs, Target, bundles_in
+from glic_deploy.qualities import BundleCodecs, bundles_in
+from glic_deploy.rate_control import Target
 from glic_deploy.saving import save_image
 
 from .conftest import PHOTOS
@@ -89,75 +92,124 @@ class TestOrder:
 
 
 class Ladder:
-    """Files of 100 bytes a quality that decode to (20 + 2 quality) dB of a grey picture."""
+    """Files of 1000 bytes a quality that decode to (20 + 2 quality) dB of a grey picture. Strength lowers both."""
 
-    picture = np.full((10, 80, 3), 100, np.uint8)
+    picture = np.full((80, 100, 3), 100, np.uint8)
 
     def __init__(self) -> None:
-        self.encoded: list[int] = []
+        self.encoded: list[tuple[int, float | None]] = []
 
-    def encode(self, quality: int) -> bytes:
-        self.encoded.append(quality)
-        return bytes([quality]) * (100 * quality)
+    def encode(self, quality: int, strength: float | None) -> bytes:
+        self.encoded.append((quality, strength))
+        strength = strength or 0.0
+        head = struct.pack("<Bd", quality, strength)
+        return head.ljust(round(1000 * quality * math.exp(-0.7 * strength - strength**2)), b"\0")
 
     def decode(self, data: bytes) -> np.ndarray:
-        error = 255 / 10 ** ((20 + 2 * data[0]) / 20)
+        quality, strength = struct.unpack("<Bd", data[:9])
+        error = 255 / 10 ** ((20 + 2 * quality - 2 * strength - 5 * strength**2) / 20)
         whole = np.zeros(self.picture.size)
         whole[: round(whole.size * error**2 / 40**2)] = 40  # mean square: error squared
         return (self.picture + whole.reshape(self.picture.shape)).astype(np.uint8)
 
+    def search(self, target: Target) -> tuple[int, bytes]:
+        """Return the quality that is found, and the file."""
+        data = target.search(self.picture, 6, self.encode, self.decode)
+        return data[0], data
 
-class TestTarget:
+    def distinct(self) -> int:
+        assert len(set(self.encoded)) == len(self.encoded)
+        return len(self.encoded)
+
+
+class TestTargetOfBundles:
+    """At effort 0, only the bundles themselves are tried."""
+
     @pytest.mark.parametrize(
         ("target", "quality"),
         [
-            (Target(), 6),
-            (Target(quality=2), 2),
-            (Target(bpp=3.0), 3),
-            (Target(bpp=3.99), 3),
-            (Target(bpp=0.5), 1),
-            (Target(bpp=100.0), 6),
-            (Target(psnr=25.5), 3),
-            (Target(psnr=1.0), 1),
-            (Target(psnr=99.0), 6),
-            (Target(psnr=math.inf), 6),
+            (Target(effort=0), 6),
+            (Target(quality=2, effort=0), 2),
+            (Target(bpp=3.0, effort=0), 3),
+            (Target(bpp=3.99, effort=0), 3),
+            (Target(bpp=0.5, effort=0), 1),
+            (Target(bpp=100.0, effort=0), 6),
+            (Target(size=3999, effort=0), 3),
+            (Target(psnr=25.5, effort=0), 3),
+            (Target(psnr=1.0, effort=0), 1),
+            (Target(psnr=99.0, effort=0), 6),
+            (Target(psnr=math.inf, effort=0), 6),
         ],
     )
     @pytest.mark.filterwarnings("ignore::glic_deploy.TargetWarning")
     def test_reached_with_few_encodings(self, target: Target, quality: int) -> None:
         ladder = Ladder()
-        assert target.search(ladder.picture, 6, ladder.encode, ladder.decode)[0] == quality
-        assert len(ladder.encoded) <= 3
-        assert len(set(ladder.encoded)) == len(ladder.encoded)
+        assert ladder.search(target)[0] == quality
+        assert ladder.distinct() <= 4
+        assert not any(strength for _, strength in ladder.encoded)
+
+    def test_no_quality_lies_between(self) -> None:
+        with pytest.raises(EngineError, match=r"quality is 3\.5 at effort 0"):
+            Ladder().search(Target(quality=3.5, effort=0))
+
+
+class TestTarget:
+    @pytest.mark.parametrize("bpp", [0.75, 1.0, 1.5, 2.7, 3.99, 4.01, 5.999, 6.0])
+    def test_rates_between_and_below_the_bundles(self, bpp: float) -> None:
+        ladder = Ladder()
+        quality, data = ladder.search(Target(bpp=bpp))
+        assert 0.98 * bpp <= len(data) / 1000 <= bpp
+        assert quality == math.ceil(bpp) or len(data) == 1000 * quality
+        assert ladder.distinct() <= 7
+
+    def test_sizes(self) -> None:
+        _, data = Ladder().search(Target(size=2345))
+        assert 0.98 * 2345 <= len(data) <= 2345
+
+    @pytest.mark.parametrize("psnr", [20.0, 21.9, 24.0, 25.5, 31.5])
+    def test_qualities_between_and_below_the_bundles(self, psnr: float) -> None:
+        ladder = Ladder()
+        _, data = ladder.search(Target(psnr=psnr))
+        decoded = ladder.decode(data)
+        reached = 10 * math.log10(255**2 / ((decoded.astype(float) - ladder.picture) ** 2).mean())
+        assert psnr <= reached <= psnr + 0.1 or (data[0] == 1 and psnr == 20.0)
+        assert ladder.distinct() <= 9
+
+    def test_fractional_qualities_have_the_geometric_mean_of_the_rates(self) -> None:
+        _, data = Ladder().search(Target(quality=4.5))
+        assert len(data) == pytest.approx(1000 * math.sqrt(4 * 5), rel=0.02)
 
     @pytest.mark.parametrize(
         ("target", "got", "words"),
         [
-            (Target(bpp=0.5), 1.0, r"target_bpp is 0\.5, the smallest file .* 1\.0000 bits .* at least 1\.0000"),
-            (Target(psnr=99.0), 32.0, r"target_psnr is 99, the best quality .* 31\.97 dB .* at most 31\.96"),
+            (Target(bpp=0.5), 0.549, r"target_bpp is 0\.5, .* 0\.5490 to 6\.0000 bits .* at least 0\.5490"),
+            (Target(size=10), 549, r"target_bytes is 10, .* 549 to 6,000 bytes; .* at least 549"),
+            (Target(psnr=99.0), 32.0, r"target_psnr is 99, .* to 32\.00 dB; .* at most 32\.00"),
+            (Target(bpp=0.5, effort=0), 1.0, r"1\.0000 to 6\.0000 bits"),
         ],
     )
     def test_a_target_that_is_out_of_reach_is_told(self, target: Target, got: float, words: str) -> None:
         ladder = Ladder()
         with pytest.warns(TargetWarning, match=words) as caught:
-            target.search(ladder.picture, 6, ladder.encode, ladder.decode)
+            ladder.search(target)
         warning = caught[0].message
         assert isinstance(warning, TargetWarning)
-        assert warning.target == (target.bpp or target.psnr)
+        assert warning.target == (target.bpp or target.psnr or target.size)
         assert warning.got == pytest.approx(got, abs=0.2)
-        assert len(ladder.encoded) <= 3
+        with pytest.raises(TargetError, match=words.replace("; .* at", "; ask for at")) as raised:
+            ladder.search(replace(target, strict=True))
+        assert raised.value.lowest == warning.lowest < warning.highest == raised.value.highest
 
     def test_what_can_be_had_may_be_asked_for(self) -> None:
         """The limit that the warning names is rounded towards what is reached."""
-        assert "ask for at least 0.3841," in str(TargetWarning("target_bpp", 0.3, 0.38401))
-        assert "ask for at most 30.01," in str(TargetWarning("target_psnr", 35, 30.019))
+        assert "ask for at least 0.3841," in str(TargetWarning("target_bpp", 0.3, 0.38401, 0.5, 0.38401))
+        assert "ask for at most 30.01," in str(TargetWarning("target_psnr", 35, 20, 30.019, 30.019))
 
     def test_a_target_that_is_reached_is_not_told(self) -> None:
-        ladder = Ladder()
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             for target in (Target(), Target(quality=1), Target(bpp=1.0), Target(bpp=math.inf), Target(psnr=31.0)):
-                target.search(ladder.picture, 6, ladder.encode, ladder.decode)
+                Ladder().search(target)
 
     def test_what_makes_no_sense(self) -> None:
         with pytest.raises(EngineError, match="quality and target_psnr"):
@@ -165,6 +217,10 @@ class TestTarget:
         for value in (0.0, -1.0, math.nan):
             with pytest.raises(EngineError, match="a number above 0"):
                 Target(bpp=value)
+        with pytest.raises(EngineError, match=r"quality is 0\.5"):
+            Target(quality=0.5)
+        with pytest.raises(EngineError, match=r"target_bytes is 10\.5"):
+            Target(size=10.5)  # type: ignore[arg-type]
 
 
 class TestCodec:

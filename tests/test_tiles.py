@@ -19,6 +19,7 @@ from glic_deploy.bundle_codec import BundleCodec
 from glic_deploy.checksum import crc32c
 from glic_deploy.errors import DamagedTilesWarning
 from glic_deploy.image import load_image
+from glic_deploy.scales import SCALES
 from glic_deploy.tiles import Box, Grid, TiledFile, table
 from glic_deploy.tiles.geometry import Axis
 from glic_deploy.tiles.seams import strips
@@ -76,6 +77,14 @@ class TestGeometry:
             assume(False)
         coded = sum(padded(axis.stop(index) - axis.start(index)) for index in range(axis.count))
         assert coded <= 1.5 * padded(length)
+
+    @given(grids(), st.sampled_from(SCALES), st.data())
+    def test_tiles_of_a_preview_lie_where_the_tiles_lie(self, grid: Grid, scale: int, data: st.DataObject) -> None:
+        assume(grid.overlap % scale == 0)
+        small, region = grid.reduced(scale), data.draw(regions(*grid.image[2:]))
+        assert [grid.box(index).reduced(scale) for index in range(len(grid))] == list(map(small.box, range(len(small))))
+        assert small.touching(region.reduced(scale)) == grid.touching(region)
+        assert small.image == grid.image.reduced(scale)
 
     @given(axes(), st.data())
     def test_touching_is_what_holds_a_pixel(self, case: tuple[Axis, int], data: st.DataObject) -> None:
@@ -251,7 +260,7 @@ class Stored(BundleCodec):
     def encode(self, padded, stages=None):  # type: ignore[no-untyped-def]
         return padded[::8, ::8].tobytes(), int(padded[::8, ::8].sum())
 
-    def decode(self, payload, checksum, height, width, stages=None, passes=None, out=None):  # type: ignore[no-untyped-def]
+    def decode(self, payload, checksum, height, width, *others, scale=1):  # type: ignore[no-untyped-def]
         rows, columns = (-(-side // 128) * 16 for side in (height, width))
         pixels = np.frombuffer(payload, np.uint8)
         if pixels.size != rows * columns * 3 or pixels.sum() != checksum:

@@ -31,6 +31,11 @@ def default_images() -> list[Image]:
     return list(load_images(_DEFAULT_IMAGES))
 
 
+def calibration_images(directory: str | Path | None) -> list[Image]:
+    """Return the images in a directory, or the default calibration images. Raises GlicError if there is none."""
+    return default_images() if directory is None else list(load_images(directory))
+
+
 def load_images(directory: str | Path) -> Iterator[Image]:
     """Load every image in a directory, in order of name. Raises GlicError when there is none."""
     paths = sorted(path for path in Path(directory).glob("*") if path.suffix.lower() in _SUFFIXES)

@@ -6,6 +6,8 @@ The eager implementation is the obvious one: gather every group's candidates, fu
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
@@ -77,6 +79,12 @@ def scatter_aggregate(
     check_shape(OP, "scale", scale, (heads,))
     if heads < 1 or c % heads:
         raise ValueError(f"{OP}: q has {c} channels, expected a multiple of the {heads} heads of bias")
+    return _attention(q, kv, graph, bias, scale, sampling)
+
+
+def _attention(q: Tensor, kv: Tensor, graph: Tensor, bias: Tensor, scale: Tensor, sampling: int) -> Tensor:
+    _, h, w, c = q.shape
+    heads = bias.shape[0]
 
     def by_head(grouped: Tensor) -> Tensor:
         """N×G×nodes×C → N×G×heads×nodes×(C/heads)."""
@@ -106,3 +114,22 @@ def _(
 ) -> Tensor:
     check_attributes(OP, sampling, window, sample)
     return q.new_empty(q.shape)
+
+
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    q, kv, graph, bias, scale, sampling, *_ = inputs
+    ctx.save_for_backward(q, kv, graph, bias, scale)
+    ctx.sampling = sampling
+
+
+def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    """Return the gradients of q and kv; the attention maps are computed again, as they are too large to keep."""
+    q, kv, graph, bias, scale = ctx.saved_tensors
+    with torch.enable_grad():
+        q, kv = (tensor.detach().requires_grad_() for tensor in (q, kv))
+        out = _attention(q, kv, graph, bias, scale, ctx.sampling)
+    dq, dkv = torch.autograd.grad(out, (q, kv), grad)
+    return dq, dkv, None, None, None, None, None, None
+
+
+scatter_aggregate.register_autograd(_backward, setup_context=_setup_context)

@@ -5,9 +5,9 @@
 """
 
 from ..forms import BASE, BF16, FP16, INTEGER, NATIVE, TENSORRT
-from .bundle import Bundle
+from .bundle import Bundle, alone_in, set_encoder_data
 from .files import sha256
-from .graphs import Ends, Port, Role, Shape, graph_ends
+from .graphs import PREVIEW, Ends, Port, Role, Shape, graph_ends
 from .manifest import (
     CONFORMANCE,
     FORMAT,
@@ -16,6 +16,7 @@ from .manifest import (
     TABLES,
     Arithmetic,
     Config,
+    EncoderData,
     FileEntry,
     Form,
     Graph,
@@ -24,6 +25,7 @@ from .manifest import (
     Model,
     PlanEntry,
     SizeRange,
+    Trial,
     graphs_of,
     parse,
     to_json,
@@ -41,11 +43,13 @@ __all__ = [
     "MANIFEST",
     "NATIVE",
     "PLANS",
+    "PREVIEW",
     "TABLES",
     "TENSORRT",
     "Arithmetic",
     "Bundle",
     "Config",
+    "EncoderData",
     "Ends",
     "FileEntry",
     "Form",
@@ -58,12 +62,15 @@ __all__ = [
     "Role",
     "Shape",
     "SizeRange",
+    "Trial",
+    "alone_in",
     "external_files",
     "files_read_by",
     "fingerprint",
     "graph_ends",
     "graphs_of",
     "parse",
+    "set_encoder_data",
     "sha256",
     "to_json",
 ]

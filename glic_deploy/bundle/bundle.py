@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shlex
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -16,24 +18,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..container import FINGERPRINT_BYTES
+from ..entropy.quantizer import NEAREST
 from ..errors import EngineError
+from ..files import atomic_write
 from ..forms import BF16, FP16, TENSORRT
 from ..values import Value
 from .files import digest_of, open_regular, read_exactly, size_of
-from .graphs import Port, Shape
+from .graphs import PREVIEW, Port, Shape
 from .manifest import (
     CONFORMANCE,
+    ENCODER,
     EXPORT,
     MANIFEST,
     MAX_MANIFEST_BYTES,
     TABLES,
     WHOLE_COPY,
+    EncoderData,
     FileEntry,
     Form,
     Graph,
     Manifest,
     PlanEntry,
     parse,
+    to_json,
 )
 from .onnx_files import files_read_by
 from .tables import MAX_ARRAYS_BYTES, read_conformance, read_tables
@@ -59,6 +66,7 @@ class Bundle:
         exact: whether the entropy path is in integer arithmetic, so that files decode on any machine.
         model_fingerprint, arithmetic_fingerprint: the bytes that identify them in `.glic` files.
         lmbda: the weight of the distortion in training; a larger lambda gives larger files. None: unknown.
+        weighing: how encoders weigh bits against error at effort 1; `NEAREST` if nothing pays, or none was sought.
     """
 
     def __init__(self, path: Path, manifest: Manifest) -> None:
@@ -72,6 +80,7 @@ class Bundle:
         self.model_fingerprint = bytes.fromhex(manifest.model.fingerprint)[:FINGERPRINT_BYTES]
         self.arithmetic_fingerprint = bytes.fromhex(manifest.arithmetic.fingerprint)[:FINGERPRINT_BYTES]
         self.lmbda = manifest.model.lmbda
+        self.weighing = manifest.encoder.weighing if manifest.encoder else NEAREST
 
     @classmethod
     def open(cls, path: str | Path) -> Bundle:
@@ -159,6 +168,19 @@ class Bundle:
         """Return the names of the transforms that read or write images; almost all time and memory is theirs."""
         return [name for name, graph in self.manifest.graphs.items() if graph.has_image]
 
+    @property
+    def has_previews(self) -> bool:
+        """Whether the bundle decodes previews."""
+        return PREVIEW in self.manifest.graphs
+
+    def check_previews(self) -> None:
+        """Raise EngineError unless the bundle decodes previews."""
+        if not self.has_previews:
+            raise EngineError(
+                f"{self.path} was exported without previews, so its files decode at full size only; decode with "
+                f"scale 1, or export the checkpoint again without --no-previews: {EXPORT}"
+            )
+
     def ports(self, name: str) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
         """Return a graph's inputs and outputs."""
         graph = self._graph(name)
@@ -235,6 +257,7 @@ class Bundle:
             "arithmetic": manifest["arithmetic"],
             "graphs": {name: sorted(graph.forms) for name, graph in self.manifest.graphs.items()},
             "plans": _described_plans(self.manifest.plans),
+            "encoder": manifest.get(ENCODER),
             "bytes": sum(entry.bytes for entry in self.manifest.files.values()),
         }
 
@@ -307,6 +330,34 @@ def _how_to_export(path: Path) -> str:
     """Return the command that exports a bundle: from `path` if it is a checkpoint, else from a checkpoint glic.pth."""
     checkpoint = str(path) if path.suffix in _CHECKPOINT_SUFFIXES and path.is_file() else "glic.pth"
     return f"export one: python -m export.to_trt --checkpoint {shlex.quote(checkpoint)}"
+
+
+@contextmanager
+def alone_in(directory: Path) -> Iterator[None]:
+    """Keep other processes from changing the bundle in a directory. Raises EngineError if one is changing it now."""
+    import fcntl  # not on every system; all else here works without
+
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise EngineError(f"another process is changing {directory}; start again when it has ended") from None
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def set_encoder_data(directory: str | Path, encoder: EncoderData | None) -> None:
+    """Replace the encoder data of a bundle. Decoders, files and fingerprints are not affected.
+
+    Raises EngineError if there is no bundle or another process is changing it, OSError if it is not writable.
+    """
+    path = Path(directory)
+    Bundle.open(path)  # before anything in the directory is opened
+    with alone_in(path):
+        manifest = replace(Bundle.open(path).manifest, encoder=encoder)
+        atomic_write(path / MANIFEST, to_json(manifest))
 
 
 def _reason(error: Exception) -> str:

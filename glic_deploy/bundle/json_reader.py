@@ -60,10 +60,10 @@ class Node:
             self.fail(f"an integer of {least:,} to {most:,}")
         return self.value
 
-    def number(self) -> float:
-        """Return a number of at least 0."""
-        if type(self.value) not in (int, float) or self.value < 0:
-            self.fail("a number of 0 or more")
+    def number(self, *, negative: bool = False) -> float:
+        """Return a number of at least 0, or any number if `negative`."""
+        if type(self.value) not in (int, float) or (self.value < 0 and not negative):
+            self.fail("a number" if negative else "a number of 0 or more")
         return float(self.value)
 
     def text(self, pattern: re.Pattern[str], expected: str) -> str:

@@ -11,15 +11,17 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
+from ..entropy.quantizer import MAX_STRENGTH, Weighing
 from ..errors import EngineError
-from .graphs import Ends, graph_ends
+from .graphs import PREVIEW, Ends, graph_ends
 from .json_reader import MalformedError, Node, read_json
 
-FORMAT = 2
+FORMAT = 3
 MANIFEST = "manifest.json"
 TABLES = "tables.npz"
 CONFORMANCE = "conformance.npz"
 PLANS = "plans"  # folder and manifest entry
+ENCODER = "encoder"  # manifest entry
 
 MAX_MANIFEST_BYTES = 4 << 20
 MAX_FILE_BYTES = 1 << 34
@@ -27,7 +29,6 @@ MAX_CHANNELS = 4096
 MAX_HYPER = 256
 """The most channels of z: each has a table of the range coder, and the index of a table is a byte."""
 MAX_SLICES = 64
-
 EXPORT = "python -m export.to_onnx --checkpoint C.pth --output DIR"
 WHOLE_COPY = "get a whole copy of the bundle"
 UPGRADE = "upgrade glic-deploy: pip install --upgrade glic-deploy"
@@ -171,6 +172,43 @@ class PlanEntry:
 
 
 @dataclass(frozen=True)
+class Trial:
+    """Images coded at one strength of the encoder's quantisation: means of bits per pixel and of PSNR in dB."""
+
+    strength: float
+    bpp: float
+    psnr: float
+
+
+@dataclass(frozen=True)
+class EncoderData:
+    """What encoders of this bundle should do, and the measurements that led to it. Decoders do not read it.
+
+    Attributes:
+        strength, usual_bits: those of the `glic_deploy.entropy.quantizer.Weighing` at effort 1.
+        exchange: the exchange rate between bits and quality at which the strength was chosen, as text.
+        net_percent: the net change of the images' cost at this strength.
+        worst_percent: the largest net change of an image at the strength that the other images chose; None for one
+            image.
+        images: the number of images.
+        trials: the images at every strength that was tried; the first is 0.
+    """
+
+    strength: float
+    usual_bits: tuple[float, ...]
+    exchange: str
+    net_percent: float
+    worst_percent: float | None
+    images: int
+    trials: tuple[Trial, ...]
+
+    @property
+    def weighing(self) -> Weighing:
+        """How encoders weigh bits against error at effort 1."""
+        return Weighing(self.strength, self.usual_bits)
+
+
+@dataclass(frozen=True)
 class Manifest:
     """The contents of manifest.json. Mappings keep the order of the document."""
 
@@ -180,6 +218,7 @@ class Manifest:
     graphs: Mapping[str, Graph]
     files: Mapping[str, FileEntry]
     plans: tuple[PlanEntry, ...] = ()
+    encoder: EncoderData | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return the JSON document."""
@@ -191,6 +230,7 @@ class Manifest:
             "graphs": {name: graph.as_dict() for name, graph in self.graphs.items()},
             "files": {name: asdict(entry) for name, entry in self.files.items()},
             **({PLANS: [asdict(plan) for plan in self.plans]} if self.plans else {}),
+            **({ENCODER: asdict(self.encoder)} if self.encoder else {}),
         }
 
     def forms(self) -> Iterator[Form]:
@@ -231,9 +271,16 @@ def parse(data: bytes, source: str = MANIFEST) -> Manifest:
 
 
 def graphs_of(config: Config, profile: Profile, forms: Mapping[str, Mapping[str, Form]]) -> dict[str, Graph]:
-    """Return all graphs of a network by name, with the forms that `forms` lists for each."""
+    """Return all graphs of a network by name, with the forms that `forms` lists for each.
+
+    The graph of previews is among them if `forms` has its name.
+    """
     expected = graph_ends(config.latent, config.hyper, config.groups, profile == "exact")
-    return {name: Graph(ends.role, ends.inputs, ends.outputs, forms.get(name, {})) for name, ends in expected.items()}
+    return {
+        name: Graph(ends.role, ends.inputs, ends.outputs, forms.get(name, {}))
+        for name, ends in expected.items()
+        if name != PREVIEW or name in forms
+    }
 
 
 def _manifest(document: Node) -> Manifest:
@@ -244,7 +291,7 @@ def _manifest(document: Node) -> Manifest:
         if name not in files:
             raise MalformedError(f"files lacks {name!r}")
     graphs = _graphs(document["graphs"], model.config, arithmetic.profile, files)
-    plans = document.get(PLANS)
+    plans, encoder = document.get(PLANS), document.get(ENCODER)
     return Manifest(
         document["generator"].text(*_TEXT),
         model,
@@ -252,6 +299,7 @@ def _manifest(document: Node) -> Manifest:
         graphs,
         files,
         tuple(_plan(plan, graphs, files) for plan in plans.elements()) if plans else (),
+        _encoder(encoder, model.config) if encoder else None,
     )
 
 
@@ -308,7 +356,7 @@ def _listed(node: Node, suffix: str, files: Mapping[str, FileEntry]) -> str:
 
 
 def _graphs(node: Node, config: Config, profile: Profile, files: Mapping[str, FileEntry]) -> dict[str, Graph]:
-    expected = graphs_of(config, profile, {})
+    expected = graphs_of(config, profile, {PREVIEW: {}} if node.get(PREVIEW) else {})
     for key, graph in node.items():
         if key not in expected:
             graph.fail(f"one of the network's graphs: {', '.join(expected)}")
@@ -351,6 +399,27 @@ def _plan(node: Node, graphs: Mapping[str, Graph], files: Mapping[str, FileEntry
         SizeRange(*(_pair(profile[key], 1, 1 << 32) for key in ("smallest", "optimal", "largest"))),
         node["build_seconds"].number(),
     )
+
+
+def _encoder(node: Node, config: Config) -> EncoderData:
+    worst, passes = node["worst_percent"], 2 * len(config.groups)
+    return EncoderData(
+        _above_zero(node["strength"], MAX_STRENGTH),
+        tuple(_above_zero(bits, 64) for bits in node["usual_bits"].elements(passes, passes)),
+        node["exchange"].text(*_TEXT),
+        node["net_percent"].number(negative=True),
+        None if worst.value is None else worst.number(negative=True),
+        node["images"].integer(1, 1 << 32),
+        tuple(
+            Trial(*(trial[key].number() for key in ("strength", "bpp", "psnr"))) for trial in node["trials"].elements()
+        ),
+    )
+
+
+def _above_zero(node: Node, most: float) -> float:
+    if not 0 < node.number() <= most:
+        node.fail(f"a number above 0 and up to {most:g}")
+    return node.number()
 
 
 def _pair(node: Node, least: int, most: int) -> tuple[int, int]:

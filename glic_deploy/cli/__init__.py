@@ -31,6 +31,7 @@ COMMANDS = {
     "verify": "check that .glic files are whole and that an engine decodes them",
     "info": "show what a .glic file or an engine bundle contains",
     "eval": "measure how well an engine compresses images: rate, quality, bits per stage",
+    "tune": "find how strongly an engine's encoder should weigh bits against error",
     "bench": "measure how fast an engine is on this machine, stage by stage",
     "doctor": "show what works on this machine, what is missing, and what to type",
     "serve": "serve an engine over HTTP and gRPC with Triton Inference Server",
@@ -39,7 +40,7 @@ COMMANDS = {
 
 # A signal to these commands does not wait for their graphs: `abandon` removes the files that they leave behind, and
 # the processes that they started end with their input.
-_IN_THREAD = ("encode", "decode", "verify", "eval", "bench")
+_IN_THREAD = ("encode", "decode", "verify", "eval", "tune", "bench")
 _REST = "rest"
 
 

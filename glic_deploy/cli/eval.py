@@ -25,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("images", metavar="IMAGES", nargs="+", type=options.path, help="image files, folders or globs")
     options.add_engine(parser, several=True)
     options.add_codec(parser)
+    options.add_effort(parser)
     parser.add_argument(
         "--codecs",
         metavar="NAME,...",
@@ -104,6 +105,8 @@ def run(args: argparse.Namespace) -> int:
         limits=options.limits(args),
         codecs=_names(args.codecs),
         published=args.published,
+        effort=args.effort,
+        checkpoint=args.checkpoint,
         keep=args.keep,
     )
     benches = [compare.load(path) for path in args.bench]

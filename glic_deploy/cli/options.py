@@ -74,19 +74,37 @@ def add_quality(parser: argparse.ArgumentParser) -> None:
     goal.add_argument(
         "--quality",
         metavar="N",
-        type=positive,
-        help="bundle of the folder to use: 1 makes the smallest files (default: the highest quality)",
+        type=number,
+        help="bundle of the folder to use: 1 makes the smallest files; 3.5 is a rate between 3 and 4 (default: the "
+        "highest quality)",
     )
-    goal.add_argument(
-        "--target-bpp", metavar="X", type=number, help="use the highest quality whose file has at most X bits per pixel"
+    goal.add_argument("--target-bpp", metavar="X", type=number, help="make the best file of at most X bits per pixel")
+    goal.add_argument("--target-bytes", metavar="N", type=positive, help="make the best file of at most N bytes")
+    goal.add_argument("--target-psnr", metavar="X", type=number, help="make the smallest file of at least X dB")
+    parser.add_argument("--strict", action="store_true", help="refuse to write a file that misses its target")
+    add_effort(parser)
+
+
+def add_effort(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--effort",
+        metavar="N",
+        type=whole,
+        help="0 rounds to the nearest symbol; 1 weighs bits against error, as glic tune has measured; 2 also refines "
+        "latents, which takes minutes and needs --checkpoint (default: 0, and targets are met by weighing)",
     )
-    goal.add_argument("--target-psnr", metavar="X", type=number, help="use the lowest quality that reaches X dB")
+    parser.add_argument(
+        "--checkpoint", metavar="C.pth", type=path, help="checkpoint of the engine, for --effort 2, which needs PyTorch"
+    )
+
+
+_TARGET = ("quality", "target_bpp", "target_bytes", "target_psnr", "effort")
 
 
 def quality(args: argparse.Namespace) -> dict[str, float]:
     """The options of `Codec.encode` that `add_quality`'s arguments ask for."""
-    goal = {name: getattr(args, name) for name in ("quality", "target_bpp", "target_psnr")}
-    return {name: value for name, value in goal.items() if value is not None}
+    given = {name: getattr(args, name) for name in _TARGET}
+    return {name: value for name, value in given.items() if value is not None} | {"strict": args.strict}
 
 
 def add_metadata(parser: argparse.ArgumentParser) -> None:
@@ -156,7 +174,14 @@ def open_codec(args: argparse.Namespace) -> Codec:
     threads = args.threads
     if threads is None and getattr(args, "workers", None):
         threads = max(1, cores() // args.workers)
-    return Codec(args.engine, backend=args.backend, precision=args.precision, threads=threads, limits=limits(args))
+    return Codec(
+        args.engine,
+        backend=args.backend,
+        precision=args.precision,
+        threads=threads,
+        limits=limits(args),
+        checkpoint=getattr(args, "checkpoint", None),
+    )
 
 
 _NO_SETTINGS = {

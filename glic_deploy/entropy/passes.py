@@ -104,5 +104,10 @@ def _latents(step: Step, part: Pass, indexes: Value, means: Value) -> NDArray[np
 
 def quantize(y: NDArray[np.float32], means: NDArray[np.float32]) -> Symbols:
     """Return the symbols of latents: the differences from the means, rounded half to even, clamped, as int16."""
-    symbols: Symbols = np.clip(np.rint(y - means), -MAX_SYMBOL, MAX_SYMBOL).astype(np.int16)
+    return clamped(np.rint(y - means))
+
+
+def clamped(values: NDArray[np.float32]) -> Symbols:
+    """Return whole numbers as symbols: clamped to ± MAX_SYMBOL, int16."""
+    symbols: Symbols = np.clip(values, -MAX_SYMBOL, MAX_SYMBOL).astype(np.int16)
     return symbols

@@ -23,10 +23,17 @@ ImageArray = NDArray[np.uint8]
 Similarity = Callable[[ImageArray, ImageArray], float | None]
 
 
-def measure_engine(codec: Codec, tables: Tables, image: ImageArray, file: Path, similarity: Similarity | None) -> Row:
+def measure_engine(
+    codec: Codec,
+    tables: Tables,
+    image: ImageArray,
+    file: Path,
+    similarity: Similarity | None,
+    effort: int | None = None,
+) -> Row:
     """Encode to `file`, decode from it. Times are those of `Codec.encode` and `.decode`, array to bytes and back."""
     start = time.perf_counter()
-    data = codec.encode(image)
+    data = codec.encode(image, effort=effort)
     encoded = time.perf_counter()
     file.write_bytes(data)
     data = file.read_bytes()

@@ -7,13 +7,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from ..entropy.costs import symbol_bits
 from ..entropy.passes import CodedPass, unpack_into
 
 BLOCK = 16
 _Z_BLOCKS = 4  # a position of z spans 4×4 positions of y
-_ESCAPE_HEAD = 5
-_WIDEST_CLASS, _WIDEST_BITS = 15, 16
-_TOTAL = 1 << 16
 
 Tables = Mapping[str, NDArray[np.int32]]
 
@@ -29,23 +27,7 @@ def element_bits(coded: CodedPass, tables: Tables) -> NDArray[np.float64]:
     """Bits that each symbol of a pass costs an ideal coder with the bundle's tables, escapes included; same shape."""
     latent = "z" if coded.part is None else "y"
     cdfs, lengths, offsets = (tables[f"{latent}_{part}"] for part in ("cdfs", "lengths", "offsets"))
-    rows = coded.indexes.astype(np.intp)
-    slots = coded.symbols.astype(np.int64) - offsets[rows]
-    escape = lengths[rows].astype(np.int64) - 2
-    escaped = (slots < 0) | (slots >= escape)
-    used = np.where(escaped, escape, slots)
-    counts = cdfs[rows, used + 1] - cdfs[rows, used]
-    bits: NDArray[np.float64] = np.log2(_TOTAL) - np.log2(counts)
-    bits[escaped] += _escape_bits(np.where(slots < 0, -1 - slots, slots - escape)[escaped])
-    return bits
-
-
-def _escape_bits(distances: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Length of what follows an escape: the class of the distance beyond the table, and the distance without its
-    leading one (plugins_cpp/rans/README.md)."""
-    classes = np.minimum(np.frexp(distances.astype(np.float64))[1], _WIDEST_CLASS)
-    tails = np.where(classes == _WIDEST_CLASS, _WIDEST_BITS, np.maximum(classes - 1, 0))
-    return np.asarray(_ESCAPE_HEAD + tails, dtype=np.int64)
+    return symbol_bits(coded.symbols, coded.indexes, cdfs, lengths, offsets)
 
 
 def parts(passes: Sequence[CodedPass], tables: Tables, payload_bytes: int, file_bytes: int) -> dict[str, float]:

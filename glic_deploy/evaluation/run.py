@@ -43,6 +43,7 @@ class Settings:
         external: curves that were measured elsewhere, as `load_external` reads them.
         codecs: names of other codecs; None is all that are installed.
         published: name of a set in PUBLISHED that the images are; None: Kodak if their names are those 24.
+        effort: that of `Codec.encode`; None is the default. checkpoint: that of the engine, which only effort 2 needs.
         keep: folder for the `.glic` files and what was measured, from which a later run resumes; None keeps nothing.
     """
 
@@ -55,6 +56,8 @@ class Settings:
     limits: Limits = DEFAULT_LIMITS
     codecs: list[str] | None = None
     published: str | None = None
+    effort: int | None = None
+    checkpoint: str | None = None
     keep: str | None = None
     families: Sequence[str] = ()
     external: Sequence[Mapping[str, Any]] = ()
@@ -113,6 +116,8 @@ class Evaluation:
         """The codec that an engine is measured with."""
         settings = self.settings
         options: dict[str, Any] = {"backend": settings.backend, "threads": settings.threads, "limits": settings.limits}
+        if settings.checkpoint:
+            options["checkpoint"] = settings.checkpoint
         if settings.precision:
             options["precision"] = settings.precision
         return Codec(engine, **options)
@@ -128,6 +133,7 @@ class Evaluation:
                 "arithmetic": bundle.arithmetic_fingerprint.hex(),
                 "backend": described["backend"],
                 "ms_ssim": similarity is not None,
+                **({} if self.settings.effort is None else {"effort": self.settings.effort}),
             }
             warm = False
 
@@ -136,7 +142,9 @@ class Evaluation:
                 if not warm:
                     codec.decode(codec.encode(pixels[:64, :64]))  # loads the graphs, which is no image's time
                     warm = True
-                return measure_engine(codec, tables, pixels, folder / _file_name(image, identity), similarity)
+                return measure_engine(
+                    codec, tables, pixels, folder / _file_name(image, identity), similarity, self.settings.effort
+                )
 
             rows = self._over_images(title, identity, work, store)
         if engine == self.settings.engines[0]:
@@ -150,6 +158,7 @@ class Evaluation:
             "arithmetic_fingerprint": identity["arithmetic"],
             "arithmetic": "exact" if bundle.exact else "float",
             "backend": described["backend"],
+            "effort": self.settings.effort,
             "rows": rows,
         }
 
@@ -196,7 +205,8 @@ class Evaluation:
 def _file_name(image: str, identity: Mapping[str, Any]) -> str:
     """Unique for an image and a model, and readable."""
     digest = hashlib.sha256(str(Path(image).resolve()).encode()).hexdigest()[:8]
-    return f"{Path(image).stem[:100]}.{digest}.{identity['model']}.glic"
+    effort = f".effort{identity['effort']}" if "effort" in identity else ""
+    return f"{Path(image).stem[:100]}.{digest}.{identity['model']}{effort}.glic"
 
 
 def _set_of(images: Sequence[str]) -> str | None:

@@ -90,7 +90,9 @@ class EncodeModel(CodecModel):
     """
 
     output = "glic"
-    _options = frozenset({"alpha", "color", "metadata", "tile", "target_bpp", "target_psnr"})
+    _options = frozenset({
+        "alpha", "color", "metadata", "tile", "effort", "strict", "target_bpp", "target_bytes", "target_psnr"
+    })  # fmt: skip
 
     def work(self, request: Any) -> NDArray[np.uint8]:
         image, file, background, quality = (

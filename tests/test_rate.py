@@ -1,0 +1,383 @@
+"""The encoder's choice of symbols: its decisions, the strength that tuning finds, and the files of each effort."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from glic_deploy import Codec, EngineError, ModelMismatchError, container
+from glic_deploy.bundle import MANIFEST, Bundle, EncoderData, Trial, set_encoder_data
+from glic_deploy.bundle_codec import BundleCodec
+from glic_deploy.cli import exits, main
+from glic_deploy.entropy.costs import symbol_bits
+from glic_deploy.entropy.passes import MAX_SYMBOL, quantize
+from glic_deploy.entropy.quantizer import COST_UNIT, LATER_BITS, LEVELS, Costs, Quantizer, Weighing
+from glic_deploy.entropy.rans import CdfTables
+from glic_deploy.exchange import Coded, Exchange
+from glic_deploy.image import load_image, pad
+from glic_deploy.metrics import mean_squared_error
+from glic_deploy.tuning import STRENGTHS, choose
+
+from .conftest import PHOTOS, SAMPLE_CHECKPOINT
+
+if TYPE_CHECKING:
+    from export.checkpoint import Checkpoint
+
+ENCODER = EncoderData(0.1, (2.0,) * 10, "20%/dB", -2.0, -0.5, 6, (Trial(0.0, 0.4, 29.0), Trial(0.1, 0.37, 28.8)))
+
+
+@pytest.fixture(scope="module")
+def tables(engine: Path) -> dict[str, np.ndarray]:
+    return Bundle.open(engine).tables()
+
+
+@pytest.fixture(scope="module")
+def costs(tables: dict[str, np.ndarray]) -> Costs:
+    return Costs(tables)
+
+
+@pytest.fixture(scope="module")
+def weighed(engine: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle with encoder data."""
+    path = tmp_path_factory.mktemp("rate") / "weighed"
+    shutil.copytree(engine, path)
+    set_encoder_data(path, ENCODER)
+    return path
+
+
+@pytest.fixture(scope="module")
+def picture() -> np.ndarray:
+    return load_image(PHOTOS / "kodim23.png")[100:260, 200:460]
+
+
+def latents(seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Latents, means and indexes that reach all rows, large magnitudes and escapes."""
+    random = np.random.default_rng(seed)
+    indexes = random.integers(0, 64, (1, 4, 32, 48)).astype(np.uint8)
+    scales = 0.11 * (256 / 0.11) ** (indexes / 63)
+    y = (random.standard_normal(indexes.shape) * scales).astype(np.float32)
+    y[0, 0, 0, :6] = -3000, 3000, 63.2, -64.4, 2.6, -1.6
+    return y, random.standard_normal(indexes.shape).astype(np.float32), indexes
+
+
+class TestCosts:
+    def test_they_are_those_of_the_range_coder(self, tables: dict[str, np.ndarray]) -> None:
+        parts = [tables[f"y_{part}"] for part in ("cdfs", "lengths", "offsets")]
+        symbols = np.tile(np.arange(-40, 41, dtype=np.int16), (64, 1))
+        indexes = np.repeat(np.arange(64, dtype=np.uint8)[:, None], 81, axis=1)
+        ideal = CdfTables(*parts).ideal_bits(symbols, indexes)
+        assert symbol_bits(symbols, indexes, *parts).sum() == pytest.approx(ideal, rel=1e-9)
+
+    def test_no_logarithm_is_near_a_tie(self) -> None:
+        """Whatever the last digits of a logarithm are on a machine, the rounded cost is the same."""
+        bits = np.log2(np.arange(1, (1 << 16) + 1)) / COST_UNIT
+        assert np.abs(bits - np.floor(bits) - 0.5).min() > 1e-6
+
+    def test_the_expected_bits_are_the_entropy(self, costs: Costs, tables: dict[str, np.ndarray]) -> None:
+        for row in (0, 20, 40):
+            length = tables["y_lengths"][row]
+            p = np.diff(tables["y_cdfs"][row, :length]) / 65536
+            entropy = -(p * np.log2(p)).sum()
+            assert costs.expected_bits(np.full((3, 5), row, np.uint8)) == pytest.approx(entropy, abs=0.01)
+
+
+class TestQuantizer:
+    def test_strength_0_rounds_to_the_nearest(self, costs: Costs) -> None:
+        y, means, indexes = latents()
+        assert np.array_equal(Quantizer(costs).symbols(y, means, indexes), quantize(y, means))
+
+    @pytest.mark.parametrize("strength", [0.02, 0.1, 0.5, 2.0])
+    def test_each_step_pays_and_none_is_missed(
+        self, costs: Costs, tables: dict[str, np.ndarray], strength: float
+    ) -> None:
+        y, means, indexes = latents()
+        chosen = Quantizer(costs, Weighing(strength)).symbols(y, means, indexes).astype(int)
+        nearest = quantize(y, means).astype(int)
+        difference = (y - means).astype(np.float64)
+        parts = [tables[f"y_{part}"] for part in ("cdfs", "lengths", "offsets")]
+
+        def gain(symbols: np.ndarray) -> np.ndarray:
+            """Return what the step toward zero gains; it is 0 or less where there is none."""
+            lower = symbols - np.sign(symbols)
+            saved = symbol_bits(np.abs(symbols), indexes, *parts) - symbol_bits(np.abs(lower), indexes, *parts)
+            rise = (difference - lower) ** 2 - (difference - symbols) ** 2
+            gained = strength * (saved + LATER_BITS) - rise
+            return np.where((symbols == 0) | (np.abs(symbols) >= LEVELS - 1), 0.0, gained)
+
+        expected = nearest.copy()
+        unclear = np.zeros(nearest.shape, bool)  # where the rounding of costs decides
+        for _ in range(LEVELS):
+            unclear |= (np.abs(gain(expected)) < 1e-2) & (expected != 0) & (np.abs(expected) < LEVELS - 1)
+            expected -= np.where(gain(expected) > 0, np.sign(expected), 0)
+        assert np.array_equal(chosen[~unclear], expected[~unclear])
+        assert unclear.mean() < 0.05
+        assert np.any(chosen != nearest)
+
+    def test_symbols_stay_in_range(self, costs: Costs) -> None:
+        y, means, indexes = latents()
+        symbols = Quantizer(costs, Weighing(0.3)).symbols(y, means, indexes)
+        assert symbols[0, 0, 0, 0] == -MAX_SYMBOL
+        assert symbols[0, 0, 0, 1] == MAX_SYMBOL
+
+    def test_the_strength_follows_the_expected_rate(self, costs: Costs) -> None:
+        y, means, indexes = latents()
+        bits = costs.expected_bits(indexes)
+
+        def moved(usual: float) -> int:
+            quantizer = Quantizer(costs, Weighing(0.05, (usual, usual)))
+            return int((quantizer.symbols(y, means, indexes) != quantize(y, means)).sum())
+
+        same = int((Quantizer(costs, Weighing(0.05)).symbols(y, means, indexes) != quantize(y, means)).sum())
+        assert moved(bits) == same
+        assert moved(4 * bits) < same < moved(bits / 4)
+
+    def test_golden_symbols(self, costs: Costs) -> None:
+        """The same latents give the same symbols on every machine and in every version."""
+        digest = hashlib.sha256()
+        for weighing in (Weighing(0.1), Weighing(0.05, (3.0, 2.0))):
+            quantizer = Quantizer(costs, weighing)
+            for seed in (1, 2):
+                digest.update(quantizer.symbols(*latents(seed)).astype("<i2").tobytes())
+        assert digest.hexdigest() == "e65ae45dca8ab112441b3c7e4f8d324306ce93376ce88676b75b425d0ef64e86"
+
+    def test_values_that_are_not_numbers_do_not_crash(self, costs: Costs) -> None:
+        y, means, indexes = latents()
+        y[:] = np.nan
+        with np.errstate(invalid="ignore"):
+            assert Quantizer(costs, Weighing(0.1)).symbols(y, means, indexes).shape == y.shape
+
+
+class TestExchange:
+    def test_texts(self) -> None:
+        assert Exchange.parse("20%/dB") == Exchange(20.0, per_db=True)
+        assert Exchange.parse(" 17.5 %/dB ") == Exchange(17.5, per_db=True)
+        assert Exchange.parse("0.013") == Exchange(0.013, per_db=False)
+        for rate in (Exchange(20.0, per_db=True), Exchange(0.013, per_db=False)):
+            assert Exchange.parse(str(rate)) == rate
+        for text in ("", "20%", "-1", "0", "0%/dB", "nan", "inf", "1e9", "a dozen"):
+            with pytest.raises(EngineError, match="20%/dB, or a lambda above 0"):
+                Exchange.parse(text)
+
+    def test_a_db_for_20_percent_is_even(self) -> None:
+        plain = [Coded(1.0, 100.0), Coded(0.5, 25.0)]
+        traded = [Coded(0.8, 100.0 * 10**0.1), Coded(0.4, 25.0 * 10**0.1)]
+        assert Exchange(20.0, per_db=True).net_percent(traded, plain) == pytest.approx(0.0)
+        assert Exchange(10.0, per_db=True).net_percent(traded, plain) == pytest.approx(-10.0)
+
+    def test_a_lambda_weighs_the_error(self) -> None:
+        net = Exchange(0.01, per_db=False).net_percent([Coded(0.9, 104.0)], [Coded(1.0, 100.0)])
+        assert net == pytest.approx(100 * (0.9 + 1.04 - 2) / 2)
+
+
+class TestTuning:
+    usual = (2.0,) * 10
+
+    def trials(self, *costs: float) -> list[list[Coded]]:
+        """Trials of images that lose PSNR with the square of the strength, each by its own cost."""
+        return [
+            [Coded(math.exp(-0.9 * s), 100 * 10 ** (cost * s**2 / 10)) for cost in costs] for s in (0.0, *STRENGTHS)
+        ]
+
+    def test_the_least_cost_is_found(self) -> None:
+        found = choose(self.trials(20.0, 20.0), self.usual, Exchange(20.0, per_db=True))
+        assert found is not None
+        assert found.strength == 0.1  # the minimum of -90 s + 400 s² is at 0.1125
+        assert found.net_percent == pytest.approx(100 * (math.exp(-0.09) - 1) + 4, abs=0.02)
+        assert found.images == 2
+        assert [trial.strength for trial in found.trials] == [0.0, *STRENGTHS]
+
+    def test_nothing_is_kept_if_nothing_pays(self) -> None:
+        assert choose(self.trials(2000.0), self.usual, Exchange(20.0, per_db=True)) is None
+
+    def test_the_worst_image_is_judged_by_the_others_strength(self) -> None:
+        found = choose(self.trials(20.0, 20.0, 150.0), self.usual, Exchange(20.0, per_db=True))
+        assert found is not None
+        assert found.worst_percent is not None
+        assert found.worst_percent > 10
+        alone = choose(self.trials(20.0), self.usual, Exchange(20.0, per_db=True))
+        assert alone is not None
+        assert alone.worst_percent is None
+
+
+class TestEncoderData:
+    def test_the_manifest_keeps_them_and_the_fingerprints(self, weighed: Path, engine: Path) -> None:
+        bundle = Bundle.open(weighed)
+        assert bundle.manifest.encoder == ENCODER
+        assert bundle.weighing == Weighing(0.1, (2.0,) * 10)
+        assert bundle.fingerprints == Bundle.open(engine).fingerprints
+        assert bundle.describe()["encoder"]["strength"] == 0.1
+
+    @pytest.mark.parametrize(
+        ("change", "words"),
+        [
+            ({"strength": 0}, r"encoder\.strength is 0, expected a number above 0 and up to 2"),
+            ({"strength": 2.1}, r"encoder\.strength is 2\.1"),
+            ({"usual_bits": [2.0]}, r"encoder\.usual_bits .* 10"),
+            ({"usual_bits": [0.0] * 10}, r"encoder\.usual_bits\[0\] is 0"),
+            ({"exchange": "é"}, r"encoder\.exchange"),
+            ({"images": 0}, r"encoder\.images"),
+        ],
+    )
+    def test_wrong_values_are_refused(self, weighed: Path, tmp_path: Path, change: dict, words: str) -> None:
+        manifest = json.loads((weighed / MANIFEST).read_text())
+        manifest["encoder"] |= change
+        (tmp_path / MANIFEST).write_text(json.dumps(manifest))
+        with pytest.raises(EngineError, match=words):
+            Bundle.open(tmp_path)
+
+    def test_an_export_measures_them(self, engine: Path) -> None:
+        found = Bundle.open(engine).manifest.encoder
+        assert found is not None
+        assert found.strength in STRENGTHS
+        assert found.net_percent < -1
+        assert found.exchange == "20%/dB"
+        assert found.images == 6
+
+    def test_none_removes_them(self, weighed: Path, tmp_path: Path) -> None:
+        path = tmp_path / "plain"
+        shutil.copytree(weighed, path)
+        set_encoder_data(path, None)
+        assert Bundle.open(path).weighing == Weighing()
+        assert "encoder" not in json.loads((path / MANIFEST).read_text())
+
+
+class TestEffort:
+    def test_files_decode_to_the_encoder_s_latents(self, weighed: Path, picture: np.ndarray) -> None:
+        codec = BundleCodec(weighed, backend="onnxruntime", threads=1)
+        sizes = {}
+        for weighing in (Weighing(), codec.bundle.weighing, Weighing(0.5)):
+            coded = codec.code(codec.analyse(pad(picture)), weighing=weighing)
+            decoded = codec._decode_latents(coded.payload, coded.checksum, 160, 260, None, None)
+            assert np.array_equal(decoded, coded.y_hat)
+            sizes[weighing.strength] = len(coded.payload)
+        assert sizes[0.5] < sizes[0.1] < sizes[0.0]
+        codec.close()
+
+    def test_efforts_of_the_codec(self, weighed: Path, engine: Path, picture: np.ndarray) -> None:
+        with Codec(weighed, backend="onnxruntime", threads=1) as codec:
+            plain, weighed_file = (codec.encode(picture, effort=effort) for effort in (0, 1))
+            assert codec.encode(picture) == plain
+            assert len(weighed_file) < len(plain)
+            assert list(codec.encode_many([picture], effort=1)) == [weighed_file]
+            assert codec.decode(weighed_file).shape == picture.shape
+            tiled = codec.encode(picture, effort=1, tile=256)
+            assert container.is_tiled(memoryview(tiled))
+            assert len(tiled) < len(codec.encode(picture, effort=0, tile=256))
+            for effort in (-1, 3, 1.5, "1"):
+                with pytest.raises(EngineError, match=r"effort is .* expected 0"):
+                    codec.encode(picture, effort=effort)  # type: ignore[arg-type]
+
+    def test_without_encoder_data_effort_1_is_effort_0(
+        self, weighed: Path, picture: np.ndarray, tmp_path: Path
+    ) -> None:
+        path = tmp_path / "plain"
+        shutil.copytree(weighed, path)
+        set_encoder_data(path, None)
+        with Codec(path, backend="onnxruntime", threads=1) as codec:
+            assert codec.encode(picture, effort=1) == codec.encode(picture, effort=0)
+
+    def test_a_target_is_met_between_the_bundles(self, weighed: Path, picture: np.ndarray) -> None:
+        with Codec(weighed, backend="onnxruntime", threads=1) as codec:
+            size = len(codec.encode(picture, effort=0))
+            for share in (0.95, 0.8):
+                data = codec.encode(picture, target_bytes=round(share * size))
+                assert 0.98 * share * size <= len(data) <= share * size
+
+
+@pytest.fixture(scope="module")
+def small() -> np.ndarray:
+    return load_image(PHOTOS / "kodim23.png")[100:220, 200:328]
+
+
+class TestRefinement:
+    def test_the_gradient_is_that_of_the_error(self, checkpoint: Checkpoint, small: np.ndarray) -> None:
+        torch = pytest.importorskip("torch", reason="needs the export extra")
+        from export.network import Synthesis
+        from export.network.scope import Scope
+        from export.synthesis_gradient import gradient
+
+        synthesis = Synthesis(Scope(checkpoint.state) / "g_s").requires_grad_(False)
+        y_hat = np.random.default_rng(0).standard_normal((1, 64, 8, 8)).astype(np.float32)
+        with torch.random.fork_rng():
+            derivative, error = gradient(synthesis, y_hat, small)
+        step = 1e-3 * derivative / np.abs(derivative).max()
+        ahead, behind = (gradient(synthesis, y_hat + sign * step, small)[1] for sign in (1, -1))
+        assert error > 0
+        assert (ahead - behind) / 2 == pytest.approx(float((derivative * step).sum()), rel=0.05)
+
+    @pytest.mark.slow
+    def test_effort_2_costs_less_than_effort_1(self, engine: Path, small: np.ndarray) -> None:
+        exchange = Exchange(20.0, per_db=True)
+        with Codec(engine, backend="onnxruntime", threads=1, checkpoint=SAMPLE_CHECKPOINT) as codec:
+            coded = []
+            for effort in (0, 1, 2):
+                data = codec.encode(small, effort=effort)
+                coded.append(Coded(8 * len(data) / small[..., 0].size, mean_squared_error(small, codec.decode(data))))
+            assert codec.decode(codec.encode(small, effort=2, tile=256)).shape == small.shape
+        nets = [exchange.net_percent([one], coded[:1]) for one in coded]
+        assert nets[2] < nets[1]
+
+    def test_it_needs_the_checkpoint_of_the_bundle(self, weighed: Path, small: np.ndarray, tmp_path: Path) -> None:
+        with Codec(weighed, backend="onnxruntime", threads=1) as codec:
+            with pytest.raises(EngineError, match="effort 2 needs PyTorch and the checkpoint"):
+                codec.encode(small, effort=2)
+            assert codec.encode(small, effort=1)
+        with (
+            Codec(weighed, backend="onnxruntime", threads=1, checkpoint=tmp_path / "none.pth") as codec,
+            pytest.raises(EngineError, match="differentiates the synthesis ended"),
+        ):
+            codec.encode(small, effort=2)
+
+    def test_another_checkpoint_is_refused(self, weighed: Path, small: np.ndarray, tmp_path: Path) -> None:
+        other = tmp_path / "other"
+        shutil.copytree(weighed, other)
+        manifest = json.loads((other / MANIFEST).read_text())
+        manifest["model"]["fingerprint"] = "ab" * 32
+        (other / MANIFEST).write_text(json.dumps(manifest))
+        with (
+            Codec(other, backend="onnxruntime", threads=1, checkpoint=SAMPLE_CHECKPOINT) as codec,
+            pytest.raises(ModelMismatchError, match=r"the bundle .* is of abababab"),
+        ):
+            codec.encode(small, effort=2)
+
+
+class TestCommands:
+    def test_tune_then_encode(self, weighed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        from PIL import Image
+
+        engine, source = tmp_path / "engine", tmp_path / "photo.png"
+        shutil.copytree(weighed, engine)
+        set_encoder_data(engine, None)
+        Image.open(PHOTOS / "kodim23.png").crop((200, 100, 456, 228)).save(source)
+        command = ["tune", "--engine", str(engine), "--backend", "onnxruntime", str(source)]
+        assert main([*command, "--dry-run", "--json", str(tmp_path / "found.json")]) == exits.OK
+        assert Bundle.open(engine).manifest.encoder is None
+        found = json.loads((tmp_path / "found.json").read_text())["bundles"][0]["encoder"]
+        assert main(command) == exits.OK
+        encoder = Bundle.open(engine).manifest.encoder
+        assert encoder is not None
+        assert encoder.strength == found["strength"]
+        assert "strength" in capsys.readouterr().err
+        coded = [tmp_path / f"{effort}.glic" for effort in (0, 1)]
+        for effort, target in enumerate(coded):
+            encode = ["encode", str(source), str(target), "--engine", str(engine), "--backend", "onnxruntime"]
+            assert main([*encode, "--effort", str(effort)]) == exits.OK
+        assert coded[1].stat().st_size < coded[0].stat().st_size
+        missed = [*encode[:2], str(tmp_path / "no.glic"), *encode[3:], "--target-bytes", "10", "--strict"]
+        assert main(missed) != exits.OK
+        assert not (tmp_path / "no.glic").exists()
+        assert "target_bytes is 10" in capsys.readouterr().err
+
+    def test_a_wrong_exchange_rate(self, weighed: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        code = main(["tune", "--engine", str(weighed), str(PHOTOS), "--exchange", "much"])
+        assert code == exits.BAD_ENGINE
+        assert "20%/dB" in capsys.readouterr().err
+        assert Bundle.open(weighed).manifest.encoder == replace(ENCODER)
