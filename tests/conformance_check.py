@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from glic_deploy import Codec, bundle_codec, read_metadata
 from glic_deploy.backends import Backend
