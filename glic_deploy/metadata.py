@@ -27,6 +27,7 @@ _NUMBERS = {"exif": EXIF, "xmp": XMP, "icc": ICC}
 NAMES = tuple(_NUMBERS)
 
 _EXIF_PREFIX = b"Exif\0\0"  # precedes EXIF in JPEG files; other formats, like this one, store EXIF without it
+_EXIF_PREFIXES = re.compile(b"^(?:Exif\0\0)*")
 _ORIENTATION_TAG = 0x0112
 _UPRIGHT = 1
 _TIFF_LONG = 4
@@ -59,7 +60,7 @@ class Metadata:
             if value is not None and not isinstance(value, (bytes, bytearray, memoryview)):
                 raise ImageError(f"metadata.{name} is {shown(value)}, expected bytes or None")
             content = bytes(value or b"")
-            object.__setattr__(self, name, (content.removeprefix(_EXIF_PREFIX) if name == "exif" else content) or None)
+            object.__setattr__(self, name, (_EXIF_PREFIXES.sub(b"", content) if name == "exif" else content) or None)
 
     def items(self) -> Iterator[tuple[str, bytes]]:
         """Yield the name and the bytes of each item that is there."""
@@ -85,12 +86,21 @@ def check_option(option: object) -> None:
 def of_pillow(image: Image.Image) -> Metadata:
     """Return the metadata of a PIL image for pixels that have been turned upright: the orientation is reset."""
     xmp = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp") or b""
-    exif = image.info.get("exif") or (_of_tiff(image) if image.format == "TIFF" else b"")
+    exif = image.info.get("exif") or _of_text(image) or (_of_tiff(image) if image.format == "TIFF" else b"")
     return Metadata(
         exif=_upright_exif(Metadata(exif=exif).exif or b""),
         xmp=_XMP_ORIENTATION.sub(rb"\g<1>1", xmp.encode() if isinstance(xmp, str) else xmp),
         icc=image.info.get("icc_profile") or b"",
     )
+
+
+def _of_text(image: Image.Image) -> bytes:
+    """Return the EXIF of a PNG file that has it as hexadecimal digits behind three lines, as ImageMagick wrote it."""
+    lines = image.info.get("Raw profile type exif")
+    try:
+        return bytes.fromhex("".join(lines.split("\n")[3:])) if isinstance(lines, str) else b""
+    except ValueError:  # reading the orientation fails too, with a warning
+        return b""
 
 
 def _of_tiff(image: Image.Image) -> bytes:

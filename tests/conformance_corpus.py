@@ -358,7 +358,7 @@ def write(folder: Path, bundle: Bundle) -> None:
         (folder / kind).mkdir(parents=True)
     for name, data in made.valid():
         (folder / "valid" / f"{name}.glic").write_bytes(data)
-        document["valid"][f"{name}.glic"] = describe(made.codec, data)
+        document["valid"][f"{name}.glic"], _ = describe(made.codec, data)
     for name, damaged in made.damaged():
         (folder / "damaged" / f"{name}.glic").write_bytes(damaged.data)
         entry = damaged._asdict()
