@@ -166,7 +166,7 @@ sanitize: out/sample/manifest.json
 	$(BIN)/python -m tests.fuzz.sanitize --seconds $(SECONDS) --bundle out/sample
 
 # The daily loop, without CUDA: lint, types and the tests but for these files, which take the longest. `make test` runs all.
-NOT_IN_CHECK := bench cuda_kernels docs eval export gpu integer network onnxruntime_cuda openvino ops rans_fuzz \
+NOT_IN_CHECK := bench conformance_corpus cuda_kernels docs eval export gpu integer network onnxruntime_cuda openvino ops rans_fuzz \
 	report tensorrt tensorrt_backend uses
 check: lint
 	$(BIN)/python -m pytest $(NOT_IN_CHECK:%=--ignore=tests/test_%.py)

@@ -1,17 +1,21 @@
-"""Time and cost of the range coder, beside compressai's and constriction's, on the symbols of photos.
+"""Measure time and cost of the range coder, beside compressai's and constriction's, on the symbols of photos.
 
     python -m benchmarks.coder [--rounds 15] [--isa best|scalar|avx2|avx512] [--against FOLDER]
 
-Timed is one core, from arrays to bytes and from bytes to arrays, with all ten passes of y of one image. Our tables are
-made before, as in a codec. compressai's coder accepts Python lists; making the lists counts, as it does for its users,
-but its tables are lists already. constriction codes the same symbols under its own quantised Gaussians of the same
-scales. The coders take turns, round by round, each for as many calls as take about 30 ms. A round's time is their mean.
-The columns are the median over the rounds and the best, in ns per symbol.
+The coders run on one core, from arrays to bytes and from bytes to arrays, over all ten passes of y of one image.
+
+- Our tables are made before the clock starts, as in a codec.
+- compressai's coder accepts Python lists. Making the lists of symbols counts, as it does for users; its tables are
+  lists already.
+- constriction codes the same symbols under its own quantised Gaussians of the same scales.
+
+The coders take turns, round by round, each for about 30 ms. The time of a round is the mean over its calls. The columns
+are the median over the rounds and the best round, in ns per symbol.
 
 The second table shows our coder by the size of the stream and the number of lanes, on symbols of a photo that are
-repeated up to that size. It has the best round in ns of CPU time per symbol, and the median over the rounds of the
-ratio to the coder that chooses the lanes by size. With --against, the ratio is to another build of librans.so, which
-chooses its lanes; the builds take turns in each round.
+repeated up to that size. The columns are the best round in ns of CPU time per symbol, and the median over the rounds of
+the ratio to the coder that chooses the lanes by size. With --against, the ratio is to another build of librans.so,
+which chooses its lanes by itself; the builds take turns in each round.
 
 The last line is a JSON object of the medians over all symbols, and of the cost over streams from 1 kB to 1 MB.
 """
@@ -52,7 +56,13 @@ Coded = TypeVar("Coded")  # a coder's own form of a stream
 
 @dataclass(frozen=True)
 class Coder(Generic[Coded]):
-    """One coder under test: passes to something coded, and that with the passes' indexes back to symbols."""
+    """Describe a coder under test.
+
+    Attributes:
+        name: name in the table.
+        encode: function from passes to the coder's own form of a stream.
+        decode: function from a stream and the indexes of the passes to the symbols.
+    """
 
     name: str
     encode: Callable[[Passes], Coded]
@@ -60,7 +70,7 @@ class Coder(Generic[Coded]):
 
 
 def ours(tables: CdfTables, isa: InstructionSet, lanes: int | None = None, build: ModuleType = rans) -> Coder[bytes]:
-    """Our coder. build: the module of a build of the library, which also made the tables."""
+    """Return our coder. build: module of a build of the library, which must also have made `tables`."""
 
     def encode(passes: Passes) -> bytes:
         encoder = build.Encoder(isa=isa)
@@ -78,7 +88,7 @@ def ours(tables: CdfTables, isa: InstructionSet, lanes: int | None = None, build
 
 
 def compressai_coder(tables: GaussianTables) -> Coder[list[bytes]]:
-    """compressai's compiled coder, one stream a pass as its models do."""
+    """Return compressai's compiled coder, which writes one stream for each pass, as compressai's models do."""
     ans = compressai.load("ans")
     rows = tables.cdfs.tolist(), tables.lengths.tolist(), tables.offsets.tolist()
 
@@ -98,7 +108,7 @@ def compressai_coder(tables: GaussianTables) -> Coder[list[bytes]]:
 
 
 def constriction_coder() -> Coder[np.ndarray]:
-    """constriction's stack coder; encoding is last in, first out, so that it takes the passes backwards."""
+    """Return constriction's stack coder. It encodes the passes backwards, since it decodes them last in, first out."""
     from constriction import stream
 
     family = stream.model.QuantizedGaussian(-2048, 2047)
@@ -122,7 +132,7 @@ def constriction_coder() -> Coder[np.ndarray]:
 
 
 def images() -> Iterator[tuple[str, Passes]]:
-    """Passes of y of the photos in the tests' data, and of the golden files where they are at hand."""
+    """Yield the passes of y of the photos in the tests' data and, if they are installed, of the golden files."""
     photos = np.load(DATA / "rans" / "photos.npz")
     for name in sorted({key.split("_")[0] for key in photos}):
         yield name, [(photos[f"{name}_symbols{k}"], photos[f"{name}_indexes{k}"]) for k in range(10)]
@@ -140,20 +150,20 @@ def images() -> Iterator[tuple[str, Passes]]:
 
 @dataclass
 class Times:
-    """Seconds of each round."""
+    """Hold the seconds of each round."""
 
     encode: list[float]
     decode: list[float]
 
 
 def race(coders: list[Coder[Any]], passes: Passes, rounds: int) -> tuple[dict[str, Times], dict[str, int]]:
-    """Times of each coder, one after the other in each round, and the bytes that it wrote."""
+    """Time the coders in turns, and return the times and the bytes of each. Raises AssertionError for wrong symbols."""
     times, sizes, calls = {}, {}, {}
     indexes = [i for _, i in passes]
     for coder in coders:
         coded = coder.encode(passes)
         if not all(np.array_equal(s, d) for (s, _), d in zip(passes, coder.decode(coded, indexes), strict=True)):
-            raise AssertionError(f"{coder.name} does not give back what it was given")
+            raise AssertionError(f"{coder.name} decodes other symbols than it encoded")
         parts = coded if isinstance(coded, list) else [coded]
         sizes[coder.name] = sum(part.nbytes if isinstance(part, np.ndarray) else len(part) for part in parts)
         times[coder.name] = Times([], [])
@@ -166,7 +176,7 @@ def race(coders: list[Coder[Any]], passes: Passes, rounds: int) -> tuple[dict[st
 
 
 def overhead_excess(coder: Coder[Any], tables: CdfTables, passes: Passes) -> float:
-    """Return the largest (bytes - ideal bytes - a thousandth of them) over streams of 1 kB to 1 MB."""
+    """Return the largest excess of bytes over 1.001 times the ideal bytes, over streams of 1 kB to 1 MB."""
     total = sum(s.size for s, _ in passes)
     bits_per_symbol = sum(tables.ideal_bits(*one) for one in passes) / total
     worst = -np.inf
@@ -186,14 +196,14 @@ def other_build(folder: Path) -> ModuleType:
     spec.loader.exec_module(module)
     os.environ["GLIC_NATIVE"] = str(folder)
     try:
-        module._library()  # loads it now, and keeps it
+        module._library()  # loads the library now; the module keeps it
     finally:
         del os.environ["GLIC_NATIVE"]
     return module
 
 
 def window(passes: Passes, start: int, count: int) -> Passes:
-    """Return `count` symbols from `start` on, in ten passes; the symbols of the passes are repeated."""
+    """Return `count` symbols from position `start` on, in ten passes; the symbols of `passes` are repeated."""
     arrays = [np.concatenate([one[k].ravel() for one in passes]) for k in range(2)]
     arrays = [np.take(a, np.arange(start, start + count), mode="wrap") for a in arrays]
     return list(zip(*(np.array_split(a, 10) for a in arrays), strict=True))

@@ -1,9 +1,10 @@
-"""`make bench-cpu`: the codec beside the same network in eager PyTorch, whole images, on this machine's CPU.
+"""Compare the codec with the same network in eager PyTorch, on whole images and this machine's CPU: `make bench-cpu`.
 
-Both sides take an array and give bytes, then take the bytes and give an array, with the same number of threads, each in
-a process of its own, in turns. The last line is a JSON object: {"encode_ratio", "decode_ratio", "encode_s", "decode_s",
-"peak_rss_mib", "precision", "fp32_encode_ratio", "fp32_decode_ratio"}; ratios are eager time / ours, pair by pair, the
-memory is that of our process alone. With OpenVINO, onnxruntime takes its turns too, and the stages stand side by side.
+Both sides encode an array to bytes and decode the bytes to an array. They have the same number of threads and processes
+of their own, and take turns. The last line is a JSON object: {"encode_ratio", "decode_ratio", "encode_s", "decode_s",
+"peak_rss_mib", "precision", "fp32_encode_ratio", "fp32_decode_ratio"}. Ratios are eager time over our time, pair by
+pair; the memory is that of our process. With --backend openvino, onnxruntime takes turns too, and the tables show the
+stages of both.
 """
 
 from __future__ import annotations
@@ -30,14 +31,16 @@ PHOTO = Path(__file__).resolve().parent.parent / "samples" / "photos" / "kodim23
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--checkpoint", help="a GLIC checkpoint (default: of full size, with pseudo-random weights)")
-    parser.add_argument("--image", default=str(PHOTO), help="default: a 768x512 photograph")
-    parser.add_argument("--size", type=lambda text: tuple(map(int, text.split("x"))), help="bring it to WxH")
+    parser.add_argument("--checkpoint", help="a GLIC checkpoint (default: one of full size with random weights)")
+    parser.add_argument("--image", default=str(PHOTO), help="image to code (default: a 768x512 photograph)")
+    parser.add_argument("--size", type=lambda text: tuple(map(int, text.split("x"))), help="scale the image to WxH")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
-    parser.add_argument("--pairs", type=int, default=5, help="counted pairs of runs, after one of warm-up")
-    parser.add_argument("--backend", help="default: the best installed")
-    parser.add_argument("--precision", choices=("fp32", "bf16"), help="of the transforms; default: the backend's")
-    parser.add_argument("--alone", action="store_true", help="leave the eager network out: our times and memory only")
+    parser.add_argument(
+        "--pairs", type=int, default=5, help="number of timed pairs of runs, after a warm-up (default: 5)"
+    )
+    parser.add_argument("--backend", help="backend to measure (default: the best that works)")
+    parser.add_argument("--precision", choices=("fp32", "bf16"), help="precision of the transforms")
+    parser.add_argument("--alone", action="store_true", help="measure without the eager network")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory:
         checkpoint = args.checkpoint or full_size(Path(directory) / "full.pth")
@@ -64,20 +67,20 @@ def main() -> None:
 
 
 def full_size(path: Path) -> str:
-    """A checkpoint of the released files' size and form with pseudo-random weights."""
+    """Write a checkpoint with the size and form of the released files and with pseudo-random weights."""
     command = [sys.executable, "-m", "benchmarks.full_size_checkpoint", str(path)]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     return str(path)
 
 
 def seconds(runs: list[Answer], direction: str) -> list[float]:
-    """From array to bytes, or back: without reading and writing files."""
+    """Return the seconds of each run from array to bytes, or back, without reading and writing files."""
     files = [sum(run[direction]["stages"].get(name, 0.0) for name in FILES) for run in runs]
     return [run[direction]["total"] - extra for run, extra in zip(runs, files, strict=True)]
 
 
 def report(contenders: list[Contender], workload: Workload, runs: list[list[Answer]]) -> None:
-    """Print what was timed, all sides and the ratios of each to the eager network, our stages, and the JSON line."""
+    """Print the machine and the backends, all times, the ratios to the eager network, our stages and the JSON line."""
     answers = {contender.name: answer for contender, answer in zip(contenders, runs, strict=True)}
     ours = contenders[0]
     engines = [contender.name for contender in contenders if contender.name != EAGER]
@@ -108,7 +111,7 @@ def report(contenders: list[Contender], workload: Workload, runs: list[list[Answ
 
 
 def print_stages(answers: dict[str, list[Answer]]) -> None:
-    """One table a direction: the median seconds of each stage, a column an engine."""
+    """Print a table for each direction: the median seconds of each stage, with a column for each engine."""
     stages = {name: summarise(answer) for name, answer in answers.items()}
     for direction in DIRECTIONS:
         print(f"\n{direction + ', median seconds per stage':34}" + "".join(f"{name:>18}" for name in answers))
@@ -119,7 +122,7 @@ def print_stages(answers: dict[str, list[Answer]]) -> None:
 
 
 def row(title: str, values: Summary) -> float:
-    """Print a line of the table; gives its median."""
+    """Print a line of the table, and return its median."""
     print(f"{title:40}{values.median:8.3f}{values.p10:8.3f}{values.p90:8.3f}{values.min:8.3f}")
     return values.median
 

@@ -1,4 +1,4 @@
-"""The main job on real photographs: checkpoint to engine bundle, images to `.glic` files and back, side by side."""
+"""Export the sample checkpoint, code the sample photographs, and write them beside the decoded images: `make demo`."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def main() -> None:
 
 
 def print_stages(title: str, stages: Mapping[str, float]) -> None:
-    """A line a stage; the passes over the slices of y are one."""
+    """Print a line for each stage; the passes over the slices of y share a line."""
     merged: dict[str, float] = {}
     for name, seconds in stages.items():
         merged_name = "slices of y" if name.startswith("slice") else name.replace("_", " ")

@@ -1,7 +1,7 @@
-"""`python -m benchmarks.entropy`: the exact entropy path beside the floating-point one, by runtime and lowering.
+"""Compare the exact entropy path with the floating-point one, by runtime and lowering: `python -m benchmarks.entropy`.
 
-An image's latents go through all passes, as an encoder takes them, with each form in turn. A ratio is seconds of a
-form over those of the float path on the same runtime, pair by pair. The last line is a JSON object: the median ratios.
+The forms take turns; each runs an image's latents through all passes, as an encoder does. A ratio is the time of a form
+over the time of the float path on the same runtime, pair by pair. The last line is a JSON object: the median ratios.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _FLOAT = "float"
 
 
 def forms(exact: Bundle, floating: Bundle, threads: int) -> dict[tuple[str, str], Backend]:
-    """A backend for each runtime that is installed and each lowering it is given here; the float path first."""
+    """Open a backend for each installed runtime and each of its lowerings; the float path is first."""
     found: dict[tuple[str, str], Backend] = {("onnxruntime", _FLOAT): OnnxRuntimeBackend(floating, threads)}
     for lowering in ("native", "integer", "base") if custom_ops_library() else ("integer", "base"):
         found["onnxruntime", lowering] = OnnxRuntimeBackend(exact, threads, forms=(lowering,))
@@ -50,7 +50,7 @@ def main() -> None:
     parser.add_argument("--checkpoint", type=Path, default=_ROOT / "samples" / "glic_tiny.pth")
     parser.add_argument("--image", type=Path, default=_ROOT / "samples" / "photos" / "kodim23.png")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
-    parser.add_argument("--rounds", type=int, default=15, help="counted, after one of warm-up")
+    parser.add_argument("--rounds", type=int, default=15, help="number of timed rounds, after a warm-up")
     args = parser.parse_args()
     checkpoint = load_checkpoint(args.checkpoint)
     with tempfile.TemporaryDirectory() as directory:

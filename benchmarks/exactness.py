@@ -1,11 +1,11 @@
-"""Encode × decode over every configuration of the exact entropy path: `make exactness`.
+"""Check each pair of encoder and decoder among the configurations of the exact entropy path: `make exactness`.
 
-Each encoder takes images to symbols in its own configuration, its floating-point analysis transform included; each
-decoder is then given those symbols pass by pass, and must find the encoder's CDF indexes and means, bit for bit. Prints
-one row an encoder, then cost and speed beside the float entropy path, and last one JSON object, whose pairs are those
-of all networks. Run on another platform with the same options, its rows can be put beneath.
+Each encoder computes the symbols of images in its own configuration, including its floating-point analysis transform.
+Each decoder then reads the symbols pass by pass, and must compute the encoder's CDF indexes and means, bit for bit. The
+output is a row for each encoder, then cost and speed beside the float entropy path, and at last a JSON object that
+counts the pairs of all networks. Rows from another platform, with the same options, are comparable.
 
-`make exactness FULL=C.pth` adds the pairs of that checkpoint, of full size, on two images.
+`make exactness FULL=C.pth` adds the pairs of a checkpoint of full size, on two images.
 """
 
 from __future__ import annotations
@@ -55,7 +55,13 @@ _FULL_SIZE_IMAGES = 2
 
 @dataclass(frozen=True)
 class Configuration:
-    """One way to run the entropy path, and the backend of its analysis, which several may have in common."""
+    """Describe one way to run the entropy path.
+
+    Attributes:
+        name: name of the row.
+        backend: backend of the entropy path.
+        transforms: backend of the analysis transform; several configurations may share it.
+    """
 
     name: str
     backend: Backend
@@ -64,7 +70,7 @@ class Configuration:
 
 @dataclass(frozen=True)
 class Coded:
-    """What an encoder made of an image: z's symbols, each pass's symbols, indexes and means, and y_hat."""
+    """Hold an encoder's results: the symbols of z, the symbols, indexes and means of each pass, and y_hat."""
 
     z_symbols: Array
     passes: list[tuple[Array, Array, Array]]
@@ -76,13 +82,13 @@ class Coded:
 
 
 def bundle(checkpoint: Checkpoint, directory: Path, network: integer.IntegerNetwork | None) -> Bundle:
-    """A bundle with every lowering of the network, or with the float entropy path where there is none."""
+    """Write and open a bundle with every lowering of the network, or with the float entropy path for None."""
     directory.mkdir(parents=True)
     writer = BundleWriter(directory)
     if network is not None:
         assembly.add_traced_graphs(writer, transform_graphs(checkpoint))
         assembly.add_exact_entropy(writer, network)
-    else:  # with native forms, which float bundles do not have, so that the comparison of times is fair
+    else:  # also native forms, which exported float bundles lack, so that the comparison of times is fair
         for spec in entropy_graphs(checkpoint):
             model = trace(spec, spec.build().eval())
             writer.add_graph(spec.name, "base", model)
@@ -92,7 +98,7 @@ def bundle(checkpoint: Checkpoint, directory: Path, network: integer.IntegerNetw
 
 
 def on_gpu(exact: Bundle) -> list[Configuration]:
-    """The same on a GPU, where there is one."""
+    """Return the configuration on a GPU, or none if there is no GPU."""
     from glic_deploy.backends.onnxruntime_cuda import OnnxRuntimeCudaBackend
 
     try:
@@ -105,9 +111,9 @@ def on_gpu(exact: Bundle) -> list[Configuration]:
 
 
 def on_openvino(exact: Bundle) -> list[Configuration]:
-    """OpenVINO in each precision of its transforms, where it is installed.
+    """Return the configurations on OpenVINO, one for each precision of the transforms, or none if it is not installed.
 
-    A processor without bfloat16 emulates it, some fifteen times slower: there one analysis serves all thread counts.
+    A CPU without bfloat16 emulates it, some fifteen times slower. There, one analysis serves all thread counts.
     """
     if importlib.util.find_spec("openvino") is None:
         return []
@@ -128,7 +134,10 @@ def on_openvino(exact: Bundle) -> list[Configuration]:
 
 
 def on_onnxruntime(exact: Bundle) -> list[Configuration]:
-    """Every lowering, with the transforms, which all of them have in common, at the same threads and optimisation."""
+    """Return the configurations on onnxruntime: every lowering with several thread counts and optimisation levels.
+
+    Lowerings with the same threads and optimisation share the backend of the transforms.
+    """
     options = [(threads, optimize) for threads in _THREADS for optimize in (False, True)]
     transforms = [OnnxRuntimeBackend(exact, threads, optimize=optimize) for threads, optimize in options]
     return [
@@ -144,7 +153,10 @@ def on_onnxruntime(exact: Bundle) -> list[Configuration]:
 
 
 def configurations(network: integer.IntegerNetwork, exact: Bundle, transforms: Backend) -> list[Configuration]:
-    """The rows and columns of the matrix. transforms: of those that have none of their own."""
+    """Return all configurations: the rows and columns of the matrix.
+
+    transforms: backend of the transforms for configurations that have no transforms of their own.
+    """
     return [
         *on_onnxruntime(exact),
         *on_openvino(exact),
@@ -167,7 +179,7 @@ def encode(groups: tuple[int, ...], backend: Backend, y: Array, z_symbols: Array
 
 
 def decodes(groups: tuple[int, ...], backend: Backend, coded: Coded) -> bool:
-    """Whether a decoder finds the encoder's indexes, means and y_hat."""
+    """Check whether a decoder computes the encoder's indexes, means and y_hat."""
     given = iter(coded.passes)
     same = True
 
@@ -182,20 +194,20 @@ def decodes(groups: tuple[int, ...], backend: Backend, coded: Coded) -> bool:
 
 
 def analyse(pool: Executor, matrix: list[Configuration], image: Array) -> Latents:
-    """y and z's symbols from every analysis, by the identity of its backend."""
+    """Compute y and the symbols of z with every analysis backend, by the backend's `id`."""
     backends = {id(row.transforms): row.transforms for row in matrix}
     return dict(zip(backends, pool.map(lambda backend: _latents(backend, image), backends.values()), strict=True))
 
 
 def encode_all(pool: Executor, groups: tuple[int, ...], matrix: list[Configuration], latents: Latents) -> list[Coded]:
-    """What each row makes of its own latents."""
+    """Encode the latents of each row with the row's own backend."""
     return list(pool.map(lambda row: encode(groups, row.backend, *latents[id(row.transforms)]), matrix))
 
 
 def decode_distinct(
     pool: Executor, groups: tuple[int, ...], matrix: list[Configuration], coded: list[Coded]
 ) -> dict[bytes, int]:
-    """How many rows decode each encoding, by its digest: encoders that agree in every bit need decoding only once."""
+    """Count the rows that decode each distinct encoding, by its digest; equal encodings are decoded only once."""
     return {
         digest: sum(pool.map(lambda row, coding=coding: decodes(groups, row.backend, coding), matrix))
         for digest, coding in {coding.digest(): coding for coding in coded}.items()
@@ -203,7 +215,7 @@ def decode_distinct(
 
 
 def file_bits(tables: dict[str, Array], coded: Coded) -> int:
-    """Bits of the range-coded passes of y; z costs both entropy paths the same."""
+    """Return the bits of the range-coded passes of y. The bits of z are equal in both entropy paths."""
     rows = CdfTables(tables["y_cdfs"], tables["y_lengths"], tables["y_offsets"])
     encoder = Encoder()
     for symbols, indexes, _ in coded.passes:
@@ -212,14 +224,14 @@ def file_bits(tables: dict[str, Array], coded: Coded) -> int:
 
 
 def quality(image: Array, backend: Backend, y_hat: Array) -> float:
-    """PSNR in dB of what a backend synthesises."""
+    """Return the PSNR in dB of the image that a backend synthesises from y_hat."""
     height, width = image.shape[:2]
     decibels = psnr(image, backend.run("synthesis", {"y_hat": y_hat})[0][:height, :width])
     return float("inf") if decibels is None else decibels
 
 
 def measure_speedup(groups: tuple[int, ...], exact: Backend, floating: Backend, y: Array, z_symbols: Array) -> float:
-    """Seconds of the float entropy path over seconds of the exact one: the best of some rounds, taken in turn."""
+    """Return the time of the float entropy path over that of the exact one: the best rounds of both, in turns."""
     best = {id(exact): float("inf"), id(floating): float("inf")}
     for _ in range(_TIMED_ROUNDS):
         for backend in (exact, floating):
@@ -231,7 +243,7 @@ def measure_speedup(groups: tuple[int, ...], exact: Backend, floating: Backend, 
 
 @dataclass(frozen=True)
 class Result:
-    """What the last line says of one network; rate and PSNR are means over the images."""
+    """Hold the numbers of one network in the last line; rate and PSNR are means over the images."""
 
     pairs: int
     identical: int
@@ -241,7 +253,7 @@ class Result:
 
 
 def run(checkpoint: Checkpoint, paths: list[Path], directory: Path) -> Result:
-    """Print the matrix of one network, image by image and as a whole."""
+    """Run the matrix of one network; print a line for each image, and then the rows."""
     network = integer.build(checkpoint)
     exact, floating = bundle(checkpoint, directory / "exact", network), bundle(checkpoint, directory / "float", None)
     groups, tables = exact.groups, exact.tables()
@@ -249,7 +261,7 @@ def run(checkpoint: Checkpoint, paths: list[Path], directory: Path) -> Result:
     matrix = configurations(network, exact, exact_backend)
     identical = {encoder.name: 0 for encoder in matrix}
     rates, psnr_deltas = [], []
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # most rows take one thread each
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # most rows run on one thread
         for number, path in enumerate(paths, 1):
             start = time.perf_counter()
             image = load_image(path)
@@ -285,7 +297,7 @@ def run(checkpoint: Checkpoint, paths: list[Path], directory: Path) -> Result:
 
 
 def summary(network: Result, full_size: Result | None) -> dict[str, Any]:
-    """The last line: pairs of both networks, and the rest of the first, whose weights are trained."""
+    """Return the last line: the pairs of both networks, and the other numbers of the first, which is trained."""
     if full_size is None:
         return asdict(network)
     return asdict(network) | {
@@ -301,7 +313,7 @@ def _latents(backend: Backend, image: Array) -> tuple[Array, Array]:
 
 
 def _images(directory: Path | None) -> list[Path]:
-    """The images of a directory; without one, the Kodak set of the large test data, or else the samples."""
+    """Return the images of a directory; for None, those of the Kodak set if it is installed, or the samples."""
     kodak = Path(os.environ.get("GLIC_TEST_DATA", _ROOT.parent / "shared")) / "data" / "kodak"
     chosen = directory or (kodak if kodak.is_dir() else _ROOT / "samples" / "photos")
     return sorted(path for path in chosen.iterdir() if path.suffix.lower() in (".png", ".jpg", ".webp"))
@@ -312,7 +324,7 @@ def main() -> None:
     parser.add_argument("--checkpoint", type=Path, default=_ROOT / "samples" / "glic_tiny.pth")
     parser.add_argument("--full", type=Path, help=f"a second checkpoint, run on {_FULL_SIZE_IMAGES} of the images")
     parser.add_argument("--images", type=Path, help="directory of images (default: Kodak, or the samples)")
-    parser.add_argument("--limit", type=int, help="take only so many images")
+    parser.add_argument("--limit", type=int, help="number of images to run (default: all)")
     args = parser.parse_args()
     paths = _images(args.images)[: args.limit]
     with tempfile.TemporaryDirectory() as directory:

@@ -1,9 +1,11 @@
-"""Writes a checkpoint of the released files' size and form with pseudo-random weights: `… OUT.pth [--seed 0]`.
+"""Write a checkpoint with the size and form of the released files and with pseudo-random weights:
+`python -m benchmarks.full_size_checkpoint OUT.pth [--seed 0]`.
 
-The released weights are their authors' to give. These have the same keys, shapes and dtypes, and values drawn from a
-generator seeded by each key's name. Each latent channel has an amplitude of its own, from 0.03 to 100, most of them
-small, and the scales that the network predicts follow it, so that symbols, scales and escapes are spread as a trained
-model's are; the images that it decodes are not. Prints a SHA-256 of all values.
+Only their authors may distribute the released weights. This checkpoint has the same keys, shapes and dtypes; a
+generator that is seeded by the name of each key draws the values. Each latent channel has an amplitude from 0.03 to
+100, mostly a small one, and the predicted scales follow the amplitude. Symbols, scales and escapes are therefore
+distributed like those of a trained model, but decoded images do not resemble the originals. The program prints a
+SHA-256 of all values.
 """
 
 from __future__ import annotations
@@ -33,14 +35,14 @@ OFFICIAL = Config(
 
 
 def amplitude(seed: int) -> np.ndarray:
-    """Per latent channel, relative to what the analysis transform would give."""
+    """Return the amplitude of each latent channel, relative to the output of the analysis transform."""
     rng = np.random.default_rng([zlib.crc32(b"amplitude"), seed])
     u = rng.permutation(np.linspace(0, 1, sum(OFFICIAL.groups)))
     return (np.exp(np.log(0.03) + np.log(100 / 0.03) * u**2) / 2.6).astype(np.float32)
 
 
 def latent_rows(name: str, shape: list[int], seed: int) -> np.ndarray | None:
-    """What multiplies the rows (outputs) of a tensor that makes latents or their parameters."""
+    """Return the factors of the rows (outputs) of a tensor that computes latents or their parameters, or None."""
     a = amplitude(seed)
     if name.startswith(("g_a.down3.", "g_a.AuxT_enc.3.OLP.linear.")):
         return a
@@ -52,7 +54,7 @@ def latent_rows(name: str, shape: list[int], seed: int) -> np.ndarray | None:
 
 
 def latent_columns(name: str, shape: list[int], seed: int) -> np.ndarray | None:
-    """What divides the columns (inputs) of a tensor that reads latents."""
+    """Return the divisors of the columns (inputs) of a tensor that reads latents, or None."""
     a = amplitude(seed)
     if name in ("latent_codec.hyper.h_a.0.weight", "g_s.up0.0.weight", "g_s.AuxT_dec.0.OLP.linear.weight"):
         return a
@@ -122,7 +124,7 @@ def base(name: str, shape: list[int], seed: int) -> np.ndarray:
 
 
 def buffer(name: str, shape: tuple[int, ...] | None, buffers: np.lib.npyio.NpzFile) -> np.ndarray | None:
-    """The value of a constant, None for a weight; tables are empty, as in the released files."""
+    """Return the value of a constant, or None for a weight. Tables are empty, as in the released files."""
     if shape is None:
         return np.zeros(0, np.float32 if name.endswith("scale_table") else np.int32)
     for depth in (1, 2):
@@ -133,7 +135,7 @@ def buffer(name: str, shape: tuple[int, ...] | None, buffers: np.lib.npyio.NpzFi
 
 
 def make_state(seed: int = 0) -> dict[str, torch.Tensor]:
-    """All tensors of the checkpoint, by name."""
+    """Return all tensors of the checkpoint by name."""
     state = {}
     with np.load(BUFFERS) as buffers:
         for name, shape in expected_shapes(OFFICIAL).items():

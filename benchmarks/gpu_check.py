@@ -1,9 +1,14 @@
-"""Everything that needs a GPU, in one command: `make gpu-check`.
+"""Run all checks that need a GPU in one command: `make gpu-check`.
 
-The kernels against the oracle and images across backends (pytest), memory and races by compute-sanitizer, the
-kernels' times (`benchmarks.gpu_ops`), the exactness matrix with this GPU as a row of it, plans built and proven, whole
-images on each GPU backend beside the eager network, and every graph on every runner (`export.compare`). The last line
-is a JSON object of what passed.
+- pytest compares the kernels with the oracle, and images across backends.
+- compute-sanitizer checks memory and races.
+- `benchmarks.gpu_ops` times the kernels.
+- `benchmarks.exactness` runs its matrix with this GPU as a row.
+- `export.to_trt` builds and checks plans.
+- `benchmarks.gpu_images` times whole images on each GPU backend beside the eager network.
+- `export.compare` compares every graph on every runner.
+
+The last line is a JSON object of the passed checks.
 """
 
 from __future__ import annotations
@@ -41,13 +46,13 @@ def python(*arguments: str | Path) -> bool:
 
 
 def sanitizer() -> str | None:
-    """compute-sanitizer, of the system or of NVIDIA's wheel."""
+    """Return the path of the system's compute-sanitizer or of NVIDIA's wheel, or None."""
     wheel = Path(sysconfig.get_path("purelib")) / "nvidia" / "cu13" / "compute-sanitizer"
     return shutil.which("compute-sanitizer", path=f"{os.environ['PATH']}:/usr/local/cuda/bin:{wheel}")
 
 
 def has_tensorrt() -> bool:
-    """Whether a TensorRT for this GPU is installed, after an attempt to get one."""
+    """Check whether a TensorRT for this GPU is installed; if not, try to install one."""
     for attempt in (True, False):
         try:
             choose(gpu_capability())
@@ -62,7 +67,7 @@ def has_tensorrt() -> bool:
 
 
 def engines() -> Iterator[tuple[str, Path, Path]]:
-    """Name, checkpoint and bundle of the sample network and of one of the released size."""
+    """Yield name, checkpoint and bundle of the sample network and of a network of the released size."""
     full_size = OUT / "full_size.pth"
     if not full_size.exists() and not python("benchmarks.full_size_checkpoint", full_size):
         sys.exit("the checkpoint of the released size cannot be made")
@@ -85,12 +90,12 @@ def main() -> int:
     checker = sanitizer()
     for tool in ("memcheck", "racecheck"):
         tests = (sys.executable, "-m", "pytest", "-q", "-x", "-k", SMALL, *KERNELS)
-        # An allocator that keeps memory would hide what lies outside a tensor.
+        # A caching allocator would hide accesses outside a tensor.
         passed[tool] = checker is not None and run(
             checker, f"--tool={tool}", "--error-exitcode=9", *tests, PYTORCH_NO_CUDA_MEMORY_CACHING="1"
         )
     if checker is None:
-        print("compute-sanitizer is not there: pip install nvidia-cuda-sanitizer-api")
+        print("compute-sanitizer is not installed: pip install nvidia-cuda-sanitizer-api")
     passed["times"] = python("benchmarks.gpu_ops", "--json", OUT / "ops.json")
     passed["exactness"] = python("benchmarks.exactness", "--images", ROOT / "samples" / "photos")
     image = sorted((ROOT / "samples" / "photos").glob("*.png"))[0]

@@ -1,8 +1,8 @@
-"""Times whole images on a GPU backend against the eager network on the same GPU, in one run, coding included:
+"""Compare a GPU backend with the eager network on the same GPU, on whole images and with the range coder:
 `python -m benchmarks.gpu_images --engine DIR --checkpoint C.pth IMAGE`.
 
-Both codecs encode and decode in turn, so that clocks and heat are the same for both. Medians a stage, in milliseconds;
-the last line is a JSON object.
+The codecs take turns, so that clocks and heat are the same for both. The table shows the median milliseconds of each
+stage; the last line is a JSON object.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ REPEATS, WARM_UP = 10, 3
 
 
 def medians(runs: list[dict[str, float]]) -> dict[str, float]:
-    """Milliseconds of each stage, and of all."""
+    """Return the median milliseconds of each stage, and of their sum as "all"."""
     found = {name: 1e3 * statistics.median(run.get(name, 0.0) for run in runs) for name in runs[0]}
     return found | {"all": 1e3 * statistics.median(sum(run.values()) for run in runs)}
 
 
 def measure(codecs: dict[str, Codec], path: Path) -> dict[str, dict[str, dict[str, float]]]:
-    """By direction and codec, the medians of its stages."""
+    """Time the codecs in turns; return the medians of the stages by direction and codec."""
     image = load_image(path)
     runs: dict[tuple[str, str], list[dict[str, float]]] = defaultdict(list)
     for repeat in range(WARM_UP + REPEATS):
@@ -49,9 +49,9 @@ def measure(codecs: dict[str, Codec], path: Path) -> dict[str, dict[str, dict[st
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu_images", description=__doc__)
     parser.add_argument("--engine", type=Path, required=True)
-    parser.add_argument("--checkpoint", type=Path, required=True, help="the one that the engine was exported from")
+    parser.add_argument("--checkpoint", type=Path, required=True, help="checkpoint of the engine")
     parser.add_argument("--backend", default="onnxruntime-cuda")
-    parser.add_argument("--device", default="cuda", help="where the eager network runs")
+    parser.add_argument("--device", default="cuda", help="device of the eager network")
     parser.add_argument("image", type=Path)
     args = parser.parse_args()
     if args.device == "cuda" and not torch.cuda.is_available():

@@ -1,9 +1,14 @@
-"""Times the ops' CUDA kernels on a GPU: `python -m benchmarks.gpu_ops [--json PATH]`.
+"""Time the ops' CUDA kernels on a GPU: `python -m benchmarks.gpu_ops [--json PATH]`.
 
-Medians by CUDA events over rotating inputs, so that nothing stays in the cache from call to call, against the eager
-PyTorch formulation, for the aggregation against scaled_dot_product_attention with a dense mask too, and against the
-floor: the larger of the bytes that must move at the memory's rate and the products at the tensor cores' rate. The last
-line is a JSON object: each op's least gains and its largest multiple of the floor, for 768×512 in float16.
+The times are medians by CUDA events. The inputs rotate, so that no input stays in the GPU's cache from call to call.
+The kernels are compared with:
+
+- the eager PyTorch formulation;
+- for the aggregation, scaled_dot_product_attention with a dense mask;
+- the floor: the time to move the necessary bytes or to compute the products, whichever is longer.
+
+The last line is a JSON object with the smallest gains of each op and its largest multiple of the floor, for 768×512 in
+float16.
 """
 
 from __future__ import annotations
@@ -27,12 +32,13 @@ from . import cuda_ops
 CHANNELS, HEADS = 192, 8
 IMAGES = {"768x512": (512, 768), "1920x1152": (1152, 1920)}
 INPUTS, REPEATS = 8, 50
-# Of an H200, measured and as specified for dense bfloat16; another GPU's by --bandwidth and --flops.
+# Rates of an H200: the bandwidth was measured, the FLOPS are specified for dense bfloat16. --bandwidth and --flops set
+# the rates of another GPU.
 BANDWIDTH, FLOPS = 4.3e12, 790e12
 
 
 def floor_seconds(op: str, nodes: int, element_bytes: int, bandwidth: float, flops: float) -> float:
-    """The least that an op on this many nodes can take."""
+    """Return the least seconds that an op on `nodes` nodes can need."""
     graph = nodes * 32
     if op == "DynamicKnn":
         moved = nodes * (CHANNELS * element_bytes + 4) + graph
@@ -44,7 +50,7 @@ def floor_seconds(op: str, nodes: int, element_bytes: int, bandwidth: float, flo
 
 
 def median_seconds(calls: Sequence[Callable[[], object]], repeats: int = REPEATS) -> float:
-    """Median time of one call, each of the calls in turn."""
+    """Return the median seconds of one call; the calls take turns."""
     for call in calls:
         call()
     times = []
@@ -59,7 +65,7 @@ def median_seconds(calls: Sequence[Callable[[], object]], repeats: int = REPEATS
 
 
 def attention_inputs(q: Tensor, kv: Tensor, graph: Tensor, bias: Tensor, sampling: int) -> tuple[Tensor, ...]:
-    """Unfolded queries, keys, values and a dense mask, G×heads×…, as scaled_dot_product_attention takes them."""
+    """Return unfolded queries, keys, values and a dense mask, G×heads×…, for scaled_dot_product_attention."""
 
     def heads(x: Tensor) -> Tensor:
         return x.flatten(0, 1).unflatten(-1, (HEADS, -1)).transpose(1, 2)
@@ -77,7 +83,7 @@ def unpack_edges_on(graph: Tensor) -> Tensor:
 
 
 def dense_attention(q: Tensor, kv: Tensor, graph: Tensor, bias: Tensor, sampling: int) -> Tensor:
-    """The aggregation by PyTorch's fused attention: gather, attend under a dense mask, put back."""
+    """Aggregate with PyTorch's fused attention: gather the candidates, attend under a dense mask, and scatter."""
     query, key, value, mask = attention_inputs(q, kv, graph, bias, sampling)
     out = torch.nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=10.0)
     n, h, w, _ = q.shape
@@ -147,7 +153,7 @@ def measure(size: tuple[int, int], divisor: int, dtype: torch.dtype, sampling: i
 
 
 def summary(rows: list[dict]) -> dict[str, dict[str, float]]:
-    """By op, over the samplings of the larger map of a 768×512 image in float16."""
+    """Sum up each op over both samplings of the larger map of a 768×512 image in float16."""
     found = {}
     for op in ("DynamicKnn", "ScatterAggregate"):
         chosen = [row for row in rows if (row["op"], row["map"], row["type"]) == (op, "192x128", "float16")]
@@ -163,8 +169,10 @@ def summary(rows: list[dict]) -> dict[str, dict[str, float]]:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu_ops", description=__doc__)
     parser.add_argument("--json", type=Path)
-    parser.add_argument("--bandwidth", type=float, default=BANDWIDTH, help="of the memory, bytes a second")
-    parser.add_argument("--flops", type=float, default=FLOPS, help="dense, in 16 bits")
+    parser.add_argument(
+        "--bandwidth", type=float, default=BANDWIDTH, help="bandwidth of the memory in bytes per second"
+    )
+    parser.add_argument("--flops", type=float, default=FLOPS, help="dense 16-bit operations per second")
     args = parser.parse_args()
     if not torch.cuda.is_available():
         raise SystemExit("needs an NVIDIA GPU and a PyTorch built for CUDA; nothing was measured")

@@ -1,11 +1,11 @@
-"""`python -m benchmarks.large`: an image of 100 megapixels, file to file on the command line, and the memory it takes.
+"""Measure time and memory of the command line on an image of 100 megapixels: `python -m benchmarks.large`.
 
-The image is the shipped photographs side by side. `glic encode` and `glic decode` run in processes of their own,
-whose peak resident memory is read from the system. The last line is a JSON object: {"megapixels", "bytes", "bpp",
-"psnr", "encode": {"seconds", "peak_mib"}, "decode": {...}, "region": {...}}.
+The image is the shipped photographs side by side. `glic encode` and `glic decode` run in processes of their own, whose
+peak resident memory is read from the system. The last line is a JSON object: {"megapixels", "bytes", "bpp", "psnr",
+"encode": {"seconds", "peak_mib"}, "decode": {...}, "region": {...}}.
 
     python -m benchmarks.large --engine DIR [--megapixels 100] [--tile 1024] [--max-memory 3G] [--threads N]
-    python -m benchmarks.large --engine DIR --tiles 512,768,1024     peak memory of one tile of each side, instead
+    python -m benchmarks.large --engine DIR --tiles 512,768,1024     measure the peak memory of single tiles instead
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ PHOTOS = Path(__file__).resolve().parent.parent / "samples" / "photos"
 
 
 def mosaic(width: int, height: int) -> NDArray[np.uint8]:
-    """The photographs, landscape, over and over in both directions."""
+    """Repeat the landscape photographs in both directions to an image, uint8 (height, width, 3)."""
     photos = [load_image(path) for path in sorted(PHOTOS.glob("*.png"))]
     same = [photo for photo in photos if photo.shape == photos[0].shape]
     band = np.concatenate(same, axis=1)
@@ -41,7 +41,7 @@ def mosaic(width: int, height: int) -> NDArray[np.uint8]:
 
 
 def run(arguments: list[str]) -> dict[str, float]:
-    """Seconds and peak resident MiB of a process. Raises CalledProcessError when it fails."""
+    """Run a process; return its seconds and peak resident MiB. Raises CalledProcessError if the process fails."""
     start = time.perf_counter()
     peak = 0
     with subprocess.Popen([sys.executable, *arguments]) as process:
@@ -54,7 +54,7 @@ def run(arguments: list[str]) -> dict[str, float]:
 
 
 def peak_kib(pid: int) -> int:
-    with suppress(OSError):  # it may end at any moment
+    with suppress(OSError):  # the process may end at any moment
         for line in Path(f"/proc/{pid}/status").read_text().splitlines():
             if line.startswith("VmHWM:"):
                 return int(line.split()[1])
@@ -106,10 +106,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--engine", metavar="DIR", required=True)
     parser.add_argument("--megapixels", type=float, default=100)
-    parser.add_argument("--tile", type=int, help="default: what glic encode takes")
+    parser.add_argument("--tile", type=int, help="side of the tiles (default: that of glic encode)")
     parser.add_argument("--max-memory", default="3G")
-    parser.add_argument("--threads", type=int, help="default: all cores")
-    parser.add_argument("--tiles", type=lambda text: [int(part) for part in text.split(",")], help="such as 512,1024")
+    parser.add_argument("--threads", type=int, help="CPU threads (default: all cores)")
+    parser.add_argument(
+        "--tiles", type=lambda text: [int(part) for part in text.split(",")], help="sides of single tiles to measure"
+    )
     args = parser.parse_args()
     Image.MAX_IMAGE_PIXELS = None
     args.engine = os.path.abspath(args.engine)

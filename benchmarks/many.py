@@ -1,9 +1,9 @@
-"""`python -m benchmarks.many`: a folder of images, file to file, in a plain loop and with workers.
+"""Compare a plain loop with workers on a folder of images, from file to file: `python -m benchmarks.many`.
 
-Every way gets the same PNG files, writes `.glic` files and then images (PPM) from those; its codec is open, with its
-graphs loaded. The ways take turns; ratios are taken turn by turn. The last line is a JSON object: {"images", "ways":
-[{"workers", "threads", "encode_s", "decode_s", "encode_ratio", "decode_ratio"}]}; the first way is the loop, ratios are
-its time over the others'.
+Every way encodes the same PNG files to `.glic` files and decodes these to images (PPM), with an open codec whose graphs
+are loaded. The ways take turns. The last line is a JSON object: {"images", "ways": [{"workers", "threads", "encode_s",
+"decode_s", "encode_ratio", "decode_ratio"}]}. The first way is the loop. A ratio is the median over the turns of the
+loop's time over the way's time.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ PHOTOS = Path(__file__).resolve().parent.parent / "samples" / "photos"
 
 @dataclass(frozen=True)
 class Way:
-    """So many images at a time on so many threads each; no workers: a plain loop."""
+    """Describe a way: `workers` images at a time with `threads` threads each; a plain loop if `workers` is 0."""
 
     workers: int
     threads: int
@@ -44,7 +44,7 @@ def ways(cores: int) -> Iterator[Way]:
 
 
 def run(codec: Codec, way: Way, images: list[Path], folder: Path) -> tuple[float, float]:
-    """Seconds to encode all images and to decode all files."""
+    """Encode all images and decode all files; return the seconds of both."""
     files = [folder / f"{number}.glic" for number in range(len(images))]
     start = time.perf_counter()
     coded = codec.encode_many(images, workers=way.workers) if way.workers else map(codec.encode, images)

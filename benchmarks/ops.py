@@ -1,10 +1,11 @@
-"""Time of the two ops: our kernels in onnxruntime against the obvious PyTorch (unfold, full attention maps).
+"""Time the two graph ops: our kernels in onnxruntime against plain PyTorch (unfold, full attention maps).
 
     python -m benchmarks.ops [--threads 2] [--repeats 9] [--height 128 --width 192] [--json PATH]
 
-Each line is one call on one map, arrays in to arrays out, after a warm-up; both sides have the same threads and take
-turns. The default map is that of a 768×512 image at a quarter of its scale, with the official model's 192 channels
-and 8 heads. Features are noise smoothed to look like a feature map: its neighbours are alike.
+A line shows the time of a call on one map, from input arrays to output arrays, after a warm-up. Both sides have the
+same number of threads and take turns. The default map is that of a 768×512 image at quarter scale, with the 192
+channels and 8 heads of the official model. The features are smoothed noise: neighbours are similar, as in a real
+feature map.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ _ELEMENTS: dict[np.dtype[Any], int] = {np.dtype(np.float32): TensorProto.FLOAT, 
 
 
 def smooth_map(rng: np.random.Generator, height: int, width: int, channels: int) -> np.ndarray:
-    """float32 1×height×width×channels: noise of several scales, coarse ones stronger."""
+    """Draw a map, float32 1×height×width×channels: noise of several scales, in which coarse scales are stronger."""
     total = np.zeros((channels, height, width), np.float32)
     for step in (1, 2, 4, 8, 16):
         coarse = rng.normal(size=(1, channels, height // step + 1, width // step + 1)).astype(np.float32)
@@ -46,7 +47,7 @@ def smooth_map(rng: np.random.Generator, height: int, width: int, channels: int)
 def node_session(
     op: str, inputs: dict[str, np.ndarray], output: tuple[str, type], sampling: int, threads: int
 ) -> Callable[[], np.ndarray]:
-    """A call of one node in onnxruntime with our library registered."""
+    """Return a function that runs one node in onnxruntime, with our library, on the given inputs."""
     elements = [helper.make_tensor_value_info(k, _ELEMENTS[v.dtype], v.shape) for k, v in inputs.items()]
     result = helper.make_tensor_value_info(output[0], _ELEMENTS[np.dtype(output[1])], None)
     node = helper.make_node(op, list(inputs), [output[0]], domain=DOMAIN, sampling=sampling, **PLUGIN)

@@ -1,13 +1,18 @@
-"""`make bench-precision`: what bfloat16 transforms on OpenVINO cost in noise, and gain in time.
+"""Measure what bfloat16 transforms on OpenVINO cost in noise, and gain in time: `make bench-precision`.
 
     python -m benchmarks.precision [--checkpoint C.pth] [--images IMAGE ...] [--side 256] [--threads N]
 
-Three ways to run both transforms: in float32, with OpenVINO's own lowering of everything, and as `--precision bf16` has
-it, with bfloat16 products alone. For each, over the images' middles: the noise of the synthesis transform in dB (255²
-over the mean square of what it adds to an image, before rounding to 8 bits), what that costs a decoding of 32 and of
-40 dB, the noise that the analysis transform adds to y as the loss at the finest quantisation, and seconds. A processor
-without bfloat16 emulates it: then the noise holds and the times mean nothing, which the last line, a JSON object, says
-as "emulated". Before that line: what `Codec` would choose for this bundle.
+Both transforms run in three ways: in float32, with OpenVINO's own lowering of everything to bfloat16, and with bfloat16
+products alone, as `--precision bf16` does. The columns for each way, over the middles of the images, are:
+
+- the noise of the synthesis transform in dB: 255² over the mean square of the noise that it adds to an image, before
+  rounding to 8 bits; its mean and the worst image;
+- the loss in dB that this noise causes in a decoded image of 32 and of 40 dB;
+- the loss in dB that the noise of the analysis transform in y causes at the finest quantisation;
+- seconds.
+
+A CPU without bfloat16 emulates it. The noise is then valid and the times are not; the last line, a JSON object, has
+"emulated" for this. The line before the last shows the precision that `Codec` would choose for this bundle.
 """
 
 from __future__ import annotations
@@ -39,7 +44,13 @@ Array = NDArray[Any]
 
 
 class Way(NamedTuple):
-    """How to run a transform. hint: OpenVINO's; ours: whether `lower_products` goes over the graph."""
+    """Describe a way to run a transform.
+
+    Attributes:
+        name: name of the row.
+        hint: OpenVINO's hint of the inference precision.
+        ours: whether `lower_products` rewrites the graph.
+    """
 
     name: str
     hint: str
@@ -59,7 +70,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checkpoint", type=Path, default=_ROOT / "samples" / "glic_tiny.pth")
     parser.add_argument("--images", type=Path, nargs="+", default=sorted((_ROOT / "samples" / "photos").glob("*.png")))
-    parser.add_argument("--side", type=int, default=256, help="of the square that is taken from an image's middle")
+    parser.add_argument("--side", type=int, default=256, help="side of the square that is cut from an image's middle")
     parser.add_argument("--threads", type=int)
     args = parser.parse_args()
     print(machine.summary(machine.describe()))
@@ -77,7 +88,7 @@ def middle(image: Array, side: int) -> Array:
 def report(bundle: Bundle, images: list[Array], threads: int | None) -> None:
     emulated = not machine.has_bfloat16()
     if emulated:
-        print("this processor emulates bfloat16: noise as anywhere, times without meaning")
+        print("this CPU emulates bfloat16: the noise is valid, the times mean nothing")
     print(f"{len(images)} images of {images[0].shape[1]}x{images[0].shape[0]}; noise is the mean one, and the worst")
     columns = "".join(f"{title:>10}" for title in ("noise dB", "worst", "at 32 dB", "at 40 dB", "y costs"))
     print(f"\n{'':20}{columns}{'seconds, both':>16}")
@@ -107,7 +118,10 @@ def report(bundle: Bundle, images: list[Array], threads: int | None) -> None:
 
 
 def run(bundle: Bundle, way: Way, images: list[Array], threads: int | None, exact: list[Outcome]) -> Iterator[Outcome]:
-    """Both transforms of each image. exact: those in float32, if known, whose rounded y is synthesised."""
+    """Run both transforms of each image.
+
+    exact: the outcomes in float32, whose rounded y is synthesised; if empty, each image's own y is used.
+    """
     core = ov.Core()
     core.add_extension(extension_path())
     requests: dict[str, ov.InferRequest] = {}

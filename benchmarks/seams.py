@@ -1,13 +1,15 @@
-"""`python -m benchmarks.seams`: what tiles cost in bits, and whether one sees where they meet.
+"""Measure what tiles cost in bits, and whether their seams are visible: `python -m benchmarks.seams`.
 
-Each image is coded whole and in tiles of several sides and overlaps; the same decoded tiles are joined by cropping at
-the middle of their overlap and by fading over it. A line for each:
+Each image is coded whole, and in tiles of several sides and overlaps. The decoded tiles are joined in two ways: by
+cropping at the middle of their overlap, and by fading over the overlap. Each line compares tiles with the image that
+was coded whole:
 
-  bits     bytes of the file beyond those of the whole image's
-  psnr     of the image, beyond the whole's
-  band     PSNR of the pixels within 8 of a seam's middle less that of all others, beyond the whole image's there
-  step     mean error of the difference between the two pixels on either side of a seam's middle, over the whole
-           image's there: 1 when the seam is no edge
+  bits     share of bytes that the file in tiles has in addition
+  psnr     difference of the PSNRs
+  band     PSNR of the pixels within 8 pixels of a seam's middle, less the PSNR of all other pixels; the difference of
+           this number from the number of the image that was coded whole
+  step     mean error of the jump from one pixel to the next across a seam's middle, over the same error of the image
+           that was coded whole; 1 if the seam is no edge
 
 The last line is a JSON object: {"rows": [{"image", "tile", "overlap", "join", "bits", "psnr", "band", "step"}]}.
 """
@@ -34,12 +36,12 @@ from glic_deploy.tiles.seams import Weights, fade, strips
 
 PHOTOS = Path(__file__).resolve().parent.parent / "samples" / "photos"
 NEAR = 8
-FRAME, TABLE, ENTRY = 29, 7, 12  # bytes of a file beside its payloads
+FRAME, TABLE, ENTRY = 33, 7, 12  # bytes of a file beside its payloads
 Pixels = NDArray[np.uint8]
 
 
 def crop(pixels: int) -> NDArray[np.uint32]:
-    """The first image up to the middle of the overlap, the second from there."""
+    """Return weights that show the first image up to the middle of the overlap, and then the second image."""
     return np.where(np.arange(pixels) < pixels // 2, 0, 2 * pixels).astype(np.uint32)
 
 
@@ -60,7 +62,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Worst:
-    """The seam with the largest step of all: what it looks like, and where."""
+    """Hold the seam with the largest step: the step, the original and decoded pixels around it, and a title."""
 
     step: float
     original: Pixels
@@ -69,7 +71,7 @@ class Worst:
 
 
 def middles(grid: Grid) -> tuple[list[int], list[int]]:
-    """The first pixel after the middle of each seam, from left to right and from top to bottom."""
+    """Return the first pixel after the middle of each seam, from left to right and from top to bottom."""
     across, down = (
         [axis.start(index) + axis.overlap // 2 for index in range(1, axis.count)] for axis in (grid.columns, grid.rows)
     )
@@ -96,7 +98,10 @@ def band(error: NDArray[np.float64], near: NDArray[np.bool_]) -> float:
 
 
 def steps(ours: NDArray[np.float64], whole: NDArray[np.float64], grid: Grid) -> dict[tuple[int, int], float]:
-    """Of each seam, (axis, middle): the mean jump of our error across it over that of the whole image's error."""
+    """Compute the step of each seam (axis, middle): the mean jump of the error across it, over that of `whole`.
+
+    ours, whole: errors of the image in tiles, and of the image that was coded whole.
+    """
     found = {}
     for axis, places in zip((1, 0), middles(grid), strict=True):
         tiled, untiled = (np.abs(np.diff(error, axis=axis)).mean(axis=(1 - axis, 2)) for error in (ours, whole))
@@ -108,7 +113,7 @@ def steps(ours: NDArray[np.float64], whole: NDArray[np.float64], grid: Grid) -> 
 def measure(
     engine: BundleCodec, name: str, original: Pixels, tiles: Iterable[int], overlaps: Iterable[int]
 ) -> tuple[list[Row], Worst]:
-    """The rows of one image, and its worst seam of those with the usual overlap and fade."""
+    """Measure one image; return its rows, and its worst seam among tiles that are faded over the default overlap."""
     height, width = original.shape[:2]
     whole_payload, checksum = engine.encode(pad(original))
     whole = engine.decode(whole_payload, checksum, height, width).astype(np.float64) - original
@@ -147,7 +152,7 @@ def measure(
 
 
 def around(seam: tuple[int, int], error: NDArray[np.float64], shape: tuple[int, ...], size: int = 160) -> Box:
-    """A square of the image with the seam's largest jumps in its middle."""
+    """Return a square of the image with the largest jumps of the seam in its middle."""
     axis, place = seam
     jumps = np.abs(np.diff(error, axis=axis)).mean(axis=2).take(place - 1, axis=axis)
     along = int(np.convolve(jumps, np.ones(size), "same").argmax())
@@ -164,7 +169,7 @@ def line(row: Row) -> str:
 
 
 def table(rows: list[Row]) -> None:
-    """Means over the images."""
+    """Print the means over the images."""
     print("\nmean of all images")
     for key in sorted({(row.tile, row.overlap, row.join) for row in rows}):
         same = [row for row in rows if (row.tile, row.overlap, row.join) == key]
@@ -173,7 +178,7 @@ def table(rows: list[Row]) -> None:
 
 
 def save(worst: Worst, path: Path) -> None:
-    """Original and decoded side by side, three times enlarged."""
+    """Write the original and the decoded pixels side by side, three times enlarged."""
     both = np.concatenate([worst.original, worst.decoded], axis=1)
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(both.repeat(3, axis=0).repeat(3, axis=1)).save(path)
@@ -184,10 +189,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("images", nargs="*", type=Path, default=sorted(PHOTOS.glob("*.png")))
     parser.add_argument("--engine", metavar="DIR", required=True, help="the engine bundle")
-    parser.add_argument("--tiles", type=numbers, default=[256, 384, 512], help="sides, such as 256,384,512")
-    parser.add_argument("--overlaps", type=numbers, default=[0, 16, 32, 64], help="such as 0,16,32,64")
+    parser.add_argument("--tiles", type=numbers, default=[256, 384, 512], help="sides of tiles (default: 256,384,512)")
+    parser.add_argument("--overlaps", type=numbers, default=[0, 16, 32, 64], help="overlaps (default: 0,16,32,64)")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
-    parser.add_argument("--worst", type=Path, default=Path("out/worst_seam.png"), help="image of the worst seam")
+    parser.add_argument(
+        "--worst", type=Path, default=Path("out/worst_seam.png"), help="file for the image of the worst seam"
+    )
     args = parser.parse_args()
     print(machine.summary(machine.describe()))
     print(f"{'image':18}{'tile':>6}{'overlap':>9}  {'join':5}{'bits':>10}{'psnr':>12}{'band':>12}{'step':>8}")

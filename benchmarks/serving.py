@@ -1,8 +1,8 @@
-"""`make bench-serving`: a minute of load on `glic serve`, over HTTP and gRPC on loopback, bad input in between.
+"""Load `glic serve` for a minute, over HTTP and gRPC on loopback, with bad input in between: `make bench-serving`.
 
-For each protocol and direction some clients, each with its next request as soon as the last is answered (a closed
-loop), and beside them clients with a damaged file or an oversized image every second. `wrong` counts answers that are
-not as they should be. The last line is a JSON array: the rows of the table, times in milliseconds.
+For each protocol and direction, clients send their next request as soon as the last is answered (a closed loop). Other
+clients send a damaged file or an oversized image every second. `wrong` counts unexpected answers. The last line is a
+JSON array with the rows of the table, times in milliseconds.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ _START_UP = 120
 
 @dataclass(frozen=True)
 class Served:
-    """A running `glic serve`: its ports on this machine."""
+    """Hold the ports of a running `glic serve` on this machine."""
 
     http: int
     grpc: int
     metrics: int
 
     def arguments(self) -> list[str]:
-        """What to give to `glic serve` for these ports."""
+        """Return the arguments of `glic serve` for these ports."""
         return [f"--{name}-port={port}" for name, port in vars(self).items()]
 
     def client(self, protocol: str) -> Client:
@@ -53,7 +53,7 @@ class Served:
 
 
 class Client:
-    """Both models over one protocol, `http` or `grpc`. For one thread."""
+    """Send requests to both models over one protocol, `http` or `grpc`, from a single thread."""
 
     def __init__(self, protocol: str, url: str) -> None:
         self._api = importlib.import_module(f"tritonclient.{protocol}")
@@ -66,7 +66,7 @@ class Client:
         self.connection.close()
 
     def infer(self, model: str, output: str, **inputs: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Raises tritonclient.utils.InferenceServerException."""
+        """Run a model, and return its output. Raises tritonclient.utils.InferenceServerException."""
         tensors = []
         for name, value in inputs.items():
             tensors.append(self._api.InferInput(name, value.shape, "UINT8"))
@@ -74,14 +74,14 @@ class Client:
         return self.connection.infer(model, tensors).as_numpy(output)
 
     def expect_refusal(self, request: Callable[[], object], message: str) -> None:
-        """Raise ValueError unless the server refuses the request with such a message."""
+        """Raise ValueError unless the server refuses the request with a text that contains `message`."""
         try:
             request()
         except InferenceServerException as error:
             if message in error.message():
                 return
             raise
-        raise ValueError(f"the server took what it should have refused: {message}")
+        raise ValueError(f"the server accepted a bad request, expected a refusal: {message}")
 
     def encode(self, **inputs: NDArray[np.uint8]) -> NDArray[np.uint8]:
         return self.infer(ENCODE, "glic", **inputs)
@@ -92,7 +92,10 @@ class Client:
 
 @contextlib.contextmanager
 def serve(python: str | Path, *arguments: str, log: Path) -> Iterator[Served]:
-    """`glic serve` of that interpreter, ready, on free ports; what it says goes to the file `log`."""
+    """Run `glic serve` of an interpreter on free ports during the block, which begins when the server is ready.
+
+    The server's messages go to the file `log`. Raises RuntimeError if the server does not start.
+    """
     served = Served(*free_ports(3))
     command = [str(python), "-m", "glic_deploy", "serve", *arguments, *served.arguments()]
     with open(log, "wb") as stream:
@@ -112,7 +115,7 @@ def serve(python: str | Path, *arguments: str, log: Path) -> Iterator[Served]:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of this machine that nobody listens on now."""
+    """Return ports of this machine on which no program listens now."""
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for one in sockets:
@@ -122,7 +125,13 @@ def free_ports(count: int) -> list[int]:
 
 @dataclass
 class Row:
-    """What happened to one kind of request: seconds of those answered as they should be, and what else came."""
+    """Collect the outcomes of one kind of request.
+
+    Attributes:
+        title: title of the row.
+        seconds: duration of each request with the expected answer.
+        wrong: messages of the other answers.
+    """
 
     title: str
     seconds: list[float] = field(default_factory=list)
@@ -146,7 +155,7 @@ class Row:
 
 
 def load(served: Served, image: NDArray[np.uint8], clients: int, duration: float) -> list[Row]:
-    """Keep the server busy for so many seconds, `clients` at a time of each kind of request."""
+    """Keep the server busy for `duration` seconds, with `clients` clients for each kind of request."""
     with served.client("http") as client:
         glic = client.encode(image=image)
     oversized = np.zeros((4097, 4097, 3), np.uint8)
@@ -181,7 +190,7 @@ def load(served: Served, image: NDArray[np.uint8], clients: int, duration: float
 
 
 def here(codec: Codec, image: NDArray[np.uint8], count: int) -> list[Row]:
-    """The same codec in this process, nothing else running."""
+    """Time the same codec in this process, without a server."""
     rows = [Row("encode, no server"), Row("decode, no server")]
     with codec:
         data = codec.encode(image)
@@ -194,7 +203,7 @@ def here(codec: Codec, image: NDArray[np.uint8], count: int) -> list[Row]:
 
 
 def report(rows: list[Row], duration: float) -> list[dict[str, float | str]]:
-    """Print the table; gives its numbers."""
+    """Print the table, and return its numbers."""
     print(f"{'milliseconds':22}{'n':>6}{'wrong':>7}{'per s':>8}{'p50':>8}{'p90':>8}{'p99':>8}{'max':>8}")
     results: list[dict[str, float | str]] = []
     for row in rows:
@@ -210,12 +219,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--engine", required=True, help="the engine bundle to serve")
     parser.add_argument("--python", default=sys.executable, help="interpreter with pytriton (default: this one)")
-    parser.add_argument("--image", default=str(PHOTO), help="default: a 768x512 photograph")
-    parser.add_argument("--seconds", type=float, default=60, help="default: 60, which is also the most")
-    parser.add_argument("--clients", type=int, default=1, help="at a time for each protocol and direction (default: 1)")
-    parser.add_argument("--instances", type=int, default=1, help="of each model (default: 1)")
-    parser.add_argument("--threads", type=int, help="of each instance (default: the cores' share)")
-    parser.add_argument("--backend", help="default: the best that works")
+    parser.add_argument("--image", default=str(PHOTO), help="image to code (default: a 768x512 photograph)")
+    parser.add_argument("--seconds", type=float, default=60, help="duration, at most 60 (default: 60)")
+    parser.add_argument("--clients", type=int, default=1, help="clients of each protocol and direction (default: 1)")
+    parser.add_argument("--instances", type=int, default=1, help="instances of each model (default: 1)")
+    parser.add_argument("--threads", type=int, help="threads of each instance (default: cores / instances)")
+    parser.add_argument("--backend", help="backend to serve with (default: the best that works)")
     args = parser.parse_args()
     image = load_image(args.image)
     duration = min(args.seconds, 60)

@@ -1,8 +1,9 @@
-"""Everything of the GPU path that can be proven without a GPU: `make tensorrt-check`.
+"""Check all parts of the GPU path that can be checked without a GPU: `make tensorrt-check`.
 
-Compiles the kernels for all architectures, loads the plugin library into the TensorRT flavours that install here,
-parses and builds every graph of the sample network and of one of the released size for three compute capabilities, and
-runs the kernels' own source on the CPU against the oracle. The last line is a JSON object of what was found.
+The program compiles the kernels for all architectures. It loads the plugin library into the TensorRT flavours that can
+be installed here. It parses and builds every graph of the sample network, and of a network of the released size, for
+three compute capabilities. It runs the source of the kernels on the CPU against the oracle. The last line is a JSON
+object with the results.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build" / "gpu"
 CAPABILITIES = ((8, 0), (8, 9), (12, 0))
 LEAN = {"10": ("tensorrt-lean-cu12", "<11"), "11": ("tensorrt-lean-cu13", ">=11,<12")}
-"""Runtimes of TensorRT that a package registry carries whole; they load plugins and parse nothing."""
+"""Runtimes of TensorRT that pip can install completely. They load plugins, but have no parser."""
 
 _LOAD = """
 import sys, tensorrt_lean_bindings as trt
@@ -47,7 +48,10 @@ def say(line: str) -> None:
 
 
 def compile_kernels() -> list[str]:
-    """Compile the kernels anew and print what each takes of an architecture. Gives the architectures."""
+    """Compile the kernels again, print the registers that they use, and return the architectures.
+
+    Exits if a kernel does not compile or spills registers.
+    """
     for compiled in BUILD.glob("**/glic_cuda_kernels.dir/**/*.o"):
         compiled.unlink()
     command = ["cmake", "--build", str(BUILD), "--target", "glic_tensorrt", "glic_rtx_alias", "glic_cuda"]
@@ -72,7 +76,7 @@ def compile_kernels() -> list[str]:
 
 
 def runtimes() -> Iterator[str]:
-    """Flavours and versions that take the plugin library."""
+    """Yield the flavours and versions of TensorRT that load the plugin library."""
     yield f"TensorRT-RTX {load('rtx').version}"
     library = library_path("glic_tensorrt")
     for major, (package, versions) in LEAN.items():
@@ -95,7 +99,7 @@ def runtimes() -> Iterator[str]:
 
 
 def bundles(engines: list[Path]) -> Iterator[Path]:
-    """The bundles to build plans of; the sample network's and a released-size one's where none is named."""
+    """Yield the bundles to build plans of: `engines`, or by default the sample network and one of the released size."""
     yield from engines
     if engines:
         return
@@ -111,7 +115,7 @@ def bundles(engines: list[Path]) -> Iterator[Path]:
 
 
 def build_engines(engine: Path) -> tuple[int, int, int]:
-    """Graphs, graphs whose plugin layers are as many as the manifest says, and engines built."""
+    """Build the engines of a bundle; return the numbers of graphs, of graphs with the right plugins, and of engines."""
     add_graphs(engine, "fp16")
     bundle, flavour = Bundle.open(engine), load("rtx")
     complete = built = 0

@@ -13,12 +13,14 @@ from glic_deploy.bundle import BASE, CONFORMANCE, NATIVE, TABLES, Arithmetic, Mo
 from glic_deploy.errors import CheckpointError
 from glic_deploy.notices import logger
 
-from . import integer
+from . import integer, previews
 from .bundle import BundleWriter, fingerprint
 from .checkpoint import Checkpoint
-from .graphs import GraphSpec
+from .graphs import GraphSpec, preview_graph
+from .integer.build import Image
 from .integer.conformance import conformance_vectors
 from .native import for_kernels, unmatched
+from .network import Preview
 from .progress import SILENT, Progress
 from .schema import INDEX, UNREAD
 from .tables import factorized_tables, gaussian_tables
@@ -66,6 +68,20 @@ def add_exact_entropy(writer: BundleWriter, network: integer.IntegerNetwork, pro
     writer.add_arrays(CONFORMANCE, vectors)
     count = sum(values.size for name, values in vectors.items() if name.endswith(("indexes", "means")))
     progress.done(f"exact entropy path: {', '.join(integer.LOWERINGS)}; {count:,} conformance values")
+
+
+def add_previews(
+    writer: BundleWriter, checkpoint: Checkpoint, images: Iterable[Image], progress: Progress = SILENT
+) -> None:
+    """Add the graph of previews, fitted to images, and report how well it does.
+
+    Raises CheckpointError where the network computes infinite values or values that are not numbers.
+    """
+    progress.begin("fitting previews")
+    examples = list(previews.examples(checkpoint, images))
+    quality = ", ".join(f"1/{scale} {decibels:.1f} dB" for scale, decibels in previews.decibels(examples).items())
+    progress.done(f"previews against the reduced output of synthesis: {quality or 'not judged by a single image'}")
+    add_traced_graphs(writer, [preview_graph(checkpoint, Preview(*previews.fit(examples)))], progress)
 
 
 def finish(writer: BundleWriter, model: Model, tables: Tables, network: integer.IntegerNetwork | None = None) -> None:

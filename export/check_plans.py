@@ -1,4 +1,4 @@
-"""Checks freshly built plans on the GPU that they were built for, and removes plans that fail."""
+"""Check new plans on the GPU that they were built for, and remove plans that fail."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from .integer.build import default_images
 from .progress import SILENT, Progress
 
 LOWEST_PSNR = 40.0
-"""In dB, between images decoded by the plans and by the float32 graphs on the CPU."""
+"""Lowest accepted PSNR, in dB, between images decoded by the plans and by the float32 graphs on the CPU."""
 
 
 def check_plans(directory: Path, new: Callable[[PlanEntry], bool], progress: Progress = SILENT) -> None:
     """Run the conformance vectors and a shipped image through a bundle's plans.
 
-    Raises EngineError, and removes the plans that are `new` from the bundle, where the entropy path is not exact to the
-    bit, or where the transforms differ by more than rounding to their precision explains.
+    Removes the plans for which `new` returns true, and raises EngineError, if the entropy path is not exact to the bit,
+    or if the transforms differ by more than rounding to their precision explains.
     """
     bundle = Bundle.open(directory)
     plans = TensorRTBackend(bundle)
@@ -49,9 +49,9 @@ def check_plans(directory: Path, new: Callable[[PlanEntry], bool], progress: Pro
 
 
 def transform_psnr(bundle: Bundle, plans: TensorRTBackend) -> float:
-    """Return the PSNR in dB between a shipped image as the plans and as the float32 graphs reproduce it.
+    """Return the PSNR in dB between two reproductions of a shipped image: by the plans and by the float32 graphs.
 
-    Both run the analysis transform, round y, and run the synthesis transform.
+    Each reproduction runs the analysis transform, rounds y, and runs the synthesis transform.
     """
     image = np.ascontiguousarray(default_images()[0][:256, :384])
     cpu = OnnxRuntimeBackend(bundle)

@@ -1,4 +1,4 @@
-"""Loads a GLIC checkpoint as named float32 tensors, and refuses every other file with a reason."""
+"""Load a GLIC checkpoint as named float32 tensors, and refuse every other file with a reason."""
 
 from __future__ import annotations
 
@@ -18,14 +18,17 @@ from .schema import INDEX, UNREAD, Config, Shape, expected_shapes, read_config, 
 
 _FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 _INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
-_LARGEST = 1e9  # trained weights stay below some hundreds; what is beyond this has a damaged exponent
+_LARGEST = 1e9  # trained weights stay below some hundreds; larger values have a damaged exponent
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A GLIC network's tensors under their released names, and the configuration read from their shapes.
+    """Hold a GLIC network.
 
-    state: weights and constants as float32, position indexes as int64, each in memory of its own.
+    Attributes:
+        config: the configuration, read from the tensors' shapes.
+        state: tensors by their released names: weights and constants in float32, position indexes in int64. No tensor
+            shares memory with another.
     """
 
     config: Config
@@ -36,17 +39,17 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     """Load a checkpoint file written by `torch.save` or safetensors, without running any code in the file.
 
     `docs/network.md` lists the layouts. All layouts of the same weights have the same fingerprint.
-    Raises CheckpointError when the file cannot be read safely, when its format shows that it is damaged
-    (`export.checkpoint_file.read_tensors`), or when its keys, shapes, types or values are not those of GLIC.
+    Raises CheckpointError if the file cannot be read safely, if it is visibly damaged
+    (`export.checkpoint_file.read_tensors`), or if its keys, shapes, types or values are not those of GLIC.
     """
     path = Path(path)
     return from_state(read_tensors(path), path)
 
 
 def from_state(state: Mapping[str, Tensor], source: str | Path) -> Checkpoint:
-    """Convert named tensors of any layout to the released form; the result shares no memory with them.
+    """Convert named tensors of any layout to the released form; the result shares no memory with `state`.
 
-    Raises CheckpointError naming the first differences from a GLIC network; its message begins with `source`.
+    Raises CheckpointError, whose message begins with `source` and names the first differences from a GLIC network.
     """
     foreign = [
         f"{shown(str(key))} is a {type(value).__name__}" for key, value in state.items() if not _is_tensor(value)
@@ -113,7 +116,7 @@ def _widened(state: Mapping[str, Tensor], source: str | Path) -> dict[str, Tenso
 
 
 def _refusal(key: str, value: Tensor) -> str | None:
-    """Return why a tensor cannot be widened exactly, or None, without reading its values."""
+    """Return the reason why a tensor cannot be widened exactly, or None. Its values are not read."""
     kind = str(value.dtype).removeprefix("torch.")
     accepted = _INTEGERS if key.endswith(INDEX) else _FLOATS + _INTEGERS if key.endswith(UNREAD) else _FLOATS
     if value.device.type == "meta":

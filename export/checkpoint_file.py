@@ -1,4 +1,4 @@
-"""Reads named tensors from `.pth` and `.safetensors` files; trusts nothing in the files and runs no code in them."""
+"""Read named tensors from `.pth` and `.safetensors` files without trusting the files: no code in them is run."""
 
 from __future__ import annotations
 
@@ -27,14 +27,15 @@ _NAME_LENGTH = 200
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Read the tensors of a checkpoint file, by their names in the file and as they are stored.
+    """Read the tensors of a checkpoint file, unchanged and by their names in the file.
 
-    Supports files of `torch.save`, with the weights at the top or under `state_dict` or `model_state_dict`, and
-    safetensors files; the file's first bytes decide which. Values are memory-mapped where the format allows it.
+    Supports safetensors files and files of `torch.save` with the weights at the top, or under `state_dict` or
+    `model_state_dict`. The file's first bytes decide its format. Values are memory-mapped if the format allows it.
 
-    `torch.save` of PyTorch 1.6 and later writes a ZIP archive, whose CRC-32 of every member is compared here. Older
-    `.pth` files and safetensors files carry no checksum: a flipped bit among the values in them goes unnoticed.
-    Raises CheckpointError when the file cannot be read safely, is damaged, or holds no named tensors.
+    `torch.save` of PyTorch 1.6 and later writes a ZIP archive; the CRC-32 of every member is compared. Older `.pth`
+    files and safetensors files have no checksum: a flipped bit in their values is not noticed.
+
+    Raises CheckpointError if the file cannot be read safely, is damaged, or contains no named tensors.
     """
     head, size = _open(path)
     if head.startswith(_ZIP):
@@ -50,7 +51,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def listed(items: Iterable[str]) -> str:
-    """List the first few names and how many there are, for an error message."""
+    """List the first few names and their number, for an error message."""
     names = list(items)
     return ", ".join(map(shown, names[:_SHOWN])) + (f", ... ({len(names)} in all)" if len(names) > _SHOWN else "")
 
@@ -76,7 +77,7 @@ def _stored_bytes(tensor: Tensor) -> int:
 
 
 def _open(path: Path) -> tuple[bytes, int]:
-    """Return the first bytes of a regular file and its size. Devices and pipes are not opened: they may never end."""
+    """Return the first 16 bytes and the size of a regular file. Devices and pipes are refused: they may never end."""
     try:
         found = path.stat()
         regular = stat.S_ISREG(found.st_mode)
@@ -99,8 +100,8 @@ def _open(path: Path) -> tuple[bytes, int]:
 def _check_archive(path: Path, size: int) -> None:
     """Compare each member of a ZIP archive with its CRC-32, block by block.
 
-    Members that are compressed or overlap are refused: `torch.save` writes neither, and both may expand to more bytes
-    than the file holds. An archive without any CRC (`torch.serialization.set_crc32_options(False)`) passes.
+    Compressed and overlapping members are refused: `torch.save` does not write them, and they may expand to more bytes
+    than the file has. An archive without any CRC (`torch.serialization.set_crc32_options(False)`) is accepted.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -111,7 +112,7 @@ def _check_archive(path: Path, size: int) -> None:
                     with archive.open(member) as stream:
                         while stream.read(_BLOCK):
                             pass
-    except Exception as error:  # zipfile raises a dozen kinds on damaged and hostile archives
+    except Exception as error:  # zipfile raises many types for damaged and hostile archives
         raise CheckpointError(f"{path}: damaged or cut short ({shown(str(error))}); {_AGAIN}") from None
     if problem:
         raise CheckpointError(f"{path}: {problem}; {ADVICE}")
@@ -128,7 +129,7 @@ def _not_written_by_torch(members: list[zipfile.ZipInfo], size: int) -> str | No
 
 
 def _unpickle(path: Path, size: int, mmap: bool | None) -> Any:
-    """Load what `torch.save` saved. PyTorch's own messages are not shown, since they advise to run the file's code."""
+    """Load a file of `torch.save`. PyTorch's own messages are not shown, since they advise to run the file's code."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -142,7 +143,7 @@ def _unpickle(path: Path, size: int, mmap: bool | None) -> Any:
         ) from None
     except MemoryError:
         raise CheckpointError(f"{path}: asks for more memory than there is, at {size} bytes; {ADVICE}") from None
-    except Exception:  # a damaged pickle makes torch and its constructors raise whatever they raise
+    except Exception:  # torch and its constructors raise many types for damaged pickles
         raise CheckpointError(f"{path}: not a checkpoint, or cut short at {size} bytes; {ADVICE}") from None
 
 

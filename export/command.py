@@ -1,4 +1,4 @@
-"""Shared by the exporter's command lines: the bundle's default name, progress, errors and exit codes."""
+"""Share code among the exporter's commands: the bundle's default name, progress, errors and exit codes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SUFFIXES = re.compile(r"(\.(pth|pt|tar|ckpt|bin|safetensors))+$", re.IGNORECASE
 
 
 def default_output(checkpoint: str | Path) -> Path:
-    """Return `NAME.engine`, in the working directory, for a checkpoint `NAME.pth`, `NAME.pth.tar` and the like."""
+    """Return the path `NAME.engine` in the working directory for a checkpoint `NAME.pth`, `NAME.pth.tar` and others."""
     return Path(f"{_SUFFIXES.sub('', Path(checkpoint).name)}.engine")
 
 
@@ -38,11 +38,11 @@ def add_output(parser: argparse.ArgumentParser) -> None:
 def run(work: Callable[[Progress], Path], not_writable: str = "name another directory with --output") -> int:
     """Do the work of a command and return the exit code.
 
-    Only the bundle's directory is written to stdout. Progress, errors and the commands to type next go to stderr.
+    The bundle's directory is printed to stdout. Progress, errors and the commands to type next are printed to stderr.
 
     Args:
-        work: does the work and returns the bundle's directory.
-        not_writable: what to do where a file cannot be read or written.
+        work: function that does the work and returns the bundle's directory.
+        not_writable: the remedy to print if a file cannot be read or written.
     """
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     try:

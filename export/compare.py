@@ -1,7 +1,8 @@
-"""Compares the graphs of an engine bundle across runners with Polygraphy: `python -m export.compare --engine DIR`.
+"""Compare the graphs of an engine bundle across runners with Polygraphy: `python -m export.compare --engine DIR`.
 
-Every runner gets the same inputs, recorded while an image is coded, so that differences of one graph do not reach the
-next. Graphs of the exact entropy path must agree in every value, the transforms within a tolerance of their precision.
+All runners compute a graph from the same inputs, which are recorded while an image is coded: a difference in one graph
+does not affect the next. Graphs of the exact entropy path must agree in every value. The transforms must agree within a
+tolerance of their precision.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ _EXTRAS = {"polygraphy": "polygraphy", "onnxruntime": "cpu"}
 
 _RUNNERS = """\
 runners:
-  base, native, integer, fp16, bf16   that form of the graphs on onnxruntime, our library registered
+  base, native, integer, fp16, bf16   this form of the graphs on onnxruntime, with our library
   tensorrt-graph                      the graphs that plans are built from, on onnxruntime
   openvino, openvino-bf16             our OpenVINO backend
   onnxruntime-cuda, tensorrt          our GPU backends
@@ -51,10 +52,16 @@ def compare(
     save: Path | None = None,
     threads: int | None = None,
 ) -> list[Outcome]:
-    """Run every graph in all configurations on the inputs recorded while coding images; compare with the first one.
+    """Run every graph in all configurations, and compare the results with those of the first configuration.
 
-    images: uint8 (H, W, 3) each. save: a directory for the inputs and results of each graph as Polygraphy's JSON.
-    Raises EngineError where a graph does not run on onnxruntime, or not in the first configuration.
+    Args:
+        bundle: the bundle.
+        images: uint8 (H, W, 3) each; the inputs of the graphs are recorded while onnxruntime codes these images.
+        configurations: the configurations; the first one is the reference.
+        save: directory for the inputs and results of each graph as Polygraphy's JSON, or None.
+        threads: CPU threads for coding the images; None for all cores.
+
+    Raises EngineError if a graph does not run on onnxruntime or in the first configuration.
     """
     from glic_deploy.backends.onnxruntime import OnnxRuntimeBackend
 

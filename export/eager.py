@@ -1,7 +1,7 @@
-"""Runs the network eagerly in PyTorch as a codec's backend: the slow reference for comparisons and benchmarks.
+"""Run the network eagerly in PyTorch as a codec's backend: the slow reference for comparisons and benchmarks.
 
-`python -m export.eager --checkpoint C.pth` serves a benchmark that must not import torch itself, with the requests and
-answers of `glic_deploy.bench.worker`.
+`python -m export.eager --checkpoint C.pth` serves a benchmark that must not import torch itself. Requests and answers
+are those of `glic_deploy.bench.worker`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from .graphs import GraphSpec, entropy_graphs, transform_graphs
 
 
 class EagerBackend(Backend):
-    """Runs a checkpoint's modules as they are written: unfolded neighbourhoods, whole attention maps, float32."""
+    """Run a checkpoint's modules as they are written: unfolded neighbourhoods, whole attention maps, float32."""
 
     name = "eager"
 
@@ -43,8 +43,8 @@ class EagerBackend(Backend):
     def run(self, graph: str, inputs: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
         if graph not in self._modules:
             self._modules[graph] = self._specs[graph].build().eval().to(self._device)
-        # Strides and alignment decide how products are summed, and in floating point a decoder must not differ from its
-        # encoder by an ulp. So inputs and outputs are fresh, contiguous copies.
+        # The order in which products are summed depends on strides and alignment, and a decoder must not differ from
+        # its encoder by an ulp. Therefore inputs and outputs are new, contiguous copies.
         tensors = [torch.tensor(np.ascontiguousarray(inputs[port.name])) for port in self._specs[graph].inputs]
         with torch.inference_mode(), self._device:
             outputs = self._modules[graph](*(tensor.to(self._device) for tensor in tensors))

@@ -9,7 +9,7 @@ from functools import partial
 import torch
 from torch import nn
 
-from glic_deploy.bundle import Port, graph_ends
+from glic_deploy.bundle import PREVIEW, Port, graph_ends
 
 from .checkpoint import Checkpoint
 from .network import Analysis, HyperAnalysis, HyperSynthesis, SliceAnchors, SliceNonanchors, Synthesis
@@ -66,6 +66,12 @@ def transform_graphs(checkpoint: Checkpoint) -> Iterator[GraphSpec]:
     }
     config = checkpoint.config
     return _specs(checkpoint, builds, {"analysis": _block_ops(config, "g_a"), "synthesis": _synthesis_ops(config)})
+
+
+def preview_graph(checkpoint: Checkpoint, module: nn.Module) -> GraphSpec:
+    """Return the graph of previews, which `export.previews` fits."""
+    (spec,) = _specs(checkpoint, {PREVIEW: lambda: module})
+    return spec
 
 
 def _block_ops(config: Config, side: str) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""Brings the names of a checkpoint's tensors, which differ between the programs that wrote it, to the released form."""
+"""Rename a checkpoint's tensors, whose names depend on the program that wrote the file, to the released names."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from torch import Tensor
 
 from .checkpoint_file import shown
 
-_WRAPPERS = re.compile(r"(?:module\.|_orig_mod\.)+")  # of data-parallel training, of torch.compile
+_WRAPPERS = re.compile(r"(?:module\.|_orig_mod\.)+")  # prefixes of data-parallel training and of torch.compile
 _OLD_FACTORIZED = re.compile(r"(?<=entropy_bottleneck\.)_(matrix|bias|factor)(\d)$")
 _NEW_FACTORIZED = {"matrix": "matrices", "bias": "biases", "factor": "factors"}
 
-# Parts whose names differ in a fork of CompressAI: the pattern of the fork's name, and the released name.
+# Names in a fork of CompressAI that differ from the released names: pattern of the fork's name, and replacement.
 _FORK = (
     (re.compile(r"^latent_codec\.(?=h_[as]\.)"), "latent_codec.hyper."),
     (re.compile(r"^latent_codec\.z\."), "latent_codec.hyper."),
@@ -28,7 +28,7 @@ _FORK_WAVELET = re.compile(r"\.AuxT_(?:enc|dec)\.\d+\.(?:dwt\.transform|idwt\.in
 
 
 def canonical_names(names: Iterable[str]) -> dict[str, str]:
-    """Map each name in a file to its released name. Raises ValueError where two names stand for the same tensor."""
+    """Map each name in a file to its released name. Raises ValueError if two names stand for the same tensor."""
     origins: dict[str, str] = {}
     for name in names:
         released = _released(name)

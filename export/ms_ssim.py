@@ -1,4 +1,4 @@
-"""MS-SSIM by pytorch-msssim, which papers on learned compression use.
+"""Compute MS-SSIM with pytorch-msssim, which papers on learned compression use.
 
 `python -m export.ms_ssim` serves an evaluation that must not import torch itself. Each line on standard input names two
 .npy files (uint8 H×W×3): {"original": path, "decoded": path}. The answer to each is a line {"ms_ssim": value}, with
@@ -14,11 +14,14 @@ import numpy as np
 import pytorch_msssim
 import torch
 
-SMALLEST_SIDE = 161  # ten pixels of window less one, at the fifth scale
+SMALLEST_SIDE = 161  # the window of 11 pixels, less one, at the fifth scale: 10 · 16 + 1
 
 
 def ms_ssim(original: np.ndarray, decoded: np.ndarray) -> float | None:
-    """Return the mean over the channels of RGB, values 0 to 255, or None if a side is below SMALLEST_SIDE."""
+    """Compute the MS-SSIM, 0 to 1, of two images uint8 (H, W, 3): the mean over the channels.
+
+    Returns None if a side is below SMALLEST_SIDE pixels.
+    """
     if min(original.shape[:2]) < SMALLEST_SIDE:
         return None
     pair = [torch.from_numpy(image).permute(2, 0, 1)[None].float() for image in (original, decoded)]

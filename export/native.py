@@ -1,8 +1,8 @@
-"""Rewrites the transforms for the CPU kernels: maps become channels-last, the steps between two products one op.
+"""Rewrite the transforms for the CPU kernels: maps become channels-last, and the steps between two products one op.
 
 - A GDFN is two 1×1 convolutions, two depthwise convolutions, a gate and a third 1×1 convolution, between two
-  transpositions. Channels-last, a GDFN is a product, `glic::DepthwiseGate` and a product: nothing is transposed, and
-  the gate needs no pass over memory. A depthwise mixer becomes products around `glic::DepthwiseMix` in the same way.
+  transpositions. The rewritten GDFN is a product, `glic::DepthwiseGate` and a product: nothing is transposed, and the
+  gate needs no pass over memory. A depthwise mixer becomes products around `glic::DepthwiseMix` in the same way.
 - A residual sum and the norm that follows become `glic::ResidualNorm`. The norm's weight and bias, and the bias of the
   next product, move into the matrix of that product.
 - Upsampling convolutions become products between Winograd's transformations.
@@ -27,11 +27,14 @@ from .ops.functions import attach_functions
 from .strips import put_in_strips
 
 _TO_LAST, _TO_FIRST = [0, 2, 3, 1], [0, 3, 1, 2]
-_LEAKY_SLOPE = 0.01  # of glic::DepthwiseMix
+_LEAKY_SLOPE = 0.01  # the slope that glic::DepthwiseMix computes with
 
 
 def for_kernels(model: ModelProto) -> ModelProto:
-    """Copy a transform's graph in terms of the native ops; `unmatched` counts the nodes that were not rewritten."""
+    """Copy a transform's graph, and rewrite the copy to the native ops.
+
+    A pattern that is not found stays as it is; `unmatched` finds such nodes.
+    """
     model = ModelProto.FromString(model.SerializeToString())
     graph = _Graph(model)
     for node in list(model.graph.node):
@@ -63,13 +66,13 @@ def for_kernels(model: ModelProto) -> ModelProto:
 
 
 def unmatched(model: ModelProto, expected: Mapping[str, int]) -> list[tuple[str, int, int]]:
-    """List the ops of which a graph holds another number than expected, with the numbers found and expected."""
+    """List the ops whose number in a graph differs from the expected number, with both numbers."""
     found = Counter(node.op_type for graph in graphs_in(model.graph) for node in graph.node)
     return [(op, found[op], count) for op, count in expected.items() if found[op] != count]
 
 
 class _Graph:
-    """A graph that is being rewritten: the node that makes each value, those that use it, and the constants."""
+    """Hold a graph that is being rewritten, and find the node that makes a value, its users, and constants."""
 
     def __init__(self, model: ModelProto) -> None:
         self.graph = model.graph
@@ -81,25 +84,25 @@ class _Graph:
         self._dropped: list[NodeProto] = []
 
     def maker(self, value: str, kind: str) -> NodeProto | None:
-        """Return the node of this kind that makes a value which one node alone uses, or None."""
+        """Return the node that makes a value, if it is of this kind and the value has a single user, or None."""
         node = self.makers.get(value)
         return node if node is not None and node.op_type == kind and self._uses[value] == 1 else None
 
     def before(self, node: NodeProto | None, kind: str) -> NodeProto | None:
-        """Return the `maker` of this kind of a node's first input, or None, as for no node."""
+        """Return the `maker` of a node's first input, or None; also None if `node` is None."""
         return None if node is None else self.maker(node.input[0], kind)
 
     def users(self, value: str) -> list[NodeProto]:
-        """Return the nodes that have a value among their inputs."""
+        """Return the nodes that use a value."""
         return [node for node in self.graph.node if value in node.input]
 
     def user(self, value: str, kind: str) -> NodeProto | None:
-        """Return the node of this kind that alone uses a value, or None."""
+        """Return the single user of a value, if it is of this kind, or None."""
         users = self.users(value)
         return users[0] if len(users) == 1 and users[0].op_type == kind else None
 
     def after(self, node: NodeProto | None, kind: str) -> NodeProto | None:
-        """Return the `user` of this kind of a node's first output, or None, as for no node."""
+        """Return the `user` of a node's first output, or None; also None if `node` is None."""
         return None if node is None else self.user(node.output[0], kind)
 
     def array(self, name: str) -> np.ndarray:
@@ -107,19 +110,19 @@ class _Graph:
         return numpy_helper.to_array(self.constants[name])
 
     def constant(self, name: str, values: np.ndarray) -> str:
-        """Add a constant, unless one of this name is there, and return its name."""
+        """Add a constant, unless the name exists already, and return its name."""
         if name not in self.constants:
             self.constants[name] = numpy_helper.from_array(np.ascontiguousarray(values), name)
             self.graph.initializer.append(self.constants[name])
         return name
 
     def replace(self, old: list[NodeProto], new: list[NodeProto]) -> None:
-        """Put new nodes in the place of the last old one, all of whose outputs they make, and drop the old ones."""
+        """Replace old nodes by new ones, which must make all outputs of the last old node and stand in its place."""
         self._replaced[old[-1].output[0]] = new
         self._dropped += old
 
     def finish(self) -> None:
-        """Apply the replacements; drop nodes, constants and types of values that nothing uses any more."""
+        """Apply the replacements, and drop the nodes, constants and value types that are no longer used."""
         dropped = {output for node in self._dropped for output in node.output}
         nodes: list[NodeProto] = []
         for node in self.graph.node:
@@ -129,7 +132,7 @@ class _Graph:
                 nodes.append(node)
         used = {value.name for value in self.graph.output}
         kept: list[NodeProto] = []
-        for node in reversed(nodes):  # what only dropped nodes used goes too
+        for node in reversed(nodes):  # backwards, to drop also the nodes that only dropped nodes used
             if used.intersection(node.output):
                 kept.insert(0, node)
                 used.update(node.input)
@@ -147,8 +150,9 @@ class _Graph:
 def _upsample_by_winograd(graph: _Graph, shuffle: NodeProto) -> None:
     """Rewrite a 3×3 convolution and pixel shuffle as a product between Winograd's transformations, channels-last.
 
-    The matrices are four times as large as the filters. For the first convolution, of the coarsest map, that would cost
-    more than it saves.
+    Two kinds of convolutions are not rewritten. The first one, of the coarsest map, would lose more time by reading the
+    matrices, which are four times as large as the filters, than the products save. For a convolution with fewer than
+    WINOGRAD_CHANNELS outputs, the transformations cost more than the products save.
     """
     conv = graph.before(shuffle, "Conv")
     if conv is None or not _is_pixel_shuffle(shuffle) or conv.input[0] not in graph.makers:
@@ -194,7 +198,7 @@ def _upsample_by_winograd(graph: _Graph, shuffle: NodeProto) -> None:
 
 
 def _cancel_transpositions(model: ModelProto) -> None:
-    """Connect the users of a map that was transposed to and fro to the map before both transpositions."""
+    """Drop pairs of transpositions that cancel each other."""
     graph = _Graph(model)
     renamed = {}
     for node in model.graph.node:
@@ -209,7 +213,7 @@ def _cancel_transpositions(model: ModelProto) -> None:
 
 
 def _fuse_gate(graph: _Graph, gelu: NodeProto) -> bool:
-    """Rewrite GELU(a)·b of the halves of one map as `glic::Gate`; returns whether the pattern was found."""
+    """Rewrite GELU(a)·b of the halves of one map as `glic::Gate`; return whether the pattern was found."""
     split = graph.makers.get(gelu.input[0])
     mul = graph.after(gelu, "Mul")
     if split is None or split.op_type != "Split" or mul is None or set(mul.input) != {gelu.output[0], split.output[1]}:
@@ -296,7 +300,10 @@ def _fuse_depthwise_mixer(graph: _Graph, activation: NodeProto) -> None:
 
 
 def _fuse_residual_norm(graph: _Graph, norm: NodeProto) -> None:
-    """Rewrite norm(x + update + bias) before products as `glic::ResidualNorm`, with constants in the products."""
+    """Rewrite norm(x + update + bias) before products as `glic::ResidualNorm`.
+
+    The norm's weight and bias, and the products' biases, move into the products' matrices.
+    """
     total = graph.makers.get(norm.input[0])
     products = graph.users(norm.output[0])
     if total is None or total.op_type != "Add":
@@ -328,7 +335,7 @@ def _fuse_residual_norm(graph: _Graph, norm: NodeProto) -> None:
 
 
 def _residual(graph: _Graph, total: NodeProto) -> tuple[str, str | None, NodeProto | None]:
-    """Match x + (product + bias): return x, the product's value and the node that adds the bias, if there is one."""
+    """Match x + (product + bias); return x, the product's value or None, and the node that adds the bias or None."""
     for x, update in (tuple(total.input), tuple(total.input)[::-1]):
         biased = graph.maker(update, "Add")
         bias = _constant_of(graph, biased)
@@ -345,7 +352,7 @@ def _constant_of(graph: _Graph, node: NodeProto | None) -> str | None:
 
 
 def _part_product(graph: _Graph, split: NodeProto) -> None:
-    """Rewrite the parts of a biased product as separate products, so that splitting copies nothing."""
+    """Replace a biased product and its split by separate products, so that no part is copied."""
     add = graph.maker(split.input[0], "Add")
     product = graph.before(add, "MatMul")
     if add is None or product is None:

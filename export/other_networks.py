@@ -1,4 +1,4 @@
-"""Guesses which network a checkpoint belongs to that is not GLIC's, so that a user recognises a mistaken file.
+"""Guess the network of a checkpoint that is not GLIC's, so that a user recognises a mistaken file.
 
 A codec is named only if its keys distinguish it from all other codecs known to this module.
 """
@@ -12,7 +12,7 @@ from .schema import Shape
 
 
 def guess(shapes: Mapping[str, Shape]) -> str:
-    """Guess the kind of network from its tensors' names and shapes; returns a part of a sentence."""
+    """Guess the kind of network from its tensors' names and shapes, and return a part of a sentence."""
     if any(".grapher." in name for name in shapes):
         return "a part of one, or a variant"
     keys = _Keys(shapes)
@@ -29,7 +29,7 @@ def guess(shapes: Mapping[str, Shape]) -> str:
 
 
 class _Keys:
-    """The names of a file's tensors, searchable by their beginnings."""
+    """Search the names of a file's tensors by their beginnings."""
 
     def __init__(self, shapes: Mapping[str, Shape]) -> None:
         self.shapes = shapes
@@ -38,7 +38,7 @@ class _Keys:
         }
 
     def has(self, *beginnings: str) -> bool:
-        """Return whether each of these is a name, or the first parts (at most four) of a name."""
+        """Return whether each of `beginnings` is a name, or the first parts (at most four) of a name."""
         return all(beginning.rstrip(".") in self._beginnings for beginning in beginnings)
 
     def rows(self, name: str) -> int:
@@ -47,7 +47,7 @@ class _Keys:
 
 
 def _hyperprior(keys: _Keys, parameters: int) -> bool:
-    """Return whether this is a hyperprior of convolutions and GDN with so many parameters for each latent."""
+    """Return whether this is a hyperprior of convolutions and GDN with `parameters` parameters for each latent."""
     latent = keys.rows("g_a.6.weight")
     return (
         keys.has("g_a.1.beta", "h_a.4.weight", "gaussian_conditional.", "entropy_bottleneck.")

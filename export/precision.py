@@ -1,4 +1,4 @@
-"""Rewrites a graph to half precision with explicit casts, so that strongly typed runtimes compute what ONNX says.
+"""Rewrite a graph to half precision with explicit casts, so that strongly typed runtimes follow ONNX exactly.
 
 Products, convolutions and the nodes between them are computed in float16 or bfloat16. Layer norms, sums, roots, powers,
 the complexity map that decides each node's degree, and the nodes before the first and after the last product stay in
@@ -25,7 +25,7 @@ _PRODUCTS = {"Conv", "ConvTranspose", "MatMul", "Gemm", "DynamicKnn", "ScatterAg
 _ALSO_HALF = {"Add", "Sub", "Mul", "Div", "Gelu", "LeakyRelu", "Relu"} | {
     "Transpose", "Reshape", "Squeeze", "Unsqueeze", "Split", "Concat", "Slice", "Pad", "Gather", "DepthToSpace",
 }  # fmt: skip
-# Inputs of the custom ops that are float32 whatever the tensors' type.
+# Positions of the custom ops' inputs that are float32 in any precision.
 _ALWAYS_FLOAT = {op.name: op.inputs_of("float32") for op in OPS.values()}
 _OPSET_OF_BFLOAT16 = 22  # the first in which Conv supports bfloat16
 
@@ -47,7 +47,7 @@ class _Rewriter:
     def __init__(self, model: ModelProto, half: int) -> None:
         self.graph, self.half = model.graph, half
         self.constants = {tensor.name: tensor for tensor in self.graph.initializer}
-        # Element type of every value as it is now, then as it will be.
+        # Element type of every value; `rewrite` updates the types as it visits the nodes.
         self.types = {name: tensor.data_type for name, tensor in self.constants.items()}
         self.types |= {value.name: value.type.tensor_type.elem_type for value in self.graph.input}
         self.casts: dict[tuple[str, int], str] = {}
@@ -73,7 +73,7 @@ class _Rewriter:
         self.graph.initializer.extend(kept)
 
     def _nodes_in_half(self) -> set[str]:
-        """Return, by first output, the products that results depend on and the nodes between two of them."""
+        """Return the first outputs of the products that results depend on, and of the nodes between two products."""
         nodes = self._contributing()
         after_product = _reached(nodes, lambda node: node.input, lambda node: node.output)
         before_product = _reached(nodes[::-1], lambda node: node.output, _result_inputs)
@@ -137,7 +137,10 @@ Values = Callable[[NodeProto], Iterable[str]]
 
 
 def _reached(nodes: Iterable[NodeProto], joins: Values, leads: Values) -> set[str]:
-    """Return, by first output, the nodes whose `joins` meet the `leads` of a product or of a node reached before."""
+    """Return the first outputs of the nodes that are connected to a product.
+
+    A node is connected if one of its `joins` is among the `leads` of a product or of a connected node before it.
+    """
     values: set[str] = set()
     reached = set()
     for node in nodes:

@@ -1,4 +1,4 @@
-"""Shows the progress of an export: a bar on a terminal, and a line for each finished step."""
+"""Show the progress of an export: a bar on a terminal, and a line for each finished step."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _REDRAW_SECONDS = 0.5
 
 
 class Progress:
-    """Counts the steps of an export, writes a line for each finished step and, on a terminal, a bar below the lines.
+    """Count the steps of an export, and write a line for each finished step and, on a terminal, a bar below the lines.
 
     Args:
-        stream: where to write; None writes nothing.
+        stream: stream to write to; None writes nothing.
     """
 
     def __init__(self, stream: TextIO | None) -> None:
@@ -88,4 +88,4 @@ class Progress:
 
 
 SILENT = Progress(None)
-"""Writes nothing."""
+"""Progress that writes nothing."""

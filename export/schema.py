@@ -1,4 +1,4 @@
-"""Describes a GLIC checkpoint: its configuration, read from tensor shapes, and every key with its shape.
+"""Describe a GLIC checkpoint: its configuration, read from tensor shapes, and every key with its shape.
 
 Source: the published network (CVPR 2026, arXiv 2603.25316); `docs/network.md` describes it.
 """
@@ -24,30 +24,30 @@ GFA_RATIOS = {"g_a.g2": 4, "g_a.g3": 2, "g_s.g1": 2, "g_s.g2": 4}
 COORDS_HIDDEN = 512  # width of the network that makes the relative position bias
 MAX_CHANNELS = 1 << 16  # far above any network's; a file that claims more is damaged
 
-# Ends of the names of constants, and of entropy tables, which the export computes from the weights. Nothing reads these
+# Ends of the names of constants and entropy tables. The export computes them from the weights: nothing reads these
 # tensors, some files omit them, and they are no part of a model's fingerprint.
 UNREAD = ("_offset", "_quantized_cdf", "_cdf_length", "scale_table", "bound", "target")
 INDEX = "relative_position_index"  # the end of the name of every integer tensor that is read
 
 
 class Config(bundle.Config):
-    """A network's dimensions, all read from the checkpoint's shapes, and what else follows from them."""
+    """Hold a network's dimensions, which are read from the checkpoint's shapes, and derive further widths."""
 
     def graph(self, name: str) -> GraphAggregation:
         return next(g for g in self.graphs if g.name == name)
 
     def context_widths(self, k: int) -> list[int]:
-        """Channels along the channel context of slice k >= 1: input, inner widths, output."""
+        """Return the channels along the channel context of slice k >= 1: input, inner widths, output."""
         return _ramp(self._starts[k], 2 * self.groups[k], self.hyper)
 
     def parameter_widths(self, k: int) -> list[int]:
-        """Channels along the parameter aggregation of slice k: input, inner widths, output."""
+        """Return the channels along the parameter aggregation of slice k: input, inner widths, output."""
         spatial_and_channel = 2 * self.groups[k] * (1 + (k > 0))
         return _ramp(spatial_and_channel + 2 * self.hyper, 2 * self.groups[k], 2 * self.hyper)
 
     @cached_property
     def _starts(self) -> tuple[int, ...]:
-        """The first channel of each slice."""
+        """First channel of each slice."""
         return (0, *accumulate(self.groups))
 
 
@@ -59,7 +59,7 @@ def _ramp(first: int, last: int, floor: int) -> list[int]:
 def read_config(shapes: Mapping[str, Shape]) -> Config:
     """Read the configuration from a checkpoint's shapes, in time linear in their number.
 
-    Raises ValueError, whose message is a part of a sentence, where a tensor is missing or its shape fits no GLIC.
+    Raises ValueError if a tensor is missing or its shape fits no GLIC network; the message is a part of a sentence.
     """
     groups: list[int] = []
     while (key := f"latent_codec.y.latent_codec.y{len(groups)}.context_prediction.weight") in shapes:
@@ -93,7 +93,7 @@ def _outputs(shapes: Mapping[str, Shape], convolution: str) -> int:
 
 
 def _dims(shapes: Mapping[str, Shape], key: str, rank: int) -> Shape:
-    """Return the shape of a tensor that must have `rank` dimensions. Raises ValueError where it has not."""
+    """Return the shape of a tensor. Raises ValueError if it is missing or does not have `rank` dimensions."""
     if key not in shapes:
         raise ValueError(f"{key} is missing")
     shape = shapes[key]
@@ -108,7 +108,7 @@ def shape_text(shape: Shape) -> str:
 
 
 def _check(config: Config) -> None:
-    """Raise ValueError where dimensions contradict each other."""
+    """Raise ValueError if dimensions contradict each other."""
     if sum(config.groups) != config.latent:
         raise ValueError(
             f"its {len(config.groups)} slices have {sum(config.groups)} channels, expected the {config.latent} of y"

@@ -1,8 +1,8 @@
-"""Rewrites pointwise gated feed-forward networks to run over strips of positions.
+"""Rewrite pointwise gated feed-forward networks to run over strips of positions.
 
-A feed-forward block widens a map eightfold and narrows it again: the wide map takes 400 MB at half scale of a 768×512
-image. Its positions are independent, so a Scan over strips of STRIP positions computes the same values while the wide
-map of a strip stays in the cache.
+A feed-forward block widens a map eightfold and narrows it again. At half scale of a 768×512 image the wide map needs
+400 MB. Its positions are independent: a Scan over strips of STRIP positions computes the same values, and the wide map
+of a strip stays in the CPU's cache.
 """
 
 from __future__ import annotations
@@ -10,19 +10,19 @@ from __future__ import annotations
 import numpy as np
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-STRIP = 256  # positions; divides those of a map at 1/2, 1/4 or 1/8 scale of an image of whole blocks
+STRIP = 256  # positions; divides the number of positions at 1/2, 1/4 and 1/8 scale of any padded image
 _CHAIN = ("MatMul", "Gate", "MatMul")
 
 
 def put_in_strips(model: ModelProto) -> None:
-    """Turn the feed-forward networks of large maps, in a transform's native form, into Scans."""
+    """Rewrite the feed-forward networks of a transform's native form as Scans, in place."""
     chains = [chain for node in model.graph.node if (chain := _chain_from(node, model.graph))]
     for number, chain in enumerate(chains):
         _rewrite(model.graph, chain, f"strips{number}")
 
 
 def _chain_from(node: NodeProto, graph: GraphProto) -> list[NodeProto] | None:
-    """Return the nodes of x → W₂·gate(W₁·x) if `node` is their first."""
+    """Return the nodes of x → W₂·gate(W₁·x) if `node` is the first of them, or None."""
     chain = [node] if node.op_type == _CHAIN[0] else []
     while chain and len(chain) < len(_CHAIN):
         users = [n for n in graph.node if set(chain[-1].output) & set(n.input)]
@@ -38,7 +38,7 @@ def _rewrite(graph: GraphProto, chain: list[NodeProto], name: str) -> None:
     channels, width = first.dims[0], last.dims[1]
 
     def inner(value: str) -> str:
-        """Names inside a body must not repeat those outside; constants are the outer graph's own."""
+        """Return the name of a value inside the body: a constant keeps its name, all other names must be new."""
         return value if value in constants else f"{name}_{value}"
 
     body = helper.make_graph(

@@ -1,6 +1,7 @@
-"""Builds the integer CDF tables of GLIC's entropy model from float parameters, once, when a checkpoint is exported.
+"""Build the integer CDF tables of GLIC's entropy model from float parameters, once, when a checkpoint is exported.
 
-Float exp and erfc differ by an ulp between machines, so the bundle contains the tables and no decoder computes them.
+Results of float exp and erfc differ by an ulp between machines. Therefore the bundle contains the tables, and no
+decoder computes them.
 """
 
 from __future__ import annotations
@@ -30,12 +31,18 @@ _SCALE_BITS = (
 SCALE_TABLE: npt.NDArray[np.float32] = np.array(_SCALE_BITS, dtype=np.uint32).view(np.float32)
 SCALE_TABLE.setflags(write=False)
 
-# -Phi^-1(tail_mass / 2) at tail_mass = 1e-9: how many sigmas of each side have a table entry of their own.
+# -Phi^-1(tail_mass / 2) at tail_mass = 1e-9: symbols within this many sigmas have a table entry of their own.
 TAIL_SIGMAS = 6.1094102048693975
 
 
 class GaussianTables(NamedTuple):
-    """CDF rows of the conditional Gaussian, one a scale: int32 (64, 3133) zero-padded, int32 (64,), int32 (64,)."""
+    """Hold the tables of the conditional Gaussian, one row for each scale.
+
+    Attributes:
+        cdfs: int32 (64, 3133), zero-padded CDF rows.
+        lengths: int32 (64,), the number of entries of each row.
+        offsets: int32 (64,), the symbol of the first entry of each row.
+    """
 
     cdfs: npt.NDArray[np.int32]
     lengths: npt.NDArray[np.int32]
@@ -43,7 +50,14 @@ class GaussianTables(NamedTuple):
 
 
 class FactorizedTables(NamedTuple):
-    """CDF rows of z's factorised prior, one a channel: int32 (C, L) zero-padded, int32 (C,) twice, float32 (C,)."""
+    """Hold the tables of z's factorised prior, one row for each channel.
+
+    Attributes:
+        cdfs: int32 (C, L), zero-padded CDF rows.
+        lengths: int32 (C,), the number of entries of each row.
+        offsets: int32 (C,), the symbol of the first entry of each row.
+        medians: float32 (C,), the medians of the channels.
+    """
 
     cdfs: npt.NDArray[np.int32]
     lengths: npt.NDArray[np.int32]
@@ -54,8 +68,12 @@ class FactorizedTables(NamedTuple):
 def quantize_pmf(pmf: npt.NDArray[np.float32]) -> npt.NDArray[np.int32]:
     """Round a probability mass function to a CDF of 16-bit precision in which no symbol has frequency 0.
 
-    pmf: float32 (K,), not negative, the escape's mass last. Returns int32 (K + 1,), strictly increasing from 0 to
-    65536: compressai's `pmf_to_quantized_cdf`, value for value. Raises ValueError when pmf has no such form.
+    Args:
+        pmf: float32 (K,), not negative; the last entry is the mass of the escape.
+
+    Returns int32 (K + 1,), strictly increasing from 0 to 65536: the values of compressai's `pmf_to_quantized_cdf`.
+
+    Raises ValueError if `pmf` has another form.
     """
     if pmf.ndim != 1 or not 2 <= pmf.size <= TOTAL:
         raise ValueError(f"a pmf has one axis and 2 to {TOTAL} entries, got shape {pmf.shape}")
@@ -95,9 +113,11 @@ def gaussian_tables() -> GaussianTables:
 def factorized_tables(state: Mapping[str, npt.NDArray[np.float32]]) -> FactorizedTables:
     """Compute tables and medians of a factorised prior (compressai's EntropyBottleneck).
 
-    state: the module's float32 parameters by their names in it: `quantiles` (C, 1, 3), `matrices.0` to `.4`,
-    `biases.0` to `.4`, `factors.0` to `.3`; other keys are ignored. Raises KeyError for one that is missing and
-    ValueError for values that give no distribution.
+    Args:
+        state: the module's float32 parameters by name: `quantiles` (C, 1, 3), `matrices.0` to `.4`, `biases.0` to `.4`
+            and `factors.0` to `.3`; other names are ignored.
+
+    Raises KeyError if a parameter is missing, ValueError if the values yield no distribution.
     """
     weights = {name: torch.from_numpy(np.array(value, dtype=np.float32)) for name, value in state.items()}
     quantiles = weights["quantiles"]
@@ -115,7 +135,7 @@ def factorized_tables(state: Mapping[str, npt.NDArray[np.float32]]) -> Factorize
     lower = _logits_cumulative(weights, samples - 0.5)
     upper = _logits_cumulative(weights, samples + 0.5)
     pmf = (torch.sigmoid(upper) - torch.sigmoid(lower))[:, 0]
-    # The upper tail is taken where the longest channel ends, not this one: so do the authors' tables.
+    # As in the authors' tables, the upper tail begins at the end of the longest channel, not of this channel.
     tail = torch.sigmoid(lower[:, 0, :1]) + torch.sigmoid(-upper[:, 0, -1:])
     return FactorizedTables(*_quantize_rows(pmf, tail, lengths), offsets=(-below).numpy(), medians=median.numpy())
 
@@ -125,7 +145,7 @@ def _standard_normal_cdf(x: torch.Tensor) -> torch.Tensor:
 
 
 def _logits_cumulative(weights: Mapping[str, torch.Tensor], x: torch.Tensor) -> torch.Tensor:
-    """Logits of the cumulative distribution at x (C, 1, N): a monotonic network of five layers a channel."""
+    """Compute the logits of the cumulative distribution at x (C, 1, N) with each channel's monotonic network."""
     for i in range(5):
         x = torch.matmul(F.softplus(weights[f"matrices.{i}"]), x) + weights[f"biases.{i}"]
         if i < 4:
@@ -136,7 +156,10 @@ def _logits_cumulative(weights: Mapping[str, torch.Tensor], x: torch.Tensor) -> 
 def _quantize_rows(
     pmf: torch.Tensor, tail: torch.Tensor, lengths: torch.Tensor
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
-    """CDF rows, zero-padded, and their lengths, from the first lengths[r] entries of each pmf row and its tail mass."""
+    """Round each row r of `pmf`, its first lengths[r] entries and its tail mass, to a CDF.
+
+    Returns the zero-padded CDF rows, int32 (rows, longest), and the number of entries of each, int32 (rows,).
+    """
     cdfs = np.zeros((len(pmf), int(lengths.max()) + 2), dtype=np.int32)
     for cdf, row, mass, length in zip(cdfs, pmf.numpy(), tail.numpy(), lengths.tolist(), strict=True):
         cdf[: length + 2] = quantize_pmf(np.concatenate([row[:length], mass]))

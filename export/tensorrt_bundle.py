@@ -1,4 +1,4 @@
-"""Adds graphs for TensorRT's parser, in a chosen precision, and plans to an engine bundle.
+"""Add graphs for TensorRT's parser, in a chosen precision, and plans to an engine bundle.
 
 The bundle stays valid at every moment: see `export.bundle.updating`.
 """
@@ -22,9 +22,9 @@ PRECISIONS = ("fp32", *HALVES)
 
 
 def add_graphs(directory: Path, precision: str) -> None:
-    """Add to a bundle the form `precision` of the transforms, unless it is fp32, and the form `tensorrt` of all graphs.
+    """Add the form `tensorrt` of all graphs to a bundle and, unless it is fp32, the form `precision` of the transforms.
 
-    Plans of graphs that come out as they were stay.
+    A plan stays in the bundle if its graph did not change.
     """
     with updating(directory) as update:
         for name, graph in update.bundle.manifest.graphs.items():
@@ -34,7 +34,7 @@ def add_graphs(directory: Path, precision: str) -> None:
                 half = in_half_precision(onnx.load(path), precision)
                 weights = f"graphs/weights.{precision}.bin"
                 path = update.add_graph(name, precision, half, precision=precision, weights=weights)
-            # It shares the weights of its source, which are never read here.
+            # The new graph refers to the weights of its source; they are not read here.
             model = fit_tensorrt(onnx.load(path, load_external_data=False))
             computed_in = precision if transform else "exact integers in fp32"
             update.add_graph(name, TENSORRT, model, precision=computed_in)
@@ -47,10 +47,11 @@ def add_plans(
     options: BuildOptions,
     progress: Progress = SILENT,
 ) -> None:
-    """Build the plan of every graph's `tensorrt` form for GPUs of `capabilities` and list them in the manifest.
+    """Build a plan of every graph's `tensorrt` form for GPUs of `capabilities`, and list the plans in the manifest.
 
-    Earlier plans stay, unless the new ones serve all their GPUs. Raises EngineError where TensorRT refuses a graph; the
-    bundle then stays as it was.
+    An earlier plan stays, unless the new plans serve all its GPUs.
+
+    Raises EngineError if TensorRT refuses a graph; the bundle is then unchanged.
     """
     targets = "-".join("sm{}{}".format(*capability) for capability in capabilities)
 

@@ -1,4 +1,4 @@
-"""Adapts a graph to TensorRT's parser: bytes only as inputs and outputs, no 16-bit integers, no idle nodes."""
+"""Adapt a graph to TensorRT's parser: bytes only as inputs and outputs, no 16-bit integers, no idle nodes."""
 
 from __future__ import annotations
 

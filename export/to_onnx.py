@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from . import command, integer
-from .assembly import add_exact_entropy, add_traced_graphs, entropy_tables, finish, model_of
+from .assembly import add_exact_entropy, add_previews, add_traced_graphs, entropy_tables, finish, model_of
 from .bundle import BundleWriter, bundle_directory
 from .checkpoint import Checkpoint, load_checkpoint
 from .encoder_data import DEFAULT_EXCHANGE, add_encoder_data
@@ -26,6 +26,7 @@ def export_bundle(
     entropy: str = "exact",
     calibration: str | Path | None = None,
     lmbda: float | None = None,
+    previews: bool = True,
     exchange: str | None = DEFAULT_EXCHANGE,
 ) -> None:
     """Write the engine bundle of a checkpoint to the directory `output`, whole or not at all.
@@ -41,6 +42,7 @@ def export_bundle(
             entropy=entropy,
             calibration=calibration,
             lmbda=lmbda,
+            previews=previews,
             exchange=exchange,
         )
 
@@ -53,6 +55,7 @@ def write_bundle(
     entropy: str = "exact",
     calibration: str | Path | None = None,
     lmbda: float | None = None,
+    previews: bool = True,
     exchange: str | None = DEFAULT_EXCHANGE,
 ) -> None:
     """Write the engine bundle of a checkpoint into an empty directory.
@@ -66,6 +69,7 @@ def write_bundle(
         entropy: "exact" quantises the entropy path to integers; "float" keeps it in floating point, for research.
         calibration: a directory of calibration images; None selects the six that the package contains.
         lmbda: the weight of distortion in the training loss; it orders the bundles of a folder by quality.
+        previews: whether the bundle can decode previews. They are fitted to the calibration images.
         exchange: the exchange rate at which the encoder's strength is found on the calibration images, as
             `glic_deploy.exchange.Exchange` reads it; None finds none.
 
@@ -76,16 +80,18 @@ def write_bundle(
     transforms = list(transform_graphs(checkpoint))
     tuned = exchange is not None
     if entropy == "exact":
-        progress.expect(len(transforms) + 2 + len(integer.LOWERINGS) + tuned)
+        progress.expect(len(transforms) + 2 + len(integer.LOWERINGS) + 2 * previews + tuned)
         add_traced_graphs(writer, transforms, progress)
         network = _integer_network(checkpoint, calibration, progress)
         add_exact_entropy(writer, network, progress)
     else:
         graphs = [*transforms, *entropy_graphs(checkpoint)]
-        progress.expect(len(graphs) + tuned)
+        progress.expect(len(graphs) + 2 * previews + tuned)
         progress.say("warning: files of floating-point entropy parameters decode only where they were written")
         add_traced_graphs(writer, graphs, progress)
         network = None
+    if previews:
+        add_previews(writer, checkpoint, calibration_images(calibration), progress)
     finish(writer, model_of(checkpoint, lmbda), tables, network)
     if exchange is not None:
         add_encoder_data(directory, calibration_images(calibration), exchange, progress)
@@ -147,13 +153,25 @@ def add_export_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--calibration", metavar="DIR", help="a directory of a few photographs for calibration (default: six of ours)"
     )
+    parser.add_argument(
+        "--no-previews",
+        dest="previews",
+        action="store_false",
+        help="a bundle that cannot decode previews, which saves some seconds of the export",
+    )
 
 
 def export_options(args: argparse.Namespace) -> dict[str, Any]:
     """Return the keyword arguments of `write_bundle` from the options of `add_export_options`."""
     lmbda = lambda_in(args.checkpoint) if args.lmbda is None else args.lmbda
     exchange = None if args.exchange == "none" else args.exchange
-    return {"entropy": args.entropy, "calibration": args.calibration, "lmbda": lmbda, "exchange": exchange}
+    return {
+        "entropy": args.entropy,
+        "calibration": args.calibration,
+        "lmbda": lmbda,
+        "previews": args.previews,
+        "exchange": exchange,
+    }
 
 
 if __name__ == "__main__":

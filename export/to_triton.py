@@ -1,4 +1,4 @@
-"""Engine bundle to Triton model repository: `python -m export.to_triton --engine DIR --output REPO`."""
+"""Convert an engine bundle to a Triton model repository: `python -m export.to_triton --engine DIR --output REPO`."""
 
 from __future__ import annotations
 

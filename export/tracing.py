@@ -1,4 +1,4 @@
-"""Traces a PyTorch module to an ONNX graph with dynamic sides, stable names and the custom ops as single nodes."""
+"""Trace a PyTorch module to an ONNX graph with dynamic sides, stable names and the custom ops as single nodes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .ops.translation import TRANSLATION_TABLE
 
 OPSET = 20
 TESTED_TORCH = "2.13.0"
-"""The release of PyTorch whose exported graphs the rewrites were made for."""
+"""Release of PyTorch that the rewrites are tested with: they match patterns of its exported graphs."""
 _TRACED_BLOCKS = (2, 3)
 
 

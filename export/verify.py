@@ -1,4 +1,4 @@
-"""Compares an exported graph with its PyTorch module."""
+"""Compare an exported graph with its PyTorch module."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from glic_deploy.errors import CheckpointError
 from .graphs import GraphSpec
 
 _BLOCKS = (1, 2)
-_LARGEST = 1e18  # norms and cosines square their inputs, and float32 holds no squares of much larger values
+_LARGEST = 1e18  # norms and cosines square their inputs; squares of larger values exceed the range of float32
 
 
 def largest_difference(path: Path, spec: GraphSpec, module: nn.Module) -> str:
-    """Describe the largest difference of each output on a pseudo-random input, relative to its largest value.
+    """Describe the largest difference of each output on a pseudo-random input, relative to the output's largest value.
 
-    Raises CheckpointError when a layer of the module, or the graph, computes values that are not numbers, infinite or
-    beyond 1e18: both sides may agree on them, and images of uint8 hide them.
+    Raises CheckpointError if a layer of the module, or the graph, computes values that are not numbers, infinite or
+    beyond 1e18. A comparison alone would miss such values: both sides may agree, and uint8 images hide them.
     """
     examples = spec.examples(*_BLOCKS, seed=1)
     with torch.no_grad(), _overflows(module) as overflows:

@@ -1,4 +1,4 @@
-"""Converts arrays of other libraries (torch, CuPy, JAX, any with DLPack or the buffer protocol) to numpy arrays.
+"""Convert arrays of other libraries (torch, CuPy, JAX, any with DLPack or the buffer protocol) to numpy arrays.
 
 On the CPU nothing is copied: the numpy array is a view of the same memory. Arrays on other devices are copied to the
 host for reading and cannot be written to.
@@ -19,7 +19,7 @@ _EXPORT_ERRORS = (BufferError, RuntimeError, TypeError, ValueError)
 
 
 class DlpackArray(Protocol):
-    """The protocol of arrays of other libraries."""
+    """Declare the DLPack protocol, which arrays of other libraries implement."""
 
     def __dlpack__(self, *args: Any, **kwargs: Any) -> Any: ...
 
@@ -45,9 +45,9 @@ def to_numpy(source: Any) -> NDArray[Any] | None:
 
 
 def writable(out: Any, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    """Return a writable view of `out`, which must be uint8 of this shape and contiguous.
+    """Return a writable view of `out`.
 
-    Raises ImageError if `out` has another form, is read-only, or is not in host memory.
+    Raises ImageError unless `out` is writable, C-contiguous uint8 of shape `shape` in host memory.
     """
     if hasattr(out, "__dlpack_device__") and out.__dlpack_device__()[0] not in _HOST:
         raise ImageError(
@@ -85,9 +85,9 @@ def _unmasked(source: np.ma.MaskedArray[Any, Any]) -> NDArray[Any]:
 
 
 def _writable_twin(out: Any, view: NDArray[Any]) -> NDArray[Any]:
-    """Return the array that the library itself makes of `out` if it is a writable view of the same memory, else `view`.
+    """Return the library's own numpy array of `out` if it is a writable view of the same memory, else `view`.
 
-    Before version 2.1, numpy's views through DLPack are read-only.
+    Before numpy 2.1, views through DLPack are read-only.
     """
     try:
         twin = np.asarray(out)

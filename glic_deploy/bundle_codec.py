@@ -12,15 +12,17 @@ from numpy.typing import NDArray
 
 from . import conformance
 from .backends import Backend, Precision, open_backend, require_precision
-from .bundle import Bundle
+from .bundle import PREVIEW, Bundle
 from .checksum import symbol_checksum
 from .container import Header
 from .entropy.passes import CodedPass, Pass, RunGraph, Symbols, pack, walk
 from .entropy.quantizer import NEAREST, Costs, Quantizer, Weighing
 from .entropy.rans import CdfTables, Decoder, Encoder
 from .errors import BitstreamError, EngineError, ModelMismatchError
+from .image import box_reduced
 from .limits import CODED_MULTIPLE
 from .notices import PROCESS
+from .scales import SCALES, shrunk
 from .stages import stage
 from .values import Settled, Value
 
@@ -163,11 +165,18 @@ class BundleCodec:
         return coded.payload, coded.checksum
 
     def reconstruct(
-        self, y_hat: NDArray[np.float32], height: int, width: int, stages: dict[str, float] | None = None
+        self,
+        y_hat: NDArray[np.float32],
+        height: int,
+        width: int,
+        stages: dict[str, float] | None = None,
+        scale: int = 1,
     ) -> NDArray[np.uint8]:
-        """Return the image (height, width, 3) that decoders make of y_hat."""
-        padded = np.asarray(self._runner(stages)("synthesis", y_hat=Settled(y_hat, y_hat.shape[1]))[0])
-        return padded[:height, :width]
+        """Return the image (height, width, 3) that decoders make of y_hat, or its preview at 1/scale size."""
+        graph, reduced = ("synthesis", 1) if scale == 1 else (PREVIEW, SCALES[0])
+        padded = np.asarray(self._runner(stages)(graph, y_hat=Settled(y_hat, y_hat.shape[1]))[0])
+        with stage(stages, "crop"):
+            return box_reduced(padded[: shrunk(height, reduced), : shrunk(width, reduced)], scale // reduced)
 
     def decode(
         self,
@@ -178,6 +187,7 @@ class BundleCodec:
         stages: dict[str, float] | None = None,
         passes: list[CodedPass] | None = None,
         out: NDArray[np.uint8] | None = None,
+        scale: int = 1,
     ) -> NDArray[np.uint8]:
         """Decode a payload that `encode` returned to the image, uint8 (height, width, 3).
 
@@ -188,11 +198,15 @@ class BundleCodec:
             stages: receives the seconds that each stage took.
             passes: receives the symbols and indexes of each pass.
             out: receives the image.
+            scale: 1, or the scale of a preview, whose sides are height / scale and width / scale, rounded up.
 
-        Raises BitstreamError if the payload is damaged, EngineError if a graph cannot be run.
+        Raises BitstreamError if the payload is damaged, EngineError if a graph cannot be run or the bundle has no
+        previews.
         """
+        if scale > 1:
+            self.bundle.check_previews()
         y_hat = self._decode_latents(payload, checksum, height, width, stages, passes)
-        image = self.reconstruct(y_hat, height, width, stages)
+        image = self.reconstruct(y_hat, height, width, stages, scale)
         with stage(stages, "crop"):
             if out is None:
                 return np.ascontiguousarray(image)

@@ -17,7 +17,7 @@ from .channels import Channels, as_rgb, colour_of
 from .entropy.passes import CodedPass
 from .entropy.quantizer import NEAREST, Weighing
 from .errors import BitstreamError
-from .image import pad
+from .image import box_reduced, pad
 from .refinement import SynthesisGradient, refine
 from .stages import stage
 from .varint import ALTERED, read_varint, write_varint
@@ -92,6 +92,7 @@ def decode(
     stages: dict[str, float] | None = None,
     passes: list[CodedPass] | None = None,
     out: NDArray[np.uint8] | None = None,
+    scale: int = 1,
 ) -> NDArray[np.uint8]:
     """Return the image that `encode` coded, uint8 of the shape that its channels have.
 
@@ -103,19 +104,20 @@ def decode(
         stages: receives the seconds that each stage took.
         passes: receives the symbols and indexes of each pass.
         out: receives the image.
+        scale: that of `BundleCodec.decode`; the alpha of a preview is the mean of the pixels that it shows.
 
     Raises BitstreamError if `coded` is damaged, EngineError if a graph cannot be run.
     """
     if channels == Channels(grey=False, alpha=False):
-        return engine.decode(coded, checksum, height, width, stages, passes, out)
+        return engine.decode(coded, checksum, height, width, stages, passes, out, scale)
     stream, encoded_alpha = split(coded, channels.alpha)
     alpha = None
     if encoded_alpha is not None:
         with stage(stages, "alpha"):
-            alpha = decode_alpha(encoded_alpha, height, width)
-    colour = engine.decode(stream, checksum, height, width, stages, passes)
+            alpha = box_reduced(decode_alpha(encoded_alpha, height, width), scale)
+    colour = engine.decode(stream, checksum, height, width, stages, passes, scale=scale)
     with stage(stages, "crop"):
-        image = np.empty(channels.shape(height, width), np.uint8) if out is None else out
+        image = np.empty(channels.shape(*colour.shape[:2]), np.uint8) if out is None else out
         target = colour_of(image)
         target[...] = _brightness(colour) if channels.grey else colour
         if alpha is not None:

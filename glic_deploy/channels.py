@@ -1,4 +1,4 @@
-"""The channels of images: brightness (grey) or red, green and blue, and opacity (alpha)."""
+"""Describe and convert the channels of images: brightness (grey) or red, green and blue, and opacity (alpha)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _OPAQUE = 255
 
 
 class Channels(NamedTuple):
-    """The channels of an image.
+    """Name the channels of an image.
 
     Attributes:
         grey: brightness instead of red, green and blue.
@@ -37,16 +37,16 @@ class Channels(NamedTuple):
 
     @property
     def mode(self) -> str:
-        """Pillow's mode of such an image."""
+        """Pillow's mode for these channels."""
         return ("L" if self.grey else "RGB") + ("A" if self.alpha else "")
 
     def shape(self, height: int, width: int) -> tuple[int, ...]:
-        """Return the shape of the pixels of such an image."""
+        """Return the shape of the pixels of an image with these channels."""
         count = (1 if self.grey else 3) + self.alpha
         return (height, width) if count == 1 else (height, width, count)
 
     def fill(self, height: int, width: int, value: int) -> NDArray[np.uint8]:
-        """Return an opaque image of one brightness."""
+        """Return an opaque image, uint8, whose colour channels all have one value."""
         pixels = np.full(self.shape(height, width), value, np.uint8)
         if self.alpha:
             pixels[..., -1] = _OPAQUE
@@ -62,12 +62,12 @@ def colour_of(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def with_colour(pixels: NDArray[np.uint8], colour: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return `colour`, (H, W) or (H, W, 3), with the alpha of `pixels`, if there is any."""
+    """Return `colour`, (H, W) or (H, W, 3), with the alpha channel of `pixels`, if `pixels` has one."""
     return np.dstack((colour, pixels[..., -1])) if Channels.of(pixels).alpha else colour
 
 
 def as_rgb(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return the image without alpha as (H, W, 3), C-contiguous; `pixels` itself if it is that."""
+    """Return the image without alpha as (H, W, 3), C-contiguous; `pixels` itself if it has this form."""
     colour = colour_of(pixels)
     if colour.ndim == 2:
         colour = np.broadcast_to(colour[:, :, None], (*colour.shape, 3))

@@ -1,4 +1,4 @@
-"""CRC-32C (Castagnoli), the checksum of the bytes of a `.glic` file and of its decoded symbols."""
+"""Compute CRC-32C (Castagnoli), the checksum of the bytes of a `.glic` file and of its decoded symbols."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def crc32c(data: bytes | bytearray | memoryview, crc: int = 0) -> int:
 def symbol_checksum(symbols: Iterable[NDArray[np.int16]]) -> int:
     """Return the CRC-32C of all symbols in coding order, each as a little-endian int16.
 
-    Only the order of the elements counts (C order within each array), not how they are split into arrays.
+    The elements of an array count in C order. Other divisions of the symbols into arrays give the same checksum.
     """
     crc = 0
     for array in symbols:

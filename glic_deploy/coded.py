@@ -1,4 +1,4 @@
-"""Reads the bytes of `.glic` files from buffers, paths and open files."""
+"""Read the bytes of `.glic` files from buffers, paths and open files."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def read_coded(source: CodedFile, limits: Limits) -> memoryview:
     Args:
         source: a buffer with any elements and strides; a path; or a binary file, which is read from its current
             position to its end.
-        limits: what is larger than any file within these limits is refused before it is read or copied.
+        limits: a source that is larger than any file within these limits is refused before it is read or copied.
 
     Raises LimitError if the file is too large, BitstreamError for another type of `source`, OSError if reading fails.
     """
@@ -30,7 +30,7 @@ def read_coded(source: CodedFile, limits: Limits) -> memoryview:
         return _read_path(path_text("the path of the file", source, "a text that is not empty", BitstreamError), limits)
     try:
         view = memoryview(cast(container.Buffer, source))
-        if view.nbytes > limits.max_file_bytes:  # a view with strides, which is copied below, may be of few bytes
+        if view.nbytes > limits.max_file_bytes:  # a view with strides may have few bytes in memory, but is copied below
             raise too_large_for_glic("the data", limits.max_file_bytes)
         return container.flat(view)
     except LimitError:

@@ -1,4 +1,4 @@
-"""ICC profiles: images converted from the colours of a profile to sRGB."""
+"""Convert images from the colours of an ICC profile to sRGB, and check profiles."""
 
 from __future__ import annotations
 
@@ -21,11 +21,12 @@ def to_srgb(image: Image.Image, profile: bytes) -> tuple[Image.Image, bool]:
     An image whose profile is sRGB keeps its exact values.
 
     Args:
-        image: of mode L, RGB or CMYK.
+        image: the image, of mode L, RGB or CMYK.
         profile: the ICC profile.
 
-    Returns the image, of mode L if it was grey, else RGB, and whether the profile was another one than sRGB.
-    Raises ImageError if the profile is damaged or of another kind of image.
+    Returns the image, of mode L if it was grey, else RGB, and whether the profile differs from sRGB.
+
+    Raises ImageError if the profile is damaged or belongs to another kind of image.
     """
     from PIL import ImageCms
 
@@ -47,14 +48,15 @@ def to_srgb(image: Image.Image, profile: bytes) -> tuple[Image.Image, bool]:
 
 
 def array_to_srgb(pixels: NDArray[np.uint8], profile: bytes) -> NDArray[np.uint8]:
-    """Convert pixels (H, W) or (H, W, 3) from the colours of an ICC profile to sRGB. Raises ImageError as `to_srgb`."""
+    """Convert pixels (H, W) or (H, W, 3) from the colours of an ICC profile to sRGB, as `to_srgb` does."""
     return np.asarray(to_srgb(Image.fromarray(pixels), profile)[0])
 
 
 def check_profile(image: Image.Image, profile: bytes) -> Image.Image:
-    """Return a grey or RGB image whose pixels the profile describes; a grey image as RGB if the profile is of RGB.
+    """Check that a profile describes the pixels of a grey or RGB image, and return the image.
 
-    Raises ImageError if the profile is damaged or of another kind of image.
+    A grey image is converted to RGB if the profile is for RGB. Raises ImageError if the profile is damaged or belongs
+    to another kind of image.
     """
     from PIL import ImageCms
 

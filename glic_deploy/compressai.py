@@ -1,6 +1,7 @@
-"""An engine with CompressAI's interface: `glic_deploy.compressai.EngineModel(engine)` is a `torch.nn.Module`.
+"""Give an engine CompressAI's interface: `glic_deploy.compressai.EngineModel(engine)` is a `torch.nn.Module`.
 
-It needs torch, but not CompressAI: it has the methods that CompressAI's evaluation calls. See docs/compressai.md.
+The module has the methods that CompressAI's evaluation calls. It needs torch, but not CompressAI. See
+docs/compressai.md.
 """
 
 from __future__ import annotations
@@ -29,14 +30,14 @@ except ImportError as error:
     raise EngineError(f"glic_deploy.compressai needs torch ({error}): pip install 'glic-deploy[compressai]'") from None
 
 _Z_POSITIONS = CODED_MULTIPLE // 64
-"""Positions of z along CODED_MULTIPLE pixels."""
+"""Number of positions of z along CODED_MULTIPLE pixels."""
 
 
 class Compressed(TypedDict):
-    """What `EngineModel.compress` returns.
+    """Hold the result of `EngineModel.compress`.
 
     Attributes:
-        strings: a list of one list, which holds a whole `.glic` file for each image.
+        strings: a list of one list, which contains a whole `.glic` file for each image.
         shape: height and width of the hyper latent z.
     """
 
@@ -45,18 +46,19 @@ class Compressed(TypedDict):
 
 
 class EngineModel(nn.Module):
-    """Codes batches of images with an engine bundle, by the methods of CompressAI's models.
+    """Code batches of images with an engine bundle through the methods of CompressAI's models.
 
-    Inference only: no output has a gradient, in training mode as in evaluation mode. The weights are in the engine, and
-    the backend decides what computes; `.to()`, `.cuda()` and `.half()` only decide where `decompress` puts its images
-    and which dtype they have. A copy or an unpickled model opens its engine again.
+    The model is for inference only: no output has a gradient, in training mode either. The weights are in the engine,
+    and the backend selects the device that computes. `.to()`, `.cuda()` and `.half()` change only the device and the
+    dtype of the images that `decompress` returns. A copied or unpickled model opens its engine again.
 
     Args:
-        engine: directory of an engine bundle, or a folder of several.
-        quality: of several bundles, 1 for the smallest files; None: the highest. No other bundle is opened.
-        backend, precision, threads, limits: as of `glic_deploy.Codec`.
+        engine: path of an engine bundle, or of a folder of several bundles.
+        quality: number of the bundle in a folder, 1 for the smallest files; None for the highest quality. Only this
+            bundle is opened.
+        backend, precision, threads, limits: as for `glic_deploy.Codec`.
 
-    Raises EngineError for a quality that the engine lacks, and as `Codec` does.
+    Raises EngineError if the engine lacks the quality, and the errors of `Codec`.
     """
 
     def __init__(
@@ -72,7 +74,7 @@ class EngineModel(nn.Module):
         super().__init__()
         bundles = bundles_in(engine)
         if quality is not None and not 1 <= quality <= len(bundles):
-            raise EngineError(f"quality is {quality}, {engine} has {len(bundles)}: choose one of 1 to {len(bundles)}")
+            raise EngineError(f"quality is {quality}, but {engine} has {len(bundles)}; choose from 1 to {len(bundles)}")
         bundle = bundles[-1 if quality is None else quality - 1]
         self._tables = bundle.tables()
         self._path = bundle.path
@@ -83,15 +85,20 @@ class EngineModel(nn.Module):
             "limits": limits,
         }
         self._codec = Codec(self._path, **self._options)
-        # Follows `.to()`. It is a parameter because CompressAI asks the first one for the model's device.
+        # `.to()` moves this tensor. It is a parameter because CompressAI reads the device of the first parameter.
         self._place = nn.Parameter(torch.empty(0), requires_grad=False)
         self.eval()
 
     def compress(self, x: Tensor) -> Compressed:
-        """Encode a batch: "strings" holds a `.glic` file for each image, "shape" the size of z.
+        """Encode a batch of images.
 
-        x: floating point (N, 3, H, W), 0 to 1, on any device; rounded to 8 bits. Any H and W. Raises ImageError for
-        another tensor, LimitError for too large images, EngineError.
+        Args:
+            x: floating point (N, 3, H, W), 0 to 1, on any device, of any height and width; the values are rounded to
+                8 bits.
+
+        Returns "strings", with a `.glic` file for each image, and "shape", the size of z.
+
+        Raises ImageError for another tensor, LimitError for too large images, EngineError if the engine fails.
         """
         return {
             "strings": [list(self._codec.encode_many(_arrays(x)))],
@@ -99,23 +106,29 @@ class EngineModel(nn.Module):
         }
 
     def decompress(self, strings: Sequence[Sequence[bytes]], shape: Iterable[int]) -> dict[str, Tensor]:
-        """Decode a batch: "x_hat" is (N, 3, H, W), multiples of 1/255, of the model's device and dtype.
+        """Decode a batch of images.
 
-        strings, shape: as `compress` returned them. Raises BitstreamError for others, and for damaged files;
-        ModelMismatchError for files of another engine, LimitError for too large images, EngineError.
+        Args:
+            strings, shape: the result of `compress`.
+
+        Returns "x_hat", (N, 3, H, W), multiples of 1/255 from 0 to 1, with the model's device and dtype.
+
+        Raises BitstreamError for damaged files and for arguments of another form, ModelMismatchError for files of
+        another engine, LimitError for too large images, EngineError if the engine fails.
         """
         files = _files_of(strings)
         self._check_sizes(files, tuple(map(int, shape)))
         return {"x_hat": _tensor(list(self._codec.decode_many(files)), self._place)}
 
     def forward(self, x: Tensor) -> dict[str, Any]:
-        """Encode and decode a batch: "x_hat" as of `decompress`, of x's device and dtype, and "likelihoods".
+        """Encode and decode a batch of images; argument and errors are those of `compress`.
 
-        The likelihoods are float32 on x's device: the probability of each coded symbol by the integer tables, "y" of
-        (N, M, h, w) and "z" of (N, N', h/4, w/4). An escape's includes the bits that follow it, so the sum of -log2 is
-        the estimated rate of `glic eval`. For images in tiles each tile has its own: "y_tile0", "z_tile0", ...
+        Returns "x_hat" as `decompress` does, but with the device and dtype of `x`, and "likelihoods".
 
-        x and errors: as of `compress`.
+        A likelihood is the probability of a coded symbol in the integer tables; that of an escape includes the bits
+        that follow the escape. The sum of -log2 is the estimated rate of `glic eval`, in bits. The likelihoods are
+        float32 on x's device: "y" of shape (N, M, h, w), and "z" of shape (N, N', h/4, w/4). For images in tiles, each
+        tile has its own likelihoods: "y_tile0", "z_tile0", ...
         """
         arrays, likelihoods = [], []
         for file in self.compress(x)["strings"][0]:
@@ -131,11 +144,11 @@ class EngineModel(nn.Module):
         }
 
     def update(self, *args: Any, **options: Any) -> bool:
-        """Nothing is updated, whatever is asked for: the engine has its tables. Returns False, as CompressAI does."""
+        """Return False, as CompressAI does if no table changed: the tables are in the engine. Ignores all arguments."""
         return False
 
     def aux_loss(self) -> Tensor:
-        """Zero: no table is left to be trained."""
+        """Return zero, because no table can be trained."""
         return torch.zeros((), device=self._place.device)
 
     def close(self) -> None:
@@ -160,7 +173,7 @@ class EngineModel(nn.Module):
         self._codec = Codec(self._path, **self._options)
 
     def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
-        """Nothing: `_place` holds no weights."""
+        """Save nothing, because `_place` has no weights."""
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *_: Any) -> None:
         names = [name for name in state_dict if name.startswith(prefix)]
@@ -171,7 +184,7 @@ class EngineModel(nn.Module):
             )
 
     def _check_sizes(self, files: Sequence[bytes], shape: tuple[int, ...]) -> None:
-        """Raise BitstreamError unless the files are all of one size, and `shape` is that of its hyper latent."""
+        """Raise BitstreamError unless all files have one image size, and `shape` is the size of its hyper latent."""
         headers = [container.parse_header(file, self._codec.limits) for file in files]
         sizes = sorted({(header.width, header.height) for header in headers})
         if len(sizes) > 1:
@@ -189,13 +202,13 @@ class EngineModel(nn.Module):
 
 
 def _arrays(x: Tensor) -> list[NDArray[np.uint8]]:
-    """The images of a batch, uint8 (H, W, 3) each. Raises ImageError for another tensor than `compress` takes."""
+    """Convert a batch to images, uint8 (H, W, 3). Raises ImageError for a tensor that `compress` does not accept."""
     if not isinstance(x, Tensor):
         raise ImageError(
             f"x is a {type(x).__name__}, expected a torch.Tensor (N, 3, H, W); convert: torch.as_tensor(x)"
         )
     if x.ndim != 4 or x.shape[1] != 3 or not x.numel():
-        remedy = "check how it was made"
+        remedy = "check the code that made x"
         if x.ndim == 3:
             remedy = "add the axis of the batch: x.unsqueeze(0)"
         elif x.ndim == 4 and x.shape[1] == 1:
@@ -204,32 +217,32 @@ def _arrays(x: Tensor) -> list[NDArray[np.uint8]]:
             remedy = "put the channels before the sides: x.permute(0, 3, 1, 2)"
         raise ImageError(f"x has shape {tuple(x.shape)}, expected (N, 3, H, W) with at least one pixel; {remedy}")
     if not x.is_floating_point():
-        raise ImageError(f"x has dtype {x.dtype}, expected floating point, 0 to 1; of 8 bits, convert: x.float() / 255")
+        raise ImageError(f"x has dtype {x.dtype}, expected floating point, 0 to 1; convert 8 bits: x.float() / 255")
     if x.requires_grad and torch.is_grad_enabled():
-        raise ImageError("x requires a gradient, which an engine does not have; call it under torch.no_grad()")
+        raise ImageError("x requires a gradient, but an engine computes none; call the model under torch.no_grad()")
     levels = torch.round(255 * x.detach().to("cpu", torch.float32))
     low, high = levels.min().item() / 255, levels.max().item() / 255
-    if not (low >= 0 and high <= 1):  # so that NaN is refused too
+    if not (low >= 0 and high <= 1):  # this form also refuses NaN
         raise ImageError(
             f"x has values from {low:.4g} to {high:.4g}, expected 0 to 1; divide by the value of white, "
-            "or cut what overshoots: x.clamp(0, 1)"
+            "or clip the values: x.clamp(0, 1)"
         )
     return list(levels.to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy())
 
 
 def _tensor(arrays: Sequence[NDArray[np.uint8]], like: Tensor) -> Tensor:
-    """Images (H, W, 3) as one tensor (N, 3, H, W), 0 to 1, of the device and dtype of `like`."""
+    """Convert images (H, W, 3) to one tensor (N, 3, H, W), 0 to 1, with the device and dtype of `like`."""
     batch = torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2).contiguous()
     return batch.to(like.device, like.dtype) / 255
 
 
 def _hyper_shape(height: int, width: int) -> torch.Size:
-    """Height and width of z for an image of this size, padded as its file is."""
+    """Return the height and width of z for an image of this size, which the encoder pads."""
     return torch.Size(-(-side // CODED_MULTIPLE) * _Z_POSITIONS for side in (height, width))
 
 
 def _files_of(strings: Sequence[Sequence[bytes]]) -> list[bytes]:
-    """The files of a batch. Raises BitstreamError unless `strings` is a list of one list of them."""
+    """Return the files of a batch. Raises BitstreamError unless `strings` is a list of one list of files."""
     if isinstance(strings, (list, tuple)) and len(strings) == 1 and isinstance(strings[0], (list, tuple)):
         files = list(strings[0])
         if files and all(isinstance(file, bytes) for file in files):
@@ -241,9 +254,13 @@ def _files_of(strings: Sequence[Sequence[bytes]]) -> list[bytes]:
 
 
 def likelihood_maps(passes: Iterable[CodedPass], tables: Tables) -> dict[str, NDArray[np.float32]]:
-    """Likelihoods of an image's symbols at the positions of y and z, (1, M, h, w) and (1, N', h/4, w/4).
+    """Compute the likelihoods of an image's symbols.
 
-    passes: all passes of an image, or of each of its tiles; tables: of the bundle. The names are those of `forward`.
+    Args:
+        passes: all passes of the image, or of each of its tiles.
+        tables: entropy tables of the bundle.
+
+    Returns float32 maps, of shape (1, M, h, w) for y and (1, N', h/4, w/4) for z, with the names that `forward` uses.
     """
     tiles: list[list[CodedPass]] = []
     for coded in passes:
@@ -259,7 +276,7 @@ def likelihood_maps(passes: Iterable[CodedPass], tables: Tables) -> dict[str, ND
 
 
 def _unpacked(slices: Sequence[CodedPass], tables: Tables) -> NDArray[np.float32]:
-    """Likelihoods (1, M, h, w) of the passes over y."""
+    """Compute the likelihoods (1, M, h, w) of the passes over y."""
     channels = max(coded.part.stop for coded in slices if coded.part)
     height, half_width = slices[0].symbols.shape[2:]
     full = np.empty((1, channels, height, 2 * half_width), np.float32)
@@ -270,5 +287,5 @@ def _unpacked(slices: Sequence[CodedPass], tables: Tables) -> NDArray[np.float32
 
 
 def _probabilities(coded: CodedPass, tables: Tables) -> NDArray[np.float32]:
-    """Probability of each symbol of a pass, of the shape of the pass; with the bits that follow it for an escape."""
+    """Compute the probability of each symbol of a pass. That of an escape includes the bits that follow the escape."""
     return np.exp2(-element_bits(coded, tables)).astype(np.float32)

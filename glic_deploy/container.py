@@ -6,6 +6,7 @@ bytes. The parser verifies the checksum before it acts on a number.
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,15 +33,9 @@ _CHECKSUM = struct.Struct("<I")
 _FRAME_END = 2 * _CHECKSUM.size
 _SHORTEST_FILE = _FLAGS_OFFSET + 1 + 1 + 1 + 2 * FINGERPRINT_BYTES + 1 + 1 + _FRAME_END
 
-# How a transfer as text changes the magic: line ends, the eighth bit, an encoding as UTF-8, and the replacement of
-# bytes that are not UTF-8.
-_TEXT_DAMAGE = (
-    MAGIC.replace(b"\r\n", b"\n"),
-    MAGIC.replace(b"\n", b"\r\n"),
-    MAGIC.replace(b"\r\n", b"\r"),
-    bytes(byte & 0x7F for byte in MAGIC),
-    *(text.encode() + MAGIC[1:5] for text in ("\x8d", "\ufffd")),
-)
+# How a transfer as text changes the magic: the first byte loses its eighth bit, becomes UTF-8 or a replacement for
+# characters, or is lost; line ends change; a byte-order mark is put in front.
+_TEXT_DAMAGE = re.compile(rb"(?:\xef\xbb\xbf)?(?:(?:\x8d|\r|\?|\xc2\x8d|\xef\xbf\xbd)GLIC|GLIC[\r\n])")
 
 Buffer = bytes | bytearray | memoryview
 
@@ -280,7 +275,7 @@ def read_front(view: memoryview) -> Front:
 
 def _not_glic(view: memoryview) -> BitstreamError:
     start = bytes(view[:16])
-    if start.startswith(_TEXT_DAMAGE):
+    if _TEXT_DAMAGE.match(start):
         return BitstreamError(
             f"the .glic file was changed by a transfer as text: it starts with {start[: len(MAGIC) + 1]!r}, expected "
             f"{MAGIC!r}; transfer the original again as binary data"

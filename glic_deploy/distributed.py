@@ -1,8 +1,9 @@
-"""Many images on many machines with Ray: paths or bytes to `.glic` files and back, under a Parquet manifest.
+"""Code many images on many machines with Ray: paths or bytes to `.glic` files and back, with a Parquet manifest.
 
-Each batch of images first writes its outputs, each of them atomically, then one part of the manifest, named by what
-is in the batch: a batch that Ray runs again, because a worker or a node died, writes the same names again. A run begins
-by leaving out what the manifest says is done, so that another run finishes what is missing and tries again what failed.
+A worker writes the outputs of a batch atomically, one by one, and then one part of the manifest. The name of that part
+is a digest of the batch's sources: if a worker or a node dies and Ray runs the batch again, the same names are written.
+A run skips the sources that the manifest records as done. Another run therefore finishes what is missing, and tries
+failed sources again.
 """
 
 from __future__ import annotations
@@ -56,11 +57,11 @@ SCHEMA = pa.schema(
         ("height", pa.int64()),
         ("bytes", pa.int64()),  # of the .glic file
         ("bpp", pa.float64()),
-        ("psnr", pa.float64()),  # null: not asked for, or equal
+        ("psnr", pa.float64()),  # dB; null: not requested, or the images are equal
         ("fingerprint", pa.string()),  # of model and arithmetic
         ("error", pa.string()),  # null: done
         ("error_type", pa.string()),
-        ("settings", pa.string()),  # digest of what the output was made with
+        ("settings", pa.string()),  # digest of the settings that can change an output
         ("worker", pa.string()),  # host:process
         ("finished", pa.float64()),  # seconds since 1970
     ]
@@ -74,12 +75,13 @@ _EXPECTED = (GlicError, OSError, MemoryError)
 
 @dataclass(frozen=True)
 class Resources:
-    """What Ray gives to each actor, which holds one codec, and how many there are.
+    """Set the number of Ray actors, and the resources of each. An actor holds one codec.
 
     Attributes:
-        actors: number of them; None: as many as the cluster has room for.
-        cpus, gpus: of each. The codec's threads are its cpus.
-        batch: images that an actor takes at a time: what is lost with it, and a part of the manifest.
+        actors: number of actors; None for as many as the cluster has room for.
+        cpus: CPUs of an actor, and threads of its codec.
+        gpus: GPUs of an actor; may be a fraction.
+        batch: number of images in a batch. A batch is one part of the manifest, and is coded again if its actor dies.
     """
 
     actors: int | None = None
@@ -90,11 +92,14 @@ class Resources:
 
 @dataclass(frozen=True)
 class Summary:
-    """What a run did.
+    """Sum up a run.
 
     Attributes:
-        before: sources that the manifest said to be done already; done and failed: by this run.
-        bytes: of the `.glic` files of this run; seconds: of the whole run.
+        before: number of sources that earlier runs had done.
+        done: number of sources that this run coded.
+        failed: number of sources that failed in this run.
+        bytes: size of all `.glic` files of this run.
+        seconds: duration of the run.
     """
 
     before: int
@@ -120,7 +125,7 @@ class _Job:
 
     @functools.cached_property
     def settings(self) -> str:
-        """Digest of what could change an output."""
+        """Digest of the settings that can change an output."""
         what = {"direction": self.direction, "options": self.options, "format": self.format, "psnr": self.psnr}
         what["metadata"] = self.metadata
         precision = {name: self.codec[name] for name in ("precision",) if name in self.codec}
@@ -128,7 +133,10 @@ class _Job:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def output_of(self, source: str) -> str:
-        """Where a source's output belongs below the output folder: its place below `root`, and a suffix."""
+        """Return the path of a source's output in the output folder: the source's path below `root`, another suffix.
+
+        Raises ImageError if the source is not below `root`.
+        """
         name = source.partition("://")[2] or source
         if self.root is not None:
             name = os.path.relpath(name, self.root.partition("://")[2] or self.root)
@@ -152,17 +160,21 @@ def encode(
     """Encode images to `.glic` files in the folder `output`, each named as its source, with the suffix `.glic`.
 
     Args:
-        sources: paths or URIs of image files, or a dataset with a column `path`; where it has `bytes` too, those are
-            the image file's and `path` only names it, as `ray.data.read_binary_files(..., include_paths=True)` gives.
-        output: folder, a path that all nodes share or a URI of pyarrow's file systems such as s3://bucket/folder.
-        engine: a bundle, or a folder of them, that is there on all nodes.
-        root: folder of the sources, below which their places are kept; None keeps their whole paths.
-        psnr: decode every file too, and record its PSNR.
+        sources: paths or URIs of image files, or a dataset with a column `path`. If the dataset also has a column
+            `bytes`, as `ray.data.read_binary_files(..., include_paths=True)` returns it, the images are read from
+            `bytes`, and `path` only names them.
+        output: folder: a path that all nodes share, or a URI of pyarrow's file systems such as s3://bucket/folder.
+        engine: path of a bundle, or of a folder of bundles, on every node.
+        root: folder of the sources; outputs keep their paths below `root`. None keeps the whole paths.
+        psnr: also decode every file, and record its PSNR.
+        resources: number of actors, and the resources of each.
         codec: options of `Codec`: backend, precision, limits.
-        options: of `Codec.encode`: background, alpha, metadata, quality, target_bpp, tile, ...
+        options: options of `Codec.encode`: background, alpha, metadata, quality, target_bpp, tile, ...
 
-    An image that fails is recorded with its error and stops nothing. Raises EngineError for what is no engine, OSError
-    when the output cannot be written to, Ray's errors when the cluster cannot run it.
+    The error of an image that fails is recorded, and the run goes on.
+
+    Raises EngineError if `engine` is no engine, ImageError if two sources of a list have the same output, OSError if
+    the output folder cannot be written, and Ray's errors if the cluster cannot run the actors.
     """
     job = _Job("encode", os.fspath(engine), output, root, "", psnr, dict(codec or {}), options, threads=resources.cpus)
     return _run(job, sources, resources)
@@ -182,8 +194,12 @@ def decode(
 ) -> Summary:
     """Decode `.glic` files to images in the folder `output`.
 
-    The arguments are those of `encode`, and `options` are those of `Codec.decode`. `metadata` is "keep", or "strip" to
-    write no EXIF and XMP, and no ICC profile that the pixels do not need.
+    Arguments and errors are those of `encode`, except these:
+
+    Args:
+        format: Pillow's name of the format of the images.
+        metadata: "keep", or "strip" to write no EXIF, no XMP and no ICC profile that the pixels do not need.
+        options: options of `Codec.decode`.
     """
     settings = dict(codec or {})
     job = _Job("decode", os.fspath(engine), output, root, format, False, settings, options, resources.cpus, metadata)
@@ -191,7 +207,7 @@ def decode(
 
 
 def read_manifest(output: str) -> pa.Table:
-    """Read the manifest of an output folder: one row for each source, the last row that was written about it."""
+    """Read the manifest of an output folder: the last row that was written about each source."""
     return _last_rows(_all_rows(_Folder(output)))
 
 
@@ -218,7 +234,7 @@ def _run(job: _Job, sources: Sources, resources: Resources) -> Summary:
     bundles_in(job.engine)
     _refuse_collisions(job, sources)
     folder = _Folder(job.output)
-    folder.write(f"{MANIFEST}/.probe", b"")  # an output that cannot be written to is told before any work
+    folder.write(f"{MANIFEST}/.probe", b"")  # raises before any work if the folder cannot be written
     everything = _all_rows(folder)
     manifest = _last_rows(everything)
     rows = zip(*(manifest.column(name).to_pylist() for name in ("source", "settings", "error")), strict=True)
@@ -242,7 +258,7 @@ def _run(job: _Job, sources: Sources, resources: Resources) -> Summary:
 
 
 def _refuse_collisions(job: _Job, sources: Sources) -> None:
-    """Raise ImageError if a list has two sources of one output. The workers find those of a dataset by their claims."""
+    """Raise ImageError if two sources of a list have the same output. For a dataset, the workers' claims find them."""
     if isinstance(sources, ray.data.Dataset):
         return
     taken: dict[str, str] = {}
@@ -250,16 +266,16 @@ def _refuse_collisions(job: _Job, sources: Sources) -> None:
         try:
             output = job.output_of(source)
         except ImageError:
-            continue  # recorded when its turn comes
+            continue  # the worker records the error
         if taken.setdefault(output, source) != source:
             raise ImageError(
-                f"{taken[output]} and {source} would both be written to {output}; run them apart, with an output "
-                "folder each"
+                f"{taken[output]} and {source} would both be written to {output}; code them in separate runs with "
+                "different output folders"
             )
 
 
 def _pending(sources: Sources, done: set[str], batch: int) -> ray.data.Dataset | None:
-    """What is not done; None for nothing."""
+    """Return a dataset of the sources that are not done; None if a list of sources is done completely."""
     if not isinstance(sources, ray.data.Dataset):
         paths = [path for path in sources if path not in done]
         blocks = -(-len(paths) // batch)
@@ -286,7 +302,7 @@ def _as_many_as_fit(resources: Resources) -> ray.data.ActorPoolStrategy:
 
 @dataclass(frozen=True)
 class _Place:
-    """A source and the output that it is coded to."""
+    """Name a source and its output."""
 
     source: str
     output: str
@@ -302,14 +318,14 @@ class _Place:
 
 
 Claim: TypeAlias = "Callable[[Sequence[tuple[str, str]]], list[str]]"
-"""Takes pairs of output and source, returns the source that owns each output."""
+"""Function that claims outputs: it gets pairs of output and source, and returns the source that owns each output."""
 
 
 class _Claims:
-    """Records the source that owns each output, so that no output replaces that of another source."""
+    """Record the source that owns each output, so that no source replaces the output of another."""
 
     def __init__(self, owners: Mapping[str, str]) -> None:
-        """owners: the source of each output of earlier runs."""
+        """Start with the owners of earlier runs: the source of each output."""
         self._owners = dict(owners)
 
     def claim(self, wanted: Sequence[tuple[str, str]]) -> list[str]:
@@ -319,7 +335,7 @@ class _Claims:
 
 @dataclass(frozen=True)
 class _SharedClaims:
-    """The claims of all workers of a run, kept in an actor on the driver's node: if that node dies, so does the run."""
+    """Share the claims of all workers of a run. An actor on the driver's node holds them and dies with the run."""
 
     actor: Any
 
@@ -336,7 +352,7 @@ class _SharedClaims:
 
 
 class _Worker:
-    """An actor: one codec, which takes batches of sources to outputs and a part of the manifest."""
+    """Code batches of sources with one codec, as an actor; write the outputs, and a part of the manifest per batch."""
 
     def __init__(self, job: _Job, claim: Claim) -> None:
         self._job = job
@@ -348,13 +364,13 @@ class _Worker:
         lift_pillow_limit(self._limits.max_pixels)
 
     def __call__(self, batch: dict[str, np.ndarray[Any, Any]]) -> dict[str, list[int]]:
-        """How many of the batch are done and failed, and the bytes of their `.glic` files."""
+        """Code a batch; return the numbers of done and failed sources, and the bytes of the `.glic` files."""
         paths = [str(path) for path in batch["path"]]
         contents = batch.get("bytes", [None] * len(paths))
         digest = hashlib.sha256("\n".join(paths).encode()).hexdigest()[:24]
         part = f"{MANIFEST}/{self._job.run}-{digest}.parquet"
         table = self._folder.table(part)
-        if table is None:  # else Ray runs again what was done, having lost the answer
+        if table is None:  # otherwise Ray lost the result of a finished batch and runs the batch again
             table = pa.Table.from_pylist(self._rows(paths, contents), SCHEMA)
             stream = io.BytesIO()
             pa.parquet.write_table(table, stream)
@@ -384,7 +400,7 @@ class _Worker:
         return rows
 
     def _claimed(self, paths: Sequence[str]) -> list[_Place | ImageError]:
-        """Name the output of each source. An ImageError stands for a source that may not have its output."""
+        """Claim the output of each source. The result is an ImageError if another source owns the output."""
         places: list[_Place | ImageError] = []
         for path in paths:
             try:
@@ -436,7 +452,7 @@ class _Worker:
 
 
 class _Folder:
-    """The output: a local or shared folder, or a URI of pyarrow's file systems."""
+    """Read and write the output folder: a local or shared folder, or a URI of pyarrow's file systems."""
 
     def __init__(self, uri: str) -> None:
         if "://" in uri:
@@ -446,7 +462,7 @@ class _Folder:
         self._local = isinstance(self._system, pa.fs.LocalFileSystem)
 
     def write(self, name: str, data: bytes) -> None:
-        """A file that appears whole or not at all, as object stores do by themselves."""
+        """Write a file atomically. Object stores do that by themselves; a local file is renamed when complete."""
         path = f"{self._base}/{name}"
         if self._local:
             os.makedirs(os.path.dirname(path), exist_ok=True)
@@ -462,7 +478,7 @@ class _Folder:
             return content
 
     def parts(self) -> list[str]:
-        """Names of the manifest's parts."""
+        """Return the names of the manifest's parts, sorted."""
         selector = pa.fs.FileSelector(f"{self._base}/{MANIFEST}", allow_not_found=True)
         infos = self._system.get_file_info(selector)
         return sorted(f"{MANIFEST}/{info.base_name}" for info in infos if info.base_name.endswith(".parquet"))
@@ -485,7 +501,7 @@ def _read_coded(uri: str, limits: Limits) -> memoryview:
 
 
 def _opened(uri: str) -> IO[bytes]:
-    """A file to read. Raises OSError."""
+    """Open a file for reading, by path or URI. Raises OSError."""
     if "://" not in uri:
         return open(uri, "rb")
     system, path = pa.fs.FileSystem.from_uri(uri)

@@ -1,4 +1,4 @@
-"""Examines a machine: what glic_deploy finds, what is missing, and which commands install it."""
+"""Examine a machine: find the components of glic_deploy, and name the commands that install missing ones."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _REPORT = "report this with the output of: glic doctor --engine DIR --json -"
 
 @dataclass(frozen=True)
 class Finding:
-    """The result of one check.
+    """Hold the result of one check.
 
     Attributes:
         area: the heading in the report: system, package, native, backend, engine.
@@ -70,7 +70,7 @@ def can_code(findings: Sequence[Finding]) -> bool:
 
 
 def as_text(findings: Sequence[Finding]) -> str:
-    """Return a report for people: one line a finding, with its remedy below."""
+    """Return a report for people: a line for each finding, with its remedy below."""
     marks = {"ok": "  ok", "missing": "  --", "broken": "  !!", "slower": "   !"}
     width = max(len(finding.name) for finding in findings)
     lines: list[str] = []
@@ -98,7 +98,7 @@ def round_trip(
     threads: int | None = None,
     precision: Precision | None = None,
 ) -> list[Finding]:
-    """Open `engine`, encode and decode a small synthetic image. Errors of the engine become findings."""
+    """Open `engine`, and encode and decode a small synthetic image. Errors of the engine become findings."""
     from . import Codec
     from .metrics import psnr
 
@@ -186,7 +186,7 @@ def _packages() -> Iterator[Finding]:
 
         if google_crc32c.implementation != "c":
             remedy = "pip install --force-reinstall google-crc32c"
-            yield Finding("package", "CRC-32C", "missing", "the fast implementation; checksums take long", remedy)
+            yield Finding("package", "CRC-32C", "missing", "only the slow implementation is installed", remedy)
     with contextlib.suppress(ImportError):
         from PIL import features
 
@@ -220,7 +220,7 @@ def _backends() -> Iterator[Finding]:
 
 
 def _backend(backend: Declaration) -> Finding:
-    """Return whether a backend works on this machine."""
+    """Check whether a backend works on this machine."""
     from .backends import UnusableError
 
     versions = ", ".join(f"{name} {version}" for name, version in backend.versions().items())

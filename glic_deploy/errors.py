@@ -99,9 +99,7 @@ class DroppedMetadataWarning(UserWarning):
     """
 
     def __init__(self, name: str, format: str) -> None:
-        super().__init__(
-            f"the metadata {name} is not in the image file: {format} cannot hold it; write PNG, TIFF or WebP"
-        )
+        super().__init__(f"the metadata {name} is not in the image file: {format} cannot hold it; write PNG or WebP")
         self.name, self.format = name, format
 
 

@@ -1,4 +1,4 @@
-"""Reads files within limits, and writes files and directories atomically."""
+"""Read files within limits, and write files and directories atomically."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # of Linux's renameat2
 
 
 class _Unfinished:
-    """The temporary files and directories that this process is writing, for removal when the program must end."""
+    """Record the temporary files and directories that this process is writing, to remove them if the program ends."""
 
     def __init__(self) -> None:
         self._paths: set[Path] = set()
@@ -118,8 +118,8 @@ def atomic_write(path: str | os.PathLike[str], data: bytes | bytearray | memoryv
 def atomic_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Create a temporary directory that replaces `path` if the block succeeds and is deleted if it raises.
 
-    An existing directory is replaced, so the caller must check first that this is allowed. What writers that died have
-    left beside `path` is deleted. Raises OSError.
+    An existing directory is replaced: the caller must check first that this is allowed. Temporary directories that dead
+    writers left beside `path` are deleted. Raises OSError.
     """
     target = Path(path).resolve()
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -127,7 +127,7 @@ def atomic_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
     for left in target.parent.iterdir():
         if left.name.startswith(prefix) and _TEMPORARY.fullmatch(left.name) and left.is_dir():
             _delete_abandoned(left)
-    # The lock is on a directory around the new one, so that whoever fills the new one may lock it for other reasons.
+    # The lock is on a directory around the new one, so that the caller may lock the new directory for other reasons.
     holder = target.with_name(f"{prefix}{secrets.token_hex(4)}.part")
     holder.mkdir(mode=0o700)
     with _locked_directory(holder), _unfinished.removed(holder):
@@ -139,7 +139,7 @@ def atomic_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def _put_in_place(new: Path, target: Path) -> None:
-    """Rename a directory over another one, in one step where the system can exchange the two."""
+    """Rename a directory over another one, in one step if the system can exchange the two."""
     if not target.exists():
         os.rename(new, target)
     elif not _exchange(new, target):
@@ -154,7 +154,7 @@ def _put_in_place(new: Path, target: Path) -> None:
 
 
 def _exchange(one: Path, other: Path) -> bool:
-    """Let two names change places in one step. Returns whether the system and the file system can."""
+    """Exchange two names in one step. Returns False if the system or the file system cannot do this."""
     try:
         renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
     except (OSError, AttributeError):
@@ -165,7 +165,7 @@ def _exchange(one: Path, other: Path) -> bool:
 
 @contextlib.contextmanager
 def _locked_directory(directory: Path) -> Iterator[bool]:
-    """Hold a lock on a directory, which ends with the process; the value is whether no other process has it."""
+    """Lock a directory during the block. Yields False if another process holds the lock or there are no locks."""
     if fcntl is None:
         yield False
         return
@@ -185,7 +185,7 @@ def _delete_abandoned(directory: Path) -> None:
 
 @contextlib.contextmanager
 def temporary_directory(prefix: str) -> Iterator[Path]:
-    """Make a directory for the files of a block; it is removed when the block ends, or when `abandon` is called."""
+    """Create a directory for the block; it is removed at the end of the block, or when `abandon` is called."""
     directory = Path(tempfile.mkdtemp(prefix=prefix))
     with _unfinished.removed(directory):
         yield directory
@@ -327,7 +327,7 @@ def regular_size(stream: IO[bytes]) -> int | None:
 
 
 class _InMemory(io.BytesIO):
-    """The bytes of a file, with the file's name."""
+    """Hold the bytes of a file, with the file's name."""
 
     def __init__(self, data: bytes, name: str) -> None:
         super().__init__(data)
@@ -335,7 +335,7 @@ class _InMemory(io.BytesIO):
 
 
 class _Kept(io.BufferedIOBase):
-    """Makes a stream seekable by keeping the data that was read, at most `max_bytes`."""
+    """Make a stream seekable by keeping the data that was read, at most `max_bytes`."""
 
     def __init__(self, stream: IO[bytes], max_bytes: int) -> None:
         self._stream = stream

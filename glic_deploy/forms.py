@@ -1,14 +1,14 @@
-"""Names of the forms of a bundle's graphs. Importing this module costs nothing."""
+"""Name the forms of a bundle's graphs. This module imports nothing."""
 
 from __future__ import annotations
 
 BASE = "base"
-"""The form of a graph that every ONNX runtime can run."""
+"""Form of a graph that every ONNX runtime can run."""
 NATIVE = "native"
-"""The form for CPUs, whose ops need one of our native libraries."""
+"""Form for CPUs; its ops need one of our native libraries."""
 INTEGER = "integer"
-"""The form of the entropy path that multiplies integers."""
+"""Form of the entropy path that multiplies integers."""
 FP16, BF16 = "fp16", "bf16"
-"""The forms of the transforms in half precision."""
+"""Forms of the transforms in half precision."""
 TENSORRT = "tensorrt"
-"""The form that TensorRT's plans are built from."""
+"""Form from which TensorRT's plans are built."""

@@ -15,7 +15,7 @@ from typing import IO, Any, Literal, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 from PIL import __version__ as pillow_version
 
 from . import colour, metadata
@@ -38,6 +38,15 @@ _VECTOR_FORMATS = frozenset({"EPS", "WMF"})
 # In these formats the first frame is the image. The other frames of a multi-picture JPEG, which phones and cameras
 # write, are previews and depth maps; those of a Photoshop file are layers.
 _FIRST_FRAME_FORMATS = frozenset({"MPO", "PSD"})
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 # Mode I has 32 bits, of which the readers of these formats use 16.
 _SIXTEEN_BIT_FORMATS = frozenset({"PNG", "PPM"})
 
@@ -269,9 +278,10 @@ def _from_pillow(image: Image.Image, handling: Handling, limits: Limits) -> Sour
             f"the image has mode {image.mode}, whose range of values is unknown; convert it to 8-bit RGB first"
         )
     chosen = handling.metadata if isinstance(handling.metadata, Metadata) else metadata.of_pillow(image)
-    if any(";16" in str(tile[3]) for tile in getattr(image, "tile", ())) and not image.mode.startswith("I"):
+    form, sixteen_bits = _stored_form(image)
+    if sixteen_bits and not image.mode.startswith("I"):
         _warn_reduced(_SIXTEEN_BITS)  # Pillow reads the upper 8 bits
-    planes, alpha = _split(ImageOps.exif_transpose(image))
+    planes, alpha = _split(_upright(image), grey=form.startswith("LA"))
     return _in_colours(planes, None if alpha is None else np.asarray(alpha), chosen, handling)
 
 
@@ -304,14 +314,43 @@ def _in_colours(
     return SourceImage(_with_alpha(np.asarray(planes), alpha, handling), kept, profiled)
 
 
-def _split(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
-    """Return 8-bit colour, of mode L, RGB or CMYK, and alpha, of mode L; None if the image has no transparency."""
+def _stored_form(image: Image.Image) -> tuple[str, bool]:
+    """Return the form of the samples in an image's file, by Pillow's name if it is known, and if they have 16 bits."""
+    tiles = getattr(image, "tile", None)  # empty once the pixels are loaded
+    arguments = tiles[0].args if tiles else None
+    form, *others = arguments if isinstance(arguments, tuple) and arguments else (arguments,)
+    if not isinstance(form, str):
+        return "", False
+    largest = others[0] if image.format == "PPM" and others else 0
+    return form, ";16" in form or (isinstance(largest, int) and largest > 255)
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Return an image turned as its EXIF says. A ReducedImageWarning is issued if the EXIF is damaged."""
+    image.load()
+    try:
+        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception as error:  # Pillow raises many types for damaged EXIF
+        _warn_reduced(
+            "the EXIF is damaged, and the image was not turned as its orientation says: "
+            f"{error or type(error).__name__}"
+        )
+        return image
+    turn = _TURNS.get(orientation)
+    return image if turn is None else image.transpose(turn)
+
+
+def _split(image: Image.Image, *, grey: bool) -> tuple[Image.Image, Image.Image | None]:
+    """Return 8-bit colour, of mode L, RGB or CMYK, and alpha, of mode L; None if the image has no transparency.
+
+    grey: whether the image is grey even if Pillow's mode does not say so.
+    """
     if image.mode.startswith("I"):
         values = np.asarray(image).astype(np.uint16, copy=False)
         key = image.info.get("transparency")
         alpha = None if key is None else Image.fromarray(np.where(values == key, 0, 255).astype(np.uint8))
         return Image.fromarray(_to_eight_bits(values)), alpha
-    grey = image.mode in ("1", "L", "LA")
+    grey = grey or image.mode in ("1", "L", "LA")
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
         return (rgba.getchannel("R") if grey else rgba.convert("RGB")), rgba.getchannel("A")
@@ -362,3 +401,12 @@ def _composited(
     planes: NDArray[np.uint8], weight: NDArray[np.uint16], background: NDArray[np.uint16] | np.uint16
 ) -> NDArray[np.uint8]:
     return ((planes * weight + background * (255 - weight) + 127) // 255).astype(np.uint8)
+
+
+def box_reduced(pixels: NDArray[np.uint8], scale: int) -> NDArray[np.uint8]:
+    """Return an image of any channels at 1/scale size: each pixel is the mean of those that it shows."""
+    if scale == 1:
+        return pixels
+    if pixels.ndim == 3:
+        return np.dstack([box_reduced(channel, scale) for channel in np.moveaxis(pixels, -1, 0)])
+    return np.asarray(Image.fromarray(np.ascontiguousarray(pixels)).reduce(scale))

@@ -1,4 +1,4 @@
-"""A file with one JSON object a line, which stays readable if a writer is interrupted."""
+"""Read and write files with one JSON object per line, which stay readable if a writer is interrupted."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 
 class JsonLines:
-    """Appends objects to a file, from any thread. `append` returns after the object was handed to the system."""
+    """Append objects to a file, from any thread. `append` returns after the operating system received the object."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

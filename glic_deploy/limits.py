@@ -1,4 +1,4 @@
-"""The limits of a codec: sizes that are checked from headers before anything is allocated, decoded or inferred."""
+"""Check the sizes of images and files from their headers, before anything is allocated, decoded or inferred."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def coded_pixels(width: int, height: int) -> int:
 
 
 def network_memory(width: int, height: int) -> int:
-    """Return an upper estimate of the memory, in bytes, that coding an image of this size as a whole takes.
+    """Return an upper estimate of the memory, in bytes, that coding an image of this size as a whole needs.
 
-    It was measured with the largest network on the CPU: `python -m benchmarks.large --tiles SIDES`.
+    The estimate is based on measurements of the largest network on the CPU: `python -m benchmarks.large --tiles SIDES`.
     """
     return (600 << 20) + 1600 * coded_pixels(width, height)
 
@@ -33,13 +33,13 @@ def raised(limit: str, option: object, value: object = None) -> str:
 
 @dataclass(frozen=True)
 class Limits:
-    """The largest images and payloads that a codec accepts, for encoding and decoding.
+    """Set the largest images and payloads that a codec accepts, for encoding and decoding.
 
     Raises LimitError if a limit is not an integer of at least 1.
 
     Attributes:
         max_pixels: width times height, before padding. The default, 16384 squared, is 0.8 GB as an array.
-        max_memory: the bytes that coding may take, as `network_memory` estimates them. The encoder cuts larger images
+        max_memory: the bytes that coding may use, as `network_memory` estimates them. The encoder cuts larger images
             into tiles; the decoder refuses larger images that are not in tiles. With the default, images of 1920 x 1080
             pixels are coded whole. A GPU needs less memory, so the limit may be raised for GPUs.
         max_side: the maximum of width and height.
@@ -57,7 +57,7 @@ class Limits:
     def __post_init__(self) -> None:
         for field in fields(self):
             limit = integer(field.name, getattr(self, field.name), "an integer of at least 1", LimitError, least=1)
-            object.__setattr__(self, field.name, limit)  # an int does not overflow, as numpy's integers do
+            object.__setattr__(self, field.name, limit)  # Python's integers do not overflow, numpy's do
 
     def check_image(self, width: int, height: int) -> None:
         """Raise LimitError unless an image of `width` x `height` pixels may be coded."""

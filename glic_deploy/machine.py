@@ -1,4 +1,4 @@
-"""Describes the machine that measurements were made on: CPU, memory, GPUs, versions, current clocks."""
+"""Describe the machine of a measurement: CPU, memory, GPUs, versions, current clocks."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _GPU_FIELDS = (
 
 
 def describe() -> dict[str, Any]:
-    """Return everything about this machine that a timing may depend on, for JSON. Raises nothing."""
+    """Return the properties of this machine on which a timing may depend, for JSON. Raises nothing."""
     return {
         "cpu": cpu(),
         "memory_bytes": memory_bytes(),
@@ -104,7 +104,7 @@ def has_bfloat16() -> bool:
 
 
 def gpus() -> list[dict[str, str]] | None:
-    """Return the fields that nvidia-smi reports of each GPU, by its names of the fields; None without nvidia-smi.
+    """Return the fields that nvidia-smi reports for each GPU, by nvidia-smi's names; None without nvidia-smi.
 
     Raises OSError or subprocess.SubprocessError if nvidia-smi fails.
     """
@@ -169,7 +169,7 @@ def _revision() -> str | None:
 
 
 def _run(command: list[str]) -> str:
-    """Return what a command prints. Raises OSError or subprocess.SubprocessError if it fails."""
+    """Return the output of a command. Raises OSError or subprocess.SubprocessError if the command fails."""
     return subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout.strip()
 
 

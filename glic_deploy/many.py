@@ -1,4 +1,4 @@
-"""Runs many items through several steps: the steps overlap, results keep their order, memory stays bounded."""
+"""Run many items through several steps: the steps overlap, results keep their order, memory stays bounded."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ Step = tuple[Callable[[Any], Any], int]
 OnError = Literal["raise", "yield"]
 
 LEAST_WORKERS = 2
-"""The images to code at a time so that the range coder of one overlaps with the network of another."""
+"""Least number of images to code at a time so that the range coder of one overlaps with the network of another."""
 
 IO_THREADS = 2
-"""The threads for reading, and for writing: enough to hide the latency of a disk or network."""
+"""Number of threads for reading, and for writing: enough to hide the latency of a disk or network."""
 
 
 def overlap(items: Iterable[Any], *steps: Step) -> Generator[Any, None, None]:

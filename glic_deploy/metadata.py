@@ -13,7 +13,7 @@ from . import container
 from .arguments import shown
 from .coded import CodedFile, read_coded
 from .container import Header
-from .errors import BitstreamError, DamagedMetadataWarning, ImageError
+from .errors import BitstreamError, DamagedMetadataWarning, ImageError, ReducedImageWarning
 from .fields import Field, attached
 from .limits import DEFAULT_LIMITS, Limits
 from .varint import read_varint, write_varint
@@ -27,13 +27,15 @@ _NUMBERS = {"exif": EXIF, "xmp": XMP, "icc": ICC}
 NAMES = tuple(_NUMBERS)
 
 _EXIF_PREFIX = b"Exif\0\0"  # precedes EXIF in JPEG files; other formats, like this one, store EXIF without it
+_EXIF_PREFIXES = re.compile(b"^(?:Exif\0\0)*")
 _ORIENTATION_TAG = 0x0112
 _UPRIGHT = 1
+_TIFF_LONG = 4
 _XMP_ORIENTATION = re.compile(rb"(tiff:Orientation(?:\s*=\s*[\"']|\s*>)\s*)[2-8]")
 # The tags of a TIFF file that describe the image rather than the layout of the file.
-_DESCRIPTIVE_TIFF_TAGS = frozenset(
-    {270, 271, 272, 282, 283, 296, 305, 306, 315, 316, 33432, 34665, 34853, *range(40091, 40096)}
-)
+_DESCRIPTIVE_TIFF_TAGS = frozenset({270, 271, 272, 282, 283, 296, 305, 306, 315, 316, 33432, *range(40091, 40096)})
+_TIFF_DIRECTORIES = (34665, 34853)  # of EXIF and of GPS
+_INTEROPERABILITY = 40965  # a directory inside of that of EXIF
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ class Metadata:
             if value is not None and not isinstance(value, (bytes, bytearray, memoryview)):
                 raise ImageError(f"metadata.{name} is {shown(value)}, expected bytes or None")
             content = bytes(value or b"")
-            object.__setattr__(self, name, (content.removeprefix(_EXIF_PREFIX) if name == "exif" else content) or None)
+            object.__setattr__(self, name, (_EXIF_PREFIXES.sub(b"", content) if name == "exif" else content) or None)
 
     def items(self) -> Iterator[tuple[str, bytes]]:
         """Yield the name and the bytes of each item that is there."""
@@ -77,14 +79,14 @@ MetadataOption = Literal["keep", "strip"] | Metadata
 
 def check_option(option: object) -> None:
     """Raise ImageError unless `option` is "keep", "strip" or Metadata."""
-    if not isinstance(option, Metadata) and option not in ("keep", "strip"):
+    if not isinstance(option, Metadata) and not (isinstance(option, str) and option in ("keep", "strip")):
         raise ImageError(f"metadata is {shown(option)}, expected 'keep', 'strip' or glic_deploy.Metadata(...)")
 
 
 def of_pillow(image: Image.Image) -> Metadata:
     """Return the metadata of a PIL image for pixels that have been turned upright: the orientation is reset."""
     xmp = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp") or b""
-    exif = image.info.get("exif") or (_of_tiff(image) if image.format == "TIFF" else b"")
+    exif = image.info.get("exif") or _of_text(image) or (_of_tiff(image) if image.format == "TIFF" else b"")
     return Metadata(
         exif=_upright_exif(Metadata(exif=exif).exif or b""),
         xmp=_XMP_ORIENTATION.sub(rb"\g<1>1", xmp.encode() if isinstance(xmp, str) else xmp),
@@ -92,15 +94,74 @@ def of_pillow(image: Image.Image) -> Metadata:
     )
 
 
+def _of_text(image: Image.Image) -> bytes:
+    """Return the EXIF of a PNG file that has it as hexadecimal digits behind three lines, as ImageMagick wrote it."""
+    lines = image.info.get("Raw profile type exif")
+    try:
+        return bytes.fromhex("".join(lines.split("\n")[3:])) if isinstance(lines, str) else b""
+    except ValueError:  # reading the orientation fails too, with a warning
+        return b""
+
+
 def _of_tiff(image: Image.Image) -> bytes:
-    """Return the EXIF of a TIFF file, whose tags lie among those of the file's layout."""
+    """Return the EXIF of a TIFF file, whose tags lie among those of the file's layout.
+
+    A ReducedImageWarning is issued if it is damaged.
+    """
+    try:
+        return _descriptive(image.getexif())
+    except Exception as error:  # Pillow raises many types for damaged EXIF
+        warnings.warn(
+            ReducedImageWarning(f"the EXIF of the TIFF file is damaged and not kept: {error or type(error).__name__}"),
+            stacklevel=2,
+        )
+        return b""
+
+
+def is_readable(exif: bytes) -> bool:
+    """Return whether Pillow reads EXIF and writes it anew, as it does for TIFF and AVIF files."""
+    try:
+        tags = tiff_tags(exif)
+        tags.load(exif)
+        tags.tobytes()
+    except Exception:  # Pillow raises many types for damaged EXIF
+        return False
+    return True
+
+
+def tiff_tags(exif: bytes) -> Image.Exif:
+    """Return the tags of EXIF that belong into a TIFF file. `is_readable` must be true."""
+    from PIL import Image
+
+    tags = Image.Exif()
+    tags.load(exif)
+    tags.load(_descriptive(tags))
+    _copy_directories(tags, tags)
+    return tags
+
+
+def _descriptive(exif: Image.Exif) -> bytes:
+    """Return the tags that describe the image rather than the layout of a file, as EXIF."""
     from PIL import Image
 
     described = Image.Exif()
-    for tag, value in image.getexif().items():
-        if tag in _DESCRIPTIVE_TIFF_TAGS:
-            described[tag] = value
-    return described.tobytes() if described else b""
+    described.endian = exif.endian
+    for tag in _DESCRIPTIVE_TIFF_TAGS & set(exif):
+        described[tag] = exif[tag]
+    directories = _copy_directories(exif, described)
+    return described.tobytes() if len(described) or directories else b""
+
+
+def _copy_directories(source: Image.Exif, target: Image.Exif) -> bool:
+    """Copy the directories of EXIF and GPS, each with its content, which Pillow would replace by an offset."""
+    found = False
+    for tag in _TIFF_DIRECTORIES:
+        directory = dict(source.get_ifd(tag))
+        if _INTEROPERABILITY in directory:
+            directory[_INTEROPERABILITY] = source.get_ifd(_INTEROPERABILITY)
+        target.get_ifd(tag).update(directory)
+        found = found or bool(directory)
+    return found
 
 
 def _upright_exif(exif: bytes) -> bytes:
@@ -108,6 +169,8 @@ def _upright_exif(exif: bytes) -> bytes:
 
     EXIF that is damaged before the orientation is returned as it is.
     """
+    if exif[:2] not in (b"II", b"MM"):
+        return exif
     order: Literal["little", "big"] = "little" if exif[:2] == b"II" else "big"
 
     def number(start: int, size: int) -> int:
@@ -118,7 +181,8 @@ def _upright_exif(exif: bytes) -> bytes:
         if entry + 12 > len(exif):
             break
         if number(entry, 2) == _ORIENTATION_TAG:
-            return exif[: entry + 8] + _UPRIGHT.to_bytes(2, order) + exif[entry + 10 :]
+            size = 4 if number(entry + 2, 2) == _TIFF_LONG else 2
+            return exif[: entry + 8] + _UPRIGHT.to_bytes(size, order) + exif[entry + 8 + size :]
     return exif
 
 
@@ -128,8 +192,9 @@ def attach(metadata: Metadata, limits: Limits) -> tuple[tuple[Field, ...], list[
     Raises LimitError if there is more metadata than `limits` allow.
     """
     items = list(metadata.items())
-    limits.check_metadata(sum(len(content) for _, content in items))
     contents = [write_varint(len(content)) + _deflated(content) for _, content in items]
+    # Content that does not compress is longer in the file, whose readers check both sizes.
+    limits.check_metadata(max(sum(len(content) for _, content in items), sum(map(len, contents))))
     return tuple(attached(_NUMBERS[name], part) for (name, _), part in zip(items, contents, strict=True)), contents
 
 

@@ -1,4 +1,4 @@
-"""Rate and distortion of images: the one definition of bits per pixel, mean squared error and PSNR."""
+"""Compute rate and distortion of images: bits per pixel, mean squared error and PSNR, defined only here."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ PEAK = 255
 
 
 def bits_per_pixel(size: int, pixels: int) -> float:
-    """Return the rate of a file of `size` bytes over the pixels, width times height, of the unpadded image."""
+    """Return the rate of a file of `size` bytes; `pixels` is width times height of the unpadded image."""
     return 8 * size / pixels
 
 
 def mean_squared_error(original: NDArray[Any], decoded: NDArray[Any]) -> float:
-    """Return the mean squared difference over all samples of two arrays of one shape, computed in float64."""
+    """Return the mean squared difference over all samples of two arrays of equal shape, computed in float64."""
     difference = original.astype("float64") - decoded
     return float((difference * difference).mean())
 

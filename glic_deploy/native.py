@@ -1,4 +1,4 @@
-"""Finds and loads the package's own shared libraries, which CMake puts into `glic_deploy/_native`."""
+"""Find and load the package's own shared libraries, which CMake puts into `glic_deploy/_native`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Collects warnings about slow configurations: they are logged, and `describe()` lists them."""
+"""Collect warnings about slow configurations: they are logged, and `describe()` lists them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ logger = logging.getLogger("glic_deploy")
 
 
 class Notices:
-    """Messages that say what is slower than necessary, why, and what to type. Safe to use from several threads."""
+    """Collect messages that say what is slower than necessary, why, and what to type. Threads may share the object."""
 
     def __init__(self) -> None:
         self._messages: dict[str, None] = {}
@@ -29,4 +29,4 @@ class Notices:
 
 
 PROCESS = Notices()
-"""The notices that concern every codec of this process, such as a cache that cannot be written."""
+"""Notices that concern every codec of this process, such as a cache that cannot be written."""

@@ -1,7 +1,7 @@
-"""The table of custom ops: `ops.json` beside this file, as typed Python.
+"""Read the table of custom ops, `ops.json` beside this file, as typed Python.
 
-The same file tells CMake which folders of `plugins_cpp/` exist and which library each op belongs to, and gives the
-native glue the types of each op. An input or output is of a fixed type, or of type `T`: the type of the maps.
+CMake reads the same file for the folders of `plugins_cpp/` and the library of each op, and the native glue for the
+types of each op. An input or output has a fixed type, or the type `T`, which is the type of the maps.
 """
 
 from __future__ import annotations
@@ -17,29 +17,29 @@ DOMAIN, VERSION = "glic", 1
 
 @dataclass(frozen=True)
 class Op:
-    """One op of the domain `glic`."""
+    """Describe one op of the domain `glic`."""
 
     name: str
     folder: str
-    """The folder of `plugins_cpp/` that holds its page, interface and kernels."""
+    """Folder of `plugins_cpp/` with the op's page, interface and kernels."""
     inputs: Mapping[str, str]
-    """Types by name, in the op's order: `T`, `float32`, `int32` or `int8`."""
+    """Types of the inputs by name, in the op's order: `T`, `float32`, `int32` or `int8`."""
     outputs: Mapping[str, str]
     attributes: Mapping[str, str]
-    """Types by name: `int` or `float`."""
+    """Types of the attributes by name: `int` or `float`."""
     elements: tuple[str, ...]
-    """The types that `T` may be; none where no input is of type `T`."""
+    """Types that `T` may stand for; empty if no input has type `T`."""
     libraries: tuple[str, ...]
-    """The native libraries that hold the op, as in `libglic_<library>.so`."""
+    """Native libraries that contain the op, as in `libglic_<library>.so`."""
     constants: bool
-    """Whether all inputs after the first have to be constants. Such an op has no function body in standard ONNX."""
+    """Whether all inputs after the first must be constants. Such an op has no function body in standard ONNX."""
 
     def inputs_of(self, kind: str) -> tuple[int, ...]:
-        """The positions of the inputs of a type."""
+        """Return the positions of the inputs of type `kind`."""
         return _positions(self.inputs, kind)
 
     def outputs_of(self, kind: str) -> tuple[int, ...]:
-        """The positions of the outputs of a type."""
+        """Return the positions of the outputs of type `kind`."""
         return _positions(self.outputs, kind)
 
 

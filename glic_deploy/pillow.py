@@ -21,6 +21,7 @@ from .coded import read_coded
 from .errors import BitstreamError, GlicError, LimitError
 from .limits import DEFAULT_LIMITS, Limits
 from .qualities import bundles_in
+from .scales import SCALES, shrunk
 
 FORMAT = "GLIC"
 MIME_TYPE = "image/x-glic"
@@ -69,7 +70,8 @@ class GlicImageFile(ImageFile.ImageFile):
         except BitstreamError as error:
             raise SyntaxError(str(error)) from error  # what Pillow takes for "not this format"
         header = front.header
-        self._size = header.width, header.height
+        self._size = self._whole = header.width, header.height
+        self._scale = 1
         self._mode = Channels.of_header(header).mode
         self._coded = True
         if header.fields:
@@ -79,6 +81,22 @@ class GlicImageFile(ImageFile.ImageFile):
                 limits.check_metadata(front.file_end - front.frame_end)
                 found = metadata.of_file(header, memoryview(stream.read(front.file_end - front.frame_end)), limits)
             self.info.update(found.pillow_info().items())
+
+    def draft(self, mode: str | None, size: tuple[int, int] | None) -> tuple[str, tuple[int, int, float, float]] | None:
+        """Decode the smallest preview that is not smaller than `size`, if the engine has previews.
+
+        `Image.thumbnail` calls this method.
+        """
+        if not self._coded or size is None:
+            return None
+        width, height = self._whole
+        ratio = min(width // max(size[0], 1), height // max(size[1], 1))
+        scale = max((scale for scale in SCALES if scale <= ratio), default=1)
+        if scale == 1 or not _opened().has_previews:
+            return None
+        self._scale = scale
+        self._size = shrunk(width, scale), shrunk(height, scale)
+        return self.mode, (0, 0, width / scale, height / scale)
 
     def load(self) -> Any:
         if self._coded and self._im is None:
@@ -95,7 +113,7 @@ class GlicImageFile(ImageFile.ImageFile):
         stream = _stream(self)
         stream.seek(0)
         with _pillow_errors():
-            return codec.decode(stream).data
+            return codec.decode(stream, scale=self._scale).data
 
     def verify(self) -> None:
         """Check the whole file's checksum, without decoding it. Raises OSError, DecompressionBombError as `load`."""

@@ -1,4 +1,4 @@
-"""The run manifest `manifest.jsonl` of an output folder, from which an interrupted run is resumed."""
+"""Keep the run manifest `manifest.jsonl` of an output folder, from which an interrupted run is resumed."""
 
 from __future__ import annotations
 
@@ -25,22 +25,23 @@ _Content = dict[str, Any]
 
 
 class RunManifest:
-    """Records every output that was written or failed, as one JSON object a line. The last line of an output counts.
+    """Record every output that was written or failed as one JSON object per line. The last line of an output counts.
 
     Each line has `output`, a path relative to the folder. There are three kinds of lines:
 
-    - `begun`: the output is whole and gets its name next, unless the run is killed; `output_bytes`, `output_crc32c`.
+    - A begun output, which is complete and is renamed next, unless the run is killed: `begun`, `output_bytes` and
+      `output_crc32c`.
     - A written output: `source`, with `source_bytes` and `source_mtime_ns` at the time of reading; `settings`, a digest
-      of everything else that could change the output; `bytes`, `width` and `height` of the `.glic` file; `output_bytes`
-      and `output_crc32c`.
-    - A failed output: `source` and `settings` likewise, `error` and `error_type`.
+      of all other settings that can change the output; `bytes`, `width` and `height` of the `.glic` file;
+      `output_bytes` and `output_crc32c`.
+    - A failed output: `source` and `settings` as above, `error` and `error_type`.
 
     Args:
         folder: the folder of the outputs, created if it is missing.
         settings: the options that the outputs are made with, as JSON values.
 
-    Raises BlockingIOError if another process works in the folder, FileExistsError if a file of this name is no run
-    manifest, OSError if the file cannot be opened.
+    Raises BlockingIOError if another process works in the folder, FileExistsError if the folder has another file with
+    the manifest's name, OSError if the manifest cannot be opened.
     """
 
     def __init__(self, folder: str | Path, settings: Mapping[str, Any]) -> None:
@@ -89,7 +90,7 @@ class RunManifest:
     def begin(self, target: str, partial: str | Path) -> None:
         """Record the content of a target that is about to be renamed from `partial`.
 
-        By the record the next run knows the file for its own if this run is killed before `record`. Raises OSError.
+        If this run is killed before `record`, the next run recognises the file as its own by this line. Raises OSError.
         """
         name = self._name(target)
         self._begun[name] = content = _content(partial)
@@ -114,7 +115,7 @@ class RunManifest:
 
 
 def made_in(folder: str | Path, targets: Iterable[str]) -> set[str]:
-    """Return those `targets` whose present content a run of this folder has made, according to its run manifest.
+    """Return the `targets` whose present content an earlier run made, according to the folder's run manifest.
 
     Raises FileExistsError if the file with the manifest's name is no run manifest, OSError if it cannot be read.
     """
@@ -136,7 +137,7 @@ def _is_one_of(target: str, contents: Collection[_Content]) -> bool:
 
 
 def _check_ours(path: Path) -> None:
-    """Raise FileExistsError if a file is no run manifest by its first line. One that is empty or all zeros is."""
+    """Raise FileExistsError if the first line of a file is no line of a run manifest. Empty and zero lines pass."""
     if not path.is_file():
         return
     with open(path, "rb") as stream:
@@ -153,7 +154,7 @@ def _check_ours(path: Path) -> None:
 
 
 def identity(source: str) -> dict[str, int]:
-    """Return the size and the time of a file, by which a change is noticed."""
+    """Return the size and the modification time of a file; they show whether the file changed."""
     status = os.stat(source)
     return {"source_bytes": status.st_size, "source_mtime_ns": status.st_mtime_ns}
 

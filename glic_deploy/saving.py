@@ -15,15 +15,17 @@ from PIL import Image
 from .channels import Channels
 from .errors import DroppedMetadataWarning, ImageError
 from .files import atomic_writer
-from .metadata import Metadata
+from .metadata import Metadata, is_readable, tiff_tags
 
 _SAVE_OPTIONS: dict[str, dict[str, Any]] = {
     "JPEG": {"quality": 95, "subsampling": 0},
     "WEBP": {"lossless": True},
 }
 _PERCEPTUAL = b"\0"  # the rendering intent for photographs, for the sRGB chunk of PNG
-# The formats that hold metadata, and the most bytes of one item.
+# The formats that hold metadata, and the most bytes of one item. JPEG has 64 KiB for each, but 255 times that for ICC.
 _METADATA_BYTES = {"PNG": 1 << 30, "TIFF": 1 << 30, "WEBP": 1 << 30, "AVIF": 1 << 30, "JPEG": 65_000}
+_JPEG_ICC_BYTES = 255 * 65_000
+_EXIF_WRITTEN_ANEW = frozenset({"TIFF", "AVIF"})
 _OPAQUE_FORMATS = frozenset({"JPEG", "PPM"})
 TIFF_XMP, TIFF_BYTE = 700, 1  # a tag and its type
 
@@ -80,8 +82,12 @@ def check_alpha(channels: Channels, format: str) -> None:
 
 def held(metadata: Metadata, format: str) -> Metadata:
     """Return the metadata that a format can hold, and warn about the rest."""
-    most = _METADATA_BYTES.get(format)
-    dropped = [name for name, content in metadata.items() if most is None or len(content) > most]
+
+    def fits(name: str, content: bytes) -> bool:
+        most = _JPEG_ICC_BYTES if (format, name) == ("JPEG", "icc") else _METADATA_BYTES.get(format, 0)
+        return len(content) <= most and (name != "exif" or format not in _EXIF_WRITTEN_ANEW or is_readable(content))
+
+    dropped = [name for name, content in metadata.items() if not fits(name, content)]
     for name in dropped:
         warnings.warn(DroppedMetadataWarning(name, format), stacklevel=4)
     return replace(metadata, **dict.fromkeys(dropped))
@@ -98,11 +104,10 @@ def _save_options(format: str, metadata: Metadata) -> dict[str, Any]:
             chunks.add(b"sRGB", _PERCEPTUAL)
         if metadata.xmp:
             chunks.add_itxt("XML:com.adobe.xmp", metadata.xmp.decode("utf-8", "replace"))
-    elif format == "TIFF" and metadata.xmp:
-        options["exif"] = tags = Image.Exif()
-        if metadata.exif:
-            tags.load(metadata.exif)
-        tags[TIFF_XMP] = options.pop("xmp")
+    elif format == "TIFF":
+        options["exif"] = tags = tiff_tags(metadata.exif) if metadata.exif else Image.Exif()
+        if metadata.xmp:
+            tags[TIFF_XMP] = options.pop("xmp")
     return options
 
 

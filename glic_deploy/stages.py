@@ -1,4 +1,4 @@
-"""Measures the time of each stage of coding, if the caller passes a dictionary for the times."""
+"""Measure the time of each stage of coding, if the caller passes a dictionary for the times."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _ranges: Ranges = nullcontext
 
 @contextmanager
 def stage(stages: dict[str, float] | None, name: str) -> Iterator[None]:
-    """Add the seconds that the block takes to the total of a stage."""
+    """Add the seconds of the block to the total of a stage; do nothing if `stages` is None."""
     if stages is None:
         yield
         return

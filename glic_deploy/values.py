@@ -1,6 +1,6 @@
-"""The inputs and outputs of graphs: arrays, and deferred arrays whose elements are still on a device or in flight.
+"""Represent the inputs and outputs of graphs: arrays, and deferred arrays that are still on a device or in flight.
 
-`np.asarray` converts either to an array.
+`np.asarray` converts all of them to arrays.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from numpy.typing import DTypeLike, NDArray
 
 
 class Deferred(Protocol):
-    """A read-only array that `np.asarray` copies from a device, or waits for."""
+    """Declare a read-only array that `np.asarray` copies from a device, or waits for."""
 
     @property
     def shape(self) -> tuple[int, ...]: ...
@@ -27,7 +27,7 @@ Value = NDArray[Any] | Deferred
 
 
 class Settled:
-    """The first `channels` of a map (1, C, h, w) that is filled channel by channel. These channels are final.
+    """Wrap the first `channels` channels of a map (1, C, h, w) that is filled in this order. These channels are final.
 
     A backend uploads each of these channels to its device only once.
     """
@@ -38,13 +38,13 @@ class Settled:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The shape of the final channels."""
+        """Shape of the final channels."""
         images, _, height, width = self.whole.shape
         return images, self.channels, height, width
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """The dtype of the elements."""
+        """Data type of the elements."""
         dtype: np.dtype[Any] = self.whole.dtype
         return dtype
 

@@ -1,4 +1,4 @@
-"""Unsigned integers of at most 32 bits as LEB128, each in its shortest and only form (docs/format.md)."""
+"""Read and write unsigned integers of at most 32 bits as LEB128, in the shortest form only (docs/format.md)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def cut_short(got: int, expected: str) -> BitstreamError:
 
 
 def write_varint(value: int) -> bytes:
-    """Encode unsigned LEB128: 7 bits a byte, least significant first, the top bit set in all bytes but the last."""
+    """Encode a value as LEB128: 7 bits per byte, least significant first; all bytes but the last have the top bit."""
     out = bytearray()
     while value > 0x7F:
         out.append(value & 0x7F | 0x80)

@@ -1,4 +1,4 @@
-"""Verifies `.glic` files: checksums, entropy decoding and metadata, without the synthesis of pixels."""
+"""Verify `.glic` files: checksums, entropy decoding and metadata, without the synthesis of pixels."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from .qualities import BundleCodecs
 
 @dataclass(frozen=True)
 class Verified:
-    """What was verified, and how long entropy decoding took.
+    """Hold the result of a verification.
 
     Attributes:
         width, height: the sides of the image in pixels.
-        tiles: the number of coded images in the file: 1 unless it is in tiles.
+        tiles: the number of coded images in the file: 1 unless the file has tiles.
         symbols: the number of decoded symbols.
-        metadata: the bytes of each item of the metadata, decompressed, by its name.
-        seconds: of entropy decoding: the entropy parameters' graphs and the range coder.
-        stages: the part of the time that each graph and the range coder took, in seconds.
+        metadata: the decompressed size of each item of the metadata in bytes, by name.
+        seconds: the time of entropy decoding: the entropy parameters' graphs and the range coder.
+        stages: the seconds of each graph and of the range coder.
     """
 
     width: int
@@ -36,7 +36,7 @@ class Verified:
 
 @dataclass(frozen=True)
 class _Part:
-    """A coded image, the whole one or a tile, and its place for messages."""
+    """Hold a coded image, the whole one or a tile, and its place for messages."""
 
     coded: memoryview
     checksum: int
@@ -49,9 +49,9 @@ def verify(codecs: BundleCodecs, coded: memoryview, limits: Limits) -> Verified:
     """Verify that a file is whole and that this engine decodes it.
 
     Args:
-        codecs: one of them must have the model of the file.
+        codecs: the codecs of the engine's bundles; one of them must have the model of the file.
         coded: the bytes of the file.
-        limits: the sizes to refuse.
+        limits: larger sizes are refused.
 
     Raises BitstreamError, which lists everything that is damaged, and ModelMismatchError, LimitError and EngineError
     as `Codec.decode` does.
@@ -89,7 +89,7 @@ def verify(codecs: BundleCodecs, coded: memoryview, limits: Limits) -> Verified:
 
 
 def _parts(coded: memoryview, limits: Limits) -> tuple[list[_Part], list[str]]:
-    """Return the coded images of a file whose checksums are right, and the places of the others."""
+    """Return the coded images of a file that have the right checksum, and the places of the damaged ones."""
     if not container.is_tiled(coded):
         file = container.parse(coded, limits)
         height, width = file.header.height, file.header.width

@@ -64,7 +64,10 @@ def exported() -> Path:
     digest = hashlib.sha256()
     folders = (ROOT / "export", *(ROOT / "glic_deploy" / name for name in ("bundle", "entropy")))
     sources = [path for folder in folders for path in folder.rglob("*")]
-    sources += [*(ROOT / "glic_deploy" / name for name in ("container.py", "image.py", "limits.py")), SAMPLE_CHECKPOINT]
+    sources += [
+        *(ROOT / "glic_deploy" / name for name in ("container.py", "image.py", "limits.py", "scales.py")),
+        SAMPLE_CHECKPOINT,
+    ]
     for source in sorted(path for path in sources if path.is_file() and path.suffix != ".pyc"):
         digest.update(f"{source.relative_to(ROOT)} {hashlib.sha256(source.read_bytes()).hexdigest()}\n".encode())
     for package in ("numpy", "torch", "onnx", "onnxscript"):

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from glic_deploy.backends.base import Backend
-from glic_deploy.bundle import MANIFEST, Bundle, external_files, fingerprint, parse, to_json
+from glic_deploy.bundle import FORMAT, MANIFEST, Bundle, external_files, fingerprint, parse, to_json
 from glic_deploy.bundle_codec import BundleCodec
 from glic_deploy.cli import main
 from glic_deploy.errors import EngineError
@@ -79,7 +79,7 @@ class TestManifest:
         assert to_json(parse(data)) == data
         bundle = read_all(pristine)
         assert (bundle.groups, bundle.latent, bundle.hyper, bundle.lmbda) == ((2, 4), 6, 2, 0.013)
-        assert bundle.transforms() == ["analysis", "hyper_analysis", "synthesis"]
+        assert bundle.transforms() == ["analysis", "hyper_analysis", "synthesis", "preview"]
 
     def test_plans_are_read_as_they_are_written(self, bundle: Path) -> None:
         add_plan(bundle)
@@ -151,7 +151,7 @@ class TestManifest:
             ("graphs.slice0_anchors.outputs", [{"name": "indexes", "dtype": "uint8", "shape": [1, 2, "H/16", "W/32"]}]),
             ("plans", {}),
             ("plans", [{}]),
-            ("format", "2"),
+            ("format", "3"),
             ("format", True),
             ("format", None),
         ],
@@ -240,12 +240,12 @@ class TestManifest:
             (b"[]", "expected an object"),
             (b"3", "expected an object"),
             (b"\xff\xfe", "is no UTF-8 text"),
-            ('{"format": 2}'.encode("utf-16"), "is no UTF-8 text"),
+            ('{"format": 3}'.encode("utf-16"), "is no UTF-8 text"),
             (b"[" * 100_000 + b"]" * 100_000, "nested too deeply"),
             (b'{"a":' * 100_000 + b"1" + b"}" * 100_000, "nested too deeply"),
-            (b'{"format": 2, "model": {"lambda": 1e999}}', "is not finite"),
-            (b'{"format": 2, "model": {"lambda": NaN}}', "is not finite"),
-            (b'{"format": 2, "model": {"lambda": -Infinity}}', "is not finite"),
+            (b'{"format": 3, "model": {"lambda": 1e999}}', "is not finite"),
+            (b'{"format": 3, "model": {"lambda": NaN}}', "is not finite"),
+            (b'{"format": 3, "model": {"lambda": -Infinity}}', "is not finite"),
             (b'{"format": ' + b"9" * 100_000 + b"}", "is too large"),
         ],
         ids=lambda value: ascii(value[:20]),
@@ -262,10 +262,10 @@ class TestManifest:
             Bundle.open(bundle)
 
     def test_other_formats_say_what_to_do(self, bundle: Path) -> None:
-        edit(bundle, lambda document: document.update(format=1))
+        edit(bundle, lambda document: document.update(format=FORMAT - 1))
         with pytest.raises(EngineError, match=r"made by an older glic-deploy.*export the checkpoint again"):
             Bundle.open(bundle)
-        edit(bundle, lambda document: document.update(format=3, model="of another form"))
+        edit(bundle, lambda document: document.update(format=FORMAT + 1, model="of another form"))
         with pytest.raises(EngineError, match=r"made by a newer glic-deploy.*pip install --upgrade glic-deploy"):
             Bundle.open(bundle)
 

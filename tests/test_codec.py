@@ -387,7 +387,7 @@ def test_views_are_not_copied_beyond_the_limits(codec: Codec) -> None:
     with pytest.raises(LimitError, match="the data: more than"):
         codec.decode(huge)
     with pytest.raises(LimitError, match="the data: more than"):
-        read_coded(bytes(3000), dataclasses.replace(Limits(), max_pixels=1, max_side=1, max_payload_bpp=1))
+        read_coded(bytes(5000), Limits(max_pixels=1, max_side=1, max_payload_bpp=1, max_metadata=1))
 
 
 class Text:

@@ -173,8 +173,10 @@ def test_a_prior_that_gives_no_tables_is_refused(checkpoint: Checkpoint) -> None
 def test_float_profile_is_marked(checkpoint: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("export.to_onnx.add_traced_graphs", lambda *args: None)
     said = io.StringIO()
-    export_bundle(checkpoint, tmp_path / "float", Progress(said), entropy="float")
-    assert manifest(tmp_path / "float")["arithmetic"]["profile"] == "float"
+    export_bundle(checkpoint, tmp_path / "float", Progress(said), entropy="float", previews=False)
+    written = manifest(tmp_path / "float")
+    assert written["arithmetic"]["profile"] == "float"
+    assert "preview" not in written["graphs"]
     assert "decode only where they were written" in said.getvalue()
 
 

@@ -15,12 +15,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from PIL import Image, ImageCms
+from PIL import Image
 
-from glic_deploy import ImageError, LimitError, Limits
+from glic_deploy import ImageError, LimitError, Limits, ReducedImageWarning
 from glic_deploy.files import atomic_write, atomic_writer
-from glic_deploy.image import load_image, pad
+from glic_deploy.image import Handling, load_image, pad, read_image
 from glic_deploy.saving import save_image
+
+from . import profiles
 
 
 @pytest.fixture
@@ -210,9 +212,32 @@ class TestModes:
         loaded = load_image(file_of(Image.fromarray(grey)))
         np.testing.assert_array_equal(loaded[:, :, 0], np.rint(grey / 257))
 
-    def test_sixteen_bit_colour_png(self):
-        rows = b"\0" + struct.pack(">3H", 0x1200, 0x80FF, 0xFFFF)
-        np.testing.assert_allclose(load_image(png(1, 1, depth=16, rows=rows)), [[[0x12, 0x80, 0xFF]]], atol=1)
+    @pytest.mark.parametrize(
+        ("make", "expected"),
+        [
+            (lambda v: png(1, 1, depth=16, colour=0, rows=b"\0" + v[:2]), [0x12]),
+            (lambda v: png(1, 1, depth=16, colour=4, rows=b"\0" + v[:4]), [0x12, 0x80]),
+            (lambda v: png(1, 1, depth=16, colour=2, rows=b"\0" + v[:6]), [0x12, 0x80, 0xFF]),
+            (lambda v: png(1, 1, depth=16, colour=6, rows=b"\0" + v), [0x12, 0x80, 0xFF, 0x34]),
+            (lambda v: io.BytesIO(b"P5\n1 1\n65535\n" + v[:2]), [0x12]),
+            (lambda v: io.BytesIO(b"P6\n1 1\n65535\n" + v[:6]), [0x12, 0x80, 0xFF]),
+        ],
+        ids=["grey", "grey and alpha", "RGB", "RGBA", "PGM", "PPM"],
+    )
+    def test_sixteen_bits_are_reduced_with_one_warning(self, make, expected):
+        values = struct.pack(">4H", 0x1200, 0x80FF, 0xFFFF, 0x3400)
+        with pytest.warns(ReducedImageWarning, match="16 bits a channel and was reduced to 8") as caught:
+            pixels = read_image(make(values), Handling(alpha="keep")).pixels
+        assert len(caught) == 1
+        np.testing.assert_allclose(pixels.ravel(), expected, atol=1)
+
+    def test_sixteen_bit_colour_tiff(self):
+        tifffile = pytest.importorskip("tifffile", reason="needs tifffile: pip install 'glic-deploy[tiff]'")
+        values = np.random.default_rng(0).integers(0, 1 << 16, (6, 5, 3)).astype(np.uint16)
+        stream = io.BytesIO()
+        tifffile.imwrite(stream, values, photometric="rgb")
+        with pytest.warns(ReducedImageWarning, match="16 bits"):
+            np.testing.assert_allclose(read_image(stream).pixels, values / 257, atol=1)
 
     @pytest.mark.parametrize("mode", ["I", "F", "LAB"])
     def test_modes_of_unknown_range(self, mode):
@@ -255,39 +280,28 @@ class TestModes:
         np.testing.assert_array_equal(load_image(file_of(Image.fromarray(rgb), exif=exif.tobytes())), upright)
 
 
-def linear_profile() -> bytes:
-    """An RGB matrix profile with sRGB's primaries and a linear tone curve, made by editing littleCMS's sRGB."""
-    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
-    for index in range(struct.unpack_from(">I", profile, 128)[0]):
-        name, offset, _ = struct.unpack_from(">4sII", profile, 132 + 12 * index)
-        if name in (b"rTRC", b"gTRC", b"bTRC"):
-            struct.pack_into(">4s4xHxx", profile, offset, b"para", 0)
-            struct.pack_into(">i", profile, offset + 12, 1 << 16)
-    return bytes(profile)
-
-
 class TestColourProfiles:
     def test_srgb_keeps_its_values(self, rgb):
-        profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+        profile = profiles.srgb()
         np.testing.assert_array_equal(load_image(file_of(Image.fromarray(rgb), icc_profile=profile)), rgb)
 
     @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "P"])
     def test_linear_light_becomes_srgb(self, mode):
         image = Image.new("RGB", (4, 4), (51, 51, 51)).convert(mode)
-        loaded = load_image(file_of(image, icc_profile=linear_profile()))
+        loaded = load_image(file_of(image, icc_profile=profiles.linear()))
         expected = 255 * (1.055 * (51 / 255) ** (1 / 2.4) - 0.055)
         np.testing.assert_allclose(loaded, expected, atol=1)
 
     def test_alpha_survives_conversion(self):
         image = Image.new("RGBA", (1, 1), (51, 51, 51, 0))
-        loaded = load_image(file_of(image, icc_profile=linear_profile()), background=(9, 9, 9))
+        loaded = load_image(file_of(image, icc_profile=profiles.linear()), background=(9, 9, 9))
         assert loaded.tolist() == [[[9, 9, 9]]]
 
     @pytest.mark.parametrize(
         ("mode", "profile"),
         [
             ("RGB", b"no profile at all"),
-            ("CMYK", ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()),
+            ("CMYK", profiles.lab()),
         ],
     )
     def test_unusable_profiles(self, mode, profile):

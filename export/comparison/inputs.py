@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glic_deploy.backends.base import Backend
-from glic_deploy.bundle import Bundle
+from glic_deploy.bundle import PREVIEW, Bundle
 from glic_deploy.entropy.passes import Pass, Symbols, pack, quantize, walk
 from glic_deploy.image import pad
 from glic_deploy.values import Value
@@ -42,5 +42,8 @@ def coding_inputs(bundle: Bundle, backend: Backend, image: NDArray[np.uint8]) ->
     def step(part: Pass, indexes: NDArray[np.uint8], means: Value) -> Symbols:
         return quantize(pack(y[:, part.start : part.stop], part.parity), np.asarray(means))
 
-    run("synthesis", y_hat=walk(bundle.groups, run, z_symbols, step))
+    y_hat = walk(bundle.groups, run, z_symbols, step)
+    run("synthesis", y_hat=y_hat)
+    if bundle.has_previews:
+        run(PREVIEW, y_hat=y_hat)
     return inputs

@@ -1,12 +1,12 @@
-"""Runs one graph on several runners with Polygraphy's Comparator and judges the differences.
+"""Run one graph on several runners with Polygraphy's Comparator, and judge the differences.
 
-Graphs of an exact entropy path must agree in every value. The transforms are floating point, and a neighbour that
-falls out of a node's selection by a rounding changes that node's surroundings, so two numbers are limited for each
-output: the largest absolute difference, loosely, and the mean absolute difference, which is what finds a wrong graph.
-Limits of floating-point outputs are shares of the reference's largest magnitude, those of integers are absolute.
+Graphs of an exact entropy path must agree in every value. The transforms are floating point: if rounding changes the
+selection of a node's neighbours, the values around the node change. Two numbers are therefore limited for each output.
+The limit of the largest absolute difference is loose; the limit of the mean absolute difference detects a wrong graph.
+Limits of floating-point outputs are shares of the reference's largest magnitude, limits of integers are absolute.
 
-The largest and the mean difference from `base` on six 256x256 crops of Kodak photographs, with the sample network and
-with one of the released size and pseudo-random weights, whose selections are less stable:
+The table lists the largest and the mean difference from `base` on six 256x256 crops of Kodak photographs, with the
+sample network and with a network of the released size and pseudo-random weights, whose selections are less stable:
 
     precision of the transforms            y (shares)         image (levels)   z_symbols
     fp32 (native, OpenVINO)    sample      1.9e-4, 9.3e-7     1, 2.5e-5        0, 0
@@ -16,7 +16,7 @@ with one of the released size and pseudo-random weights, whose selections are le
     bf16 (OpenVINO)            sample      1.2e-3, 2.0e-4     4, 0.16          0, 0
                                full size   4.2e-2, 5.2e-4     29, 1.2          0, 0
 
-A mean difference of 2 levels is about 40 dB, below which `export.to_trt` refuses a plan as well.
+A mean difference of 2 levels is about 40 dB. `export.to_trt` refuses plans below 40 dB, too.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _WARM_UP = 2
 
 @dataclass(frozen=True)
 class Tolerance:
-    """Limits of the largest and of the mean absolute difference of an output."""
+    """Limit the largest and the mean absolute difference of an output."""
 
     largest: float
     mean: float
@@ -53,7 +53,14 @@ IN_HALF = {"float": Tolerance(0.2, 2e-3), "image": Tolerance(64, 2), "integer": 
 
 @dataclass(frozen=True)
 class Difference:
-    """An output's largest differences from the reference over all images; NaN if shapes differ or a value is NaN."""
+    """Hold an output's differences from the reference.
+
+    Attributes:
+        largest: largest absolute difference over all images; NaN if shapes differ or a value is NaN.
+        mean: largest mean absolute difference of an image; NaN in the same cases.
+        tolerance: limits of both.
+        within: whether both are within the limits.
+    """
 
     largest: float
     mean: float
@@ -63,12 +70,14 @@ class Difference:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The result of one graph on one runner.
+    """Hold the result of one graph on one runner.
 
     Attributes:
-        seconds: mean time of a run; None where the graph did not run.
-        differences: by output, from the reference; empty for the reference itself.
-        failure: why the graph did not run; None where it did.
+        graph: name of the graph.
+        runner: name of the runner.
+        seconds: mean time of a run; None if the graph did not run.
+        differences: the difference of each output from the reference; empty for the reference itself.
+        failure: the reason why the graph did not run; None if the graph ran.
     """
 
     graph: str
@@ -79,13 +88,13 @@ class Outcome:
 
     @property
     def right(self) -> bool:
-        """Return whether the graph ran and every output is within its tolerance."""
+        """Whether the graph ran and every output is within its tolerance."""
         return self.failure is None and all(difference.within for difference in self.differences.values())
 
 
 @dataclass(frozen=True)
 class GraphComparison:
-    """A graph on all runners: the outcomes, the reference's first, and Polygraphy's own results."""
+    """Hold the outcomes of a graph on all runners, the reference first, and Polygraphy's own results."""
 
     outcomes: list[Outcome]
     results: RunResults
@@ -97,7 +106,7 @@ def compare_graph(
 ) -> GraphComparison:
     """Run a graph on the inputs of each image in every configuration, and compare with the first configuration.
 
-    A failure of a runner is an outcome. Raises EngineError where the first runner lacks the graph or fails on it.
+    The failure of a later runner is an outcome. Raises EngineError if the first runner lacks the graph or fails on it.
     """
     with silence(), np.errstate(divide="ignore", invalid="ignore"):
         reference, *others = configurations
@@ -120,13 +129,13 @@ def compare_graph(
 
 
 def _run(graph: str, feeds: Sequence[Arrays], configuration: Configuration) -> tuple[RunResults | None, str | None]:
-    """Return a graph's results, or None if the configuration lacks the graph; and the reason of a failure, or None."""
+    """Run a graph; return its results, or None if the configuration lacks the graph, and the failure, or None."""
     runner = configuration.runner(graph)
     if runner is None:
         return None, None
     try:
         return Comparator.run([runner], data_loader=feeds, warm_up=_WARM_UP, use_subprocess=False), None
-    except Exception as error:  # every runtime raises types of its own
+    except Exception as error:  # each runtime raises its own types
         return None, in_short(error)
 
 
@@ -150,7 +159,7 @@ def _compare(bundle: Bundle, graph: str, comparison: GraphComparison, found: Run
 
 
 def _tolerance(output: str, arrays: Sequence[Any], halves: bool) -> Tolerance:
-    """Return the tolerance of an output; arrays: its values on the reference."""
+    """Return the tolerance of an output. arrays: the output's values on the reference."""
     kind = "image" if output == "image" else "float" if arrays[0].dtype.kind == "f" else "integer"
     tolerance = (IN_HALF if halves else IN_FULL)[kind]
     if kind != "float":
@@ -178,7 +187,7 @@ def _compare_functions(tolerances: dict[str, Tolerance]) -> list[SimpleCompareFu
 def _difference(checks: Iterable[list[dict[str, Any]]], output: str, tolerance: Tolerance) -> Difference:
     """Return the largest differences of one output. Each check has a result for every image, False if shapes differ.
 
-    Polygraphy skips an output that a runner does not have; here a missing output counts as a difference.
+    Polygraphy skips an output that a runner lacks; here a missing output counts as a difference.
     """
     results = [image.get(output, False) for images in checks for image in images]
     largest = np.max([getattr(result, "max_absdiff", np.nan) for result in results])

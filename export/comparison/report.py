@@ -1,4 +1,4 @@
-"""Renders a comparison as a table, and saves its results as Polygraphy's JSON."""
+"""Render a comparison as a table, and save its results as Polygraphy's JSON."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def _verdict(outcomes: Sequence[Outcome], images: int) -> str:
 
 
 def require_replaceable(directory: Path) -> None:
-    """Raise GlicError if a directory holds something else than an earlier comparison."""
+    """Raise GlicError unless a directory is missing, is empty or contains an earlier comparison."""
     if directory.exists() and not (directory / SUMMARY).is_file() and not (directory.is_dir() and _is_empty(directory)):
         raise GlicError(f"{directory} exists and is no earlier comparison; name another directory with --save")
 
@@ -116,5 +116,5 @@ def _as_json(outcome: Outcome) -> dict[str, Any]:
 
 
 def _number(value: float) -> float | None:
-    """JSON has neither NaN nor infinities."""
+    """Return a finite number, or None for NaN and infinities, which JSON lacks."""
     return value if math.isfinite(value) else None

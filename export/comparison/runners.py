@@ -1,4 +1,4 @@
-"""Polygraphy runners of a bundle's graphs: every form on onnxruntime, our backends, and TensorRT's plans."""
+"""Make Polygraphy runners of a bundle's graphs: every form on onnxruntime, our backends, and TensorRT's plans."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Arrays = Mapping[str, NDArray[Any]]
 
 
 def silence() -> AbstractContextManager[Any]:
-    """Keep Polygraphy from writing to the terminal; its exceptions say the same."""
+    """Keep Polygraphy from writing to the terminal: its exceptions contain the same texts."""
     silenced: AbstractContextManager[Any] = G_LOGGER.verbosity(G_LOGGER.CRITICAL + 1)
     return silenced
 
@@ -40,13 +40,13 @@ _HALVES: tuple[Precision, ...] = ("fp16", "bf16")
 
 @dataclass(frozen=True)
 class Configuration:
-    """One way to run the graphs of a bundle.
+    """Describe one way to run the graphs of a bundle.
 
     Attributes:
         name: the name for `--runners`.
-        precision: of the transforms; the entropy path is exact whatever this says.
-        runner: makes the Polygraphy runner of a graph; returns None where this configuration has no such graph.
-        close: frees what the runners share.
+        precision: precision of the transforms; the entropy path is exact in any precision.
+        runner: function that makes the Polygraphy runner of a graph, or returns None if there is no such graph.
+        close: function that frees the resources that the runners share.
     """
 
     name: str
@@ -56,7 +56,7 @@ class Configuration:
 
 
 class BackendRunner(BaseRunner):
-    """A graph on one of our backends, as `Codec` runs it."""
+    """Run a graph on one of our backends, as `Codec` does."""
 
     def __init__(self, backend: Backend, bundle: Bundle, graph: str, name: str) -> None:
         super().__init__(name=name)
@@ -91,7 +91,10 @@ Open = Callable[[], Configuration]
 
 
 def known(bundle: Bundle, threads: int | None) -> dict[str, Open]:
-    """Every configuration that this bundle could run in, by name, the reference first; each raises EngineError."""
+    """Return functions that open the configurations of a bundle, by name, the reference first.
+
+    A function raises EngineError if its configuration does not work here.
+    """
     found = {form: None for graph in bundle.graphs() for form in bundle.manifest.graphs[graph].forms}
     openers: dict[str, Open] = {
         _form_name(form): functools.partial(_of_form, bundle, form, threads or 0)
@@ -101,7 +104,7 @@ def known(bundle: Bundle, threads: int | None) -> dict[str, Open]:
     for name, precision in [*backends, ("onnxruntime-cuda", None)]:
         shown = f"{name}-{precision}" if precision == "bf16" else name
         openers[shown] = functools.partial(_of_named, bundle, name, threads, precision, shown)
-    # One backend for both: it may have to build the plans.
+    # Both configurations share one backend, because opening it may build the plans.
     tensorrt = functools.cache(lambda: open_backend(bundle, "tensorrt"))
     openers["tensorrt"] = lambda: of_backend(tensorrt(), bundle, "tensorrt")
     openers["tensorrt-plan"] = lambda: of_plans(tensorrt())
@@ -115,9 +118,10 @@ def _of_named(bundle: Bundle, name: str, threads: int | None, precision: Precisi
 def open_all(
     bundle: Bundle, threads: int | None = None, names: Sequence[str] | None = None
 ) -> tuple[list[Configuration], dict[str, str]]:
-    """Open the configurations of these names, or all that work here, and say why the others do not.
+    """Open the configurations with these names, or all configurations that work here.
 
-    Raises EngineError for a name that is unknown or does not work here.
+    Returns the configurations, and the reason for each configuration that does not work. Raises EngineError if a given
+    name is unknown or does not work here.
     """
     openers = known(bundle, threads)
     for name in names or ():
@@ -143,18 +147,18 @@ def close_all(configurations: Sequence[Configuration]) -> None:
 
 
 def _form_name(form: str) -> str:
-    """A form's name as a runner; `tensorrt` itself is the backend."""
+    """Return the runner's name of a form. The name `tensorrt` belongs to the backend."""
     return "tensorrt-graph" if form == TENSORRT else form
 
 
 def _of_form(bundle: Bundle, form: str, threads: int) -> Configuration:
-    """One form of the graphs on onnxruntime's CPU provider, our library registered in each session."""
+    """Return the configuration of one form on onnxruntime's CPU provider, with our library in each session."""
     name = _form_name(form)
     forms = {name: graph.forms for name, graph in bundle.manifest.graphs.items()}
     paths = {graph: bundle.graph(graph, [form]) for graph, entry in forms.items() if form in entry}
     if form == NATIVE and custom_ops_library() is None:
         raise EngineError(
-            "its graphs need the native library glic_onnxruntime; reinstall with a C++17 compiler at hand"
+            "its graphs need the native library glic_onnxruntime; install a C++17 compiler, then glic-deploy again"
         )
     precision = _precision(bundle, form)
     if precision != "fp32":
@@ -178,15 +182,15 @@ def _precision(bundle: Bundle, form: str) -> Precision:
 def _require_precision(path: Path, threads: int, precision: Precision) -> None:
     try:
         open_session(path, threads)
-    except Exception as error:  # onnxruntime raises a type of its own for every error code
+    except Exception as error:  # onnxruntime has a type for each error code
         raise EngineError(
             f"onnxruntime {ort.__version__} runs no {precision} graphs on the CPU: {in_short(error)}"
         ) from None
 
 
 def of_plans(backend: Any) -> Configuration:
-    """Polygraphy's TrtRunner on the engines that our backend deserialised, with the ops' plugins registered."""
-    # Polygraphy chooses between TensorRT and TensorRT-RTX when it imports either.
+    """Return the configuration of Polygraphy's TrtRunner on the engines that our TensorRT backend deserialised."""
+    # Polygraphy chooses between TensorRT and TensorRT-RTX when it imports one of them.
     polygraphy_config.USE_TENSORRT_RTX = backend.flavour.name == "rtx"
     from polygraphy.backend.trt import TrtRunner
 
@@ -199,10 +203,10 @@ def of_plans(backend: Any) -> Configuration:
 
 
 def require_cuda_runtime() -> None:
-    """Load the CUDA runtime library that TrtRunner calls. Raises EngineError where there is none.
+    """Load the CUDA runtime library that TrtRunner calls. Raises EngineError if there is none.
 
-    Polygraphy looks for it in the folders of LD_LIBRARY_PATH, of CUDA and of NVIDIA's wheels for CUDA 12. This adds the
-    folder of the wheels for CUDA 13.
+    Polygraphy searches the folders of LD_LIBRARY_PATH, of CUDA and of NVIDIA's wheels for CUDA 12. This function adds
+    the folder of the wheels for CUDA 13.
     """
     from polygraphy import cuda
 
@@ -227,10 +231,10 @@ def _cuda_13_folders() -> list[str]:
 def _is_installed(module: str) -> bool:
     try:
         return importlib.util.find_spec(module) is not None
-    except ModuleNotFoundError:  # the package that it would be in
+    except ModuleNotFoundError:  # the parent package is missing
         return False
 
 
 def in_short(error: Exception) -> str:
-    """An error's message on one line, of at most 160 characters."""
+    """Return an error's message on one line of at most 160 characters."""
     return textwrap.shorten(str(error), 160, placeholder=" ...") or type(error).__name__

@@ -1,4 +1,4 @@
-"""The exact entropy path: integer arithmetic from z's symbols to CDF indexes and means. See docs/arithmetic.md."""
+"""Build the exact entropy path: integer arithmetic from z's symbols to CDF indexes and means (docs/arithmetic.md)."""
 
 from .build import build, default_images
 from .graphs import LOWERINGS, LoweredGraph, lower

@@ -1,7 +1,7 @@
-"""Proofs, from the actual weights, that no sum of the integer network leaves the number format that holds it.
+"""Prove, from the actual weights, that every sum of the integer network stays in the range of its number format.
 
-A float32 holds every integer below 2^24, so a product whose magnitudes add up to less is exact whatever the order of
-its sum. A longer one is split by input channels into parts that are.
+A float32 represents every integer below 2^24. A product is therefore exact in any order of summation if the magnitudes
+of its terms add up to less than 2^24. Other products are split by input channels into exact parts.
 """
 
 from __future__ import annotations
@@ -30,12 +30,18 @@ FLOAT_EXACT = 2**24
 INT32_EXACT = 2**30  # leaves room for the rounding of a sum
 INT8 = 127
 MAX_SHIFT = 30
-_MOST_PARTS = 16  # that float32 may need for one sum
+_MOST_PARTS = 16  # largest number of parts of one sum
 
 
 @dataclass(frozen=True)
 class Proof:
-    """The largest magnitude that a layer's sums of products can reach, and how many parts float32 needs for them."""
+    """Hold the proof for one layer.
+
+    Attributes:
+        layer: name of the layer.
+        largest: largest magnitude that a sum of products can reach.
+        parts: number of parts into which float32 arithmetic splits the sums.
+    """
 
     layer: str
     largest: int
@@ -43,7 +49,7 @@ class Proof:
 
 
 def largest_sums(layer: Linear | Depthwise) -> Ints:
-    """Return the largest magnitude that each output's sum can reach, bias included."""
+    """Return the largest magnitude that the sum of each output, with its bias, can reach: int64 (outputs,)."""
     sums: Ints = layer.input_limit * np.abs(layer.weight).sum(axis=0) + np.abs(layer.bias)
     return sums
 
@@ -54,10 +60,12 @@ def largest_result(linear: Linear) -> int:
 
 
 def float_parts(linear: Linear) -> list[tuple[int, int]]:
-    """Return ranges of input channels whose sums stay below 2^24 on every output channel.
+    """Split a layer's input channels into ranges whose sums stay below 2^24 on every output channel.
 
-    The last part has room for the bias and for the remainders of the others, below 2^(shift+1) each. Raises GlicError
-    where the sum of the parts' quotients could pass 2^24.
+    The last range has room for the bias and for the remainders of the other parts, which are below 2^(shift+1) each.
+
+    Returns pairs of the first channel and the channel behind the last. Raises GlicError if the sum of the parts'
+    quotients could reach 2^24, or too many parts are needed.
     """
     if _exact(largest_sums(linear)):
         return [(0, linear.weight.shape[0])]
@@ -80,7 +88,11 @@ def float_parts(linear: Linear) -> list[tuple[int, int]]:
 
 
 def prove(network: IntegerNetwork) -> list[Proof]:
-    """Check every layer of a network. Raises GlicError naming the first layer whose sums could overflow."""
+    """Check every layer of a network.
+
+    Raises GlicError, with the layer's name, for the first layer whose sums could overflow, and CheckpointError if a
+    slice has too few fraction bits for its scales.
+    """
     proofs: list[Proof] = []
     _walk(network, "", proofs)
     return proofs
@@ -128,7 +140,7 @@ def _check_ffn(ffn: GatedFFN, name: str) -> None:
 
 
 def _check_parameters(net: Slice, name: str) -> None:
-    """Raise CheckpointError where the last stream has too few fraction bits to tell the smallest scales apart."""
+    """Raise CheckpointError if the last stream has too few fraction bits to tell the smallest scales apart."""
     finest = int(np.diff(net.thresholds).min())
     if finest < 1 or not 0 <= net.mean_shift <= FRACTION_BITS:
         raise CheckpointError(

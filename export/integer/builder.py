@@ -1,4 +1,4 @@
-"""Writes one ONNX graph node by node, with constants shared by value."""
+"""Write one ONNX graph node by node, with constants shared by value."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CUSTOM_DOMAIN = "glic"
 
 
 class GraphBuilder:
-    """Collects the nodes and constants of a graph, in which each value is named by a string."""
+    """Collect the nodes and constants of a graph, in which a string names each value."""
 
     def __init__(self) -> None:
         self._nodes: list[onnx.NodeProto] = []
@@ -27,7 +27,7 @@ class GraphBuilder:
         self._initializers: list[TensorProto] = []
 
     def op(self, kind: str, *inputs: str, domain: str = "", **attributes: Any) -> str:
-        """Append a node of one output and return that output's name."""
+        """Append a node with one output, and return the output's name."""
         return self._append(kind, inputs, [""], domain, attributes)[0]
 
     def halves(self, x: str) -> tuple[str, str]:
@@ -38,7 +38,7 @@ class GraphBuilder:
     def _append(
         self, kind: str, inputs: Sequence[str], suffixes: Sequence[str], domain: str, attributes: Mapping[str, Any]
     ) -> list[str]:
-        """Append a node with an output for each suffix of an output's name, and return these names."""
+        """Append a node with one output for each suffix of a name, and return the outputs' names."""
         number = len(self._nodes)
         names = [f"{kind.lower()}_{number}{suffix}" for suffix in suffixes]
         self._nodes.append(

@@ -1,4 +1,4 @@
-"""Observes the largest magnitude of every activation of the float entropy network on calibration latents.
+"""Observe the largest magnitude of every activation of the float entropy network on calibration latents.
 
 The result decides only how many fraction bits each tensor gets.
 """
@@ -24,13 +24,13 @@ Latents = tuple[Tensor, Tensor]  # y float32 (1, M, h, w) and z's symbols int16 
 
 
 class Ranges:
-    """The largest magnitude seen in each channel of a tensor, by the tensor's name."""
+    """Hold the largest magnitude seen in each channel of a tensor, by the tensor's name."""
 
     def __init__(self) -> None:
         self._largest: dict[str, npt.NDArray[np.float64]] = {}
 
     def observe(self, name: str, x: Tensor, channel_axis: int) -> None:
-        """Add a tensor's magnitudes. Raises CheckpointError where one is infinite or not a number."""
+        """Add a tensor's magnitudes. Raises CheckpointError if a value is infinite or not a number."""
         channels = x.detach().movedim(channel_axis, -1).flatten(0, -2).abs().amax(dim=0).double().numpy()
         if not np.isfinite(channels).all():
             raise CheckpointError(
@@ -46,11 +46,21 @@ class Ranges:
 
 
 def observe_ranges(entropy: Scope, slices: int, latents: Iterable[Latents]) -> Ranges:
-    """Run the float entropy network over latents as an encoder does. entropy: the tensors under `latent_codec`.
+    """Run the float entropy network over latents, as an encoder does, and return the observed ranges.
 
-    Names: blocks of the hyper synthesis begin with `h_s.layers.<i>`, of channel contexts with `y<k>.context.<i>`, of
-    parameter aggregation with `y<k>.estimate.<i>`; in a block: `input`, `expand`, `depthwise`, `stream`, `unit`, `a`,
-    `b`, `gate`, `output`. Beside these: `z_hat`, `hyper`, and `y<k>.y_hat`, `y<k>.spatial`, `y<k>.context`.
+    Args:
+        entropy: the scope `latent_codec` of a checkpoint.
+        slices: number of slices of y.
+        latents: y and the symbols of z of each calibration image.
+
+    The ranges have these names:
+
+    - `h_s.layers.<i>.*` for blocks of the hyper synthesis, `y<k>.context.<i>.*` for blocks of channel contexts,
+      `y<k>.estimate.<i>.*` for blocks of the parameter aggregation. In place of `*` stands the tensor in the block:
+      `input`, `expand`, `depthwise`, `stream`, `unit`, `a`, `b`, `gate`, `output`.
+    - `z_hat`, `hyper`, `y<k>.y_hat`, `y<k>.spatial`, `y<k>.context` for the other tensors.
+
+    Raises CheckpointError if an activation is infinite or not a number.
     """
     ranges = Ranges()
     hyper_synthesis = HyperSynthesis(entropy / "hyper")

@@ -1,4 +1,4 @@
-"""Conformance vectors: symbols of a small image and the exact indexes and means that they lead to, pass by pass."""
+"""Compute conformance vectors: symbols of a small image, and the exact indexes and means of each pass."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _Z_SHAPE = (2, 4)  # of an image of 128×256
 
 
 def conformance_vectors(network: IntegerNetwork, seed: int = 0) -> dict[str, NDArray[np.generic]]:
-    """Compute the oracle's results, with which `glic_deploy.conformance.check` compares a backend; two cases, stacked.
+    """Compute the oracle's results, with which `glic_deploy.conformance.check` compares a backend.
 
-    The symbols of the first case are distributed as those of images; the second adds some of the largest magnitude,
-    which reach every clamp.
+    The arrays of the two cases are stacked. The symbols of the first case are distributed like those of images. In the
+    second case some symbols have the largest magnitude, so that every clamp is reached.
     """
     groups = tuple(net.channels for net in network.slices)
     backend = oracle_backend(network)

@@ -1,7 +1,7 @@
-"""The integer entropy path as ONNX graphs, one for each decoding step, with the ends of the float path's graphs.
+"""Write the integer entropy path as ONNX graphs, one for each decoding step.
 
-Latents are float32 and channels-first, as in the float path. The tensors that pass between these graphs alone (`hyper`,
-`support`) are channels-last and hold integers.
+The graphs have the inputs and outputs of the float path's graphs: latents are float32 and channels-first. Only the
+tensors that pass from one of these graphs to another (`hyper`, `support`) are channels-last and hold integers.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from .lowerings import FloatHeld, IntegerProducts, NativeKernels
 from .network import FRACTION_BITS, IntegerNetwork
 from .wiring import Wiring
 
-# By the form of the graphs in a bundle.
+# The lowering of each form of the graphs in a bundle.
 LOWERINGS: dict[str, type[FloatHeld]] = {"base": FloatHeld, "integer": IntegerProducts, "native": NativeKernels}
 
 
 @dataclass(frozen=True)
 class LoweredGraph:
-    """One graph of the entropy path."""
+    """Hold the name and the ONNX model of one graph of the entropy path."""
 
     name: str
     model: ModelProto
@@ -74,7 +74,7 @@ class _Writer:
 
 
 class _Ends:
-    """Converts between a graph's ends and the arithmetic's channels-last integers."""
+    """Convert between a graph's inputs and outputs and the arithmetic's channels-last integers."""
 
     def __init__(self, graph: GraphBuilder) -> None:
         self.graph = graph
@@ -99,7 +99,7 @@ class _Ends:
         ]
 
     def finish(self, name: str, ports: Ends, outputs: Sequence[str]) -> LoweredGraph:
-        """Return the graph with these ends, whose outputs are the given values, in order."""
+        """Return the graph with the inputs and outputs `ports`; `outputs` are the values of the outputs, in order."""
         for value, port in zip(outputs, ports.outputs, strict=True):
             self.graph.output(value, port)
         return LoweredGraph(name, self.graph.model(name, ports.inputs, ports.outputs))

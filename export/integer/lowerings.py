@@ -1,7 +1,7 @@
-"""The lowerings of the integer arithmetic: two to plain ONNX ops, and one to glic's own ops and plain ones.
+"""Lower the integer arithmetic to ONNX: in two ways to plain ops, and in one way also to glic's own ops.
 
-Between ops integers are held in float32, where every value stays below 2^24 (`bounds`), so each step is exact: scaling
-by a power of two, Round (halves to even), Floor, Min and Max. The lowerings differ in their products.
+Between ops, integers are held in float32, and every value stays below 2^24 (`bounds`). Each step is therefore exact:
+scaling by a power of two, Round (halves to even), Floor, Min and Max. The lowerings differ in their products.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from .wiring import Taps
 
 _SQUARE_BITS = 12  # squares are summed as quotients and remainders by 2^12
 _LEAST = 2.0**-_SQUARE_BITS
-_LOOK_UP_ROWS = 4  # every map has a multiple of four positions: latents have 4×4 for each of z
+_LOOK_UP_ROWS = 4  # every map has a multiple of four positions, since y has 4×4 positions for each position of z
 
 
 def _scale(shift: Ints | int) -> np.ndarray:
@@ -51,9 +51,9 @@ def _halves(linear: Linear) -> tuple[Linear, Linear]:
 
 
 class FloatHeld:
-    """`Arithmetic` that writes ONNX nodes; products are float32 matrix products, exact in any order of summation.
+    """Implement `Arithmetic` by writing ONNX nodes whose products are float32 matrix products, exact in any order.
 
-    Maps are (h, w, C); layers work on their rows, (h·w, C), where a product with a bias is one op.
+    Maps are (h, w, C). Layers work on rows, (h·w, C), because a product of rows with a bias is one op (Gemm).
     """
 
     def __init__(self, graph: GraphBuilder, rsqrt: Ints) -> None:
@@ -64,15 +64,15 @@ class FloatHeld:
     # Products
 
     def product(self, rows: str, weight: Ints, shift: Ints) -> str:
-        """rows (P, K) · weight (K, N) / 2^shift, unrounded; no sum of magnitudes reaches 2^24."""
+        """Return rows (P, K) · weight (K, N) / 2^shift, not rounded. No sum of magnitudes may reach 2^24."""
         return self.g.op("MatMul", rows, self._scaled_weight(weight, shift))
 
     def biased_product(self, rows: str, weight: Ints, shift: Ints, bias: Ints) -> str:
-        """The same with bias / 2^shift, which counts towards the 2^24."""
+        """Return `product` plus bias / 2^shift; the bias counts in the sum of magnitudes."""
         return self.g.op("Gemm", rows, self._scaled_weight(weight, shift), self._scaled_bias(bias, shift))
 
     def _scaled_weight(self, weight: Ints, shift: Ints) -> str:
-        """Store a weight as float16, which holds 8 bits exactly; runtimes scale it once, when they fold constants."""
+        """Add a weight as float16, which represents 8 bits exactly. Runtimes scale it once, as they fold constants."""
         held = self.g.op("Cast", self.g.constant(weight, np.float16), to=1)
         return self.g.op("Mul", held, self._float(_scale(shift)))
 
@@ -98,7 +98,8 @@ class FloatHeld:
         *others, (last, end) = float_parts(linear)
         remaining = self._channels(rows, last, end) if others else rows
         rest = self.biased_product(remaining, linear.weight[last:end], linear.shift, linear.bias)
-        # Of the other parts twice floor(sum / 2) needs no rounding: rounding what is left rounds the whole, ties too.
+        # The part 2 · floor(sum / 2) of each other sum is an even integer. To round the remaining sum therefore rounds
+        # the whole sum, ties included.
         whole = None
         for start, stop in others:
             halved = self.product(self._channels(rows, start, stop), linear.weight[start:stop], linear.shift + 1)
@@ -134,8 +135,8 @@ class FloatHeld:
         return self._reshaped(self._clip(out, WIDE), g.op("Shape", stream))
 
     def _gelu(self, rows: str, argument: Linear, table: Ints) -> str:
-        """table[linear(rows) + 2048]; the sum is in the layer's bias where it has room."""
-        offset = GATE_INPUT + 1  # even: ties round as they would without it
+        """Look up table[linear(rows) + 2048]. The layer's bias includes the offset if the sums have room for it."""
+        offset = GATE_INPUT + 1  # even, so that ties round as they do without the offset
         index = replace(argument, bias=argument.bias + (offset << argument.shift))
         if len(float_parts(index)) > 1:
             return self._look_up(table, self.g.op("Add", self._linear(rows, argument), self._float(offset)))
@@ -158,7 +159,10 @@ class FloatHeld:
         return self._clip(g.op("Round", g.op("Mul", unit, self._float(_scale(-norm.fraction)))), norm.limit)
 
     def _reciprocal(self, high: str, low: str) -> str:
-        """Of the sum of squares 2^12 · (high + low), high whole: the table's entry · 2^-(RSQRT_BITS + exponent)."""
+        """Return the reciprocal square root of 2^12 · (high + low): the table's entry · 2^-(RSQRT_BITS + exponent).
+
+        `high` is an integer.
+        """
         g = self.g
         carry = g.op("Floor", low)
         high = g.op("Add", high, carry)
@@ -169,7 +173,8 @@ class FloatHeld:
         value = g.op("Where", small, whole, high)
         powers = 4.0 ** np.arange(1, 12)
         above = g.op("Cast", g.op("GreaterOrEqual", value, self._float(powers)), to=1)
-        # mantissa = floor(2^10 · value / 4^exponent): the factor by its exponent, picked without a power function.
+        # mantissa = floor(2^10 · value / 4^exponent). The factor is looked up by its exponent, since a runtime's Pow
+        # may not be exact.
         exponent = g.op("Cast", self._sum(above), to=6)
         mantissa = g.op("Floor", g.op("Mul", value, self._pick(1024 / 4.0 ** np.arange(12), exponent)))
         entry = g.op("Cast", g.op("Sub", mantissa, self._float(1024)), to=6)
@@ -224,7 +229,8 @@ class FloatHeld:
     def parameters(self, stream: str, thresholds: Ints, mean_shift: int) -> tuple[str, str]:
         g = self.g
         scales, means = g.halves(stream)
-        # A cell of 2^bits holds at most one threshold, so its first index and one comparison give the index.
+        # A cell of 2^bits values contains at most one threshold: the index at the cell's start and one comparison with
+        # the next threshold give the index.
         bits = int(np.diff(thresholds).min()).bit_length() - 1
         cells = np.arange((int(thresholds[-1]) >> bits) + 2)
         first = np.searchsorted(thresholds, cells << bits, side="left")
@@ -269,9 +275,9 @@ class FloatHeld:
         return self.g.op("Mul", x, self._float(2))
 
     def _look_up(self, table: np.ndarray, index: str) -> str:
-        """table[index] of a map of indices, whose number is a multiple of four.
+        """Look up table[index] for a map of indices, whose number is a multiple of four.
 
-        In onnxruntime, Gather takes five times as long as GatherElements, which gives its threads a row each.
+        GatherElements is used because it gives each thread of onnxruntime a row; Gather takes five times as long.
         """
         g = self.g
         tables = g.op("Expand", self._float(table), self._shape(_LOOK_UP_ROWS, table.size))
@@ -279,7 +285,7 @@ class FloatHeld:
         return g.op("Reshape", g.op("GatherElements", tables, entries, axis=1), g.op("Shape", index))
 
     def _pick(self, table: np.ndarray, column: str) -> str:
-        """table[column] of a column of int32 indices, (P, 1)."""
+        """Look up table[column] for a column of int32 indices, (P, 1)."""
         return self.g.op("GatherElements", self._float(table[:, None]), column, axis=0)
 
     def _round_shift(self, x: str, shift: Ints | int) -> str:
@@ -298,13 +304,13 @@ class FloatHeld:
         return self.g.op("Pad", x, self._shape(2, 2, 0, 2, 2, 0))
 
     def _window(self, padded: str, h: str, w: str, start: tuple[int, int], step: tuple[int, int]) -> str:
-        """Every step-th position from `start` of as many as an (h, w) map has."""
+        """Select the positions of an (h, w) map, moved by `start` in the padded map; only every `step`-th of them."""
         offsets = self._shape(*(first - stride + 1 for first, stride in zip(start, step, strict=True)))
         last = self.g.op("Add", self.g.op("Concat", h, w, axis=0), offsets)
         return self.g.op("Slice", padded, self._shape(*start), last, self._shape(0, 1), self._shape(*step))
 
     def _interleave(self, even: str, odd: str) -> str:
-        """Rows of two (h/2, w/2, C) maps in turn."""
+        """Interleave the rows of two (h/2, w/2, C) maps to an (h, w/2, C) map."""
         g = self.g
         size = g.op("Shape", even)
         rows = g.op("Mul", self._dim(size, 0), self._shape(2))
@@ -313,10 +319,11 @@ class FloatHeld:
 
 
 class IntegerProducts(FloatHeld):
-    """The same with products of unsigned 8-bit activations and signed 8-bit weights, two for an activation.
+    """Write each product as two integer products of unsigned 8-bit activations and signed 8-bit weights.
 
-    An activation of up to 14 bits is 128 · high + low, both of 7 bits: two products of 7 bits and 8 bits fit 16 bits
-    when added, so processors that add pairs in saturating 16-bit arithmetic (AVX2 without VNNI) are exact as well.
+    An activation of up to 14 bits is split into 128 · high + low, each of 7 bits. The sum of two products of 7 and
+    8 bits fits 16 bits, so the result is also exact on processors that add pairs in saturating 16-bit arithmetic (AVX2
+    without VNNI).
     """
 
     def product(self, rows: str, weight: Ints, shift: Ints) -> str:
@@ -336,7 +343,7 @@ class IntegerProducts(FloatHeld):
 
 
 class NativeKernels(FloatHeld):
-    """Nodes of glic's own ops for the two heavy steps, which native kernels run; the rest is as in plain ONNX."""
+    """Write nodes of glic's own ops, which native kernels run, for the two heavy steps, and plain ops for the rest."""
 
     def linear(self, x: str, linear: Linear) -> str:
         return self._op("IntegerLinear", x, *self._layer(linear), limit=linear.limit)

@@ -1,7 +1,7 @@
-"""The integer entropy network as data: the parameters that `docs/arithmetic.md` defines, and no computation.
+"""Hold the integer entropy network as data: the parameters that `docs/arithmetic.md` defines, and no computation.
 
-All values are integers. Maps are channels-last: (rows, columns, channels). A *narrow* map holds values that enter a
-product (10 to 12 bits); a *wide* map holds the residual stream, |x| <= WIDE.
+All values are integers. Maps are channels-last: (rows, columns, channels). A *narrow* map contains factors of products
+(10 to 12 bits). A *wide* map contains the residual stream, |x| <= WIDE.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ import numpy.typing as npt
 
 Ints = npt.NDArray[np.int64]
 
-FRACTION_BITS = 12  # of means, of y_hat and of z_hat
-WIDE = 2**23 - 1  # largest magnitude of a wide value: two of them add below 2^24
-LEAKY_SLOPE = 41  # of LeakyReLU(0.01), in 1/4096
+FRACTION_BITS = 12  # fraction bits of means, y_hat and z_hat
+WIDE = 2**23 - 1  # largest magnitude of a wide value; the sum of two stays below 2^24
+LEAKY_SLOPE = 41  # slope of LeakyReLU(0.01), in 1/4096
 NORM_INPUT = 8191  # largest magnitude of a layer norm's input
 NORM_DEVIATION = 4095  # largest magnitude of a deviation from the mean inside a layer norm
 NORM_CHANNELS = 1024  # widest layer norm whose sums stay below 2^24
 GATE_INPUT = 2047  # largest magnitude of a GELU's argument, and of the factor that its result multiplies
 GELU_OUTPUT = 4095  # largest magnitude of a GELU's result
-RSQRT_BITS = 11  # of an entry of the reciprocal square root table
+RSQRT_BITS = 11  # fraction bits of an entry of the reciprocal square root table
 
 
 @dataclass(frozen=True)
 class Narrow:
-    """clamp(round(x / 2^shift), ±limit). shift: (C,), at least 0."""
+    """Define the step clamp(round(x / 2^shift), ±limit). shift: (C,), at least 0."""
 
     shift: Ints
     limit: int
@@ -37,9 +37,14 @@ class Narrow:
 
 @dataclass(frozen=True)
 class Linear:
-    """clamp(round((x · weight + bias) / 2^shift), ±limit) at every position.
+    """Define the layer clamp(round((x · weight + bias) / 2^shift), ±limit) at every position.
 
-    weight: (K, N) in ±127; bias, shift: (N,), shift at least 0; input_limit: largest magnitude of x.
+    Attributes:
+        weight: (K, N), in ±127.
+        bias: (N,).
+        shift: (N,), at least 0.
+        limit: largest magnitude of the result.
+        input_limit: largest magnitude of x.
     """
 
     weight: Ints
@@ -51,7 +56,10 @@ class Linear:
 
 @dataclass(frozen=True)
 class Depthwise:
-    """A 5×5 depthwise convolution, zero padding. weight: (25, C), row-major taps; otherwise like `Linear`."""
+    """Define a 5×5 depthwise convolution with zero padding.
+
+    The weight is (25, C), with taps in row-major order. The other attributes are those of `Linear`.
+    """
 
     weight: Ints
     bias: Ints
@@ -62,10 +70,12 @@ class Depthwise:
 
 @dataclass(frozen=True)
 class UnitNorm:
-    """Layer norm without its affine part: deviations from the mean, divided by their Euclidean length.
+    """Define a layer norm without its affine part: deviations from the mean, divided by their Euclidean length.
 
-    input_shift: the shift that narrows the stream to ±NORM_INPUT; fraction: (C,) fraction bits of the result, at most
-    RSQRT_BITS; limit: largest magnitude of the result.
+    Attributes:
+        input_shift: the shift that narrows the stream to ±NORM_INPUT.
+        fraction: (C,), the fraction bits of the result, at most RSQRT_BITS.
+        limit: largest magnitude of the result.
     """
 
     input_shift: int
@@ -75,9 +85,12 @@ class UnitNorm:
 
 @dataclass(frozen=True)
 class GatedFFN:
-    """stream + project_out(round(GELU(a) · b / 2^gate_shift)), a and b the halves of project_in(norm(stream)).
+    """Define stream + project_out(narrowed(GELU(a) · b)), where a and b are the halves of project_in(norm(stream)).
 
-    gelu: (4096,), entry a + 2048 is GELU(a); gate: narrows the products.
+    Attributes:
+        norm, project_in, project_out: the layers.
+        gelu: (4096,), the table of GELU; entry a + 2048 is GELU(a).
+        gate: the narrowing of the products.
     """
 
     norm: UnitNorm
@@ -89,10 +102,10 @@ class GatedFFN:
 
 @dataclass(frozen=True)
 class TransformBlock:
-    """A depthwise mixer and a gated feed-forward network.
+    """Define a depthwise mixer and a gated feed-forward network.
 
-    Where the block keeps its width, the input is added to the mixer's output, rounded by 2^identity_shift; elsewhere
-    identity_shift is None and `project` takes the input beside the depthwise convolution's output (its adaptor).
+    If the block keeps its width, the input, divided by 2^identity_shift and rounded, is added to the mixer's output.
+    Otherwise `identity_shift` is None, and `project` also has the block's input as an input (the adaptor).
     """
 
     input: Narrow
@@ -105,7 +118,7 @@ class TransformBlock:
 
 @dataclass(frozen=True)
 class AggregationBlock:
-    """A linear mixer and a gated feed-forward network. input: None where the input is narrow already."""
+    """Define a linear mixer and a gated feed-forward network. input: None if the block's input is already narrow."""
 
     input: Narrow | None
     mixer: Linear
@@ -114,8 +127,12 @@ class AggregationBlock:
 
 @dataclass(frozen=True)
 class HyperSynthesis:
-    """From z's symbols to the narrow hyper parameters. medians: (N,) with FRACTION_BITS; convolutions are 3×3, rows of
-    a weight ordered (tap, input channel), columns of the first two (pixel-shuffle phase, output channel)."""
+    """Define the network from z's symbols to the narrow hyper parameters.
+
+    `medians` is (N,) with FRACTION_BITS. The convolutions `up0`, `up1` and `output` are 3×3. The rows of their weights
+    are in the order (tap, input channel), and the columns of `up0` and `up1` in the order (pixel-shuffle phase, output
+    channel).
+    """
 
     medians: Ints
     input: Narrow
@@ -130,12 +147,19 @@ class HyperSynthesis:
 
 @dataclass(frozen=True)
 class Slice:
-    """The passes of one slice of y.
+    """Define the passes of one slice of y.
 
-    context, context_output: channel context from y_hat of the slices before, and its output's narrowing; None for the
-    first. spatial_input, spatial: the masked 5×5 convolution, its weight's rows ordered (tap, channel) over the 12
-    taps of odd row + column. anchor_mixer: the first block's mixer without the spatial context's rows. blocks: the
-    parameter aggregation. thresholds: (63,) of the scale; mean_shift: left shift from the stream to FRACTION_BITS.
+    Attributes:
+        channels: number of channels of the slice.
+        context: channel context from y_hat of the earlier slices; empty for the first slice.
+        context_output: narrowing of the context's output; None for the first slice.
+        spatial_input: narrowing of the input of `spatial`.
+        spatial: the masked 5×5 convolution; the rows of its weight are in the order (tap, channel), over the 12 taps
+            with odd row + column.
+        anchor_mixer: mixer of the first block without the rows of the spatial context.
+        blocks: the parameter aggregation.
+        thresholds: (63,), the bounds of the scales.
+        mean_shift: left shift from the stream to FRACTION_BITS.
     """
 
     channels: int
@@ -151,19 +175,19 @@ class Slice:
 
 @dataclass(frozen=True)
 class IntegerNetwork:
-    """Everything between z's symbols and the CDF indexes and means."""
+    """Define the whole network from z's symbols to the CDF indexes and means."""
 
     hyper_synthesis: HyperSynthesis
     slices: tuple[Slice, ...]
     rsqrt: Ints
 
     def parameters(self) -> dict[str, Ints]:
-        """Return every integer of the network by its dotted name; the arithmetic's fingerprint is their hash."""
+        """Return all integers of the network by dotted name; the fingerprint of the arithmetic is their hash."""
         return {f"network.{name}": np.atleast_1d(np.asarray(value, np.int64)) for name, value in _leaves(self)}
 
     @classmethod
     def from_parameters(cls, arrays: Mapping[str, npt.NDArray[np.integer[Any]]]) -> IntegerNetwork:
-        """Build the network that has these `parameters`. Raises KeyError where one is missing."""
+        """Build the network that has these `parameters`. Raises KeyError if a parameter is missing."""
         network = _restore(cls, "network", {name: value.astype(np.int64) for name, value in arrays.items()})
         assert isinstance(network, cls)
         return network

@@ -1,7 +1,7 @@
-"""The arithmetic of `docs/arithmetic.md` in NumPy int64: slow and plain; every other form is compared with it.
+"""Compute the arithmetic of `docs/arithmetic.md` in NumPy int64: slow and plain, the reference of all other forms.
 
-Only matrix products are computed in float64, since NumPy's int64 products are slow. Their sums stay below 2^30, so they
-are exact in any order.
+Only matrix products are computed in float64, because NumPy's int64 products are slow. Their sums stay below 2^30, so
+the products are exact in any order of summation.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from .wiring import Taps
 def round_shift(x: Ints, shift: Ints | int) -> Ints:
     """Return x / 2^shift, rounded to the nearest integer, halves to even."""
     below_half = np.maximum((np.int64(1) << shift) // 2 - 1, 0)
-    odd = (x >> shift) & np.minimum(shift, 1)  # where x is a half above an odd number, this carries
+    odd = (x >> shift) & np.minimum(shift, 1)  # adds the carry that rounds a half above an odd number up
     rounded: Ints = (x + (below_half + odd)) >> shift
     return rounded
 
@@ -42,7 +42,7 @@ def _clamp(x: Ints, limit: int) -> Ints:
 
 
 class Oracle:
-    """`Arithmetic` on int64 arrays."""
+    """Implement `Arithmetic` on int64 arrays."""
 
     def __init__(self, rsqrt: Ints) -> None:
         self.rsqrt = rsqrt

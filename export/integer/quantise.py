@@ -1,8 +1,8 @@
-"""Post-training quantisation: float tensors and activation ranges to the integer entropy network.
+"""Quantise the trained float entropy network to the integer network, by the ranges of its activations.
 
-Every format is a number of fraction bits, so that all rescaling is a shift. Each output channel of a weight gets the
-largest power-of-two scale with which its values fit their bits. The affine part of a layer norm is folded into the
-layer that follows.
+A number of fraction bits describes every format, so that all rescaling is a shift. Each output channel of a weight has
+the largest power-of-two scale with which its values fit their bits. The affine part of a layer norm is folded into the
+next layer.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ Floats = npt.NDArray[np.float64]
 
 _MAX_WEIGHT_FRACTION = 24
 _MAX_BIAS = 2**22
-_MAX_SHIFT = 18  # finer sums change no rounded result, and the remainders of parts would pass 2^24
+_MAX_SHIFT = 18  # with larger shifts the remainders of parts would pass 2^24, and no rounded result would change
 
 
 @dataclass(frozen=True)
 class BitWidths:
-    """Bits of each kind of value, sign included, and the factors by which values may exceed their calibrated ranges."""
+    """Set the bits of each kind of value, sign included, and the headroom: the factor above the calibrated range."""
 
     weights: int = 8
     activations: int = 10
@@ -57,16 +57,16 @@ class BitWidths:
     stream_headroom: float = 8.0
     headroom: float = 1.25
     latent_headroom: float = 2.0
-    floor: float = 1 / 8  # a channel's range counts as at least this share of its tensor's
+    floor: float = 1 / 8  # smallest range of a channel, as a share of its tensor's range
 
     @property
     def weight_limit(self) -> int:
-        """The largest magnitude of a weight."""
+        """Largest magnitude of a weight."""
         return _limit(self.weights)
 
 
 def _limit(bits: int) -> int:
-    """The largest magnitude of a signed value of so many bits."""
+    """Return the largest magnitude of a signed value of `bits` bits."""
     return (1 << bits - 1) - 1
 
 
@@ -76,26 +76,29 @@ def quantise(entropy: Scope, config: Config, ranges: Ranges, bits: BitWidths | N
 
 
 def rsqrt_table() -> Ints:
-    """(3072,): entry m − 1024 is round(2^RSQRT_BITS · sqrt(1024 / m)) for the mantissas 1024 <= m < 4096."""
+    """Return the table (3072,) whose entry m − 1024 is round(2^RSQRT_BITS · sqrt(1024 / m)), for 1024 <= m < 4096."""
     mantissas = np.arange(1024, 4096, dtype=np.float64)
     entries: Ints = np.rint(2**RSQRT_BITS * np.sqrt(1024 / mantissas)).astype(np.int64)
     return entries
 
 
 def gelu_table(fraction: int) -> Ints:
-    """(4096,): entry a + 2048 is GELU(a / 2^fraction) with fraction + 1 bits, clamped to ±GELU_OUTPUT."""
+    """Return the table (4096,) whose entry a + 2048 is GELU(a / 2^fraction), clamped to ±GELU_OUTPUT.
+
+    The entries have fraction + 1 fraction bits.
+    """
     a = torch.arange(-2048, 2048, dtype=torch.float64) / 2.0**fraction
     values = torch.nn.functional.gelu(a).numpy() * 2.0 ** (fraction + 1)
     return np.clip(np.rint(values).astype(np.int64), -GELU_OUTPUT, GELU_OUTPUT)
 
 
 def _fraction(limit: float, largest: float | Floats) -> Ints:
-    """Return the most fraction bits with which `largest` stays within `limit`."""
+    """Return the largest number of fraction bits with which `largest` stays within `limit`."""
     return np.floor(np.log2(limit / np.maximum(largest, 1e-9))).astype(np.int64)
 
 
 class _Quantiser:
-    """Quantises one network, block by block, in the order of its data flow."""
+    """Quantise one network, block by block, in the order of its data flow."""
 
     def __init__(self, entropy: Scope, config: Config, ranges: Ranges, bits: BitWidths) -> None:
         self.entropy, self.config, self.ranges, self.bits = entropy, config, ranges, bits
@@ -123,21 +126,24 @@ class _Quantiser:
         return int(_fraction(WIDE, self.bits.stream_headroom * self.ranges[name].max()))
 
     def _narrow(self, wanted: Ints, available: int, bits: int) -> tuple[Narrow, Ints]:
-        """Narrow a tensor of `available` fraction bits to the wanted number, or fewer; also return that number."""
+        """Narrow a tensor from `available` to at most `wanted` fraction bits; also return the resulting number."""
         fraction = np.minimum(wanted, available)
         return Narrow(available - fraction, _limit(bits)), fraction
 
     # Layers
 
     def _weight_fraction(self, weight: Floats, bias: Floats) -> Ints:
-        """Choose the fraction bits of each output channel's sums; weight: (K, N), scaled for integer inputs."""
+        """Choose the fraction bits of the sums of each output channel. weight: (K, N), scaled for integer inputs."""
         fit = _fraction(self.bits.weight_limit + 0.49, np.abs(weight).max(axis=0))
         return np.minimum(np.minimum(fit, _fraction(_MAX_BIAS, np.abs(bias))), _MAX_WEIGHT_FRACTION)
 
     def _linear(
         self, weight: Floats, bias: Floats, input_fraction: Ints, input_limit: int, fraction: Ints, limit: int
     ) -> tuple[Linear, Ints]:
-        """Quantise weight (K, N) and bias (N,), in real units, for the wanted output fraction bits (N,), or fewer."""
+        """Quantise weight (K, N) and bias (N,), in real units, for at most `fraction` output fraction bits (N,).
+
+        Also return the resulting output fraction bits.
+        """
         weight = weight * 2.0 ** -input_fraction[:, None]
         sums = self._weight_fraction(weight, bias)
         fraction = np.minimum(fraction, self._available_fraction(weight, bias))
@@ -151,9 +157,9 @@ class _Quantiser:
         ), fraction
 
     def _available_fraction(self, weight: Floats, bias: Floats) -> Ints:
-        """Return the most fraction bits to which each output channel's sums can be rounded.
+        """Return the largest number of fraction bits to which the sums of each output channel can be rounded.
 
-        Sums beyond 2^24 are added in parts, each with a quotient and a remainder: the shift has to bring the sum of the
+        Sums beyond 2^24 are added in parts, each with a quotient and a remainder. The shift must keep the sum of the
         quotients below 2^24.
         """
         sums = self._weight_fraction(weight, bias)
@@ -162,11 +168,11 @@ class _Quantiser:
         return available
 
     def _common_fraction(self, weight: Floats, bias: Floats, input_fraction: Ints, wanted: int) -> int:
-        """Return the most fraction bits, up to the wanted number, that every output channel can have."""
+        """Return the largest number of fraction bits, at most `wanted`, that every output channel can have."""
         return int(min(wanted, self._available_fraction(weight * 2.0 ** -input_fraction[:, None], bias).min()))
 
     def _ffn(self, scope: Scope, name: str, stream: int) -> tuple[GatedFFN, int]:
-        """Quantise a block's feed-forward network; also return the fraction bits of its stream, `stream` at most."""
+        """Quantise a block's feed-forward network; also return the fraction bits of its stream, at most `stream`."""
         gamma, beta = _vector(scope / "norm2", "weight"), _vector(scope / "norm2", "bias")
         channels = gamma.size
         activation_limit = _limit(self.bits.activations)
@@ -199,7 +205,7 @@ class _Quantiser:
     def _transform(
         self, scope: Scope, name: str, available: int, input_bits: int, input_fraction: Ints | None = None
     ) -> tuple[TransformBlock, int]:
-        """Quantise a block; also return its stream's fraction bits. available: those of the stream that enters."""
+        """Quantise a block; also return its stream's fraction bits. available: fraction bits of the incoming stream."""
         mixer = scope / "mixer"
         wanted = self._activation_fraction(f"{name}.input") if input_fraction is None else input_fraction
         narrow, fraction = self._narrow(wanted, available, input_bits)
@@ -280,7 +286,10 @@ class _Quantiser:
         return HyperSynthesis(fixed, narrow, up0, blocks0, narrow1, up1, blocks1, narrow2, output), hyper_fraction
 
     def _up(self, scope: Scope, fraction: Ints, input_limit: int, output: str) -> tuple[Linear, int]:
-        """Quantise a subpel convolution, its output channels reordered from (channel, phase) to (phase, channel)."""
+        """Quantise a subpel convolution, and reorder its output channels from (channel, phase) to (phase, channel).
+
+        Also return the fraction bits of the result.
+        """
         weight, bias = _taps(scope), _vector(scope, "bias")
         channels = bias.size // 4
         order = np.arange(bias.size).reshape(channels, 4).T.ravel()

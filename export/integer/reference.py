@@ -1,4 +1,4 @@
-"""Backends that run the integer network without ONNX: the NumPy oracle, and PyTorch with integers held in float32."""
+"""Run the integer network without ONNX, as backends: in the NumPy oracle, and in PyTorch with integers in float32."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Array = NDArray[Any]
 
 
 class ReferenceBackend(Backend):
-    """Runs the entropy path's graphs in one arithmetic, and all other graphs on the backend `transforms`."""
+    """Run the entropy path's graphs in one arithmetic, and all other graphs on the backend `transforms`."""
 
     def __init__(
         self,

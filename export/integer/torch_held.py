@@ -1,4 +1,4 @@
-"""The arithmetic in PyTorch with integers held in float32: the computation of the float lowering, run eagerly."""
+"""Compute the arithmetic in PyTorch with integers held in float32: the float lowering, run eagerly."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _round_shift(x: Tensor, shift: Ints | int) -> Tensor:
 
 
 class TorchHeld:
-    """`Arithmetic` on float32 tensors. Sums beyond 2^24 are added in float64 from exact float32 parts."""
+    """Implement `Arithmetic` on float32 tensors. Sums beyond 2^24 are added in float64 from exact float32 parts."""
 
     def __init__(self, rsqrt: Ints) -> None:
         self.rsqrt = _held(rsqrt)

@@ -1,7 +1,7 @@
-"""Connects the integer network's layers, once for every arithmetic that runs them.
+"""Connect the integer network's layers, once for every arithmetic that runs them.
 
-An `Arithmetic` computes or describes computations: the NumPy oracle, PyTorch with integers held in float32, or a writer
-of ONNX nodes. Its values are opaque to this module. Maps are channels-last.
+An `Arithmetic` computes values, or writes ONNX nodes that compute them: the NumPy oracle, PyTorch with integers held in
+float32, and the lowerings. The values are opaque to this module. Maps are channels-last.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ SPATIAL = tuple((r, s) for r in range(-2, 3) for s in range(-2, 3) if (r + s) % 
 
 
 class Arithmetic(Protocol[V]):
-    """The steps of the arithmetic, as `docs/arithmetic.md` defines them."""
+    """Declare the steps of the arithmetic, which `docs/arithmetic.md` defines."""
 
     def narrow(self, x: V, narrow: Narrow) -> V: ...
 
@@ -43,38 +43,41 @@ class Arithmetic(Protocol[V]):
     def gated_ffn(self, stream: V, ffn: GatedFFN) -> V: ...
 
     def add_identity(self, x: V, identity: V, shift: int) -> V:
-        """clamp(x + round(identity / 2^shift), ±WIDE)."""
+        """Return clamp(x + round(identity / 2^shift), ±WIDE)."""
 
     def concat(self, parts: Sequence[V]) -> V: ...
 
     def unfold(self, x: V, taps: Taps) -> V:
-        """(h, w, C) to (h, w, taps · C), zeros beyond the border."""
+        """Gather the values at the taps of each position: (h, w, C) to (h, w, taps · C), zeros beyond the border."""
 
     def unfold_nonanchors(self, x: V, taps: Taps) -> V:
-        """`pack(unfold(x, taps), 1)`, computed only at the positions that are kept."""
+        """Return `pack(unfold(x, taps), 1)`; only the non-anchor positions are computed."""
 
     def pixel_shuffle(self, x: V) -> V:
-        """(h, w, 4 · C) with channels (phase row, phase column, C) to (2h, 2w, C)."""
+        """Rearrange (h, w, 4 · C), with channels (phase row, phase column, C), to (2h, 2w, C)."""
 
     def pack(self, x: V, parity: int) -> V:
-        """The positions with (row + column) % 2 == parity of (h, w, C), as (h, w/2, C)."""
+        """Select the positions with (row + column) % 2 == parity: (h, w, C) to (h, w/2, C)."""
 
     def add_medians(self, symbols: V, medians: Ints) -> V:
-        """symbols · 2^FRACTION_BITS + medians."""
+        """Return symbols · 2^FRACTION_BITS + medians."""
 
     def parameters(self, stream: V, thresholds: Ints, mean_shift: int) -> tuple[V, V]:
-        """CDF indexes from the first half of the channels: how many thresholds each exceeds; means from the second:
-        clamp(x · 2^mean_shift, ±2^(11 + FRACTION_BITS)), which has FRACTION_BITS."""
+        """Compute CDF indexes and means from the two halves of the channels.
+
+        An index is the number of thresholds that a value of the first half exceeds. A mean, with FRACTION_BITS, is
+        clamp(x · 2^mean_shift, ±2^(11 + FRACTION_BITS)) for a value x of the second half.
+        """
 
 
 class Wiring(Generic[V]):
-    """The passes of the entropy path, in one arithmetic."""
+    """Run the passes of the entropy path in one arithmetic."""
 
     def __init__(self, arithmetic: Arithmetic[V]) -> None:
         self.do = arithmetic
 
     def hyper_synthesis(self, z_symbols: V, net: HyperSynthesis) -> V:
-        """z's symbols (h/4, w/4, N) to narrow hyper parameters (h, w, 2N)."""
+        """Compute the narrow hyper parameters (h, w, 2N) from z's symbols (h/4, w/4, N)."""
         do = self.do
         x = do.narrow(do.add_medians(z_symbols, net.medians), net.input)
         x = self._transforms(self._up(x, net.up0), net.blocks0)
@@ -82,8 +85,15 @@ class Wiring(Generic[V]):
         return do.linear(do.unfold(do.narrow(x, net.input2), CONV3), net.output)
 
     def anchors(self, hyper: V, before: V | None, net: Slice) -> tuple[V, V, V]:
-        """Hyper parameters (h, w, 2N) and y_hat of the slices before (h, w, C), with FRACTION_BITS: indexes and means
-        (h, w/2, C_k) of the anchors, and the narrow support of the non-anchors."""
+        """Compute the entropy parameters of a slice's anchors.
+
+        Args:
+            hyper: the hyper parameters, (h, w, 2N).
+            before: y_hat of the earlier slices, (h, w, C), with FRACTION_BITS; None for the first slice.
+            net: the slice.
+
+        Returns the indexes and the means of the anchors, (h, w/2, C_k) each, and the narrow support of the non-anchors.
+        """
         do = self.do
         support = hyper
         if before is not None:
@@ -94,7 +104,13 @@ class Wiring(Generic[V]):
         return indexes, means, do.pack(support, 1)
 
     def nonanchors(self, anchors: V, support: V, net: Slice) -> tuple[V, V]:
-        """y_hat of the anchors (h, w, C_k), zero elsewhere, and the support: the non-anchors' indexes and means."""
+        """Compute the indexes and means of a slice's non-anchors, (h, w/2, C_k) each.
+
+        Args:
+            anchors: y_hat of the anchors, (h, w, C_k), with FRACTION_BITS and zeros at the non-anchors.
+            support: the support that `anchors` returned.
+            net: the slice.
+        """
         do = self.do
         spatial = do.linear(do.unfold_nonanchors(do.narrow(anchors, net.spatial_input), SPATIAL), net.spatial)
         return self._estimate(do.linear(do.concat([spatial, support]), net.blocks[0].mixer), net)

@@ -4,6 +4,6 @@ Run eagerly it is the slow reference; traced by `export.to_onnx` it becomes the 
 """
 
 from .entropy import HyperAnalysis, HyperSynthesis, SliceAnchors, SliceNonanchors
-from .transforms import Analysis, Synthesis
+from .transforms import Analysis, Preview, Synthesis
 
-__all__ = ["Analysis", "HyperAnalysis", "HyperSynthesis", "SliceAnchors", "SliceNonanchors", "Synthesis"]
+__all__ = ["Analysis", "HyperAnalysis", "HyperSynthesis", "Preview", "SliceAnchors", "SliceNonanchors", "Synthesis"]

@@ -1,4 +1,4 @@
-"""The two custom ops of GLIC and the complexity map, as PyTorch sees and exports them."""
+"""Define GLIC's two custom ops and the complexity map for PyTorch and its exporter."""
 
 from .complexity import complexity_map
 from .dynamic_knn import dynamic_knn

@@ -1,4 +1,4 @@
-"""The complexity map of specification §3, steps 1 and 2: plain PyTorch, exported as standard ONNX ops."""
+"""Compute the complexity map of specification §3, steps 1 and 2, in PyTorch ops that export as standard ONNX ops."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ CONTRAST = 1.5
 
 
 def _depthwise(x: Tensor, kernel: Tensor) -> Tensor:
-    """N×C×H×W → the same: each channel convolved with one 3×3 kernel, borders replicated."""
+    """Convolve each channel of N×C×H×W with one 3×3 kernel; borders are replicated and the shape is kept."""
     channels = x.shape[1]
     return conv2d(pad(x, (1, 1, 1, 1), mode="replicate"), kernel.expand(channels, 1, 3, 3), groups=channels)
 
 
 def complexity_map(x: Tensor) -> Tensor:
-    """How much happens around each node: blurred gradient magnitude, its contrast flattened towards the image's mean.
+    """Compute how much detail surrounds each node: the blurred gradient magnitude, drawn towards the image's mean.
 
     Args:
         x: float32 N×C×H×W, the input of the graph feature aggregation.
@@ -31,7 +31,7 @@ def complexity_map(x: Tensor) -> Tensor:
     taps = torch.tensor([math.exp(-0.5 * (offset / SIGMA) ** 2) for offset in (-1, 0, 1)])
     taps = taps / taps.sum()
     magnitude = (_depthwise(x, sobel_x).square() + _depthwise(x, sobel_x.T).square() + 1e-9).sqrt()
-    # Replicated borders commute with a separable blur, so that both passes are one convolution.
+    # Replicated borders commute with a separable blur. Therefore one convolution replaces its two passes.
     blurred = _depthwise(magnitude, torch.outer(taps, taps))
     d = blurred.square().mean(1).sqrt()
     mean = d.mean((1, 2), keepdim=True)

@@ -1,7 +1,7 @@
-"""`glic::dynamic_knn`, the degree-adaptive neighbour selection of specification §3, as a PyTorch custom op.
+"""Define `glic::dynamic_knn`, the degree-adaptive neighbour selection of specification §3, as a PyTorch custom op.
 
-The eager implementation is the obvious one: gather every group's candidates, all cosine similarities, bisect.
-`plugins_cpp/dynamic_knn/README.md` is the op's page.
+The eager implementation is plain: it gathers the candidates of every group, computes all cosine similarities, and
+bisects. `plugins_cpp/dynamic_knn/README.md` is the op's page.
 """
 
 from __future__ import annotations
@@ -32,13 +32,16 @@ BISECTIONS = 5
 
 
 def degree_budgets(complexity: Tensor, sampling: int) -> Tensor:
-    """N×H×W map → N×G×64 real budgets: each node's share of its group's 64·top_k edges, within [1, 256]."""
+    """Compute each node's share of its group's 64·TOP_K edges, from 1 to 256: N×H×W → N×G×64, not rounded."""
     d = query_groups(complexity.unsqueeze(-1), sampling).squeeze(-1)
     return (d / d.sum(-1, keepdim=True) * (QUERIES * TOP_K)).clamp(1, CANDIDATES)
 
 
 def similarities(x: Tensor, sampling: int) -> Tensor:
-    """N×H×W×C → N×G×64×256 cosine similarities in float32; 0 for candidates outside the map."""
+    """Compute the cosine similarities of queries and candidates: N×H×W×C → float32 N×G×64×256.
+
+    The similarity of a candidate outside the map is 0.
+    """
     unit = normalize(x.float(), dim=-1, eps=1e-12)
     return query_groups(unit, sampling) @ candidate_groups(unit, sampling).transpose(-1, -2)
 
@@ -57,7 +60,8 @@ def dynamic_knn(x: Tensor, complexity: Tensor, sampling: int, window: int = WIND
         int32 N×G×64×8 edge bits, G = (H/8)·(W/8): candidate m is bit m & 31 of word m >> 5.
 
     Raises:
-        ValueError, TypeError: an attribute, shape or type is not as above.
+        ValueError: an attribute or a shape is not as above.
+        TypeError: an element type is not as above.
     """
     check_attributes(OP, sampling, window, sample)
     check_map(OP, "x", x)

@@ -1,9 +1,10 @@
-"""Function bodies of our ops in standard ONNX, so that a runtime without our kernels still runs the graphs.
+"""Define our ops as functions in standard ONNX, so that a runtime without our kernels can run the graphs.
 
-`attach_functions` goes last: the PyTorch exporter and onnx's inliner would replace a node whose function is there.
-A runtime with a kernel or plugin of the op takes that instead. Those of the graph ops materialise every group's
-candidates and attention maps, so they are slow and large; window and sample have the values 8 and 16 that version 1
-defines.
+`attach_functions` must be the last step of an export, because the PyTorch exporter and onnx's inliner replace nodes
+whose function is in the model. A runtime that has a kernel or plugin of an op ignores the function.
+
+The functions of the graph ops are slow and need much memory: they store the candidates and attention maps of all
+groups. They assume the values of version 1, window 8 and sample 16.
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ from glic_deploy.ops import DOMAIN, VERSION
 from . import winograd
 from .dynamic_knn import BISECTIONS
 
-# BitwiseAnd and Split's num_outputs came with 18; later opsets leave every op used here as it is.
+# Opset 18 introduced BitwiseAnd and num_outputs of Split. Later opsets do not change the ops that are used here.
 LOWEST_OPSET = 18
 
-# N, G and the halves and quarters of H and W in groups, from the int64 shape of an N×H×W×C map.
+# Computes sizes from the int64 shape of an N×H×W×C map: its sides, and the rows and columns of groups.
 _SIZES = """
     n, h, w, c = Split <axis = 0, num_outputs = 4> (shape)
     eight = Constant <value_ints = [8]> ()
@@ -40,7 +41,10 @@ _SIZES = """
 
 
 def _query_groups(x: str, out: str, channels: str) -> str:
-    """N×H×W×channels → N×G×64×channels; `channels` names an int64 tensor of one element."""
+    """Write nodes of `query_groups`: N×H×W×channels → N×G×64×channels.
+
+    `channels` is the name of an int64 tensor with one element.
+    """
     return f"""
     {out} = If (is_local) <
         then_branch = {out}_local () => ({out}_then) {{
@@ -62,7 +66,10 @@ def _query_groups(x: str, out: str, channels: str) -> str:
 
 
 def _candidate_groups(x: str, out: str, channels: str) -> str:
-    """N×H×W×channels → N×G×256×channels; a local window is two neighbouring blocks of 8 in both directions."""
+    """Write nodes of `candidate_groups`: N×H×W×channels → N×G×256×channels.
+
+    A local window consists of two neighbouring blocks of 8 nodes in both directions.
+    """
     return f"""
     {out} = If (is_local) <
         then_branch = {out}_local () => ({out}_then) {{
@@ -103,7 +110,7 @@ def _candidate_groups(x: str, out: str, channels: str) -> str:
 
 
 def _unit(x: str, out: str) -> str:
-    """Vectors along the last axis divided by their norm, the norm floored at 1e-12."""
+    """Write nodes that divide the vectors along the last axis by their norm, or by 1e-12 if that is larger."""
     return f"""
     {out}_norm = ReduceL2 <keepdims = 1> ({x}, last)
     {out}_floored = Max ({out}_norm, tiny)
@@ -117,7 +124,7 @@ _BITS = f"bits = Constant <value = int32[32] {{{_POWERS}}}> ()"
 
 
 def _bisection(step: int) -> str:
-    """One halving of [low, high] around the threshold, all N×G×64×1."""
+    """Write nodes that halve [low, high] at the threshold; all are N×G×64×1."""
     now, then = f"_{step}", f"_{step + 1}"
     return f"""
     above{now} = Greater (similarity, t{now})
@@ -240,7 +247,10 @@ ScatterAggregate <sampling, window, sample, plugin_namespace, plugin_version> (q
 
 
 def _gate(x: str, out: str) -> str:
-    """GELU(a)·b of the halves a and b of x's last axis; GELU is an operator only since opset 20."""
+    """Write nodes that compute GELU(a)·b of the halves a and b of x's last axis.
+
+    The op Gelu is not used, because it exists only since opset 20.
+    """
     return f"""
     {out}_a, {out}_b = Split <axis = -1, num_outputs = 2> ({x})
     {out}_root = Constant <value = float {{0.70710678118654752}}> ()
@@ -308,7 +318,8 @@ def _floats(name: str, values: NDArray[np.float64]) -> str:
     return f"{name} = Constant <value = float[{','.join(map(str, values.shape))}] {{{numbers}}}> ()"
 
 
-# The 36 values of a patch as filters over the 6×6 values under it; the 16 of a tile as products with the 36.
+# Filters that compute the 36 transformed values of a patch from its 6×6 values, and the matrix that computes the 16
+# results of a tile from the 36 products.
 _TO_PATCH = np.einsum("ai,bj->abij", winograd.B, winograd.B).reshape(36, 1, 6, 6)
 _FROM_PATCH = np.einsum("ia,jb->abij", winograd.A, winograd.A).reshape(36, 16)
 
@@ -376,11 +387,14 @@ BODIES = {
     "WinogradShuffle": _WINOGRAD_SHUFFLE,
     "PixelShuffle": _PIXEL_SHUFFLE,
 }
-"""Function bodies by op, in ONNX's textual syntax: one for each op of the table whose weights need not be constants."""
+"""Function bodies by op, in ONNX's textual syntax. Ops whose weights must be constants have none."""
 
 
 def attach_functions(model: ModelProto) -> None:
-    """Add the bodies of the ops that a model uses, in place, replacing earlier ones. The last step of an export."""
+    """Add the functions of the ops that a model uses to the model, in place; earlier versions are replaced.
+
+    This must be the last step of an export. Raises ValueError for an opset before LOWEST_OPSET.
+    """
     versions = {opset.domain: opset.version for opset in model.opset_import}
     opset = versions.get("", LOWEST_OPSET)
     if opset < LOWEST_OPSET:
@@ -398,7 +412,7 @@ def attach_functions(model: ModelProto) -> None:
 
 
 def _nodes(graph: GraphProto) -> Iterator[NodeProto]:
-    """The nodes of a graph and of the graphs inside them."""
+    """Yield the nodes of a graph and of the graphs inside its nodes."""
     for node in graph.node:
         yield node
         for attribute in node.attribute:

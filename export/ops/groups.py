@@ -1,4 +1,4 @@
-"""Grouping of a map's nodes into 64 queries and 256 candidates, and the edge bit mask (specification §3).
+"""Group a map's nodes into 64 queries and 256 candidates, and pack edges into bit masks (specification §3).
 
 Both samplings split the H×W nodes into G = (H/8)·(W/8) groups; H and W are multiples of 16.
 """
@@ -15,7 +15,7 @@ WORDS = CANDIDATES // 32
 
 
 def check_attributes(op: str, sampling: int, window: int, sample: int) -> None:
-    """Refuse attribute values that version 1 of the ops does not define (ValueError)."""
+    """Raise ValueError for attribute values that version 1 of the ops does not define."""
     if sampling not in (LOCAL, GLOBAL):
         raise ValueError(f"{op}: attribute sampling is {sampling}, expected 0 (local) or 1 (global)")
     if (window, sample) != (WINDOW, SAMPLE):
@@ -26,7 +26,7 @@ def check_attributes(op: str, sampling: int, window: int, sample: int) -> None:
 
 
 def check_map(op: str, name: str, got: Tensor) -> None:
-    """Refuse a tensor that is not N×H×W×C with H and W positive multiples of 16 (ValueError)."""
+    """Raise ValueError unless a tensor is N×H×W×C with H and W positive multiples of 16."""
     if got.ndim != 4 or got.shape[1] % SAMPLE or got.shape[2] % SAMPLE or 0 in got.shape:
         raise ValueError(
             f"{op}: {name} has shape {tuple(got.shape)}, expected N, H, W, C with H and W multiples of {SAMPLE}: "
@@ -35,24 +35,24 @@ def check_map(op: str, name: str, got: Tensor) -> None:
 
 
 def check_shape(op: str, name: str, got: Tensor, expected: tuple[int, ...]) -> None:
-    """Refuse a tensor of another shape than expected (ValueError)."""
+    """Raise ValueError unless a tensor has the expected shape."""
     if tuple(got.shape) != expected:
         raise ValueError(f"{op}: {name} has shape {tuple(got.shape)}, expected {expected}")
 
 
 def check_dtype(op: str, name: str, got: Tensor, *expected: torch.dtype) -> None:
-    """Refuse a tensor of another element type than those expected (TypeError)."""
+    """Raise TypeError unless a tensor has one of the expected element types."""
     if got.dtype not in expected:
         raise TypeError(f"{op}: {name} is {got.dtype}, expected {' or '.join(map(str, expected))}")
 
 
 def group_count(h: int, w: int) -> int:
-    """Groups of 64 query nodes in an H×W map."""
+    """Return the number of groups of 64 query nodes in an H×W map."""
     return (h // WINDOW) * (w // WINDOW)
 
 
 def query_groups(x: Tensor, sampling: int) -> Tensor:
-    """N×H×W×C → N×G×64×C: the query nodes of each group, row-major inside the group."""
+    """Collect the query nodes of each group, in row-major order: N×H×W×C → N×G×64×C."""
     n, h, w, c = x.shape
     if sampling == LOCAL:
         grid = x.reshape(n, h // WINDOW, WINDOW, w // WINDOW, WINDOW, c).permute(0, 1, 3, 2, 4, 5)
@@ -62,7 +62,7 @@ def query_groups(x: Tensor, sampling: int) -> Tensor:
 
 
 def scatter_groups(groups: Tensor, h: int, w: int, sampling: int) -> Tensor:
-    """N×G×64×C → N×H×W×C: every query node's features back at its position; inverse of `query_groups`."""
+    """Invert `query_groups`: put the features of every query node back at its position, N×G×64×C → N×H×W×C."""
     n, _, _, c = groups.shape
     grid = groups.reshape(n, h // WINDOW, w // WINDOW, WINDOW, WINDOW, c)
     order = (0, 1, 3, 2, 4, 5) if sampling == LOCAL else (0, 3, 1, 4, 2, 5)
@@ -70,7 +70,7 @@ def scatter_groups(groups: Tensor, h: int, w: int, sampling: int) -> Tensor:
 
 
 def candidate_groups(x: Tensor, sampling: int) -> Tensor:
-    """N×H×W×C → N×G×256×C: the candidate nodes of each group; local ones outside the map are zeros."""
+    """Collect the candidate nodes of each group: N×H×W×C → N×G×256×C. Local candidates outside the map are zeros."""
     n, h, w, c = x.shape
     if sampling == LOCAL:
         margin = (SAMPLE - WINDOW) // 2
@@ -84,12 +84,12 @@ def candidate_groups(x: Tensor, sampling: int) -> Tensor:
 
 
 def pack_edges(edges: Tensor) -> Tensor:
-    """bool N×G×64×256 → int32 N×G×64×8: candidate m is bit m & 31 of word m >> 5."""
+    """Pack edges into bit masks, bool N×G×64×256 → int32 N×G×64×8: candidate m is bit m & 31 of word m >> 5."""
     bits = edges.unflatten(-1, (WORDS, 32)).to(torch.int64) << torch.arange(32)
     return bits.sum(-1).to(torch.int32)
 
 
 def unpack_edges(graph: Tensor) -> Tensor:
-    """int32 N×G×64×8 → bool N×G×64×256; inverse of `pack_edges`."""
+    """Invert `pack_edges`: int32 N×G×64×8 → bool N×G×64×256."""
     bits = graph.unsqueeze(-1) >> torch.arange(32, dtype=torch.int32)
     return (bits & 1).bool().flatten(-2)

@@ -1,4 +1,4 @@
-"""ONNX translation of the two custom ops: one `glic` node each, as every backend expects it.
+"""Translate the two custom ops to ONNX, each to one `glic` node, as the backends expect.
 
 Pass `TRANSLATION_TABLE` to `torch.onnx.export(..., dynamo=True, custom_translation_table=TRANSLATION_TABLE)`, then
 `export.ops.functions.attach_functions` as the last step.
@@ -19,7 +19,7 @@ from .dynamic_knn import dynamic_knn  # noqa: F401  (registers torch.ops.glic.dy
 from .groups import SAMPLE, WINDOW
 from .scatter_aggregate import scatter_aggregate  # noqa: F401
 
-# TensorRT chooses the plugin over the function body only where the node names the plugin's namespace and version.
+# TensorRT prefers the plugin to the function body only if the node names the plugin's namespace and version.
 PLUGIN = {"plugin_namespace": DOMAIN, "plugin_version": str(VERSION)}
 
 _ONNX_TYPES = {"float32": "float", "float16": "float16", "bfloat16": "bfloat16", "int32": "int32", "int8": "int8"}
@@ -27,7 +27,7 @@ _ATTRIBUTE_TYPES = {"int": OpSchema.AttrType.INT, "float": OpSchema.AttrType.FLO
 
 
 def schema(op: TableEntry) -> OpSchema:
-    """The ONNX schema of an op of the table; its attributes are followed by those that name TensorRT's plugin."""
+    """Return the ONNX schema of an op of the table, with additional attributes that name TensorRT's plugin."""
 
     def parameters(ports: Mapping[str, str]) -> list[OpSchema.FormalParameter]:
         return [

@@ -1,5 +1,6 @@
-"""How fast an engine is on the machine at hand, in numbers that say what was timed. See docs/bench.md.
+"""Measure how fast an engine is on this machine. See docs/bench.md.
 
-Every contender runs in a process of its own (`worker`), so that memory, start-up and threads are its own; the parent
-lets them take turns (`latency`, `throughput`, `sweep`), describes the machine and writes the result (`result`).
+Every contender runs in a process of its own (`worker`), so that its memory, start-up and threads can be measured. The
+parent process (`run`) lets the contenders take turns (`latency`), measures throughput and growth with the image size
+(`sweep`), and returns the result with a description of the machine.
 """

@@ -1,4 +1,4 @@
-"""What changed between two results, and whether by more than both scatter."""
+"""Compare two results, and report which times changed by more than the spread of both."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ Key = tuple[str, ...]
 
 
 def load(path: str) -> dict[str, Any]:
-    """A result that was written before. Raises EngineError for a file that is none, or one of another schema."""
+    """Load a result that `glic bench --json` wrote.
+
+    Raises EngineError if the file is no result or has another schema, OSError if it cannot be read.
+    """
     from .run import SCHEMA
 
     try:
@@ -34,7 +37,11 @@ def load(path: str) -> dict[str, Any]:
 
 
 def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Every time that both results have, whole and by stage: what it is, both medians, and the change."""
+    """Return the change of every time that both results contain, of whole directions and of single stages.
+
+    Each entry has `what` (contender, image, size, direction, stage), the medians `old_s` and `new_s`, their `ratio`,
+    and `exceeds_spread`.
+    """
     before = dict(_times(old))
     found = []
     for key, summary in _times(new):
@@ -53,7 +60,7 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[dict[str, An
 
 
 def render(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
-    """What exceeds the spread, and what else differs that may be why."""
+    """Return a text with the changes that exceed the spread, and with the differences that may explain them."""
     lines = [f"Compared with {old['made_at']}, version {old['version']}:"]
     for name, pick in _CIRCUMSTANCES.items():
         if pick(old) != pick(new):

@@ -1,4 +1,4 @@
-"""A contender as the parent sees it: a child process that codes images when it is its turn."""
+"""Start a contender as a child process, and send it requests to code images."""
 
 from __future__ import annotations
 
@@ -24,18 +24,20 @@ _ERRORS: dict[str, type[BaseException]] = {
     "OSError": OSError,
     **{name: kind for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, GlicError)},
 }
-"""What a child's error can be raised as; of another class, the nearest base that is here."""
+"""Classes that the parent can raise for a child's error; any other class is raised as its nearest base listed here."""
 
 
 class Contender:
-    """Runs `command` (see `worker`) and asks it. Raises the error that the child reports, or EngineError if it dies.
+    """Run `command` (see `worker`) as a child process and send it requests.
+
+    Every method raises the error that the child reports, or EngineError if the child dies.
 
     Attributes:
-        name: what results call it, by default its backend.
-        start_s: from starting the process to its code being imported.
-        open_s: from there to an open codec.
-        first_image_s: the first round trip; None before it.
-        codec: what the codec says about itself.
+        name: name in the results; by default the name of the backend.
+        start_s: seconds from the start of the process until its code is imported.
+        open_s: seconds to open the codec.
+        first_image_s: seconds of the first round trip; None before it.
+        codec: the result of `Codec.describe`.
     """
 
     def __init__(self, name: str | None, command: Sequence[str]) -> None:
@@ -120,7 +122,7 @@ class Contender:
 
 
 def engine_command(engine: str, backend: str | None, precision: str | None, threads: int | None) -> list[str]:
-    """The worker on an engine bundle."""
+    """Return the command that starts the worker with an engine bundle."""
     return [
         sys.executable, "-m", f"{__package__}.worker", "--engine", engine,
         *_options(backend=backend, precision=precision, threads=threads),
@@ -128,7 +130,10 @@ def engine_command(engine: str, backend: str | None, precision: str | None, thre
 
 
 def torch_command(checkpoint: str, threads: int | None) -> list[str]:
-    """The eager network. Raises EngineError where the exporter, which runs it, is not installed."""
+    """Return the command that starts the eager PyTorch network.
+
+    Raises EngineError if the exporter or torch is not installed.
+    """
     if importlib.util.find_spec("export") is None or importlib.util.find_spec("torch") is None:
         raise EngineError("--against torch needs the exporter and torch: pip install 'glic-deploy[export]'")
     return [sys.executable, "-m", "export.eager", "--checkpoint", checkpoint, *_options(threads=threads)]

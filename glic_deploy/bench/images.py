@@ -1,4 +1,4 @@
-"""Images to time with: the caller's, brought to a size, or a synthetic one with a photograph's spectrum and edges."""
+"""Prepare the images to time: the user's images, scaled to a size, or a synthetic image."""
 
 from __future__ import annotations
 
@@ -20,7 +20,13 @@ SYNTHETIC = "synthetic"
 
 @dataclass(frozen=True)
 class Workload:
-    """An image file to time, and what it is: where it comes from, its size in pixels (width, height)."""
+    """Describe an image file to time.
+
+    Attributes:
+        path: the PNG file.
+        source: the user's file, or SYNTHETIC.
+        size: width and height in pixels.
+    """
 
     path: Path
     source: str
@@ -32,9 +38,12 @@ class Workload:
 
 
 def prepare(directory: Path, sources: list[str], sizes: list[Size], limits: Limits) -> list[Workload]:
-    """Write a PNG for each source in each size (its own without `sizes`); the synthetic image without `sources`.
+    """Write a PNG file to `directory` for each source in each size.
 
-    Other sizes are made by scaling and cutting from the centre. Raises ImageError or LimitError for a bad source.
+    Without `sizes`, an image keeps its own size. Without `sources`, a synthetic image is made, 768×512 pixels by
+    default. An image is scaled and cropped around its centre to reach another size.
+
+    Raises ImageError or LimitError if a source cannot be read.
     """
     workloads = []
     for number, source in enumerate(sources or [SYNTHETIC]):
@@ -47,7 +56,10 @@ def prepare(directory: Path, sources: list[str], sizes: list[Size], limits: Limi
 
 
 def synthetic(width: int, height: int) -> NDArray[np.uint8]:
-    """An image with the amplitude spectrum of photographs, 1/f, and hard edges; the same every time."""
+    """Make an image, uint8 (height, width, 3), with the 1/f amplitude spectrum of photographs and with hard edges.
+
+    The result depends only on the size.
+    """
     rng = np.random.default_rng(0)
     frequencies = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None])
     frequencies[0, 0] = 1

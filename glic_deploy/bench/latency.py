@@ -1,4 +1,4 @@
-"""Latency, one image at a time: contenders take turns on the same image, run after run."""
+"""Measure latency, one image at a time: the contenders take turns on the same image, run after run."""
 
 from __future__ import annotations
 
@@ -21,7 +21,13 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Plan:
-    """How often to run: `repeats` runs after `warm_up` ones; after FEWEST_RUNS, none begins after `seconds`."""
+    """Plan the runs of an image.
+
+    Attributes:
+        repeats: number of timed runs.
+        warm_up: number of untimed runs before them.
+        seconds: time after which no further run starts, once FEWEST_RUNS timed runs are made.
+    """
 
     repeats: int
     warm_up: int
@@ -29,7 +35,10 @@ class Plan:
 
 
 def take_turns(contenders: Sequence[Contender], workload: Workload, plan: Plan) -> list[list[Answer]]:
-    """The answers of each contender; run i of one was next to run i of the others (A B A B)."""
+    """Run the contenders in turns (A B A B), so that run i of one contender is next to run i of the others.
+
+    Returns a list of answers for each contender.
+    """
     for contender in contenders:
         for _ in range(plan.warm_up):
             contender.round_trip(workload.path)
@@ -44,7 +53,11 @@ def take_turns(contenders: Sequence[Contender], workload: Workload, plan: Plan) 
 
 
 def summarise(runs: Sequence[Answer]) -> dict[str, Any]:
-    """Statistics of each direction: the whole, the whole without files, every stage, and what no stage accounts for."""
+    """Summarise the runs of one contender for each direction.
+
+    An entry has the total time, the total without reading and writing files, the time of every stage, the rest that
+    belongs to no stage, and the totals of all runs; all in seconds.
+    """
     return {direction: _direction([run[direction] for run in runs]) for direction in DIRECTIONS}
 
 
@@ -62,7 +75,7 @@ def _direction(runs: Sequence[Answer]) -> dict[str, Any]:
 
 
 def compare_pairs(contenders: Sequence[Contender], runs: Sequence[Sequence[Answer]]) -> list[dict[str, Any]]:
-    """For every two contenders, the later one's times over the earlier one's, pair by pair."""
+    """Summarise the ratios of total times, run by run, for every two contenders: the later over the earlier one."""
     ratios = []
     for (base, base_runs), (other, other_runs) in combinations(zip(contenders, runs, strict=True), 2):
         ratio: dict[str, Any] = {"of": other.name, "to": base.name}
@@ -74,5 +87,5 @@ def compare_pairs(contenders: Sequence[Contender], runs: Sequence[Sequence[Answe
 
 
 def peak_resident(runs: Sequence[Answer]) -> int | None:
-    """Most bytes that the process has held up to the end of these runs; None where the system does not tell."""
+    """Return the process's peak resident memory in bytes up to the end of these runs; None if it is unknown."""
     return max((run["peak_resident_bytes"] for run in runs if run["peak_resident_bytes"] is not None), default=None)

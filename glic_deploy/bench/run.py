@@ -1,4 +1,4 @@
-"""A whole benchmark: starts the contenders, lets them take turns, and puts together the result."""
+"""Run a whole benchmark: start the contenders, let them take turns, and assemble the result."""
 
 from __future__ import annotations
 
@@ -28,17 +28,21 @@ TORCH = "torch"
 
 @dataclass(frozen=True)
 class Settings:
-    """What to measure; the fields are the options of `glic bench`.
+    """Say what to measure; the fields are the options of `glic bench`.
 
     Attributes:
-        engine: the bundle; of a folder of them, the highest quality is measured.
-        backends: names, each a contender, with their precision behind them as in "openvino:bf16"; None is the best that
-            works here.
-        precision: of the backends that have none behind their name.
-        checkpoint: where given, the eager network of it is a contender too.
-        images, sizes: every image in every size; without images a synthetic one, without sizes their own.
-        batch: images that are coded for throughput, 0 for none; in_flight: how many at a time.
-        cold: processes started for cold-start times, beside the one that everything else is measured in.
+        engine: path of a bundle, or of a folder of bundles, of which the highest quality is measured.
+        backends: names of the backends; each is a contender. A name may end with a precision, as in "openvino:bf16".
+            None stands for the best backend that works here.
+        precision: precision of the backends whose name has none.
+        threads: CPU threads of each contender; None for the default.
+        checkpoint: checkpoint whose eager PyTorch network is a contender too, or None.
+        images: image files; each is measured in every size. An empty list stands for a synthetic image.
+        sizes: pairs of width and height; an empty list stands for the image's own size.
+        plan: numbers of runs.
+        batch: number of images that are coded to measure throughput; 0 skips this measurement.
+        in_flight: number of these images that are coded at a time.
+        cold: number of further processes that are started to measure the cold start.
         sweep: sizes to measure growth with, or None.
     """
 
@@ -57,9 +61,9 @@ class Settings:
 
 
 def run(settings: Settings, say: Say) -> dict[str, Any]:
-    """The result, as docs/bench.md and schema.json describe it. `say` gets a line about each step.
+    """Run the benchmark and return the result, which docs/bench.md and schema.json describe.
 
-    Raises GlicError or MemoryError where a contender cannot do its part.
+    `say` is called with a line about each step. Raises GlicError, MemoryError or OSError if a contender fails.
     """
     bundle = bundles_in(settings.engine)[-1]
     found = machine.describe()
@@ -115,7 +119,7 @@ def run(settings: Settings, say: Say) -> dict[str, Any]:
 
 
 def _starts(settings: Settings) -> list[Callable[[], Contender]]:
-    """What starts each contender, the first one the base of comparison."""
+    """Return a function for each contender that starts it. The first contender is the base of comparison."""
 
     def start(name: str | None, command: Sequence[str]) -> Callable[[], Contender]:
         return lambda: Contender(name, command)
@@ -133,7 +137,7 @@ def _starts(settings: Settings) -> list[Callable[[], Contender]]:
 def _latency(
     contenders: Sequence[Contender], workloads: Sequence[Workload], plan: Plan, say: Say
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[list[Answer]]]:
-    """Entries of every contender and workload, ratios, and all runs of each contender."""
+    """Measure latency; return the entries of all contenders and workloads, the ratios, and each contender's runs."""
     latency: list[dict[str, Any]] = []
     ratios: list[dict[str, Any]] = []
     measured: list[list[Answer]] = [[] for _ in contenders]
@@ -155,7 +159,7 @@ def _throughput(
     entries = []
     for contender in contenders:
         say(f"{contender.name}: throughput of {settings.batch} images")
-        in_flight = 1 if contender.name == TORCH else settings.in_flight  # its own threads would collide
+        in_flight = 1 if contender.name == TORCH else settings.in_flight  # images would compete for its threads
         answer = contender.batch(paths, in_flight)
         entry = {
             "contender": contender.name,
@@ -175,7 +179,7 @@ def _throughput(
 
 
 def _cold_start(contender: Contender) -> dict[str, float | None]:
-    """start: process and imports; open: the codec; first_image: a round trip, with what is only now loaded."""
+    """Return the seconds to start the process and import, to open the codec, and of the first round trip."""
     return {"start_s": contender.start_s, "open_s": contender.open_s, "first_image_s": contender.first_image_s}
 
 

@@ -1,4 +1,4 @@
-"""Statistics of timings: percentiles, ratios of runs made in turns, what counts as a change, growth with size."""
+"""Compute statistics of timings: percentiles, ratios of paired runs, changes beyond the spread, growth with size."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Summary:
-    """Distribution of n samples; percentiles are interpolated linearly between samples, so that p99 of few is close to
-    the largest."""
+    """Summarise the distribution of n samples.
+
+    Percentiles are interpolated linearly between samples: with few samples, p99 is close to the largest sample.
+    """
 
     n: int
     median: float
@@ -23,7 +25,7 @@ class Summary:
 
     @classmethod
     def of(cls, samples: Sequence[float]) -> Summary:
-        """Raises ValueError for no samples."""
+        """Summarise samples. Raises ValueError if there are none."""
         if not samples:
             raise ValueError("no samples to summarise")
         p10, median, p90, p99 = (float(value) for value in np.percentile(samples, (10, 50, 90, 99)))
@@ -38,17 +40,17 @@ class Summary:
 
 
 def paired_ratios(numerators: Sequence[float], denominators: Sequence[float]) -> Summary:
-    """Ratio of each run to the one that it took turns with, which cancels what both suffered alike."""
+    """Summarise the ratios of paired runs. A disturbance that slows down both runs of a pair cancels in their ratio."""
     return Summary.of([a / b for a, b in zip(numerators, denominators, strict=True)])
 
 
 @dataclass(frozen=True)
 class Change:
-    """A new measurement against an old one.
+    """Compare a new measurement with an old one.
 
     Attributes:
-        ratio: new median over old median; None where the old one is 0.
-        exceeds_spread: the ranges from p10 to p90 of both do not touch.
+        ratio: new median over old median; None if the old median is 0.
+        exceeds_spread: whether the ranges from p10 to p90 of the two measurements do not overlap.
     """
 
     ratio: float | None
@@ -62,14 +64,17 @@ class Change:
 
 @dataclass(frozen=True)
 class PowerLaw:
-    """y = factor · x ** exponent, fitted by least squares of the logarithms."""
+    """Model y = factor · x ** exponent, fitted by least squares of the logarithms."""
 
     factor: float
     exponent: float
 
     @classmethod
     def fit(cls, x: Sequence[float], y: Sequence[float]) -> PowerLaw | None:
-        """None where fewer than two different x have a positive y: nothing to fit."""
+        """Fit the law to points (x, y). Points with a value of 0 or less are ignored.
+
+        Returns None if fewer than two different x remain.
+        """
         points = [(a, b) for a, b in zip(x, y, strict=True) if a > 0 and b > 0]
         if len({a for a, _ in points}) < 2:
             return None
@@ -81,7 +86,7 @@ class PowerLaw:
         return float(self.factor * x**self.exponent)
 
     def solve(self, y: float) -> float | None:
-        """The x where the law reaches y; None where it never does."""
+        """Return the x at which a rising law reaches y; None if the law does not rise, or y is not positive."""
         if y <= 0 or self.exponent <= 0:
             return None
         return float((y / self.factor) ** (1 / self.exponent))

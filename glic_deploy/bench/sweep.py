@@ -1,4 +1,4 @@
-"""Time and memory against image size, and how far this machine's memory would reach."""
+"""Measure time and memory against image size, and extrapolate to the size that would fill this machine's memory."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ SIZES: tuple[Size, ...] = ((256, 256), (512, 512), (768, 768), (1024, 1024), (15
 def sweep(
     start: Callable[[], Contender], sources: list[str], sizes: Sequence[Size], plan: Plan, say: Say
 ) -> dict[str, Any]:
-    """Measure SMALLEST and every size, in order, in a fresh process each, until one fails; fit laws of the growth."""
+    """Measure SMALLEST and every size, each in a fresh process and in rising order, until a size fails; fit power laws.
+
+    Returns the points, the failure (or None) and the laws of `extrapolate`.
+    """
     points: list[dict[str, Any]] = []
     failure = None
     for width, height in sorted({SMALLEST, *sizes}, key=lambda size: size[0] * size[1]):
@@ -48,9 +51,10 @@ def sweep(
 
 
 def extrapolate(points: Sequence[dict[str, Any]], memory: int | None) -> dict[str, Any]:
-    """Power laws of time and memory over pixels, and where memory would end.
+    """Fit power laws of time and memory over the number of pixels, and extrapolate to `memory` bytes.
 
-    The first point's memory counts as fixed (code, weights, buffers); the law is that of what grows beyond it.
+    The memory of the first point counts as fixed (code, weights, buffers); the law of memory describes the growth
+    beyond the fixed part.
     """
     laws: dict[str, Any] = {}
     for direction in DIRECTIONS:

@@ -1,4 +1,4 @@
-"""A result as tables for people."""
+"""Render the result of a benchmark as tables of plain text."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _GROUPS = {"hyper_analysis": "hyper analysis", "hyper_synthesis": "hyper synthes
 
 
 def stage_title(name: str) -> str:
-    """`slice2_nonanchors` as `slice 2 non-anchors`."""
+    """Return the title of a stage: `slice2_nonanchors` becomes `slice 2 non-anchors`."""
     if name.startswith("slice"):
         number, _, parity = name.removeprefix("slice").partition("_")
         return f"slice {number} {parity.replace('non', 'non-')}"
@@ -22,7 +22,7 @@ def stage_title(name: str) -> str:
 
 
 def render(result: Mapping[str, Any]) -> str:
-    """The whole result as text."""
+    """Return the whole result as text."""
     return "\n".join([*_head(result), *_latency(result), *_ratios(result), *_rest(result), *_sweep(result)])
 
 
@@ -121,7 +121,7 @@ def _sweep(result: Mapping[str, Any]) -> Iterator[str]:
 
 
 def growth(sweep: Mapping[str, Any]) -> Iterator[str]:
-    """The fitted laws in words."""
+    """Yield lines that state the fitted laws in words."""
     for direction in DIRECTIONS:
         law = sweep[f"{direction}_law"]
         if law:

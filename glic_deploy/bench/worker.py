@@ -1,4 +1,4 @@
-"""One contender in a process of its own: a codec that answers requests, one line of JSON each, until its input ends.
+"""Run one contender in a process of its own: answer requests, one line of JSON each, until standard input ends.
 
     {"describe": true}                           → {"start_s", "open_s", "codec"}
     {"round_trip": "image.png"}                → {"encode", "decode", "bytes", "peak_resident_bytes"}
@@ -33,9 +33,14 @@ Answer = dict[str, Any]
 
 
 def serve(open_codec: Callable[[], Codec], started: float | None) -> None:
-    """Answer requests on standard input. started: `time.monotonic()` when the parent started this process."""
+    """Answer the requests on standard input.
+
+    Args:
+        open_codec: function that opens the codec.
+        started: `time.monotonic()` at which the parent started this process, or None.
+    """
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what libraries print must not mix with the answers
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # output of libraries must not mix with the answers
     _mark_ranges_for_profilers()
     ready = time.monotonic()
     try:
@@ -89,7 +94,7 @@ def _round_trip(codec: Codec, source: Path, directory: Path) -> Answer:
 
 
 def _batch(codec: Codec, sources: list[str], in_flight: int) -> Answer:
-    """Code images that many at a time: the range coder of one runs beside the network of the next."""
+    """Code images, `in_flight` at a time: the range coder of one image overlaps with the network of the next."""
     start = time.perf_counter()
     coded = list(codec.encode_many(sources, workers=in_flight))
     encoded = time.perf_counter()
@@ -104,9 +109,9 @@ def _batch(codec: Codec, sources: list[str], in_flight: int) -> Answer:
 
 
 def peak_resident_bytes() -> int | None:
-    """Most memory that this process has held. None where the system does not tell.
+    """Return this process's peak resident memory in bytes; None if the system does not report it.
 
-    Not ru_maxrss, which a process inherits from the one that started it.
+    `ru_maxrss` would be wrong: a process inherits it from its parent.
     """
     with suppress(OSError):
         for line in Path("/proc/self/status").read_text().splitlines():
@@ -143,7 +148,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int)
     parser.add_argument("--started", type=float)
     args = parser.parse_args()
-    whole = Limits(max_memory=1 << 62)  # as its rivals code them
+    whole = Limits(max_memory=1 << 62)  # the other contenders do not cut images into tiles
     options: dict[str, Any] = {"backend": args.backend, "threads": args.threads, "limits": whole}
     if args.precision:
         options["precision"] = args.precision

@@ -7,7 +7,7 @@
 from ..forms import BASE, BF16, FP16, INTEGER, NATIVE, TENSORRT
 from .bundle import Bundle, alone_in, set_encoder_data
 from .files import sha256
-from .graphs import Ends, Port, Role, Shape, graph_ends
+from .graphs import PREVIEW, Ends, Port, Role, Shape, graph_ends
 from .manifest import (
     CONFORMANCE,
     FORMAT,
@@ -43,6 +43,7 @@ __all__ = [
     "MANIFEST",
     "NATIVE",
     "PLANS",
+    "PREVIEW",
     "TABLES",
     "TENSORRT",
     "Arithmetic",

@@ -24,7 +24,7 @@ from ..files import atomic_write
 from ..forms import BF16, FP16, TENSORRT
 from ..values import Value
 from .files import digest_of, open_regular, read_exactly, size_of
-from .graphs import Port, Shape
+from .graphs import PREVIEW, Port, Shape
 from .manifest import (
     CONFORMANCE,
     ENCODER,
@@ -167,6 +167,19 @@ class Bundle:
     def image_graphs(self) -> list[str]:
         """Return the names of the transforms that read or write images; almost all time and memory is theirs."""
         return [name for name, graph in self.manifest.graphs.items() if graph.has_image]
+
+    @property
+    def has_previews(self) -> bool:
+        """Whether the bundle decodes previews."""
+        return PREVIEW in self.manifest.graphs
+
+    def check_previews(self) -> None:
+        """Raise EngineError unless the bundle decodes previews."""
+        if not self.has_previews:
+            raise EngineError(
+                f"{self.path} was exported without previews, so its files decode at full size only; decode with "
+                f"scale 1, or export the checkpoint again without --no-previews: {EXPORT}"
+            )
 
     def ports(self, name: str) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
         """Return a graph's inputs and outputs."""

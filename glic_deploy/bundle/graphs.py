@@ -15,6 +15,9 @@ Shape = tuple[int, ...]
 Role = Literal["transform", "entropy"]
 """A transform affects the quality; a graph of the entropy path must compute equal numbers on every machine."""
 
+PREVIEW = "preview"
+"""The graph from y_hat to the image at half size, which a bundle may lack: `glic_deploy.scales`."""
+
 
 @dataclass(frozen=True)
 class Port:
@@ -82,6 +85,7 @@ def graph_ends(latent: int, hyper: int, groups: tuple[int, ...], exact: bool) ->
         "analysis": Ends("transform", (image,), (latents("y", latent),)),
         "hyper_analysis": Ends("transform", (latents("y", latent),), (z_symbols,)),
         "synthesis": Ends("transform", (latents("y_hat", latent),), (image,)),
+        PREVIEW: Ends("transform", (latents("y_hat", latent),), (Port("image", "uint8", ("H/2", "W/2", 3)),)),
         "hyper_synthesis": Ends("entropy", (z_symbols,), (hyper_map,)),
     }
     for k, group in enumerate(groups):

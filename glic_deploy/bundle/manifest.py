@@ -13,10 +13,10 @@ from typing import Any, Literal, get_args
 
 from ..entropy.quantizer import MAX_STRENGTH, Weighing
 from ..errors import EngineError
-from .graphs import Ends, graph_ends
+from .graphs import PREVIEW, Ends, graph_ends
 from .json_reader import MalformedError, Node, read_json
 
-FORMAT = 2
+FORMAT = 3
 MANIFEST = "manifest.json"
 TABLES = "tables.npz"
 CONFORMANCE = "conformance.npz"
@@ -271,9 +271,16 @@ def parse(data: bytes, source: str = MANIFEST) -> Manifest:
 
 
 def graphs_of(config: Config, profile: Profile, forms: Mapping[str, Mapping[str, Form]]) -> dict[str, Graph]:
-    """Return all graphs of a network by name, with the forms that `forms` lists for each."""
+    """Return all graphs of a network by name, with the forms that `forms` lists for each.
+
+    The graph of previews is among them if `forms` has its name.
+    """
     expected = graph_ends(config.latent, config.hyper, config.groups, profile == "exact")
-    return {name: Graph(ends.role, ends.inputs, ends.outputs, forms.get(name, {})) for name, ends in expected.items()}
+    return {
+        name: Graph(ends.role, ends.inputs, ends.outputs, forms.get(name, {}))
+        for name, ends in expected.items()
+        if name != PREVIEW or name in forms
+    }
 
 
 def _manifest(document: Node) -> Manifest:
@@ -349,7 +356,7 @@ def _listed(node: Node, suffix: str, files: Mapping[str, FileEntry]) -> str:
 
 
 def _graphs(node: Node, config: Config, profile: Profile, files: Mapping[str, FileEntry]) -> dict[str, Graph]:
-    expected = graphs_of(config, profile, {})
+    expected = graphs_of(config, profile, {PREVIEW: {}} if node.get(PREVIEW) else {})
     for key, graph in node.items():
         if key not in expected:
             graph.fail(f"one of the network's graphs: {', '.join(expected)}")

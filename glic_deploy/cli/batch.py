@@ -1,4 +1,4 @@
-"""Runs encode and decode over their files: one line a file and progress to stderr, a summary, and JSON for machines."""
+"""Run encode or decode over all files: print a line for each file and a summary to stderr, and write JSON."""
 
 from __future__ import annotations
 
@@ -24,25 +24,28 @@ Row = dict[str, Any]
 
 
 class Work(ABC):
-    """What a command does with one file, in steps that overlap those of other files when several are worked on.
+    """Read, code and write one file. With workers, the steps of different files overlap.
 
     Attributes:
-        doing: what it is called while it is being done.
+        doing: verb of the status line, such as "encoding".
     """
 
     doing: str
 
     @abstractmethod
     def read(self, job: Job) -> Any:
-        """What `code` takes."""
+        """Read the job's source; the result is passed to `code`."""
 
     @abstractmethod
     def code(self, data: Any, row: Row) -> Any:
-        """What `write` takes. `row` gets what there is to say, at least width, height and bytes (of the `.glic`)."""
+        """Code the data that `read` returned; the result is passed to `write`.
+
+        Fill `row` with the results to report: at least `width`, `height` and `bytes` (size of the `.glic` file).
+        """
 
     @abstractmethod
     def write(self, job: Job, coded: Any) -> None:
-        """Make the job's target with `output.open_output`."""
+        """Write the job's target with `output.open_output`."""
 
 
 @dataclass
@@ -55,9 +58,9 @@ class _Task:
 
 
 class Batch:
-    """Runs a command's work over its files: one bad file does not stop the rest, and the summary tells all.
+    """Run a command's work over its files. A file that fails does not stop the others.
 
-    With a manifest, files whose output it knows to be done and whole are skipped, and what happens is recorded.
+    With a manifest, a file is skipped if the manifest records its output as complete, and each outcome is recorded.
     """
 
     def __init__(
@@ -73,7 +76,7 @@ class Batch:
         self._unrecorded = False
 
     def run(self, jobs: Sequence[Job], work: Work) -> int:
-        """Exit code: OK, or what all failures have in common."""
+        """Run all jobs and return the exit code: OK, or the code that all failures share, or FAILED."""
         rows: list[Row] = []
         errors: list[BaseException] = []
         start = time.perf_counter()
@@ -110,7 +113,7 @@ class Batch:
         return exits.code_of_all(errors)
 
     def _outcomes(self, jobs: Sequence[Job], work: Work) -> Generator[Any, None, None]:
-        """Every job's finished task, or its exception; without workers one after another in this thread."""
+        """Yield the finished task or the exception of each job, in order. Without workers, no thread is started."""
 
         def read(task: _Task) -> _Task:
             task.begin = time.perf_counter()
@@ -143,7 +146,7 @@ class Batch:
         return many.overlap(tasks, (read, io_threads), (code, self._workers), (write, io_threads))
 
     def _announced(self, job: Job) -> Job:
-        """The job, which records its output in the manifest before the output gets its name."""
+        """Return the job with a `begin` that records the output in the manifest before the file gets its name."""
         manifest = self._manifest
         if manifest is None:
             return job
@@ -152,13 +155,13 @@ class Batch:
             try:
                 manifest.begin(target, partial)
             except OSError:
-                if not job.replace:  # the next run would take the file for the user's
+                if not job.replace:  # without the record, the next run would refuse to replace the file
                     raise
 
         return replace(job, begin=begin)
 
     def _record(self, job: Job, row: Row, outcome: Any, errors: list[BaseException]) -> None:
-        """Remember in the manifest what became of a job. If that fails the rest goes on, to be done again next time."""
+        """Record a job's outcome in the manifest. If that fails, the run goes on; the next run codes the file again."""
         if self._manifest is None or row.get("skipped"):
             return
         try:
@@ -166,8 +169,8 @@ class Batch:
         except OSError as error:
             if not self._unrecorded:
                 console.say(
-                    f"glic {self._command}: error: the manifest cannot be written: {exits.describe(error)}; the rest "
-                    "goes on, and the same command does again what is not recorded"
+                    f"glic {self._command}: error: the manifest cannot be written: {exits.describe(error)}; the run "
+                    "goes on; to code the unrecorded files again, type the same command"
                 )
             self._unrecorded = True
             errors.append(error)
@@ -201,7 +204,7 @@ def _summary(rows: Sequence[Row], seconds: float) -> Row:
 
 
 def numbers(row: Row) -> str:
-    """What a row or a summary measured, in one line."""
+    """Format the measurements of a row or a summary as one line: size, bytes, rate, seconds and damaged tiles."""
     size = f"{row['width']} x {row['height']}, " if "width" in row else ""
     rate = f", {row['bpp']:.4f} bpp" if row["bpp"] is not None else ""
     rate += f", quality {row['quality']}" if "quality" in row else ""
@@ -210,7 +213,7 @@ def numbers(row: Row) -> str:
 
 
 def _slowest(stages: Mapping[str, float], least_share: float = 0.05) -> str:
-    """The stages that took at least that share of the time, in their order, and all others as one."""
+    """Format the seconds of the stages with at least `least_share` of the total; `other` sums the remaining stages."""
     total = sum(stages.values())
     slow = {name: seconds for name, seconds in stages.items() if seconds >= least_share * total}
     if len(slow) < len(stages):

@@ -135,9 +135,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def backends(text: str | None, precision: str | None) -> list[str | None]:
-    """`onnxruntime,openvino:bf16` as its parts, each with the precision behind it that it is to be measured in.
+    """Split `onnxruntime,openvino:bf16` into backends; a backend keeps the precision behind its colon.
 
-    Raises UsageError where it is not clear what --precision is for, or a part is wrong.
+    Returns [None], the default backend, for None. Raises UsageError if a part is wrong, a part occurs twice, or
+    --precision does not say which backend it is for.
     """
     if text is None:
         return [None]
@@ -163,7 +164,7 @@ def backends(text: str | None, precision: str | None) -> list[str | None]:
 
 
 def sizes(text: str) -> list[tuple[int, int]]:
-    """`768x512,1920x1080` as pairs of width and height."""
+    """Parse `768x512,1920x1080` into pairs of width and height. Raises ArgumentTypeError."""
     found = []
     for part in text.split(","):
         width, _, height = part.lower().partition("x")

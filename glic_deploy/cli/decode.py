@@ -2,6 +2,7 @@
 
 glic decode photo.glic photo.png --engine DIR
 glic decode coded/ images/ --format tiff --engine DIR
+glic decode coded/ thumbnails/ --format jpg --scale 8 --engine DIR
 glic decode coded/ images/ --engine DIR --workers 4     four files at a time; run it again to code the missing files
 glic decode - - --engine DIR < photo.glic > photo.png
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ..scales import SCALES
 from . import options, output, paths, progress
 from .batch import Batch, Row, Work
 
@@ -43,6 +45,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--region", metavar="X,Y,W,H", type=options.region, help="decode only this part of the images, in pixels"
+    )
+    parser.add_argument(
+        "--scale",
+        type=int,
+        choices=(1, *SCALES),
+        default=1,
+        help="a preview: the sides are divided by this number, in a fraction of the time (default: 1, the whole image)",
     )
     parser.add_argument(
         "--on-error",
@@ -92,7 +101,7 @@ class Decoding(Work):
         self._in_strips = not args.workers  # else coding would be done by the threads that write
         self._color: str = args.color
         self._metadata: str = args.metadata
-        self._options: dict[str, Any] = {"color": args.color}
+        self._options: dict[str, Any] = {"color": args.color, "scale": args.scale}
         if args.region:
             self._options["region"] = args.region
         if bar := progress.tile_bar(args):
@@ -118,6 +127,8 @@ class Decoding(Work):
         row |= {"width": header.width, "height": header.height, "bytes": len(data), "stages": stages}
         if "region" in options:
             row["region"] = options["region"]
+        if options["scale"] > 1:
+            row["scale"] = options["scale"]
         found = read_metadata(data, limits=self._limits)
         return Decoded(image, describing_decoded(found, header, self._color, self._metadata))
 

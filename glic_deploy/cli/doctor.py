@@ -1,4 +1,4 @@
-"""Examine this machine: versions, CPU, native libraries, backends; what is missing and what to type.
+"""Examine this machine: show versions, CPU, native libraries and backends, and name the remedy for each problem.
 
 With --engine, also encode and decode a small image. The exit code is 0 if glic can code here.
 """

@@ -1,4 +1,4 @@
-"""How an error becomes a line on stderr, an entry in JSON and an exit code."""
+"""Turn an error into a line on stderr, an entry in JSON and an exit code."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ _CODES: tuple[tuple[type[BaseException], int], ...] = (
 )
 
 EXPECTED = (GlicError, OSError, MemoryError)
-"""What one file of several may fail with while the others go on."""
+"""Expected errors of a single file; the run goes on with the other files."""
 
 
 class UsageError(Exception):
-    """Arguments that are right one by one but make no sense together."""
+    """Raised for arguments that are valid one by one but contradict each other."""
 
 
 def code_of(error: BaseException) -> int:
@@ -47,7 +47,7 @@ def code_of(error: BaseException) -> int:
 
 
 def code_of_all(errors: Iterable[BaseException]) -> int:
-    """The code that all of them share; OK when there are none."""
+    """Return the exit code that all errors share, FAILED if they differ, OK if there are none."""
     codes = {code_of(error) for error in errors}
     return codes.pop() if len(codes) == 1 else FAILED if codes else OK
 
@@ -62,7 +62,7 @@ def describe(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}; this is unexpected: run again with --debug and report what it prints"
 
 
-# A message's remedies for Python, and what takes their place.
+# Patterns of remedies for Python in a message, and their replacements.
 _REMEDIES = (
     (re.compile(r"(Limits|background=)\([^()]*\), on the command line "), ""),
     (re.compile(r"(--max-\w+), Limits\([^()]*\)"), r"\1"),
@@ -72,7 +72,7 @@ _REMEDIES = (
 
 
 def for_shell(message: str) -> str:
-    """A message with the remedies of the command line alone, where it has those of Python too."""
+    """Remove the remedies for Python from a message, so that only the options of the command line remain."""
     for pattern, replacement in _REMEDIES:
         message = pattern.sub(replacement, message)
     return message

@@ -1,10 +1,10 @@
-"""Make engine bundles of checkpoints, and what else is made of bundles. Arguments behind the tool's name are its own.
+"""Convert checkpoints to engine bundles, and bundles to other forms. The tool reads the arguments behind its name.
 
 glic export to_onnx --checkpoint C.pth --output DIR
 glic export to_trt --engine DIR
 glic export to_trt --help
 
-The same as python -m export.to_onnx, which a folder named export in the working directory would hide.
+glic export TOOL runs the same program as python -m export.TOOL, but also from a directory with a folder named export.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ..errors import EngineError
 from . import exits
 
 PASSES_ON = True
-"""Arguments are not parsed here beyond the tool's name."""
+"""Says that this command parses only the tool's name and passes the other arguments on."""
 
 _TOOLS = {
     "to_onnx": "a checkpoint to an engine bundle",
@@ -51,7 +51,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _load_package() -> None:
-    """Import the exporter that lies beside this package, whatever else is called so. Raises EngineError for none."""
+    """Import the exporter that lies beside this package, even if another package named `export` comes first.
+
+    Raises EngineError if the exporter is not installed.
+    """
     init = _FOLDER / "__init__.py"
     loaded = getattr(sys.modules.get(_PACKAGE), "__file__", None)
     if loaded is not None and Path(loaded).resolve() == init:

@@ -1,4 +1,4 @@
-"""What a command says on stderr: lines, warnings, and on a terminal one line that shows what is being done."""
+"""Print a command's messages to stderr: lines, warnings and, on a terminal, a status line of the current work."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udff
 
 
 def one_line(text: str) -> str:
-    """Return a text whose control characters are escapes (`\\n`, `\\x1b`), since file names may hold any."""
+    """Replace control characters by escapes (`\\n`, `\\x1b`): file names may contain any character."""
     return _CONTROL.sub(lambda match: repr(match[0])[1:-1], text)
 
 
 class Console:
-    """Writes whole lines to stderr, around the line of status that is there on a terminal. Threads may share it."""
+    """Write whole lines to stderr, above the status line that a terminal shows. Threads may share a console."""
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
@@ -37,14 +37,14 @@ class Console:
         self._since = 0.0
 
     def say(self, line: str) -> None:
-        """Print a line, as `one_line`. A stderr that is gone stops no work."""
+        """Print a line, escaped by `one_line`. Errors of stderr are ignored, so that the work goes on without it."""
         with self._lock, contextlib.suppress(OSError, ValueError):
             self._write("\r\x1b[K" if self._status is not None else "", one_line(line) + "\n")
             self._draw()
 
     @contextlib.contextmanager
     def status(self, text: str | None) -> Iterator[None]:
-        """Within the block, a line with the seconds that have passed, if `text` is given and stderr is a terminal."""
+        """Show a status line with the elapsed seconds during the block, if `text` is given and stderr is a terminal."""
         if text is None or not on_terminal():
             yield
             return
@@ -70,7 +70,7 @@ class Console:
                 self._write("\r\x1b[K")
 
     def detail(self, text: str) -> None:
-        """Show this in the line of status in place of the seconds."""
+        """Show `text` in the status line instead of the elapsed seconds."""
         with self._lock, contextlib.suppress(OSError, ValueError):
             self._detail = text
             self._draw()
@@ -92,12 +92,12 @@ console = Console()
 
 
 def on_terminal() -> bool:
-    """Whether stderr is a terminal."""
+    """Check whether stderr is a terminal."""
     return sys.stderr is not None and sys.stderr.isatty()
 
 
 class _Collected(threading.local):
-    """Where this thread's warnings are counted, and what they are about."""
+    """Hold the list that collects this thread's warnings, and the name of the file that they concern."""
 
     name = ""
     into: list[str] | None = None
@@ -108,13 +108,13 @@ _others: list[str] = []
 
 
 def collected() -> list[str]:
-    """The warnings so far that were about no single file."""
+    """Return all warnings so far that concerned no particular file."""
     return list(_others)
 
 
 @contextlib.contextmanager
 def collect(name: str, into: list[str]) -> Iterator[None]:
-    """Count this thread's warnings within the block in `into`, as what `name` is about."""
+    """Append this thread's warnings within the block to `into`; `name` is the file that they concern."""
     before = _collected.name, _collected.into
     _collected.name, _collected.into = name, into
     try:
@@ -125,9 +125,12 @@ def collect(name: str, into: list[str]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def shown(command: str, *, quiet: bool, verbose: bool) -> Iterator[None]:
-    """Within the block, Python's warnings and the package's log are lines such as `glic encode: warning: ...`.
+    """Print Python's warnings and the package's log within the block as lines such as `glic encode: warning: ...`.
 
-    quiet: they are only counted. verbose: what the log has to say of less weight is shown too.
+    Args:
+        command: beginning of each line, such as `glic encode`.
+        quiet: collect warnings, but print nothing.
+        verbose: also print log records of level INFO.
     """
 
     def warn(text: str) -> None:
@@ -155,8 +158,8 @@ def shown(command: str, *, quiet: bool, verbose: bool) -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             if not sys.warnoptions:
-                warnings.simplefilter("always", UserWarning)  # each file's, not only the first one's
-                warnings.simplefilter("default", ReducedImageWarning)  # once a run, for all files
+                warnings.simplefilter("always", UserWarning)  # once for each file
+                warnings.simplefilter("default", ReducedImageWarning)  # once for the whole run
             warnings.showwarning = show
             yield
     finally:

@@ -1,4 +1,4 @@
-"""Where results go and inputs come from: bytes and JSON, paths, stdin and stdout."""
+"""Write a command's results and read its `.glic` files; `-` is stdin or stdout."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ _APPENDED_BYTES = 64  # read behind the end of a file, so that appended bytes ar
 
 @contextlib.contextmanager
 def open_output(job: Job) -> Iterator[BinaryIO]:
-    """Standard output, or a file that appears when the block ends, its folder made where it is missing."""
+    """Open a job's target for writing: standard output, or a file that appears, complete, when the block ends.
+
+    Missing folders of the target are created.
+    """
     if job.target == STDIO:
         stdout = streams.stdout()
         yield stdout
@@ -46,19 +49,25 @@ def write_json(target: str, document: Mapping[str, Any]) -> None:
 
 
 def check_stdout(jobs: Sequence[Job], json_target: str | None) -> None:
-    """Raise UsageError when two things want stdout, or bytes would go to a terminal."""
+    """Raise UsageError if both the output and the JSON are to go to stdout, or binary data would go to a terminal."""
     if not any(job.target == STDIO for job in jobs):
         return
     if json_target == STDIO:
-        raise exits.UsageError("both the output and --json are -, only one of them can have stdout")
+        raise exits.UsageError(
+            "the output and --json are both -, but only one of them can use stdout; name a file for --json"
+        )
     if sys.stdout.isatty():
-        raise exits.UsageError("the output is - and stdout a terminal; redirect it to a file or a pipe")
+        raise exits.UsageError("the output is - and stdout is a terminal; redirect stdout to a file or a pipe")
 
 
 def read_glic(source: str, max_bytes: int) -> bytes:
-    """A whole `.glic` file or stdin; of what is longer than its header says, a little more than that.
+    """Read a whole `.glic` file, or stdin for `-`.
 
-    Raises BitstreamError for what does not start as a `.glic` file, LimitError for one of more than `max_bytes`.
+    If the input is longer than its header says, only a few bytes beyond the end are read: enough for the codec to
+    notice them.
+
+    Raises BitstreamError if the input does not start as a `.glic` file does, and LimitError if its header announces
+    more than `max_bytes` bytes.
     """
     with contextlib.nullcontext(streams.stdin()) if source == STDIO else open(source, "rb") as stream:
         start = stream.read(container.HEADER_BYTES)
@@ -66,7 +75,7 @@ def read_glic(source: str, max_bytes: int) -> bytes:
         length = end + _APPENDED_BYTES
         if end > max_bytes:
             raise LimitError(
-                f"{source}: its header says {end:,} bytes, more than the {max_bytes:,} that a file within the "
-                "limits has; raise --max-pixels if it really is so large"
+                f"{source}: the header announces {end:,} bytes, but a file within the limits has at most "
+                f"{max_bytes:,}; raise --max-pixels if the file really is that large"
             )
         return start + read_up_to(stream, length - len(start)) if length > len(start) else start

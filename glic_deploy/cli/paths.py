@@ -1,6 +1,6 @@
-"""Which files a command reads and writes: several inputs, globs, folders, stdin and stdout.
+"""Find the files that a command reads and writes: several inputs, globs, folders, stdin and stdout.
 
-What may be written where is `glic_deploy.cli.targets`.
+`glic_deploy.cli.targets` decides which files a command may replace.
 """
 
 from __future__ import annotations
@@ -30,12 +30,14 @@ _WRITES = {"encode": GLIC_SUFFIX, "decode": ".png"}
 
 @dataclass(frozen=True)
 class Job:
-    """One file to read and one to write; `-` is stdin or stdout.
+    """Name one file to read and one file to write.
 
     Attributes:
-        source, target: their names.
-        replace: whether what has the target's name already may be replaced.
-        begin: what is called with the target and the whole hidden file before the file gets the target's name.
+        source: name of the file to read, or `-` for stdin.
+        target: name of the file to write, or `-` for stdout.
+        replace: whether an existing file with the target's name may be replaced.
+        begin: function that is called with the target and the name of the complete hidden file, just before the
+            hidden file is renamed to the target.
     """
 
     source: str
@@ -46,7 +48,7 @@ class Job:
 
 @dataclass(frozen=True)
 class CommandLine:
-    """What was typed, in so far as it is to be typed again: the command, its inputs, OUT, and the engine."""
+    """Hold the parts of the user's command that messages repeat: the command, its inputs, OUT and the engine."""
 
     command: str
     inputs: Sequence[str]
@@ -54,7 +56,7 @@ class CommandLine:
     engine: str | None = None
 
     def with_output(self, output: str, *more: str, inputs: Sequence[str] | None = None) -> str:
-        """The same with another OUT, other inputs and further options, as a line for a shell."""
+        """Return a shell command with another OUT, other inputs (None: the same ones) and further options."""
         inputs = self.inputs if inputs is None else inputs
         shown = [shlex.quote(name) for name in inputs[:_SHOWN]] + ["..."] * (len(inputs) > _SHOWN)
         engine = ["--engine", self.engine] if self.engine else []
@@ -64,11 +66,11 @@ class CommandLine:
 def plan(line: CommandLine, *, reads: frozenset[str], writes: str) -> list[Job]:
     """Pair every input file with its output.
 
-    One file (or stdin) goes to OUT itself, unless that is a folder. Everything else goes into the folder OUT, under its
-    own name with the suffix `writes`; the files of an input folder (at any depth, with a suffix in `reads`, not hidden)
-    keep their places in it.
+    A single file (or stdin) is written to OUT, unless OUT is a folder. All other files are written into the folder OUT,
+    under their own names with the suffix `writes`. An input folder stands for its files at any depth that have a suffix
+    in `reads` and are not hidden; these files keep their subfolders.
 
-    Raises UsageError where that does not name one output for each input.
+    Raises UsageError if OUT does not name one output for each input.
     """
     inputs, output = line.inputs, line.output
     found = [pair for given in inputs for pair in _expand(given, reads)]
@@ -81,7 +83,7 @@ def plan(line: CommandLine, *, reads: frozenset[str], writes: str) -> list[Job]:
         )
     elif any(source == STDIO for source, _ in found):
         raise UsageError(
-            "what is read from stdin has no name in a folder; name the output file: "
+            "an input from stdin has no name in a folder; name the output file: "
             + line.with_output(f"out{writes}", inputs=[STDIO])
         )
     else:
@@ -90,15 +92,18 @@ def plan(line: CommandLine, *, reads: frozenset[str], writes: str) -> list[Job]:
 
 
 def sources(inputs: Sequence[str], reads: frozenset[str]) -> list[str]:
-    """Files that the arguments name: themselves, the matches of globs, and those of folders with a suffix in `reads`.
+    """Return the files that the arguments name: files, matches of globs, and files of folders with a suffix in `reads`.
 
-    Raises UsageError for a folder or glob without any.
+    Raises UsageError if a folder or a glob yields no file.
     """
     return [name for given in inputs for name, _ in _expand(given, reads)]
 
 
 def passed_over(inputs: Sequence[str], reads: frozenset[str]) -> str:
-    """What the input folders hold beside files with a suffix in `reads`: `2 files passed over (.heic, .pdf)`, or ""."""
+    """Count the files of the input folders that have no suffix in `reads`.
+
+    Returns a text such as `2 files passed over (.heic, .pdf)`, or "" if there are none.
+    """
     others = [
         path
         for folder in inputs
@@ -113,7 +118,10 @@ def passed_over(inputs: Sequence[str], reads: frozenset[str]) -> str:
 
 
 def completed(command: str, typed: Sequence[str], message: str) -> str:
-    """What was typed with what `message` of argparse calls missing, as a line for a shell; "" if that is no file."""
+    """Complete the typed command with the arguments that `message` of argparse calls missing.
+
+    Returns a shell command, or "" if no file and no engine is missing.
+    """
     missing = message.partition("arguments are required: ")[2].split(", ")
     if not {"IN", "OUT", "IMAGES", "--engine"} & set(missing):
         return ""
@@ -135,7 +143,7 @@ def _suffix(name: str) -> str:
 
 
 def files_in(folder: str, reads: frozenset[str]) -> list[str]:
-    """Files of `folder` at any depth with a suffix in `reads`, sorted, without hidden ones."""
+    """Return the files of `folder`, at any depth, that have a suffix in `reads` and are not hidden; sorted."""
     return sorted(name for name in _visible_files(folder) if _suffix(name) in reads)
 
 
@@ -146,12 +154,12 @@ def _visible_files(folder: str) -> Iterator[str]:
 
 
 def is_folder(output: str) -> bool:
-    """Whether OUT is a folder already, or says by a slash at its end that it is to be one."""
+    """Check whether OUT is an existing folder, or ends with a slash."""
     return output != STDIO and (os.path.isdir(output) or output.endswith(("/", os.sep)))
 
 
 def _expand(given: str, reads: frozenset[str]) -> Iterator[tuple[str, PurePath]]:
-    """Files that an argument stands for, and where each belongs in an output folder."""
+    """Yield each file that an argument stands for, with its relative path in an output folder."""
     if given != STDIO and os.path.isdir(given):
         files = files_in(given, reads)
         if not files:

@@ -1,4 +1,4 @@
-"""A bar of the tiles that are done, on a terminal."""
+"""Show a progress bar of the coded tiles on a terminal."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ _WIDTH = 30
 
 
 def tile_bar(args: argparse.Namespace) -> Callable[[int, int], None] | None:
-    """What `Codec.encode` and `.decode` call; None where nobody would see it, or several files would share the line."""
+    """Return a progress function for `Codec.encode` and `Codec.decode`.
+
+    Returns None if stderr is no terminal, with --quiet, and with --workers, where several files would share the bar.
+    """
     if args.quiet or args.workers or not on_terminal():
         return None
     start = time.perf_counter()
@@ -28,6 +31,6 @@ def tile_bar(args: argparse.Namespace) -> Callable[[int, int], None] | None:
 
 
 def bar(done: int, total: int, width: int = _WIDTH) -> str:
-    """Draw how much of the total is done, between brackets, in `width` characters."""
+    """Draw the finished share of the total as a bar of `width` characters in brackets."""
     filled = width * done // total
     return f"[{'#' * filled}{'.' * (width - filled)}]"

@@ -1,4 +1,4 @@
-"""How a command ends when it is told to: by Ctrl-C, by SIGTERM, or because its terminal is gone (SIGHUP)."""
+"""End a command on a signal: Ctrl-C (SIGINT), SIGTERM, or SIGHUP when its terminal closes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,11 @@ _SIGNALLED = 128
 
 
 class Ended(KeyboardInterrupt):
-    """A signal that ends the program, raised in the main thread."""
+    """Signals the main thread that SIGTERM or SIGHUP ends the program.
+
+    Attributes:
+        number: number of the signal.
+    """
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
@@ -24,13 +28,13 @@ def describe(error: KeyboardInterrupt) -> str:
 
 
 def code_of(error: KeyboardInterrupt) -> int:
-    """The exit code: 128 and the signal's number, as shells give it."""
+    """Return the exit code as shells do: 128 plus the signal's number."""
     return _SIGNALLED + (error.number if isinstance(error, Ended) else signal.SIGINT)
 
 
 @contextlib.contextmanager
 def raised() -> Iterator[None]:
-    """Raises `Ended` for SIGTERM and SIGHUP within the block, unless they are handled or ignored (nohup) already."""
+    """Raise `Ended` for SIGTERM and SIGHUP within the block, unless a signal is already handled or ignored (nohup)."""
 
     def end(number: int, frame: FrameType | None) -> None:
         raise Ended(number)
@@ -50,9 +54,10 @@ def raised() -> Iterator[None]:
 
 
 def in_thread(work: Callable[[], int]) -> int:
-    """Do `work` in a thread, so that signals, which only the main thread handles, never wait for a graph to end.
+    """Run `work` in a thread and return its result.
 
-    Raises what `work` raises, or KeyboardInterrupt, with the thread still running.
+    Only the main thread handles signals: here it never waits for a graph to end. Raises the exception of `work`, or
+    KeyboardInterrupt while the thread still runs.
     """
     outcome: list[int | BaseException] = []
 

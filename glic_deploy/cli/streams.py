@@ -1,4 +1,4 @@
-"""Standard input, output and error, of which a caller may have closed any."""
+"""Open standard input, output and error; the caller may have closed any of them."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _closed: set[str] = set()
 
 
 def open_missing() -> None:
-    """Open the null device in place of standard streams that are closed, so that no other file takes their number.
+    """Open the null device in place of closed standard streams, so that no other file gets their descriptors.
 
-    Names that a stream's encoding cannot express are printed with escapes.
+    Characters that a stream's encoding lacks are printed as escapes.
     """
     _closed.clear()
     for number, name in enumerate(("stdin", "stdout", "stderr")):
@@ -22,7 +22,7 @@ def open_missing() -> None:
             os.fstat(number)
         except OSError:
             _closed.add(name)
-            if os.open(os.devnull, os.O_RDWR) != number:  # the lowest number that is free, the earlier ones being open
+            if os.open(os.devnull, os.O_RDWR) != number:  # `open` returns the lowest free descriptor
                 continue
             os.set_inheritable(number, True)
         if getattr(sys, name) is None:
@@ -33,19 +33,19 @@ def open_missing() -> None:
 
 
 def stdin() -> BinaryIO:
-    """Standard input's bytes. Raises OSError where it is closed."""
+    """Return standard input as a binary stream. Raises OSError if standard input is closed."""
     _require("stdin")
     return sys.stdin.buffer
 
 
 def stdout() -> BinaryIO:
-    """Standard output's bytes. Raises OSError where it is closed."""
+    """Return standard output as a binary stream. Raises OSError if standard output is closed."""
     _require("stdout")
     return sys.stdout.buffer
 
 
 def discard_stdout() -> None:
-    """Send what standard output still holds, and cannot write, to the null device, so that the exit does not fail."""
+    """Flush standard output. If that fails, point it at the null device, so that Python's exit does not fail too."""
     try:
         sys.stdout.flush()
     except OSError:

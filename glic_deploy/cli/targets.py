@@ -1,4 +1,4 @@
-"""What a command may write, and where: nothing of the user's is lost. docs/cli.md has the rules as a table."""
+"""Decide which files a command may write, so that no file of the user is lost. docs/cli.md lists the rules."""
 
 from __future__ import annotations
 
@@ -37,15 +37,20 @@ _FOLDERS = ("keep", "maps", "figures")
 def permit(
     line: CommandLine, jobs: Sequence[Job], *, makes: str, overwrite: bool = False, made: Container[str] = frozenset()
 ) -> list[Job]:
-    """The jobs, each with whether it may replace what is there.
+    """Return the jobs with `replace` set: whether the job may replace an existing target.
 
     Args:
-        makes: suffix of what the command writes: `.glic` replaces `.glic` files, images replace nothing.
-        overwrite: whatever is no input may be replaced.
-        made: targets that an earlier run of the same folder made.
+        makes: suffix of the files that the command writes. A `.glic` file may replace a `.glic` file; an image
+            replaces nothing.
+        overwrite: allow any file that is not an input to be replaced.
+        made: targets that an earlier run over the same folder wrote.
 
-    Raises UsageError, which says what to type, before anything is written: for an OUT that names something else than
-    what is made, for outputs of the same name, for an output that is an input, and for one that may not be replaced.
+    Raises UsageError, before anything is written, in these cases; the message says what to type:
+
+    - OUT names a file of another kind than the command writes;
+    - two outputs have the same name;
+    - an output is an input, or part of the engine;
+    - an output exists and may not be replaced.
     """
     encodes = makes == GLIC_SUFFIX
     _check_inputs(line, jobs)
@@ -88,11 +93,12 @@ def _is_plain(name: str) -> bool:
 
 
 def check_reports(args: argparse.Namespace, inputs: Iterable[str], jobs: Sequence[Job] = ()) -> None:
-    """Check where a command is to write its JSON, CSV, page and folders, before the work begins.
+    """Check the targets of a command's JSON, CSV, page and folders before the work begins.
 
-    Raises UsageError for one that would replace an input, an image, a `.glic` file, part of an engine, an output or a
-    file of another kind, and OSError for one that cannot be written. `args.reports_permitted` is set if all may be
-    written, so that an error may be reported there too.
+    Sets `args.reports_permitted` if all of them may be written, so that an error can be reported as JSON too.
+
+    Raises UsageError if a report would replace an input, an image, a `.glic` file, part of an engine, an output or a
+    file of another kind. Raises OSError if a report cannot be written.
     """
     inputs = list(inputs)
     known = _identities(inputs)
@@ -111,7 +117,7 @@ def check_reports(args: argparse.Namespace, inputs: Iterable[str], jobs: Sequenc
         elif (identity := _identity(path)) in known:
             what = f"is an input, {known[identity]}, and would be replaced"
         elif place in outputs:
-            what = "is also where another output goes"
+            what = "is also the name of another output"
         elif (
             os.path.splitext(path)[1].lower() in _PROTECTED_SUFFIXES | {GLIC_SUFFIX}
             or _is_image(path)
@@ -141,7 +147,7 @@ def check_reports(args: argparse.Namespace, inputs: Iterable[str], jobs: Sequenc
 
 
 def _is_of_bundle(place: str) -> bool:
-    """Whether a file is named as a bundle's manifest, or listed in the manifest of a folder around it."""
+    """Check whether a file has the name of a bundle's manifest, or is listed in the manifest of a folder above it."""
     if os.path.basename(place) == _BUNDLE_MANIFEST:
         return True
     folder = os.path.dirname(place)
@@ -154,14 +160,14 @@ def _is_of_bundle(place: str) -> bool:
 
 
 def check_writable(path: str) -> None:
-    """Raise OSError if a file of this name cannot be written, as far as that shows before it is written."""
+    """Raise OSError if the name, the folder or its permissions show that a file cannot be written to `path`."""
     if path == STDIO:
         streams.stdout()
         return
     try:
         if os.path.isdir(path):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        os.lstat(path)  # a name that is too long
+        os.lstat(path)  # fails if the name is too long
     except (FileNotFoundError, NotADirectoryError):
         pass
     except OSError as error:
@@ -209,7 +215,7 @@ def _kind(encodes: bool) -> str:
 
 
 def _check_collisions(line: CommandLine, jobs: Sequence[Job]) -> None:
-    """Refuse two outputs of one name, upper and lower case being one where the file system says so."""
+    """Refuse two outputs of the same name; case is ignored if the file system ignores it."""
     fold = len(jobs) > 1 and _ignores_case(line.output)
     taken: dict[str, Job] = {}
     for job in jobs:
@@ -226,7 +232,7 @@ def _check_collisions(line: CommandLine, jobs: Sequence[Job]) -> None:
 
 
 def _ignores_case(path: str) -> bool:
-    """Whether the file system of `path` takes upper and lower case for the same."""
+    """Check whether the file system of `path` ignores case in names."""
     path = os.path.realpath(path)
     while not os.path.exists(path) or path.swapcase() == path:
         if path == os.path.dirname(path):
@@ -236,7 +242,7 @@ def _ignores_case(path: str) -> bool:
 
 
 def _check_inputs(line: CommandLine, jobs: Sequence[Job]) -> None:
-    """Refuse an output that is an input, by whatever name: through links, in other case, or the file on stdin."""
+    """Refuse an output that is an input, also through a link, in other case or as stdin, or is part of the engine."""
     known = _identities(job.source for job in jobs)
     for job in jobs:
         source = known.get(_identity(job.target)) if job.target != STDIO else None
@@ -257,7 +263,7 @@ def _may_replace(target: str, encodes: bool, overwrite: bool, made: Container[st
 
 
 def _holds_something(target: str) -> bool:
-    """Whether a file with content is there: pipes and devices are written to, an empty file is nothing to lose."""
+    """Check whether the target is a regular file with content. Pipes, devices and empty files may be written."""
     return target != STDIO and os.path.isfile(target) and os.path.getsize(target) > 0
 
 
@@ -273,7 +279,7 @@ def _is_image(path: str) -> bool:
 
 
 def _start(path: str) -> bytes:
-    """The first bytes of a regular file; none of anything else."""
+    """Return the first 12 bytes of a regular file, or b"" if `path` is anything else or cannot be read."""
     try:
         if not os.path.isfile(path):
             return b""
@@ -284,14 +290,14 @@ def _start(path: str) -> bytes:
 
 
 def _identities(names: Iterable[str]) -> dict[tuple[int, int] | None, str]:
-    """Which input each file is, by device and inode."""
+    """Map the device and inode of each regular file to its name."""
     found = {_identity(name): name for name in names}
     found.pop(None, None)
     return found
 
 
 def _identity(name: str) -> tuple[int, int] | None:
-    """Device and inode of a regular file, of stdin for `-`; None where there is none."""
+    """Return device and inode of a regular file, or of stdin for `-`; None if there is no regular file."""
     try:
         status = os.fstat(sys.stdin.fileno()) if name == STDIO else os.stat(name)
     except (OSError, ValueError, AttributeError):

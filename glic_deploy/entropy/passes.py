@@ -1,4 +1,4 @@
-"""The coding order of the latents: z, then the anchors and the non-anchors of each slice of y.
+"""Define the coding order of the latents: z, then the anchors and the non-anchors of each slice of y.
 
 Encoder and decoder run the same passes with the same graphs; only the source of the symbols differs. Anchors are the
 positions of even row + column. Packed maps contain one parity at half width, row by row.
@@ -15,20 +15,26 @@ from numpy.typing import NDArray
 from ..values import Settled, Value
 
 MAX_SYMBOL = 2047
-"""Encoders clamp symbols to ± this, so that symbol + mean is exact in float32."""
+"""Largest magnitude of a symbol. Encoders clamp symbols to it, so that symbol + mean is exact in float32."""
 
 Symbols = NDArray[np.int16]
 Indexes = NDArray[np.uint8]
 Means = NDArray[np.float32]
 RunGraph = Callable[..., Sequence[Value]]
-"""Runs a graph, given its name and its inputs as keyword arguments, like `Backend.start`."""
+"""Function that runs a graph, like `Backend.start`; its arguments are the graph's name and, by keyword, its inputs."""
 Step = Callable[["Pass", Indexes, Value], Symbols]
-"""Returns the symbols of a pass. The copy of the means may still be in flight."""
+"""Function that returns the symbols of a pass. The copy of the means may still be in flight when it is called."""
 
 
 @dataclass(frozen=True)
 class Pass:
-    """One pass over a slice of y: its number k, the channels [start, stop) and the parity (0: anchors)."""
+    """Describe one pass over a slice of y.
+
+    Attributes:
+        k: the number of the slice.
+        start, stop: the first channel of the slice, and the channel behind its last.
+        parity: 0 for the anchors, 1 for the non-anchors.
+    """
 
     k: int
     start: int
@@ -38,12 +44,12 @@ class Pass:
 
 @dataclass(frozen=True)
 class CodedPass:
-    """The symbols and indexes of one pass, both (1, C, h, w/2) for C channels; (1, N, h/4, w/4) for z.
+    """Hold the symbols and indexes of one pass, both (1, C, h, w/2) for C channels, or (1, N, h/4, w/4) for z.
 
     Attributes:
-        part: the pass of y; None for z, whose indexes are its channels.
-        symbols: the symbols.
-        indexes: for each symbol, the row of the CDF tables that codes it.
+        part: the pass of y; None for z, whose indexes are the numbers of the channels.
+        symbols: the symbols, int16.
+        indexes: the row of the CDF tables that codes each symbol, uint8.
     """
 
     part: Pass | None
@@ -78,9 +84,9 @@ def walk(groups: tuple[int, ...], run: RunGraph, z_symbols: Symbols, step: Step)
 
     Args:
         groups: the number of channels of each slice.
-        run: runs a graph.
-        z_symbols: the symbols of z.
-        step: returns the symbols of a pass.
+        run: function that runs a graph.
+        z_symbols: the symbols of z, int16 (1, N, h/4, w/4).
+        step: function that returns the symbols of a pass.
     """
     hyper = run("hyper_synthesis", z_symbols=z_symbols)[0]
     height, width = (4 * side for side in z_symbols.shape[2:])

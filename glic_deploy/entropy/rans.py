@@ -1,4 +1,4 @@
-"""The native range coder: passes of int16 symbols with uint8 table indexes to bytes, and back.
+"""Run the native range coder: passes of int16 symbols with uint8 table indexes to bytes, and back.
 
 This module wraps `librans` (plugins_cpp/rans/README.md describes the stream). Arrays are not copied, and every native
 call releases the GIL. Threads may share a CdfTables, but each thread needs its own encoders and decoders.
@@ -20,11 +20,11 @@ from ..native import load
 
 
 class CoderError(GlicError, ValueError):
-    """Tables, symbols, indexes or settings have a form that the range coder does not accept."""
+    """Raised for tables, symbols, indexes or settings in a form that the range coder does not accept."""
 
 
 class InstructionSet(enum.IntEnum):
-    """A code path of the coder; all of them write and read the same bytes."""
+    """Select a code path of the coder. All code paths write and read the same bytes."""
 
     BEST = 0
     SCALAR = 1
@@ -44,11 +44,16 @@ _OK, _OUT_OF_MEMORY, _BAD_TABLES, _BAD_INDEX, _BAD_ARGUMENT, _BAD_CALL, _UNSUPPO
 
 
 class CdfTables:
-    """Integer CDF tables of 16-bit precision, prepared for coding; immutable.
+    """Hold integer CDF tables of 16-bit precision, prepared for coding; immutable.
 
-    cdfs: int32 (T, L), T at most 256. Row r has lengths[r] entries, strictly increasing from 0 to 65536; the rest of
-    the row is ignored. Slot v, below lengths[r] - 2, is the symbol offsets[r] + v. The last slot is the escape, which
-    codes all other int16 values. lengths, offsets: int32 (T,). Raises CoderError, which names the first invalid row.
+    Args:
+        cdfs: int32 (T, L), T from 1 to 256. Row r has lengths[r] entries, strictly increasing from 0 to 65536; the rest
+            of the row is ignored. Slot v, below lengths[r] - 2, is the symbol offsets[r] + v. The last slot is the
+            escape, which codes all other int16 values.
+        lengths: int32 (T,).
+        offsets: int32 (T,).
+
+    Raises CoderError, which names the first invalid row.
     """
 
     def __init__(
@@ -58,7 +63,9 @@ class CdfTables:
             if array.dtype != np.int32 or array.ndim != axes:
                 raise CoderError(f"{name} must be int32 with {axes} axes, got {array.dtype} of shape {array.shape}")
         if not len(cdfs) == len(lengths) == len(offsets):
-            raise CoderError(f"one length and one offset a row: got {cdfs.shape}, {lengths.shape}, {offsets.shape}")
+            raise CoderError(
+                f"each row needs one length and one offset: got {cdfs.shape}, {lengths.shape}, {offsets.shape}"
+            )
         cdfs, lengths, offsets = (np.ascontiguousarray(array) for array in (cdfs, lengths, offsets))
         self.rows = len(cdfs)
         bad_row = ctypes.c_size_t()
@@ -75,7 +82,7 @@ class CdfTables:
         except CoderError:
             r = bad_row.value
             if r >= self.rows:
-                raise CoderError(f"1 to 256 CDF rows can be coded with, got {self.rows}") from None
+                raise CoderError(f"got {self.rows} CDF rows, expected 1 to 256") from None
             raise CoderError(
                 f"CDF row {r} is not valid: length {lengths[r]} of at most {cdfs.shape[1]}, offset {offsets[r]}; "
                 "it must have 3 or more entries, strictly increasing from 0 to 65536, and symbols within int16"
@@ -93,9 +100,12 @@ class CdfTables:
 
 
 class Encoder:
-    """Writes one stream: push every pass in the order of decoding, then finish.
+    """Write one stream: push every pass in the order of decoding, then finish.
 
-    isa forces a code path. An encoder must not be used by several threads at a time.
+    Args:
+        isa: the code path.
+
+    Several threads must not use an encoder at the same time.
     """
 
     def __init__(self, *, isa: InstructionSet = InstructionSet.BEST) -> None:
@@ -116,8 +126,11 @@ class Encoder:
     def finish(self, *, lanes: int | None = None) -> bytes:
         """Return the stream.
 
-        lanes: a power of two from 1 to 256; None selects by size. A stream that is too short for so many lanes has 32
-        lanes or one.
+        Args:
+            lanes: the number of lanes, a power of two from 1 to 256; None selects it by size. A stream that is too
+                short for this number has 32 lanes or one.
+
+        Raises CoderError for another number of lanes, or if the encoder has finished before.
         """
         if lanes is not None and lanes not in LANES:
             raise CoderError(f"the number of lanes must be one of {', '.join(map(str, LANES))}; got {lanes}")
@@ -130,11 +143,14 @@ class Encoder:
 
 
 class Decoder:
-    """Reads one stream: decode every pass with the tables, indexes and size that it was encoded with, then finish.
+    """Read one stream: decode every pass with the tables, indexes and size that it was encoded with, then finish.
 
-    data is any contiguous bytes-like object, and is copied. isa forces a code path. Any bytes are safe: if they are not
-    a stream, BitstreamError is raised here, in decode, or in finish. A decoder must not be used by several threads at a
-    time.
+    Any bytes are safe: if they are no stream, BitstreamError is raised here, in `decode` or in `finish`. Several
+    threads must not use a decoder at the same time.
+
+    Args:
+        data: any contiguous bytes-like object; it is copied.
+        isa: the code path.
     """
 
     def __init__(
@@ -150,7 +166,7 @@ class Decoder:
     def decode(self, tables: CdfTables, indexes: npt.NDArray[np.uint8]) -> npt.NDArray[np.int16]:
         """Return the symbols of the next pass, int16 of the shape of `indexes` (uint8).
 
-        Raises BitstreamError if the stream does not contain them. The decoder cannot be used afterwards.
+        Raises BitstreamError if the stream does not contain these symbols; the decoder cannot be used afterwards.
         """
         if indexes.dtype != np.uint8:
             raise CoderError(f"indexes must be uint8, got {indexes.dtype}")
@@ -160,7 +176,7 @@ class Decoder:
             self._native.pointer, tables._native.pointer, _address(indexes), _address(symbols), symbols.size
         )
         if status == _BAD_INDEX:
-            raise BitstreamError(f"an index to decode with is {indexes.max()}, but there are {tables.rows} tables")
+            raise BitstreamError(f"an index is {indexes.max()}, but there are {tables.rows} tables")
         _check(status)
         return symbols
 
@@ -170,7 +186,7 @@ class Decoder:
 
 
 class _Handle:
-    """Owns a native object."""
+    """Own a native object, and destroy it at the end."""
 
     def __init__(self, create: Callable[[Any], int], destroy: str) -> None:
         self.pointer = ctypes.c_void_p()
@@ -183,7 +199,7 @@ class _Handle:
 
 
 def _address(array: npt.NDArray[Any]) -> int:
-    """Return the address of a contiguous array. For writable arrays, ten times as fast as `array.ctypes.data`."""
+    """Return the address of a contiguous array, for writable arrays ten times as fast as `array.ctypes.data`."""
     try:
         return ctypes.addressof(ctypes.c_char.from_buffer(array.data))
     except (TypeError, ValueError):
@@ -196,7 +212,7 @@ def _symbols_of(
     if symbols.dtype != np.int16 or indexes.dtype != np.uint8:
         raise CoderError(f"symbols must be int16 and indexes uint8, got {symbols.dtype} and {indexes.dtype}")
     if symbols.shape != indexes.shape:
-        raise CoderError(f"symbols and indexes must have one shape, got {symbols.shape} and {indexes.shape}")
+        raise CoderError(f"symbols and indexes must have equal shapes, got {symbols.shape} and {indexes.shape}")
     return np.ascontiguousarray(symbols), np.ascontiguousarray(indexes)
 
 
@@ -215,7 +231,7 @@ def _check(status: int, rows: int = 0) -> None:
         _BAD_TABLES: "the CDF tables are not valid",
         _BAD_INDEX: f"an index is {rows} or more, but there are {rows} tables",
         _BAD_CALL: "the coder has finished or failed before; make a new one",
-        _UNSUPPORTED: "this CPU lacks the instruction set asked for; use InstructionSet.BEST",
+        _UNSUPPORTED: "this CPU lacks the requested instruction set; use InstructionSet.BEST",
     }[status])  # fmt: skip
 
 

@@ -1,5 +1,9 @@
-"""How well an engine compresses: rate, quality, what a file's bits are spent on, and other codecs beside it.
+"""Measure how well an engine compresses: rate, quality, the bits of each part of a file, also beside other codecs.
 
-`measure` evaluates images, `rates` and `degrees` look into one, `curves` compares with published curves and `codecs`
-with installed codecs, `results` keeps and tables what was measured, `run` puts it together. See docs/eval.md.
+- `run` performs a whole evaluation.
+- `measure` evaluates one image, `rates` and `degrees` analyse its bits and its graphs.
+- `curves` compares with published curves, `codecs` with installed codecs.
+- `results` stores and averages the measurements, `tables` prints them.
+
+See docs/eval.md.
 """

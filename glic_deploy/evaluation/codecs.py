@@ -1,4 +1,4 @@
-"""Other codecs through Pillow, at several qualities, with its default settings and chroma subsampling."""
+"""Run other codecs through Pillow, at several qualities, with Pillow's default settings and chroma subsampling."""
 
 from __future__ import annotations
 
@@ -20,14 +20,15 @@ from ..errors import EngineError
 
 @dataclass(frozen=True)
 class PillowCodec:
-    """One of Pillow's lossy formats.
+    """Describe one of Pillow's lossy formats.
 
     Attributes:
-        name, title: for the command line and for people.
-        format: Pillow's name.
-        qualities: from about 0.1 to 1 bits per pixel on photographs.
+        name: name on the command line.
+        title: name in tables and plots.
+        format: Pillow's name of the format.
+        qualities: values of Pillow's `quality`; they cover about 0.1 to 1 bits per pixel on photographs.
         options: further options of Pillow's `save`.
-        plugin: module to import for it, and how to get it; None where it is part of Pillow.
+        plugin: module that registers the format, and the command that installs it; None if Pillow has the format.
     """
 
     name: str
@@ -45,12 +46,15 @@ class PillowCodec:
         return self.format in Image.SAVE and (self.name not in ("webp", "avif") or bool(features.check(self.name)))
 
     def describe(self) -> str:
-        """What was run, for the record."""
+        """Return the format, Pillow's version and the options as a text for results."""
         options = ", ".join(f"{name} {value}" for name, value in self.options)
         return f"{self.title} of Pillow {pillow_version}" + (f", {options}" if options else "")
 
     def round_trip(self, pixels: NDArray[np.uint8], quality: int) -> tuple[bytes, NDArray[np.uint8], float, float]:
-        """File, decoded image, seconds of encoding and of decoding."""
+        """Encode and decode an image, uint8 (H, W, 3).
+
+        Returns the file, the decoded image, uint8 (H, W, 3), and the seconds of encoding and of decoding.
+        """
         image, stream = Image.fromarray(pixels), io.BytesIO()
         start = time.perf_counter()
         image.save(stream, self.format, quality=quality, **dict(self.options))
@@ -76,7 +80,10 @@ CODECS = (
 
 
 def choose(names: list[str] | None) -> list[PillowCodec]:
-    """The codecs of those names, or all that are installed. Raises EngineError for one that is not."""
+    """Return the codecs with these names, or all installed codecs for None.
+
+    Raises EngineError for an unknown name and for a codec that is not installed.
+    """
     return list(_choose(names)) if names is not None else [codec for codec in CODECS if codec.installed()]
 
 

@@ -1,4 +1,4 @@
-"""Rate-distortion curves: the published ones of GLIC, and how two curves compare."""
+"""Hold rate-distortion curves, the published ones of GLIC among them, and compare two curves."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ BD_RATE_REMEDY = "pip install 'glic-deploy[bench]'"
 
 @dataclass(frozen=True)
 class Point:
-    """Means over a set of images: bits per pixel, PSNR in dB, and MS-SSIM where it was measured."""
+    """Hold means over a set of images: bits per pixel, PSNR in dB, and MS-SSIM (0 to 1) or None."""
 
     bpp: float
     psnr: float
@@ -24,7 +24,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Curve:
-    """Points of one codec over one set of images, by rising rate."""
+    """Hold the points of one codec over one set of images, sorted by rate."""
 
     title: str
     points: tuple[Point, ...]
@@ -55,14 +55,15 @@ PUBLISHED = {
 
 
 def bd_rate_installed() -> bool:
-    """Whether `bd_rate` can be used here."""
+    """Check whether the package that `bd_rate` needs is installed."""
     return importlib.util.find_spec("bjontegaard") is not None
 
 
 def bd_rate(test: Curve, anchor: Curve) -> float | None:
-    """Bjøntegaard delta rate in percent by PSNR, Akima interpolation: negative where `test` needs fewer bits.
+    """Compute the Bjøntegaard delta rate in percent at equal PSNR, with Akima interpolation.
 
-    None where a curve has fewer than FEWEST_POINTS or does not rise, or they share no range of PSNR.
+    The value is negative if `test` needs fewer bits than `anchor`. Returns None if a curve has fewer than FEWEST_POINTS
+    points, if its PSNR does not rise with the rate, or if the curves have no range of PSNR in common.
     """
     import bjontegaard
 
@@ -76,7 +77,7 @@ def bd_rate(test: Curve, anchor: Curve) -> float | None:
     if max(test_psnr[0], anchor_psnr[0]) >= min(test_psnr[-1], anchor_psnr[-1]):
         return None
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of little overlap: both curves are in the result
+        warnings.simplefilter("ignore")  # of a small overlap: the result contains both curves
         value = bjontegaard.bd_rate(
             anchor_rates, anchor_psnr, test_rates, test_psnr, method="akima", require_matching_points=False
         )
@@ -84,7 +85,10 @@ def bd_rate(test: Curve, anchor: Curve) -> float | None:
 
 
 def psnr_at(curve: Curve, bpp: float) -> float | None:
-    """PSNR of a curve at a rate, linear over the rate's logarithm between its points; None outside of them."""
+    """Interpolate the PSNR, in dB, of a curve at a rate, linearly over the logarithm of the rate.
+
+    Returns None for a rate outside the curve.
+    """
     rates = [point.bpp for point in curve.points]
     if not rates or not rates[0] <= bpp <= rates[-1]:
         return None

@@ -1,4 +1,4 @@
-"""Node degrees of the adaptive graphs that the analysis builds for an image."""
+"""Compute the node degrees of the adaptive graphs that the analysis transform builds for an image."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from ..image import pad
 _OP = "DynamicKnn"
 _LOCAL = 0
 _WINDOW = 8
-# The stages with graphs, in the order in which the analysis comes to them, and their scale.
+# The stages with graphs in the order of the analysis transform, and the scale of each.
 _STAGES = (("g_a.g2", 4), ("g_a.g3", 8))
 
 
 @dataclass(frozen=True)
 class DegreeMap:
-    """Edges per node of one graph.
+    """Hold the number of edges of each node of one graph.
 
     Attributes:
-        stage: the graph aggregation that it is of, as the checkpoint names it.
-        sampling: "local" or "global" candidates, 256 of them.
-        scale: pixels of the image a node spans in each direction.
-        degrees: int (h, w) over the padded image; a node of degree 0 attends to all its candidates.
+        stage: the checkpoint's name of the graph aggregation.
+        sampling: "local" or "global": the kind of the node's 256 candidates.
+        scale: pixels of the image that a node spans in each direction.
+        degrees: int64 (h, w) over the padded image, 0 to 256; a node of degree 0 attends to all its candidates.
     """
 
     stage: str
@@ -40,9 +40,11 @@ class DegreeMap:
 
 
 def node_degrees(bundle: Bundle, image: NDArray[np.uint8], threads: int | None = None) -> list[DegreeMap]:
-    """Degree maps of an image, uint8 (H, W, 3), from the bundle's own analysis graph, cut off behind its graphs.
+    """Compute the degree maps of an image, uint8 (H, W, 3), with the bundle's analysis graph.
 
-    Runs on onnxruntime whatever the codec's backend is. Raises EngineError where that or onnx is missing.
+    The ONNX model is cut off behind its last `DynamicKnn` node and always runs on onnxruntime.
+
+    Raises EngineError if onnxruntime or onnx is not installed.
     """
     try:
         import onnx
@@ -72,9 +74,17 @@ def node_degrees(bundle: Bundle, image: NDArray[np.uint8], threads: int | None =
 
 
 def degree_map(graph: NDArray[np.int32], size: tuple[int, int], local: bool) -> NDArray[np.int64]:
-    """Edges per node, (h, w), of a graph int32 (1, groups, 64, 8) of bit masks; spec: nodes of a group are row-major.
+    """Count the edges of each node of a graph.
 
-    A local group is an 8×8 window, a global one 8×8 nodes at strides h/8, w/8.
+    A local group is a window of 8×8 nodes; a global group is 8×8 nodes at strides of h/8 and w/8. The nodes of a group
+    are in row-major order.
+
+    Args:
+        graph: int32 (1, groups, 64, 8), the bit masks of the edges.
+        size: height and width of the map in nodes.
+        local: whether the groups are local.
+
+    Returns int64 (h, w).
     """
     rows, columns = (side // _WINDOW for side in size)
     degrees = np.unpackbits(graph.view(np.uint8), axis=-1).sum(-1, dtype=np.int64)

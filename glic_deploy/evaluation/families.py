@@ -1,4 +1,4 @@
-"""Which engines are points of one curve, and points that were measured elsewhere."""
+"""Group engines into rate-distortion curves, and load curves that were measured elsewhere."""
 
 from __future__ import annotations
 
@@ -20,14 +20,15 @@ _COLUMNS = "columns bpp and psnr, and codec where there are several curves"
 
 
 def families(engines: Sequence[str]) -> list[tuple[str, str]]:
-    """Path of every bundle that the arguments name, and the title of the curve that it is a point of.
+    """Return the path of every bundle that the arguments name, and the title of the bundle's curve.
 
-    engines: bundles, folders of several, or either as NAME=PATH. A name, or a folder of several, is a curve; bundles of
-    one network without a name are one too.
+    Args:
+        engines: bundles, folders of several bundles, or NAME=PATH. Bundles with the same NAME form a curve, and so do
+            the bundles of one folder. Single bundles without a name form a curve if their networks are equal.
 
     Raises EngineError as `bundles_in` does.
     """
-    found: list[tuple[str, Any, str]] = []  # path, what its curve is known by, title
+    found: list[tuple[str, Any, str]] = []  # path, key of the curve, title
     for given in engines:
         name, path = _named(given)
         bundles = bundles_in(path)
@@ -50,7 +51,7 @@ def _named(given: str) -> tuple[str | None, str]:
 
 
 def _titles(found: Sequence[tuple[str, Any, str]]) -> list[str]:
-    """A title for each, the same for all points of a curve and for no two curves."""
+    """Return a title for each bundle: equal for the points of one curve, different for different curves."""
     sizes: dict[Any, int] = {}
     for _, known_by, _ in found:
         sizes[known_by] = sizes.get(known_by, 0) + 1
@@ -67,12 +68,15 @@ def _titles(found: Sequence[tuple[str, Any, str]]) -> list[str]:
 
 
 def load_external(path: str) -> list[dict[str, Any]]:
-    """Curves that were measured elsewhere: `title` and `points` of bpp, psnr and, where it is given, ms_ssim.
+    """Load curves that were measured elsewhere.
 
-    path: CSV with a header, or JSON, a list of objects; columns bpp and psnr, codec (else the file's name is the
-    curve's), ms_ssim. Of rows with a column image, as `glic eval --csv` writes them, those of the means are taken.
+    The file is CSV with a header, or JSON with a list of objects. It has the columns `bpp` and `psnr` (dB), and
+    optionally `ms_ssim` and `codec`. Without `codec` the curve is named after the file. If there is a column `image`,
+    as `glic eval --csv` writes it, only the rows whose image is `mean` are used.
 
-    Raises EngineError for another file, OSError.
+    Returns a dictionary for each curve: `title`, and `points`, each with `bpp`, `psnr` and `ms_ssim` (or None).
+
+    Raises EngineError if the file holds no such table, OSError if it cannot be read.
     """
     with open(path, "rb") as stream:
         text = read_bounded(stream, _MOST_BYTES, path).decode(errors="replace")
@@ -83,7 +87,7 @@ def load_external(path: str) -> list[dict[str, Any]]:
             if row.get("image", "mean") == "mean":
                 curves.setdefault(str(row.get("codec") or Path(path).stem), []).append(_point(row))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, csv.Error) as error:
-        raise EngineError(f"{path} cannot be taken for results ({error!r}), expected {_COLUMNS}") from None
+        raise EngineError(f"{path} contains no table of results ({error!r}), expected {_COLUMNS}") from None
     if not curves:
         raise EngineError(f"{path} has no results, expected {_COLUMNS}")
     return [{"title": title, "points": points} for title, points in curves.items()]
@@ -98,7 +102,7 @@ def _point(row: Mapping[str, Any]) -> dict[str, float | None]:
 
 
 def grouped(entries: Iterable[Mapping[str, Any]], default: str) -> dict[str, list[Mapping[str, Any]]]:
-    """The engines of a result by the curve that they are points of."""
+    """Group the engines of a result by the title of their curve; `default` is the title of engines without one."""
     groups: dict[str, list[Mapping[str, Any]]] = {}
     for entry in entries:
         groups.setdefault(entry.get("family", default), []).append(entry)

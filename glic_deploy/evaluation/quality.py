@@ -1,4 +1,4 @@
-"""MS-SSIM of two images, computed in a child process, since its library runs on torch. PSNR is in `..metrics`."""
+"""Compute MS-SSIM in a child process, because its library needs torch. `glic_deploy.metrics` computes PSNR."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ MS_SSIM_REMEDY = "pip install 'glic-deploy[export]'"
 
 
 def ms_ssim_installed() -> bool:
-    """Whether `MsSsim` can be used here."""
+    """Check whether the packages that `MsSsim` needs are installed."""
     return all(importlib.util.find_spec(name) for name in ("export", "torch", "pytorch_msssim"))
 
 
 class MsSsim:
-    """Multi-scale structural similarity as pytorch-msssim computes it. One image at a time.
+    """Compute multi-scale structural similarity with pytorch-msssim, one image at a time.
 
-    Its process starts with the first image.
+    The child process starts with the first image and ends with the `with` block.
     """
 
     def __init__(self) -> None:
@@ -45,7 +45,10 @@ class MsSsim:
         self._stack.close()
 
     def __call__(self, original: NDArray[np.uint8], decoded: NDArray[np.uint8]) -> float | None:
-        """0 to 1; None for an image with a side below 161 pixels. Raises EngineError when the child fails."""
+        """Compute the MS-SSIM, from 0 to 1, of two images uint8 (H, W, 3); None if a side is below 161 pixels.
+
+        Raises EngineError if the child process fails.
+        """
         if self._process is None:
             command = [sys.executable, "-m", "export.ms_ssim"]
             self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -62,6 +65,8 @@ class MsSsim:
         except BrokenPipeError:
             answer = ""
         if not answer:
-            raise EngineError(f"MS-SSIM's process ended; see above, or install what it needs: {MS_SSIM_REMEDY}")
+            raise EngineError(
+                f"the process of MS-SSIM ended; read its messages above, or install it again: {MS_SSIM_REMEDY}"
+            )
         value: float | None = json.loads(answer)["ms_ssim"]
         return value

@@ -1,4 +1,4 @@
-"""What was measured: kept from run to run, averaged, and written as CSV."""
+"""Store measurements from run to run, average them, and write them as CSV."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _COLUMNS = ("codec", "quality", "image", "width", "height", "bytes", *AVERAGED)
 
 
 class Store:
-    """Rows by what they are of, in a file of JSON lines; each is on disk once it is put, so that a run can resume."""
+    """Store rows by key in a file of JSON lines. `put` writes each row to disk at once, so that a run can resume."""
 
     def __init__(self, path: Path) -> None:
         self._lines = JsonLines(path)
@@ -36,7 +36,7 @@ def _is_row(line: Mapping[str, Any]) -> bool:
 
 
 def key_of(image: str, measured_with: Mapping[str, Any]) -> str:
-    """Changes with the image's file and with whatever could change its row."""
+    """Return the key of an image's row. The key changes if the image file or a setting in `measured_with` changes."""
     path = Path(image).resolve()
     status = path.stat()
     identity = {"image": str(path), "bytes": status.st_size, "mtime_ns": status.st_mtime_ns, **measured_with}
@@ -44,9 +44,9 @@ def key_of(image: str, measured_with: Mapping[str, Any]) -> str:
 
 
 def mean(rows: Sequence[Row]) -> Row:
-    """Means over images of each column, as papers give them; of rate too it is the mean of the images' rates.
+    """Average each column over the images, as papers do: the mean rate is the mean of the images' bits per pixel.
 
-    None where no row has a value.
+    A column is None if no row has a value.
     """
     averages: Row = {"images": len(rows)}
     for column in AVERAGED:
@@ -61,7 +61,7 @@ def mean(rows: Sequence[Row]) -> Row:
 
 
 def as_csv(document: Mapping[str, Any]) -> str:
-    """Every row and every mean row of a result."""
+    """Return all rows of a result, and their means, as CSV."""
     stream = io.StringIO()
     writer = csv.DictWriter(stream, _COLUMNS, extrasaction="ignore", restval="")
     writer.writeheader()

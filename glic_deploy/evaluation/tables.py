@@ -1,4 +1,4 @@
-"""A result as tables for people."""
+"""Render the result of an evaluation as tables of plain text."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _CELLS = {
 
 
 def render(document: Mapping[str, Any]) -> str:
-    """The whole result as text."""
+    """Return the whole result as text."""
     return "\n".join(
         [machine.summary(document["machine"]), *_engines(document), *_codecs(document), *_compared(document)]
     )

@@ -1,1 +1,1 @@
-"""Results of `glic eval` and `glic bench` to look at: plots, maps, Markdown tables, and one self-contained page."""
+"""Present the results of `glic eval` and `glic bench`: plots, maps, Markdown tables, and one self-contained page."""

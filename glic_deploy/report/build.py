@@ -1,4 +1,4 @@
-"""Puts a report together from an evaluation and benchmarks, and writes it, its plots and its maps."""
+"""Assemble a report from an evaluation and benchmarks, and write its page, plots and maps."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SHORT_SWEEP = ((256, 256), (512, 512), (1024, 1024))
 
 FIGURES = ("rate_and_distortion.svg", "bits_by_stage.svg", "time_by_stage.svg", "growth_with_size__*.svg", "tables.md")
 MAPS = ("bits.png", "degrees_*.png")
-"""Names of the files that `write_figures` and `write_maps` write."""
+"""Patterns of the names of files: `write_figures` writes FIGURES, `write_maps` writes MAPS."""
 
 _COMMENT = f"<!-- {figures.MARK} -->\n".encode()
 
@@ -31,13 +31,15 @@ Say = Callable[[str], None]
 
 @dataclass
 class Report:
-    """What there is to look at, made from a finished evaluation.
+    """Collect the contents of a report on a finished evaluation.
 
     Attributes:
-        evaluation, document: the evaluation and its result.
+        evaluation: the evaluation.
+        document: the result of the evaluation.
         benches: results of `glic bench`.
-        overlays, map_of: maps of the first image that was evaluated.
-        pairs: the first images before and after.
+        overlays: maps of the first evaluated image.
+        map_of: name of that image.
+        pairs: the first images, original and decoded.
     """
 
     evaluation: Evaluation
@@ -48,7 +50,10 @@ class Report:
     pairs: list[page.Pair] = field(default_factory=list)
 
     def look(self, count: int, say: Say) -> None:
-        """Decode the first `count` images for the page, draw the maps of the first, and document their numbers."""
+        """Decode the first `count` images for the page, draw the maps of the first image, and add them to the document.
+
+        `say` is called with a line about each step.
+        """
         settings = self.evaluation.settings
         rows = self.document["engines"][0]["rows"]
         bundle = Bundle.open(settings.engines[0])
@@ -66,11 +71,11 @@ class Report:
         self.document["maps"] = [overlay.numbers(self.map_of) for overlay in self.overlays]
 
     def titles(self) -> list[str]:
-        """What to call each benchmark: its engine's directory."""
+        """Return a title for each benchmark: the name of its engine's directory."""
         return [Path(bench["engine"]["path"]).name for bench in self.benches]
 
     def plots(self) -> dict[str, bytes]:
-        """SVG files by title."""
+        """Draw the plots; return SVG files by title."""
         drawn: dict[str, bytes] = {}
         ours, others = curves_of(self.document)
         if ours.points:
@@ -90,7 +95,7 @@ class Report:
         atomic_write(path, page.render(contents).encode(errors="backslashreplace"))
 
     def write_figures(self, folder: Path) -> None:
-        """The plots as SVG and the tables as Markdown."""
+        """Write the plots as SVG and the tables as Markdown. Raises FileExistsError for a file of the user."""
         folder.mkdir(parents=True, exist_ok=True)
         for title, svg in self.plots().items():
             name = "".join(letter if letter.isalnum() else "_" for letter in title.lower())
@@ -120,7 +125,7 @@ def _is_ours(path: Path) -> bool:
 
 
 def short_bench(evaluation: Evaluation, say: Say) -> dict[str, Any]:
-    """A benchmark of the first engine on the first image, in the time that a report may take."""
+    """Run a short benchmark of the first engine on the first image, and return its result."""
     settings = evaluation.settings
     readable = [image for image in settings.images if image in evaluation.coded]
     return run_bench(

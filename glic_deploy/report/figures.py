@@ -1,4 +1,4 @@
-"""Plots of results and maps over images, drawn by matplotlib without a display."""
+"""Draw plots of results, and maps over images, with matplotlib; no display is needed."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MARK = "written by glic eval"
-"""In each file of plots and maps, by which a later run knows that it may replace the file."""
+"""Text in each file of plots and maps; a later run replaces only files that contain the text."""
 
 INK, MUTED, GRID = "#1d2433", "#667085", "#e4e7ec"
 OURS, PUBLISHED = "#c2410c", "#1d2433"
 OTHERS = ("#2563eb", "#0d9488", "#9333ea", "#64748b", "#ca8a04")
 
-# What stages are drawn as, and in which colour: the entropy path's passes run from light to dark.
+# Title, stages and colour of each part of a bar. The colours of the slices run from light to dark.
 _STAGE_GROUPS: tuple[tuple[str, tuple[str, ...], str], ...] = (
     ("read, pad", ("read", "pad"), "#cbd5e1"),
     ("analysis", ("analysis",), "#c2410c"),
@@ -49,7 +49,7 @@ _PARTS = (
 
 
 def check_installed() -> None:
-    """Raise EngineError where plots cannot be drawn."""
+    """Raise EngineError if matplotlib is not installed."""
     if importlib.util.find_spec("matplotlib") is None:
         raise EngineError("plots and maps need matplotlib: pip install 'glic-deploy[bench]'")
 
@@ -78,7 +78,7 @@ def _figure(width: float, height: float) -> Figure:
 
 
 def as_svg(figure: Figure) -> bytes:
-    """The same bytes for the same figure."""
+    """Return the figure as an SVG file; equal figures give equal bytes."""
     stream = io.BytesIO()
     figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None}, facecolor="white")
     return stream.getvalue()
@@ -91,7 +91,7 @@ def as_png(figure: Figure) -> bytes:
 
 
 def rate_distortion(ours: Curve, others: Sequence[Curve]) -> Figure:
-    """PSNR over rate: our points, the published curve, the other codecs."""
+    """Plot PSNR over rate: our points, the published curve and the other codecs."""
     figure = _figure(7.2, 4.6)
     axes = figure.subplots()
     colours = iter(OTHERS)
@@ -110,7 +110,7 @@ def rate_distortion(ours: Curve, others: Sequence[Curve]) -> Figure:
 
 
 def spent_bits(engines: Sequence[Mapping[str, Any]]) -> Figure:
-    """What files are made of, in bits per pixel; a bar an engine."""
+    """Plot the parts of a file in bits per pixel, with one bar for each engine."""
     figure = _figure(7.2, 1.5 + 0.5 * len(engines))
     axes = figure.subplots()
     for row, engine in enumerate(engines):
@@ -122,7 +122,7 @@ def spent_bits(engines: Sequence[Mapping[str, Any]]) -> Figure:
 
 
 def latency(results: Sequence[Mapping[str, Any]], titles: Sequence[str]) -> Figure:
-    """Time of each direction, stage by stage; a bar each contender, medians in milliseconds."""
+    """Plot the median milliseconds of each stage, with one bar for each contender, size and direction."""
     bars = [
         (f"{title}, {entry['contender']}\n{'×'.join(map(str, entry['size']))} {direction}", entry[direction])
         for result, title in zip(results, titles, strict=True)
@@ -145,7 +145,7 @@ def latency(results: Sequence[Mapping[str, Any]], titles: Sequence[str]) -> Figu
 
 
 def _stack(axes: Axes, row: int, parts: Iterator[tuple[str, float, str]] | Sequence[tuple[str, float, str]]) -> float:
-    """Draw one bar; returns where it ends."""
+    """Draw one bar of stacked parts, and return the position of its end."""
     left = 0.0
     for title, value, colour in parts:
         axes.barh(row, value, left=left, color=colour, height=0.62, label=title if row == 0 else None)
@@ -163,7 +163,7 @@ def _finish_bars(figure: Figure, axes: Axes) -> None:
 
 
 def growth(sweep: Mapping[str, Any]) -> Figure:
-    """Time and memory against pixels, with their fitted laws and the memory that there is."""
+    """Plot time and memory over megapixels, with the fitted laws and the machine's memory."""
     figure = _figure(8.2, 3.4)
     times, memory = figure.subplots(1, 2)
     points = sweep["points"]
@@ -204,7 +204,16 @@ def overlay(
     unit: str,
     limits: tuple[float, float] | None = None,
 ) -> Figure:
-    """A map (h, w) over an image in grey, each value on its `cell`×`cell` pixels."""
+    """Draw a map over an image in grey.
+
+    Args:
+        image: uint8 (H, W, 3).
+        values: the map, (h, w); each value covers `cell`×`cell` pixels.
+        cell: side of a cell in pixels.
+        title: title of the figure.
+        unit: unit of the values, for the colour bar.
+        limits: values of the first and last colour; None for 0 and the 99.5th percentile.
+    """
     height, width = image.shape[:2]
     figure = _figure(5.6, 5.6 * height / width * 0.86 + 0.5)
     axes = figure.subplots()

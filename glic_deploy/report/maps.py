@@ -1,4 +1,4 @@
-"""Where the bits of one image go and how its adaptive graphs turn out, as numbers and as overlays."""
+"""Draw maps of one image: the bits of each block, and the degrees of the adaptive graphs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,14 @@ CANDIDATES = 256
 
 @dataclass(frozen=True)
 class Overlay:
-    """A map of an image: a name that does as a file's, what it shows, the drawing as PNG, and its range in numbers."""
+    """Hold a map of an image.
+
+    Attributes:
+        name: name of the map, fit for a file's name.
+        title: description of the map for people.
+        png: the drawing over the image, a PNG file.
+        values: the values of the map, (h, w).
+    """
 
     name: str
     title: str
@@ -30,7 +37,7 @@ class Overlay:
     values: NDArray[Any]
 
     def numbers(self, image: str) -> dict[str, Any]:
-        """For the JSON result."""
+        """Return the mean, minimum, maximum and share of zeros of the map, for the JSON result."""
         return {
             "image": image,
             "name": self.name,
@@ -42,10 +49,17 @@ class Overlay:
 
 
 def draw(codec: Codec, bundle: Bundle, image: NDArray[np.uint8], coded: bytes, threads: int | None) -> list[Overlay]:
-    """The map of bits, then that of each adaptive graph's degrees; only what the image covers, no padding.
+    """Draw the map of bits and the map of each adaptive graph's degrees, without the padding of the image.
 
-    coded: the image's `.glic` file by `codec`, whose bundle is `bundle`. Of one in tiles the maps are those of the
-    image coded whole: LimitError when that takes more memory than is allowed.
+    Args:
+        codec: the codec, opened with `bundle`.
+        bundle: the bundle.
+        image: the image, uint8 (H, W, 3).
+        coded: the `.glic` file of the image. If the file has tiles, the image is encoded again without tiles.
+        threads: CPU threads for the degrees; None for the default.
+
+    Raises LimitError if encoding without tiles needs more memory than the codec's limits allow, EngineError as
+    `node_degrees` does.
     """
     if container.is_tiled(coded):
         coded = codec.encode(image, tile=0)

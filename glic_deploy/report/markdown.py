@@ -1,4 +1,4 @@
-"""Results as Markdown tables, for READMEs."""
+"""Render results as Markdown tables, for READMEs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from ..bench.tables import mebibytes
 
 
 def render(document: Mapping[str, Any], benches: Sequence[Mapping[str, Any]], titles: Sequence[str]) -> str:
-    """Compression of every engine and other codecs near its rate, then speed of every benchmark."""
+    """Return a table of compression and a table of the speed of each benchmark.
+
+    The first table lists each engine and, below it, the other codecs at the quality nearest to the engine's rate.
+    """
     speed = [line for bench, title in zip(benches, titles, strict=True) for line in _speed(bench, title)]
     return "\n".join([*_compression(document), *speed]) + "\n"
 

@@ -1,4 +1,4 @@
-"""The report: one HTML page that holds its images, plots, script and numbers, and asks nothing of any network."""
+"""Render the report as one HTML page that contains its images, plots, script and numbers and loads nothing else."""
 
 from __future__ import annotations
 
@@ -20,13 +20,19 @@ from ..evaluation import tables as eval_tables
 from .maps import Overlay
 
 _ZOOMS = (1, 2, 4, 8)
-# Nothing may be fetched, whatever a file name smuggles in.
+# Browsers must not load anything, even if a file's name contains HTML that was not escaped.
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 
 
 @dataclass(frozen=True)
 class Pair:
-    """An image before and after, uint8 (H, W, 3), and its row of the evaluation."""
+    """Hold an image before and after coding.
+
+    Attributes:
+        row: the image's row of the evaluation.
+        before: the original, uint8 (H, W, 3).
+        after: the decoded image, uint8 (H, W, 3).
+    """
 
     row: Mapping[str, Any]
     before: NDArray[np.uint8]
@@ -35,14 +41,16 @@ class Pair:
 
 @dataclass(frozen=True)
 class Contents:
-    """What goes into the page.
+    """Hold the contents of the page.
 
     Attributes:
-        document: the evaluation.
-        benches, bench_titles: benchmarks, and what to call each.
+        document: result of the evaluation.
+        benches: results of benchmarks.
+        bench_titles: a title for each benchmark.
         plots: SVG files by title, in order.
-        overlays, map_of: maps, and the image that they are of.
-        pairs: images before and after, of the first engine.
+        overlays: maps of an image.
+        map_of: name of that image.
+        pairs: images before and after coding with the first engine.
     """
 
     document: Mapping[str, Any]
@@ -55,7 +63,7 @@ class Contents:
 
 
 def render(contents: Contents) -> str:
-    """The page, HTML5."""
+    """Return the page as HTML5."""
     folder = Path(__file__).parent
     document = contents.document
     engine = document["engines"][0]
@@ -167,7 +175,7 @@ def _pair(pair: Pair) -> str:
     psnr = "equal" if row["psnr"] is None else f"{row['psnr']:.2f} dB"
     ms_ssim = "" if row["ms_ssim"] is None else f"<span>MS-SSIM {row['ms_ssim']:.4f}</span>"
     buttons = "".join(f'<button type="button" data-zoom="{zoom}">{zoom}×</button>' for zoom in _ZOOMS)
-    # As wide as the page, but no taller than most screens.
+    # The viewer is as wide as the page, but not taller than most screens.
     style = f"aspect-ratio: {width} / {height}; width: min(100%, calc(82vh * {width} / {height}))"
     return f"""<section class="image">
 <div class="bar"><b>{name}</b><span>{width}×{height}</span><span>{row["bytes"]:,} bytes</span>

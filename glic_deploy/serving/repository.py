@@ -1,6 +1,6 @@
-"""Writes a Triton model repository of two models, glic_encode and glic_decode, with or without the bundle inside.
+"""Write a Triton model repository of two models, glic_encode and glic_decode, with or without the bundle inside.
 
-What the files are: docs/serving.md.
+docs/serving.md describes the files.
 """
 
 from __future__ import annotations
@@ -28,11 +28,19 @@ _WARM_UP_FILE = "image.glic"
 def write_repository(
     engine: str | Path, output: str | Path, settings: Settings | None = None, *, reference: bool = False
 ) -> None:
-    """Write a model repository for the bundle `engine` to the directory `output`, whole or not at all.
+    """Write a model repository to the directory `output`, completely or not at all.
 
-    With `reference` the models read the bundle where it is now; otherwise each has it inside (the same files, linked,
-    where the file system can). A repository that this function wrote before is replaced. Raises EngineError when
-    `output` is anything else, or the bundle cannot be opened here or cannot code the image of the warm-up.
+    A repository that this function wrote before is replaced.
+
+    Args:
+        engine: path of the bundle.
+        output: path of the repository.
+        settings: settings of the models; None for the defaults.
+        reference: if true, the models read the bundle at its present path. Otherwise each model contains a copy of
+            the bundle; the second copy consists of hard links if the file system has them.
+
+    Raises EngineError if `output` exists and is no such repository, or if the bundle cannot be opened or cannot encode
+    the warm-up image.
     """
     settings = settings or Settings()
     engine, output = Path(engine).resolve(), Path(output).resolve()
@@ -77,18 +85,18 @@ __all__ = ["TritonPythonModel"]
 '''
 
 _CONFIG = """\
-# Written by glic-deploy; every value may be changed, but for the names and types of tensors.
+# glic-deploy wrote this file. You may change all values except the names and types of tensors.
 name: "{name}"
 backend: "python"
 
-# An image is coded alone and as fast as its instance can: a batch would only make it wait for others.
+# Images are coded one by one: in a batch, an image would only wait for the others.
 max_batch_size: 0
 {tensors}
 
-# Each is a process with a codec of its own; parameter "threads" says how they share the cores.
+# Each instance is a process with its own codec. The parameter "threads" sets how the instances share the cores.
 instance_group [ {instances} ]
 
-# Batches nothing (see above): it is where Triton looks for the bound of the queue. Requests beyond are refused at once.
+# Sets the bound of the queue; further requests are refused at once. Nothing is batched (see max_batch_size).
 dynamic_batching {{ default_queue_policy {{ max_queue_size: {queue} }} }}
 
 # An instance is ready when it has coded one image.
@@ -96,8 +104,10 @@ model_warmup [
   {{ name: "image" batch_size: 1 inputs {{ key: "{input}" value {{ data_type: TYPE_UINT8 {warm_up} }} }} }}
 ]
 
-# engine: the bundle, relative to the version's directory; backend and precision: "" is the best that works; threads: of
-# an instance, 0 shares the machine's cores among them; max_...: the limits above which an image or a file is refused.
+# engine: path of the bundle, relative to the version's directory.
+# backend, precision: "" selects the best backend that works, and its default precision.
+# threads: CPU threads of an instance; 0 shares the machine's cores among the instances.
+# max_...: limits above which an image or a file is refused.
 parameters [
 {parameters}
 ]
@@ -105,9 +115,12 @@ parameters [
 
 _TENSORS = {
     ENCODE: """
-# One of image (height, width, channels) and file (the bytes of an image file: PNG, JPEG, ...); background is the
-# colour (red, green, blue) that shows through transparent pixels; quality, 1 for the smallest files, chooses among the
-# bundles where several are served; options is a JSON object of alpha, color, metadata, tile, target_bpp, target_psnr.
+# Send one of image and file.
+# image: pixels (height, width, channels).
+# file: bytes of an image file (PNG, JPEG, ...).
+# background: colour (red, green, blue) that shows through transparent pixels.
+# quality: selects one of several served bundles; 1 gives the smallest files.
+# options: JSON object with alpha, color, metadata, tile, target_bpp, target_psnr.
 input [
   { name: "image" data_type: TYPE_UINT8 dims: [ -1, -1, -1 ] optional: true },
   { name: "file" data_type: TYPE_UINT8 dims: [ -1 ] optional: true },
@@ -117,8 +130,9 @@ input [
 ]
 output [ { name: "glic" data_type: TYPE_UINT8 dims: [ -1 ] } ]""",
     DECODE: """
-# The bytes of a .glic file to an image (height, width, channels): 1 for grey, 3 for colour, and one more with alpha.
-# options is a JSON object of color, region.
+# glic: bytes of a .glic file.
+# image: pixels (height, width, channels), with 1 channel for grey, 3 for colour, and one more for alpha.
+# options: JSON object with color, region.
 input [
   { name: "glic" data_type: TYPE_UINT8 dims: [ -1 ] },
   { name: "options" data_type: TYPE_UINT8 dims: [ -1 ] optional: true }
@@ -128,7 +142,7 @@ output [ { name: "image" data_type: TYPE_UINT8 dims: [ -1, -1, -1 ] } ]""",
 
 
 def _config(name: str, settings: Settings, engine: str, warm_up_bytes: int) -> str:
-    """The text of a model's config.pbtxt."""
+    """Return the text of a model's config.pbtxt."""
     tensor, warm_up = {
         ENCODE: ("image", f"dims: [ {CODED_MULTIPLE}, {CODED_MULTIPLE}, 3 ] random_data: true"),
         DECODE: ("glic", f"dims: [ {warm_up_bytes} ] input_data_file: {_quoted(_WARM_UP_FILE)}"),
@@ -161,5 +175,5 @@ def _instance_group(settings: Settings) -> str:
 
 
 def _quoted(value: object) -> str:
-    """A string of protobuf's text format, which escapes as JSON does (but JSON's \\u is left out)."""
+    """Return a value as a string of protobuf's text format. It escapes as JSON does, but has no \\u."""
     return json.dumps(str(value), ensure_ascii=False)

@@ -1,4 +1,4 @@
-"""Triton Inference Server as a child process: the one that the wheel of pytriton carries, on a model repository."""
+"""Run the Triton Inference Server of pytriton's wheel as a child process, on a model repository."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ from ..errors import EngineError
 _DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl(2)
 _SUPERVISION_PERIOD = 1.0
 _LOADING_TIMEOUT = 600.0
-# Triton lets any client change its log file, map shared memory and load models: here only with a key, which we keep.
+# By default any client of Triton may change its log file, map shared memory and load models. Here these requests need
+# a secret key, which this process generates for each server.
 _PROTECTED = "shared-memory,model-repository,trace,logging"
 _KEY = "glic-key"
 _SHARED_MEMORY = Path("/dev/shm")
@@ -31,7 +32,10 @@ _DIRECTLY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 @dataclass(frozen=True)
 class Address:
-    """Where the server listens. It asks nobody who they are: other hosts than this one belong behind a proxy."""
+    """Name the host and the ports at which the server listens.
+
+    The server does not authenticate clients: put it behind a proxy if other hosts are to reach it.
+    """
 
     host: str = "127.0.0.1"
     http: int = 8000
@@ -41,7 +45,13 @@ class Address:
 
 @dataclass(frozen=True)
 class Distribution:
-    """Where pytriton's wheel has the server: its program, its libraries, and its Python backend's files for us."""
+    """Locate the server inside pytriton's wheel.
+
+    Attributes:
+        program: the server's executable.
+        libraries: folder of its shared libraries.
+        backend: files of the Python backend for this version of Python.
+    """
 
     program: Path
     libraries: Path
@@ -49,20 +59,20 @@ class Distribution:
 
     @classmethod
     def installed(cls) -> Distribution:
-        """Raises EngineError where there is none, or none for this Python."""
+        """Find the installed server. Raises EngineError if there is none, or none for this version of Python."""
         try:
             from pytriton.utils.distribution import get_libs_path, get_root_module_path, get_stub_path
         except ImportError as error:
             raise EngineError(
-                "Triton Inference Server is not installed here; it needs an environment of its own: make triton-env, "
-                "or in a new one pip install 'glic-deploy[cpu,serve]'"
+                "Triton Inference Server is not installed here; create an environment for it: make triton-env, or, in "
+                "a new environment: pip install 'glic-deploy[cpu,serve]'"
             ) from error
         python = f"{sys.version_info.major}.{sys.version_info.minor}"
         stub: Path = get_stub_path(python)
         if not stub.exists():
             there = ", ".join(sorted(path.name for path in stub.parents[1].iterdir()))
             raise EngineError(
-                f"this is Python {python}, pytriton's server runs models of Python {there}; use one of them"
+                f"this is Python {python}, but pytriton's server supports only Python {there}; use one of these"
             )
         root: Path = get_root_module_path() / "tritonserver"
         backend = (stub, *(root / "backends" / "python").glob("*triton_python*"))
@@ -70,14 +80,14 @@ class Distribution:
 
 
 class Server:
-    """A running server, stopped at the end of its `with` block or when its parent dies."""
+    """Run a server until the end of the `with` block, or until the parent process dies."""
 
     def __init__(
         self, distribution: Distribution, repository: str | Path, address: Address, log: IO[bytes] | int | None = None
     ) -> None:
         self._address = address
         self._key = secrets.token_urlsafe(32)
-        # Triton looks for a backend's parts in one directory; the wheel has them in two.
+        # Triton expects all files of a backend in one directory; the wheel has them in two.
         self._directory = tempfile.TemporaryDirectory(prefix="glic-serve-")
         backend = Path(self._directory.name, "python")
         backend.mkdir()
@@ -86,9 +96,9 @@ class Server:
         environment = {
             **os.environ,
             "LD_LIBRARY_PATH": _prepend(str(distribution.libraries), "LD_LIBRARY_PATH"),
-            # The models' processes take the environment of the first Python in the path.
+            # The models' processes run in the environment of the first Python in PATH.
             "PATH": _prepend(str(Path(sys.prefix, "bin")), "PATH"),
-            # ... and this package from where it is now, which need not be installed.
+            # They import this package from its present folder, since it may not be installed.
             "PYTHONPATH": _prepend(str(Path(__file__).resolve().parents[2]), "PYTHONPATH"),
         }
         arguments = _arguments(Path(repository).resolve(), backend.parent, address, self._key)
@@ -110,7 +120,7 @@ class Server:
         self.stop()
 
     def ready(self) -> None:
-        """Wait until both models have coded their first image. Raises EngineError when the server ends before."""
+        """Wait until both models have coded their first image. Raises EngineError if the server ends before that."""
         while self._process.poll() is None:
             with contextlib.suppress(OSError):
                 self._ask("health/ready", timeout=5)
@@ -119,9 +129,9 @@ class Server:
         raise self._ended()
 
     def supervise(self) -> NoReturn:
-        """Replace instances that were killed, which Triton leaves dead, until the server ends; then raise EngineError.
+        """Replace killed instances, which Triton does not restart, until the server ends; then raise EngineError.
 
-        The model is loaded anew beside the one that is there, so that its other instances go on.
+        The model is loaded again while its other instances go on serving.
         """
         known = self._instances()
         while self._process.poll() is None:
@@ -133,10 +143,10 @@ class Server:
         raise self._ended()
 
     def _instances(self) -> dict[int, str]:
-        """Processes of the models' instances, with the name of the model."""
+        """Map the process of each instance to the name of its model."""
         found = {}
         for children in Path(f"/proc/{self._process.pid}/task").glob("*/children"):
-            with contextlib.suppress(OSError):  # a thread or a process that has just ended
+            with contextlib.suppress(OSError):  # a thread or a process has just ended
                 for process in children.read_text().split():
                     arguments = Path(f"/proc/{process}/cmdline").read_text().split("\0")
                     if arguments[0].endswith("triton_python_backend_stub"):
@@ -144,7 +154,7 @@ class Server:
         return found
 
     def _load(self, model: str) -> None:
-        print(f"an instance of {model} has died; loading the model anew", file=sys.stderr)
+        print(f"an instance of {model} has died; the model is loaded again", file=sys.stderr)
         try:
             self._ask(f"repository/models/{model}/load", timeout=_LOADING_TIMEOUT, method="POST")
         except OSError as error:
@@ -152,7 +162,7 @@ class Server:
                 raise EngineError(f"{model} cannot be loaded again: {error}; the server's log says why") from error
 
     def _ask(self, path: str, timeout: float, method: str = "GET") -> None:
-        """Raises OSError unless the server answers that all is well."""
+        """Send a request to the server. Raises OSError unless the server answers with success."""
         url = f"http://{self._address.host}:{self._address.http}/v2/{path}"
         _DIRECTLY.open(urllib.request.Request(url, method=method, headers={_KEY: self._key}), timeout=timeout).close()
 
@@ -160,11 +170,11 @@ class Server:
         return EngineError(f"the server ended with exit code {self._process.wait()}; its log says why")
 
     def stop(self) -> None:
-        """End the server, with what it is coding done if that takes at most 30 seconds."""
+        """Stop the server. Triton first finishes running requests, for at most 30 seconds."""
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
             self._process.wait()
-        for path in _SHARED_MEMORY.glob(f"{Path(self._directory.name).name}*"):  # where it did not end in time
+        for path in _SHARED_MEMORY.glob(f"{Path(self._directory.name).name}*"):  # left by killed instances
             path.unlink()
         self._directory.cleanup()
 

@@ -1,4 +1,4 @@
-"""How the served models are run, and the command-line arguments that say so."""
+"""Define the settings of the served models, and the command-line arguments that set them."""
 
 from __future__ import annotations
 
@@ -13,21 +13,22 @@ if TYPE_CHECKING:
     from ..backends.base import Precision
 
 SERVED_LIMITS = Limits(max_pixels=1 << 24)
-"""Smaller images than elsewhere: a request holds its pixels several times over, in the server and in the queue."""
+"""Default limits of a server. They allow smaller images than the codec's, because the server and its queue hold the
+pixels of a request several times."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """Each is a line of the models' config.pbtxt, where it can be changed later.
+    """Hold the settings of the served models. The models' config.pbtxt contains them and can be edited later.
 
     Attributes:
-        instances: processes of each model (on each of `gpus`), one image at a time in each.
-        threads: CPU threads of an instance; None shares the cores of the machine that serves among all instances.
-        gpus: the instances' GPUs; none: no instance is bound to one.
-        backend: name of the backend; None takes the best one that works on the machine that serves.
-        precision: of the transforms; None takes the backend's own.
-        limits: images and files that are refused.
-        queue: requests that wait for an instance of a model; one more is refused at once.
+        instances: number of processes of each model, on each of `gpus`; each process codes one image at a time.
+        threads: CPU threads of an instance; None shares the cores of the serving machine among all instances.
+        gpus: numbers of the GPUs; an empty tuple binds no instance to a GPU.
+        backend: name of the backend; None selects the best backend that works on the serving machine.
+        precision: precision of the transforms; None selects the backend's default.
+        limits: bounds above which images and files are refused.
+        queue: number of requests that may wait for an instance of a model; further requests are refused at once.
     """
 
     instances: int = 1
@@ -40,7 +41,7 @@ class Settings:
 
     @classmethod
     def of(cls, args: argparse.Namespace) -> Settings:
-        """The settings that the arguments of `add_arguments` ask for."""
+        """Return the settings of the parsed arguments that `add_arguments` added."""
         limits = dataclasses.replace(SERVED_LIMITS, max_pixels=args.max_pixels, max_side=args.max_side)
         return cls(args.instances, args.threads, args.gpus, args.backend, args.precision, limits, args.queue)
 
@@ -72,7 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _numbers(text: str) -> tuple[int, ...]:
-    """`0,1` as (0, 1)."""
+    """Parse `0,1` into (0, 1). Raises ArgumentTypeError."""
     parts = text.split(",")
     if not all(part.isdecimal() for part in parts):
         raise argparse.ArgumentTypeError(f"got {text!r}, expected numbers of GPUs such as 0,1")

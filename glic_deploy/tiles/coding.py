@@ -18,6 +18,7 @@ from ..container import Buffer, Header
 from ..entropy.passes import CodedPass
 from ..entropy.quantizer import NEAREST, Weighing
 from ..errors import BitstreamError, DamagedTilesWarning, ImageError, LimitError
+from ..image import box_reduced
 from ..limits import CODED_MULTIPLE, Limits, network_memory, raised
 from ..machine import cores
 from ..refinement import SynthesisGradient
@@ -163,6 +164,7 @@ def decode(
     region: tuple[int, int, int, int] | None,
     limits: Limits,
     *,
+    scale: int = 1,
     on_error: OnError = "raise",
     damaged: list[Box] | None = None,
     stages: dict[str, float] | None = None,
@@ -173,13 +175,30 @@ def decode(
     check_on_error(on_error)
     grid, kept = file.grid, Channels.of_header(file.header)
     box = check_region(region, *grid.image[2:])
+    small_box = box.reduced(scale)
+    if grid.overlap % scale:  # of another encoder: a preview's pixels would lie across the edges of its tiles
+        whole = decode(
+            engine,
+            file,
+            small_box.enlarged(scale, grid.image),
+            limits,
+            on_error=on_error,
+            damaged=damaged,
+            stages=stages,
+            passes=passes,
+            progress=progress,
+        )
+        reduced = (box_reduced(strips.gather(), scale) for strips in [whole])
+        return Strips(small_box.width, small_box.height, kept, reduced)
+    small = grid.reduced(scale)
     indexes = [index for row in grid.touching(box) for index in row]
 
     def work(index: int) -> tuple[ImageArray | None, dict[str, float], list[CodedPass]]:
         tile, spent, coded = grid.box(index), dict[str, float](), list[CodedPass]()
         try:
             payload, checksum = file.payload(index), file.symbol_checksum(index)
-            image = channel_codec.decode(engine, kept, payload, checksum, tile.height, tile.width, spent, coded)
+            size = tile.height, tile.width
+            image = channel_codec.decode(engine, kept, payload, checksum, *size, spent, coded, scale=scale)
         except BitstreamError as error:
             if on_error == "raise":
                 raise BitstreamError(f"{file.place(index)}: {error}") from error
@@ -195,18 +214,19 @@ def decode(
                 passes.extend(coded)
             if image is None:
                 lost.append(grid.box(index))
-                image = kept.fill(lost[-1].height, lost[-1].width, FILL)
+                size = small.box(index)
+                image = kept.fill(size.height, size.width, FILL)
             yield image
 
     def parts() -> Iterator[ImageArray]:
         lost: list[Box] = []
-        yield from strips(grid, box, tile_images(lost))
+        yield from strips(small, small_box, tile_images(lost))
         if damaged is not None:
             damaged.extend(lost)
         elif lost:
             warnings.warn(DamagedTilesWarning(lost, len(indexes)), stacklevel=2)
 
-    return Strips(box.width, box.height, kept, parts())
+    return Strips(small_box.width, small_box.height, kept, parts())
 
 
 def check_on_error(on_error: OnError) -> None:

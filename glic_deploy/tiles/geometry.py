@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 from ..limits import CODED_MULTIPLE
+from ..scales import shrunk
 
 
 class Box(NamedTuple):
@@ -33,6 +34,16 @@ class Box(NamedTuple):
         """Index of the rectangle in an array (H, W, ...)."""
         return slice(self.y, self.bottom), slice(self.x, self.right)
 
+    def reduced(self, scale: int) -> Box:
+        """Return the pixels at 1/scale size that show any pixel of the rectangle."""
+        x, y = self.x // scale, self.y // scale
+        return Box(x, y, shrunk(self.right, scale) - x, shrunk(self.bottom, scale) - y)
+
+    def enlarged(self, scale: int, image: Box) -> Box:
+        """Return the pixels of an image that a rectangle at 1/scale size shows."""
+        x, y = self.x * scale, self.y * scale
+        return Box(x, y, min(self.right * scale, image.right) - x, min(self.bottom * scale, image.bottom) - y)
+
 
 @dataclass(frozen=True)
 class Axis:
@@ -42,20 +53,22 @@ class Axis:
 
     Attributes:
         length: pixels of the side.
-        extent: a multiple of CODED_MULTIPLE, at most `length` rounded up to one.
+        extent: a multiple of `multiple`, at most `length` rounded up to one.
         overlap: at most a quarter of `extent` where there are several intervals, so that no pixel lies in three. All
-            intervals together are then at most 1.5 times the side, each rounded up to CODED_MULTIPLE.
+            intervals together are then at most 1.5 times the side, each rounded up to `multiple`.
+        multiple: CODED_MULTIPLE, or its part in an image of reduced size.
     """
 
     length: int
     extent: int
     overlap: int
+    multiple: int = CODED_MULTIPLE
 
     def __post_init__(self) -> None:
-        longest = _rounded_up(self.length)
-        if self.extent % CODED_MULTIPLE or not CODED_MULTIPLE <= self.extent <= longest:
+        longest = _rounded_up(self.length, self.multiple)
+        if self.extent % self.multiple or not self.multiple <= self.extent <= longest:
             raise ValueError(
-                f"tiles of {self.extent} pixels on a side of {self.length}, expected a multiple of {CODED_MULTIPLE} "
+                f"tiles of {self.extent} pixels on a side of {self.length}, expected a multiple of {self.multiple} "
                 f"up to {longest}"
             )
         if self.overlap < 0 or (self.extent < self.length and 4 * self.overlap > self.extent):
@@ -83,6 +96,11 @@ class Axis:
 
     def stop(self, index: int) -> int:
         return min(index * self.step + self.extent, self.length)
+
+    def reduced(self, scale: int) -> Axis:
+        """Return the intervals at 1/scale size, for a scale that divides the overlap and the multiple."""
+        sizes = self.extent // scale, self.overlap // scale, self.multiple // scale
+        return Axis(shrunk(self.length, scale), *sizes)
 
     def touching(self, start: int, stop: int) -> range:
         """The intervals that hold any pixel of start ≤ pixel < stop."""
@@ -134,6 +152,10 @@ class Grid:
         x, y = self.columns.start(column), self.rows.start(row)
         return Box(x, y, self.columns.stop(column) - x, self.rows.stop(row) - y)
 
+    def reduced(self, scale: int) -> Grid:
+        """Return the tiles at 1/scale size, for a scale that divides the overlap."""
+        return Grid(self.columns.reduced(scale), self.rows.reduced(scale))
+
     def touching(self, region: Box) -> list[list[int]]:
         """The tiles that hold any pixel of a rectangle of the image, row by row."""
         columns = self.columns.touching(region.x, region.right)
@@ -141,5 +163,5 @@ class Grid:
         return [[row * self.columns.count + column for column in columns] for row in rows]
 
 
-def _rounded_up(pixels: int) -> int:
-    return -(-pixels // CODED_MULTIPLE) * CODED_MULTIPLE
+def _rounded_up(pixels: int, multiple: int = CODED_MULTIPLE) -> int:
+    return -(-pixels // multiple) * multiple

@@ -30,16 +30,29 @@ from glic_deploy import Codec, cli
 from glic_deploy.backends import onnxruntime
 from glic_deploy.cli import exits
 
+from .. import profiles
 from .mutate import havoc
 from .target import Find, Place, Target, stored
 
-RUN = ("encode", "decode", "info")
+RUN = ("encode", "decode", "info", "verify")
 CODES = {getattr(exits, name) for name in dir(exits) if name.isupper() and isinstance(getattr(exits, name), int)}
 IMAGE_SUFFIXES = (".png", ".jpg", ".ppm")
 WORDS = (
     *("encode", "decode", "info", "eval", "bench", "doctor", "serve", "--engine", "E", "a.png", "b.jpg", "photo.glic"),
     *("tiled.glic", "cut.glic", "notes.txt", "images", "images/c.ppm", "empty", "out.glic", "out.png", "new/", "-"),
     *("--json", "--quiet", "-q", "--debug", "--overwrite", "--workers", "--threads", "--tile", "--quality", "--", "**"),
+    *(
+        "verify",
+        "--metadata",
+        "strip",
+        "keep",
+        "--alpha",
+        "--color",
+        "srgb",
+        "alpha.png",
+        "described.jpg",
+        "alpha.glic",
+    ),
     *("--target-bpp", "--target-psnr", "--max-pixels", "--max-memory", "--max-side", "--region", "--on-error", "fill"),
     *(
         "--background",
@@ -100,6 +113,10 @@ class CommandLines(Target):
         ramp = np.arange(24 * 32 * 3, dtype=np.uint32).reshape(24, 32, 3).astype(np.uint8)
         Image.fromarray(ramp).save(folder / "a.png")
         Image.fromarray(ramp[::-1]).save(folder / "b.jpg")
+        exif = Image.Exif()
+        exif[0x0112] = 6  # turned by 90 degrees
+        Image.fromarray(ramp).save(folder / "described.jpg", exif=exif, icc_profile=profiles.display_p3(), xmp=b"<x/>")
+        Image.fromarray(np.dstack((ramp, ramp[..., 0]))).save(folder / "alpha.png")
         Image.fromarray(ramp[:8]).save(folder / "images" / "c.ppm")
         Image.fromarray(ramp[:, :8]).save(folder / "images" / "d.png")
         (folder / "notes.txt").write_text("notes\n")
@@ -107,9 +124,11 @@ class CommandLines(Target):
         with Codec(self.engine) as codec:
             photo = codec.encode(ramp)
             tiled = codec.encode(np.resize(ramp, (140, 300, 3)), tile=256)
+            described = codec.encode(folder / "described.jpg", color="keep")
             codec.decode(photo)
         (folder / "photo.glic").write_bytes(photo)
         (folder / "tiled.glic").write_bytes(tiled)
+        (folder / "described.glic").write_bytes(described)
         (folder / "cut.glic").write_bytes(photo[: len(photo) // 2])
 
     def seeds(self) -> list[bytes]:

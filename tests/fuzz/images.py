@@ -10,7 +10,8 @@ from collections.abc import Hashable, Sequence
 
 import numpy as np
 
-from glic_deploy.image import load_image
+from glic_deploy.channels import Channels
+from glic_deploy.image import Handling, read_image
 from glic_deploy.limits import Limits
 
 from .mutate import EDGES, havoc
@@ -55,7 +56,7 @@ def png_havoc(data: bytes, rng: random.Random, pool: Sequence[bytes]) -> bytes:
 
 
 class Images(Target):
-    """`load_image` of a file: an array of the image's size, or an error that says what is wrong with it."""
+    """`read_image` of a file: an array of the image's size, or an error that says what is wrong with it."""
 
     name = "images"
     share = 1.5
@@ -75,9 +76,18 @@ class Images(Target):
         return havoc(data, rng, pool)
 
     def fuzz_one(self, data: bytes) -> Hashable:
-        background = (255, 0, 128) if zlib.crc32(data) & 1 else None
-        image = load_image(io.BytesIO(data), background=background, limits=self.limits)
-        height, width, channels = image.shape
-        if image.dtype != np.uint8 or channels != 3 or height * width > self.limits.max_pixels:
-            raise Find(f"read as {image.shape} of {image.dtype}")
-        return image.shape
+        option = zlib.crc32(data)
+        if option & 1:
+            handling = Handling(background=(255, 0, 128))
+        else:
+            handling = Handling(alpha="keep", color="keep" if option & 2 else "srgb")
+        image = read_image(io.BytesIO(data), handling, self.limits)
+        pixels, channels = image.pixels, Channels.of(image.pixels)
+        height, width = pixels.shape[:2]
+        if pixels.dtype != np.uint8 or pixels.shape != channels.shape(height, width):
+            raise Find(f"read as {pixels.shape} of {pixels.dtype}")
+        if height * width > self.limits.max_pixels or (channels.alpha and option & 1):
+            raise Find(f"read as {pixels.shape}")
+        if image.profiled and not image.metadata.icc:
+            raise Find("the colours are those of a profile that is not kept")
+        return pixels.shape, *(name for name, _ in image.metadata.items())

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import numpy as np
-from PIL import Image, ImageCms
+from PIL import Image
 
 from glic_deploy.container import Header, pack
+from glic_deploy.fields import Field
+from glic_deploy.limits import Limits
+from glic_deploy.metadata import Metadata, attach
 from glic_deploy.tiles import table
 from glic_deploy.tiles.geometry import Grid
 
+from .. import profiles
 from .target import SEEDS
 
 
@@ -30,10 +35,11 @@ def saved(made: Image.Image, format: str, **options: object) -> bytes:
 def images() -> dict[str, bytes]:
     rgb = image()
     grey16 = Image.fromarray(np.asarray(rgb.convert("L")).astype(np.uint16) * 257)
-    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
+    profile, lab = profiles.srgb(), profiles.lab()
     exif = Image.Exif()
     exif[0x0112] = 6  # turned by 90 degrees
+    exif.get_ifd(0x8769)[0x9003] = "2026:01:02 03:04:05"
+    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/" tiff:Orientation="6"/>'
     return {
         "rgb.png": saved(rgb, "PNG"),
         "palette.png": saved(rgb.quantize(7), "PNG"),
@@ -45,6 +51,12 @@ def images() -> dict[str, bytes]:
         "lab_profile.png": saved(rgb, "PNG", icc_profile=lab),
         "animated.png": saved(rgb, "PNG", save_all=True, append_images=[rgb.rotate(180)]),
         "rgb.jpg": saved(rgb, "JPEG", quality=50),
+        "described.jpg": saved(rgb, "JPEG", exif=exif, xmp=xmp, icc_profile=profile),
+        "described.png": saved(rgb, "PNG", exif=exif, icc_profile=profile),
+        "described.webp": saved(rgb, "WEBP", exif=exif, xmp=xmp),
+        "described.tif": saved(rgb, "TIFF", exif=exif),
+        "described.avif": saved(rgb, "AVIF", exif=exif, xmp=xmp),
+        "grey_alpha.png": saved(rgb.convert("LA"), "PNG"),
         "progressive.jpg": saved(rgb, "JPEG", quality=50, progressive=True, exif=exif),
         "cmyk.jpg": saved(rgb.convert("CMYK"), "JPEG", quality=50),
         "profile.jpg": saved(rgb, "JPEG", quality=50, icc_profile=profile),
@@ -67,10 +79,13 @@ def headers() -> dict[str, bytes]:
     whole = Header(width=300, height=200, exact=True, tiled=False, **fingerprints)
     tiled = Header(width=300, height=200, exact=True, tiled=True, **fingerprints)
     wide = Header(width=40000, height=129, exact=True, tiled=True, **fingerprints)
+    fields, attachments = attach(Metadata(exif=b"II*\0\x08\0\0\0\0\0\0\0\0\0", xmp=b"<x/>", icc=b"icc"), Limits())
+    described = replace(whole, profiled=True, fields=(*fields, Field(4 * 4096, b"private")))
     few, many = Grid.of(300, 200, 256, 128, 16), Grid.of(40000, 129, 128, 128, 16)
     return {
         "empty.glic": pack(whole, b"", 0),
         "whole.glic": pack(whole, bytes(range(40)), 7),
+        "described.glic": pack(described, bytes(range(40)), 7, attachments),
         "tiled.glic": table.pack(tiled, few, [(bytes(5), 3)] * len(few)),
         "many.glic": table.pack(wide, many, [(b"x", 1)] * len(many)),
     }

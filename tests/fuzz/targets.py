@@ -8,6 +8,8 @@ from .target import Target
 
 _PLACES = {
     "headers": "glic_files.Headers",
+    "metadata": "glic_files.MetadataItems",
+    "alpha": "glic_files.Alpha",
     "decoder": "glic_files.Decoder",
     "bundles": "bundles.Bundles",
     "engines": "bundles.Engines",
