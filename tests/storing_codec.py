@@ -26,7 +26,7 @@ class StoringCodec:
     fingerprint = b"ABCD"
     fingerprints = ("ABCD",)
 
-    def __init__(self, engine, *, backend=None, precision=None, threads=None, limits=None):
+    def __init__(self, engine, *, backend=None, precision=None, threads=None, limits=None, **options):
         if backend == "tensorrt":
             raise EngineError("backend tensorrt is not installed: pip install absent")
         self.limits = limits or Limits()

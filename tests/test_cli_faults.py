@@ -140,6 +140,7 @@ class TestSignals:
     def test_answered_while_an_image_is_coded(self, folder, number, code, workers):
         process = self.start("encode", "in", "out/", *workers)
         while not os.path.exists("begun"):
+            assert process.poll() is None, "the command ended before it coded an image"
             time.sleep(0.01)
         begin = time.monotonic()
         process.send_signal(number)
