@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 
 from . import conformance
 from .backends import Backend, Precision, open_backend, require_precision
+from .backends.declarations import ON_THE_CPU
 from .bundle import Bundle
 from .checksum import symbol_checksum
 from .container import Header
 from .entropy.passes import CodedPass, Pass, RunGraph, Symbols, pack, quantize, walk
 from .entropy.rans import CdfTables, Decoder, Encoder
-from .errors import BitstreamError, EngineError, ModelMismatchError
-from .limits import CODED_MULTIPLE
+from .errors import BitstreamError, EngineError, LimitError, ModelMismatchError
+from .limits import CODED_MULTIPLE, Limits
 from .notices import PROCESS
 from .stages import stage
 from .values import Settled, Value
@@ -87,9 +88,31 @@ class BundleCodec:
         compared = conformance.check(self.bundle, self._backend)
         return f"exact: {compared:,} conformance values reproduced bit for bit"
 
+    def tile_that_fits(self, width: int, height: int, tile: int | None, limits: Limits) -> int | None:
+        """Return `tile`; the largest side of a tile that the device can code, if `tile` is None and the image is not.
+
+        Raises LimitError if the device cannot code the smallest tile.
+        """
+        if tile is not None or self._refusal(width, height) is None:
+            return tile
+        for side in range(8 * CODED_MULTIPLE, CODED_MULTIPLE, -CODED_MULTIPLE):
+            if limits.fits_memory(side, side) and self._refusal(side, side) is None:
+                return side
+        self._check_device(side, side)
+        return side
+
+    def _refusal(self, width: int, height: int) -> str | None:
+        return self._backend.refusal(*(-(-side // CODED_MULTIPLE) * CODED_MULTIPLE for side in (height, width)))
+
+    def _check_device(self, width: int, height: int) -> None:
+        """Raise LimitError, before anything is allocated, if the device cannot code an image of this size at once."""
+        if reason := self._refusal(width, height):
+            raise LimitError(f"{reason}; encode in tiles (--tile, tile=...), or use the CPU: {ON_THE_CPU}")
+
     def encode(self, padded: NDArray[np.uint8], stages: dict[str, float] | None = None) -> tuple[bytes, int]:
         """Return the payload and the symbol checksum of an image (H, W, 3), H and W multiples of `CODED_MULTIPLE`."""
         run = self._runner(stages)
+        self._check_device(padded.shape[1], padded.shape[0])
         latents = run("analysis", image=padded)[0]
         z_symbols = np.asarray(run("hyper_analysis", y=latents)[0])
         with stage(stages, "analysis"):
@@ -161,6 +184,7 @@ class BundleCodec:
         passes: list[CodedPass] | None,
     ) -> NDArray[np.float32]:
         run = self._runner(stages)
+        self._check_device(width, height)
         rows, columns = (-(-side // CODED_MULTIPLE) for side in (height, width))
         decoded: list[CodedPass] = []
 

@@ -195,6 +195,7 @@ class Codec:
     ) -> bytes:
         pixels = source.pixels
         height, width = pixels.shape[:2]
+        tile = self._codecs.best().tile_that_fits(width, height, tile, self._limits)
         grid = tiles.choose_grid(width, height, tile, self._limits)
         fields, attachments = metadata.attach(source.metadata, self._limits)
 

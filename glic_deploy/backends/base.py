@@ -109,6 +109,20 @@ class Backend(ABC):
     def describe(self) -> dict[str, Any]:
         """Return name, versions, threads and devices, for people and for JSON."""
 
+    def fingerprint(self) -> dict[str, Any]:
+        """Return everything about backend and device that could change the results of the entropy path, for JSON.
+
+        A passed conformance check counts for an equal fingerprint alone. The default is `describe`.
+        """
+        return self.describe()
+
+    def refusal(self, height: int, width: int) -> str | None:
+        """Return why the device cannot code a padded image of this size as a whole; None: it can.
+
+        Nothing is allocated for the answer.
+        """
+        return None
+
     @abstractmethod
     def close(self) -> None:
         """Free all resources. The backend cannot be used afterwards."""

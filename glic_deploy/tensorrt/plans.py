@@ -104,6 +104,8 @@ def build_plan(
         )
     config = builder.create_builder_config()
     config.clear_flag(api.BuilderFlag.TF32)  # the entropy path's integers must stay exact
+    if hasattr(api.BuilderFlag, "REQUIRE_USER_ALLOCATION"):
+        config.set_flag(api.BuilderFlag.REQUIRE_USER_ALLOCATION)  # else a run may allocate, which breaks captures
     if options.workspace is not None:
         config.set_memory_pool_limit(api.MemoryPoolType.WORKSPACE, options.workspace)
     if options.capabilities:
