@@ -32,6 +32,7 @@ class BundleCodec:
         backend: the name of the backend that runs the graphs, or a Backend object. None selects the best installed one.
         threads: the number of threads of the backend; None uses all cores. The attribute `threads` keeps the value.
         precision: the precision of the transforms; None selects the backend's default.
+        device: the number of the GPU; None selects a CPU backend too, and the first GPU.
 
     Raises EngineError if the bundle cannot be opened, if no backend can run it, or if the backend computes the entropy
     path wrongly on this machine (see `glic_deploy.conformance`).
@@ -44,6 +45,7 @@ class BundleCodec:
         backend: str | Backend | None = None,
         threads: int | None = None,
         precision: Precision | None = None,
+        device: int | None = None,
     ) -> None:
         self.bundle = Bundle.open(directory)
         self.threads = threads
@@ -53,7 +55,7 @@ class BundleCodec:
             for latent in "yz"
         )
         if not isinstance(backend, Backend):
-            backend = open_backend(self.bundle, backend, threads, precision)
+            backend = open_backend(self.bundle, backend, threads, precision, device)
         require_precision(backend, precision)
         self._backend = backend
         self._open = True

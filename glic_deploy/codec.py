@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import channel_codec, colour, container, many, metadata, tiles
-from .arguments import check_receivers, known, shown, thread_count
+from .arguments import check_receivers, integer, known, shown, thread_count
 from .arrays import DlpackArray, writable
 from .backends import Backend, Precision
 from .channels import Channels, colour_of, with_colour
@@ -67,6 +67,8 @@ class Codec:
             the backend's default.
         threads: the number of threads of the backend: at most four times the cores, or 16 if that is more. None uses
             all cores.
+        device: the number of the GPU that runs the graphs, as `nvidia-smi -L` counts them. None selects the first GPU,
+            or the CPU.
         limits: the sizes to refuse; None: `Limits()`.
         keep: the number of bundles that stay open between uses.
 
@@ -81,11 +83,16 @@ class Codec:
         backend: str | Backend | None = None,
         precision: Precision | None = None,
         threads: int | None = None,
+        device: int | None = None,
         limits: Limits | None = None,
         keep: int = 2,
     ) -> None:
         if threads is not None:
             threads = thread_count("threads", threads)
+        if device is not None:
+            device = integer("device", device, "the number of a GPU, from 0, or None", least=0)
+            if isinstance(backend, Backend):
+                raise EngineError(f"device is {device}, but a Backend object has its device; leave out one of them")
         known_precision = precision is None or (isinstance(precision, str) and precision in get_args(Precision))
         for name, value, right, expected in (
             ("backend", backend, isinstance(backend, (str, Backend, type(None))), "the name of a backend, or None"),
@@ -96,7 +103,9 @@ class Codec:
                 raise EngineError(f"{name} is {shown(value)}, expected {expected}")
         self._limits = limits or DEFAULT_LIMITS
         self._workers = max(many.LEAST_WORKERS, cores() // (threads or cores()))
-        self._codecs = BundleCodecs(engine, backend=backend, threads=threads, precision=precision, keep=keep)
+        self._codecs = BundleCodecs(
+            engine, backend=backend, threads=threads, precision=precision, device=device, keep=keep
+        )
 
     def __enter__(self) -> Codec:
         return self

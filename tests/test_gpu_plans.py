@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from glic_deploy import EngineError, cache, conformance
+from glic_deploy import Codec, EngineError, cache, conformance
 from glic_deploy.backends import cuda_libraries, declarations, open_backend
 from glic_deploy.backends import tensorrt as backend_module
 from glic_deploy.backends.tensorrt import TensorRTBackend
 from glic_deploy.bundle import Bundle
 
-from .tensorrt_simulation import SimulatedTensorRT, simulated
+from .tensorrt_simulation import SimulatedDevice, SimulatedTensorRT, simulated
 
 
 @pytest.fixture(autouse=True)
@@ -170,3 +170,30 @@ def test_the_simulation_has_no_call_that_tensorrt_rtx_lacks() -> None:
         assert [name for name in lacking if name != "strategy"] == [], real
     for name, members in ours.ENUMERATIONS.items():
         assert all(hasattr(getattr(api, name), member) for member in members)
+
+
+def test_a_codec_runs_on_the_gpu_of_its_number(simulation: SimulatedTensorRT, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    def device_of(number: int = 0) -> SimulatedDevice:
+        asked.append(number)
+        return simulation.device
+
+    monkeypatch.setattr(backend_module, "CudaDevice", device_of)
+    monkeypatch.setattr(backend_module, "choose", lambda capability: simulation.flavour.name)
+    monkeypatch.setattr(backend_module, "installed", lambda: [simulation.flavour.name])
+    monkeypatch.setattr(backend_module, "load", lambda name: simulation.flavour)
+    tensorrt, *_, cpu = (replace(each, package="numpy") for each in declarations.BACKENDS)
+    monkeypatch.setattr(declarations, "BACKENDS", (tensorrt, cpu))
+    assert open_backend(simulation.bundle, "tensorrt", device=1).name == "tensorrt"
+    assert open_backend(simulation.bundle, "tensorrt").name == "tensorrt"
+    assert asked == [1, 0]
+    with pytest.raises(EngineError, match="has no plans for simulated GPU"):  # and no CPU takes its place
+        open_backend(simulation.bundle, device=1)
+    assert asked == [1, 0, 1]
+    with pytest.raises(EngineError, match="backend onnxruntime does not run on a GPU, got device=1"):
+        Codec(simulation.bundle.path, backend="onnxruntime", device=1)
+    with pytest.raises(EngineError, match="device is -1, expected the number of a GPU"):
+        Codec(simulation.bundle.path, device=-1)
+    with pytest.raises(EngineError, match="a Backend object has its device"):
+        Codec(simulation.bundle.path, backend=backend_of(simulation), device=1)

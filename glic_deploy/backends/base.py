@@ -84,6 +84,11 @@ class Backend(ABC):
         """Open the backend for a bundle. Raises EngineError."""
         raise NotImplementedError
 
+    @classmethod
+    def on_gpu(cls, number: int) -> type[Self]:
+        """Return the backend for the GPU of this number, a subclass. Raises EngineError if it runs on no GPU."""
+        raise EngineError(f"backend {cls.name} does not run on a GPU, got device={number}; leave out the device")
+
     @cached_property
     def notices(self) -> Notices:
         """Messages that say what is slower than necessary, with reasons and remedies."""

@@ -50,6 +50,7 @@ class OnnxRuntimeCudaBackend(OnnxRuntimeBackend):
 
     name = DECLARATION.name
     provider, memory = PROVIDER, "cuda"
+    _number = 0  # of the GPU
     _options: ClassVar[dict[str, str]] = {"arena_extend_strategy": "kSameAsRequested"}
     _library_path = staticmethod(DECLARATION.library_path)
 
@@ -57,7 +58,7 @@ class OnnxRuntimeCudaBackend(OnnxRuntimeBackend):
         super().__init__(bundle, forms=DECLARATION.forms)
         self.precision = recorded_precision(bundle, DECLARATION.forms)
         self._check_provider()
-        self._device = device or CudaDevice()
+        self._device = device or CudaDevice(self._number)
         self._library = self._library_path()
         preload = getattr(ort, "preload_dlls", None)  # CUDA's libraries from NVIDIA's wheels, since 1.21
         if preload is not None:
@@ -65,6 +66,10 @@ class OnnxRuntimeCudaBackend(OnnxRuntimeBackend):
         self._captures = {name: itertools.count(1) for name in bundle.graphs()}
         self._proof = Proof(bundle, self)
         self._runner = DeviceRunner(self._device, bundle, self._prepare, self._proof)
+
+    @classmethod
+    def on_gpu(cls, number: int) -> type[Self]:
+        return type(cls.__name__, (cls,), {"_number": number})
 
     @classmethod
     def _check_provider(cls) -> None:
@@ -77,7 +82,7 @@ class OnnxRuntimeCudaBackend(OnnxRuntimeBackend):
     @classmethod
     def check_machine(cls) -> str:
         cls._check_provider()
-        device = CudaDevice()
+        device = CudaDevice(cls._number)
         return f"onnxruntime {ort.__version__} on {device.name}, compute capability {device.shown_capability}"
 
     @classmethod

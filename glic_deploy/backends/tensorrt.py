@@ -35,10 +35,11 @@ class TensorRTBackend(Backend):
     """
 
     name = DECLARATION.name
+    _number = 0  # of the GPU
 
     def __init__(self, bundle: Bundle, device: Device | None = None, flavour: Flavour | None = None) -> None:
         self._bundle = bundle
-        self._device = device or CudaDevice()
+        self._device = device or CudaDevice(self._number)
         self._flavour = flavour or load(choose(self._device.capability))
         self._plans = Plans(bundle, self._device, self._flavour)
         self._runtime = self._flavour.api.Runtime(self._flavour.logger)
@@ -51,13 +52,17 @@ class TensorRTBackend(Backend):
         self.precision = recorded_precision(bundle, DECLARATION.forms)
 
     @classmethod
+    def on_gpu(cls, number: int) -> type[Self]:
+        return type(cls.__name__, (cls,), {"_number": number})
+
+    @classmethod
     def check_machine(cls) -> str:
         device, flavour = cls._found()
         return f"{flavour.name} {flavour.version} on {device.name}, compute capability {device.shown_capability}"
 
     @classmethod
     def _found(cls) -> tuple[CudaDevice, Flavour]:
-        device = CudaDevice()
+        device = CudaDevice(cls._number)
         if not installed():
             raise UnusableError("no TensorRT is installed", " or ".join(INSTALL.values()))
         return device, load(choose(device.capability))
