@@ -97,6 +97,14 @@ def test_what_other_sizes_hold_counts_as_free(backend: TensorRTBackend, simulati
     assert backend.refusal(512, 512)
 
 
+def test_scratch_memory_gives_way_too(backend: TensorRTBackend, simulation: SimulatedTensorRT) -> None:
+    simulation.scratch_factor = 16
+    backend.run("analysis", {"image": image_of(128, 256)})
+    simulation.scratch_factor = 1
+    simulation.device.capacity = simulation.device.held()
+    backend.run("analysis", {"image": image_of(256, 384)})  # whose tensors alone are larger than those before
+
+
 def test_an_image_beyond_the_plans_is_tiled(gpu_engine: Path, backend: TensorRTBackend) -> None:
     wide = image_of(100, 1000)
     with Codec(gpu_engine, backend=backend) as codec:

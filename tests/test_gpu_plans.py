@@ -15,6 +15,8 @@ from glic_deploy.backends import cuda_libraries, declarations, open_backend
 from glic_deploy.backends import tensorrt as backend_module
 from glic_deploy.backends.tensorrt import TensorRTBackend
 from glic_deploy.bundle import Bundle
+from glic_deploy.tensorrt import RTX_CAPABILITIES, BuildOptions
+from glic_deploy.tensorrt.plans import configured
 
 from .tensorrt_simulation import SimulatedDevice, SimulatedTensorRT, simulated
 
@@ -154,6 +156,22 @@ def test_memory_that_tensorrt_refuses_is_an_error(simulation: SimulatedTensorRT)
         backend.run("analysis", {"image": np.zeros((128, 128, 3), np.uint8)})
     backend.trim()
     assert not simulation.device.memory
+
+
+def test_plans_for_several_gpus_need_no_memory_of_their_own_and_use_no_tf32() -> None:
+    api = pytest.importorskip("tensorrt_rtx", reason="needs TensorRT-RTX: pip install tensorrt-rtx")
+    builder = api.Builder(api.Logger(api.Logger.WARNING))
+    config = configured(api, builder, BuildOptions(capabilities=RTX_CAPABILITIES))
+    assert config.get_flag(api.BuilderFlag.REQUIRE_USER_ALLOCATION)
+    assert not config.get_flag(api.BuilderFlag.TF32)
+    network = builder.create_network(0)
+    image = network.add_input("image", api.float32, (1, 8, -1, -1))
+    convolution = network.add_convolution_nd(image, 8, (3, 3), api.Weights(np.ones((8, 8, 3, 3), np.float32)))
+    network.mark_output(convolution.get_output(0))
+    profile = builder.create_optimization_profile()
+    profile.set_shape("image", (1, 8, 8, 8), (1, 8, 64, 64), (1, 8, 512, 512))
+    config.add_optimization_profile(profile)
+    assert builder.build_serialized_network(network, config) is not None
 
 
 def test_the_simulation_has_no_call_that_tensorrt_rtx_lacks() -> None:

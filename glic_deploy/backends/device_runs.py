@@ -208,12 +208,21 @@ class DeviceRunner:
         device: the device.
         bundle: the bundle.
         prepare: prepares a graph for inputs of some shapes.
-        proof: checks the first run of each graph of the entropy path at each shape; None: nothing is checked.
+        proof: checks the first run of each graph of the entropy path at each shape.
+        free_shared: frees what all executables share, when none is left.
     """
 
-    def __init__(self, device: Device, bundle: Bundle, prepare: Prepare, proof: Proof | None = None) -> None:
+    def __init__(
+        self,
+        device: Device,
+        bundle: Bundle,
+        prepare: Prepare,
+        proof: Proof,
+        free_shared: Callable[[], None] = lambda: None,
+    ) -> None:
         self.lock = threading.RLock()
         self._device, self._bundle, self._prepare, self._proof = device, bundle, prepare, proof
+        self._free_shared = free_shared
         self._prepared: dict[str, OrderedDict[Key, _Prepared]] = {name: OrderedDict() for name in bundle.graphs()}
         self._canvases: dict[Shape, _Canvas] = {}
         self._kept_on_device = _outputs_read_by_graphs(bundle)
@@ -226,13 +235,13 @@ class DeviceRunner:
                 if not output.in_flight:
                     output.fetch()
         results = [output.read() for output in outputs]
-        if self._proof is not None and self._proof.is_due(graph, inputs):
+        if self._proof.is_due(graph, inputs):
             self._proof.check(graph, inputs, results)
         return results
 
     def start(self, graph: str, inputs: Mapping[str, Value]) -> Sequence[Value]:
         """Implements `Backend.start`: the first output that the host needs is ready."""
-        if self._proof is not None and self._proof.is_due(graph, inputs):
+        if self._proof.is_due(graph, inputs):
             return self.run(graph, inputs)
         with self._exclusive():
             outputs = self._run(graph, inputs)
@@ -340,6 +349,7 @@ class DeviceRunner:
         for kept in self._prepared.values():
             while kept:
                 self._release(kept.popitem()[1])
+        self._free_shared()
 
     def _upload(self, value: NDArray[Any] | Settled | _Output, slot: _Slot) -> None:
         if isinstance(value, Settled):

@@ -48,7 +48,7 @@ class TensorRTBackend(Backend):
         self._scratch = Scratch(self._device)
         self._needs: dict[tuple[int, int], int | str] = {}  # by height and width
         self._proof = Proof(bundle, self)
-        self._runner = DeviceRunner(self._device, bundle, self._prepare, self._proof)
+        self._runner = DeviceRunner(self._device, bundle, self._prepare, self._proof, self._scratch.free)
         self.precision = recorded_precision(bundle, DECLARATION.forms)
 
     @classmethod
@@ -194,8 +194,6 @@ class TensorRTBackend(Backend):
 
     def trim(self) -> None:
         self._runner.trim()
-        with self._runner.on_device():
-            self._scratch.free()
         self._proof.close()
 
     def close(self) -> None:
