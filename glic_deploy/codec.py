@@ -67,8 +67,8 @@ class Codec:
             the backend's default.
         threads: the number of threads of the backend: at most four times the cores, or 16 if that is more. None uses
             all cores.
-        device: the number of the GPU that runs the graphs, as `nvidia-smi -L` counts them. None selects the first GPU,
-            or the CPU.
+        device: the number of the GPU that runs the graphs, as CUDA counts those that CUDA_VISIBLE_DEVICES allows. None
+            selects the first GPU, or the CPU.
         limits: the sizes to refuse; None: `Limits()`.
         keep: the number of bundles that stay open between uses.
 

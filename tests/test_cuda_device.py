@@ -68,7 +68,7 @@ def test_a_gpu_is_selected_by_its_number(runtime: Runtime) -> None:
     assert described | {"driver": ""} == {"device": "GPU 1", "capability": "8.6", "processors": 58, "driver": ""}
     assert described["driver"].endswith(", CUDA 13.1")
     for number in (2, -1):
-        with pytest.raises(EngineError, match=f"device is {number}, this machine has the GPUs 0 to 1"):
+        with pytest.raises(EngineError, match=f"device is {number}, CUDA finds the GPUs 0 to 1"):
             CudaDevice(number)
 
 

@@ -141,7 +141,7 @@ class CudaDevice:
         if not count:
             raise NoDeviceError("no NVIDIA GPU here", _INSTEAD)
         if not 0 <= number < count:
-            raise EngineError(f"device is {number}, this machine has the GPUs 0 to {count - 1}; see nvidia-smi -L")
+            raise EngineError(f"device is {number}, CUDA finds the GPUs 0 to {count - 1}; see nvidia-smi -L")
         self.number = number
         properties = self._call("cudaGetDeviceProperties", number)
         self.name = properties.name.decode()
@@ -181,7 +181,7 @@ class CudaDevice:
     def memory_info(self) -> tuple[int, int]:
         """Return the free and the total bytes of the GPU."""
         self.activate()
-        free, total = self._call("cudaMemGetInfo")
+        free, total = self._call_outside_captures("cudaMemGetInfo")
         return free, total
 
     def _call(self, name: str, *arguments: Any) -> Any:
