@@ -33,6 +33,7 @@ from glic_deploy.tensorrt import choose
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "out" / "gpu_check"
 KERNELS = "tests/test_gpu.py::test_scatter_aggregate_agrees", "tests/test_gpu.py::test_dynamic_knn_agrees"
+SANITIZER_TOOLS = "memcheck", "racecheck", "synccheck", "initcheck"
 SMALL = "shape0 or shape2 or smallest or odd"
 
 
@@ -88,7 +89,7 @@ def main() -> int:
     OUT.mkdir(parents=True, exist_ok=True)
     passed = {"pytest": python("pytest", "-q", "-m", "gpu")}
     checker = sanitizer()
-    for tool in ("memcheck", "racecheck"):
+    for tool in SANITIZER_TOOLS:
         tests = (sys.executable, "-m", "pytest", "-q", "-x", "-k", SMALL, *KERNELS)
         # A caching allocator would hide accesses outside a tensor.
         passed[tool] = checker is not None and run(

@@ -16,9 +16,10 @@ if(NOT CMAKE_CUDA_COMPILER)
   endif()
   set(CMAKE_CUDA_COMPILER ${GLIC_NVCC})
 endif()
-# Machine code for Ampere, Ada, Hopper and Blackwell, and PTX that the driver compiles for those between and after.
+# Machine code for Ampere, Jetson Orin (87), Ada, Hopper and Blackwell. The driver compiles the PTX for all others: that
+# of 80 for those before Hopper, that of 100 for other data-centre Blackwells and Jetson Thor, that of 120 for what comes.
 if(NOT CMAKE_CUDA_ARCHITECTURES)
-  set(CMAKE_CUDA_ARCHITECTURES 80-real 86-real 89-real 90 120)
+  set(CMAKE_CUDA_ARCHITECTURES 80 86-real 87-real 89-real 90-real 100 120)
 endif()
 set(CMAKE_CUDA_STANDARD 17)
 set(CMAKE_CUDA_STANDARD_REQUIRED ON)

@@ -1,7 +1,7 @@
 """Checkpoint to engine bundle with TensorRT plans: `python -m export.to_trt --checkpoint glic.pth`.
 
 The command writes `glic.engine`. If no plans can be built on this machine, the bundle is complete for every other
-backend, and a machine with an NVIDIA GPU builds the plans at their first use.
+backend, and the backend `tensorrt` builds the plans at their first use on a machine with an NVIDIA GPU.
 """
 
 from __future__ import annotations
@@ -149,8 +149,8 @@ def main(argv: list[str] | None = None, *, prog: str = "python -m export.to_trt"
                 if args.require_plans:
                     raise
                 progress.say(
-                    f"no TensorRT plans were built: {error}; the bundle is complete without them, and a machine with "
-                    "an NVIDIA GPU and TensorRT builds them at first use and keeps them in its cache"
+                    f"no TensorRT plans were built: {error}; the bundle is complete without them; on a machine with "
+                    "an NVIDIA GPU, the backend tensorrt builds them at first use and keeps them in its cache"
                 )
         return engine
 

@@ -12,15 +12,16 @@ from numpy.typing import NDArray
 
 from . import conformance
 from .backends import Backend, Precision, open_backend, require_precision
+from .backends.declarations import ON_THE_CPU
 from .bundle import PREVIEW, Bundle
 from .checksum import symbol_checksum
 from .container import Header
 from .entropy.passes import CodedPass, Pass, RunGraph, Symbols, pack, walk
 from .entropy.quantizer import NEAREST, Costs, Quantizer, Weighing
 from .entropy.rans import CdfTables, Decoder, Encoder
-from .errors import BitstreamError, EngineError, ModelMismatchError
+from .errors import BitstreamError, EngineError, LimitError, ModelMismatchError
 from .image import box_reduced
-from .limits import CODED_MULTIPLE
+from .limits import CODED_MULTIPLE, Limits
 from .notices import PROCESS
 from .scales import SCALES, shrunk
 from .stages import stage
@@ -60,6 +61,7 @@ class BundleCodec:
         backend: the name of the backend that runs the graphs, or a Backend object. None selects the best installed one.
         threads: the number of threads of the backend; None uses all cores. The attribute `threads` keeps the value.
         precision: the precision of the transforms; None selects the backend's default.
+        device: the number of the GPU; None selects a CPU backend too, and the first GPU.
 
     Raises EngineError if the bundle cannot be opened, if no backend can run it, or if the backend computes the entropy
     path wrongly on this machine (see `glic_deploy.conformance`).
@@ -72,6 +74,7 @@ class BundleCodec:
         backend: str | Backend | None = None,
         threads: int | None = None,
         precision: Precision | None = None,
+        device: int | None = None,
     ) -> None:
         self.bundle = Bundle.open(directory)
         self.threads = threads
@@ -82,7 +85,7 @@ class BundleCodec:
             for latent in "yz"
         )
         if not isinstance(backend, Backend):
-            backend = open_backend(self.bundle, backend, threads, precision)
+            backend = open_backend(self.bundle, backend, threads, precision, device)
         require_precision(backend, precision)
         self._backend = backend
         self._open = True
@@ -117,9 +120,31 @@ class BundleCodec:
         compared = conformance.check(self.bundle, self._backend)
         return f"exact: {compared:,} conformance values reproduced bit for bit"
 
+    def tile_that_fits(self, width: int, height: int, tile: int | None, limits: Limits) -> int | None:
+        """Return `tile`; the largest side of a tile that the device can code, if `tile` is None and the image is not.
+
+        Raises LimitError if the device cannot code the smallest tile.
+        """
+        if tile is not None or self._refusal(width, height) is None:
+            return tile
+        for side in range(8 * CODED_MULTIPLE, CODED_MULTIPLE, -CODED_MULTIPLE):
+            if limits.fits_memory(side, side) and self._refusal(side, side) is None:
+                return side
+        self._check_device(side, side)
+        return side
+
+    def _refusal(self, width: int, height: int) -> str | None:
+        return self._backend.refusal(*(-(-side // CODED_MULTIPLE) * CODED_MULTIPLE for side in (height, width)))
+
+    def _check_device(self, width: int, height: int) -> None:
+        """Raise LimitError, before anything is allocated, if the device cannot code an image of this size at once."""
+        if reason := self._refusal(width, height):
+            raise LimitError(f"{reason}; encode in tiles (--tile, tile=...), or use the CPU: {ON_THE_CPU}")
+
     def analyse(self, padded: NDArray[np.uint8], stages: dict[str, float] | None = None) -> Latents:
         """Return the latents of an image (H, W, 3), H and W multiples of `CODED_MULTIPLE`."""
         run = self._runner(stages)
+        self._check_device(padded.shape[1], padded.shape[0])
         latents = run("analysis", image=padded)[0]
         z_symbols = np.asarray(run("hyper_analysis", y=latents)[0])
         with stage(stages, "analysis"):
@@ -236,6 +261,7 @@ class BundleCodec:
         passes: list[CodedPass] | None,
     ) -> NDArray[np.float32]:
         run = self._runner(stages)
+        self._check_device(width, height)
         rows, columns = (-(-side // CODED_MULTIPLE) for side in (height, width))
         decoded: list[CodedPass] = []
 

@@ -57,6 +57,14 @@ def fetch(name: str) -> bytes | None:
         return None
 
 
+def holds(name: str) -> bool:
+    """Return whether there is an entry of this name. Its data may be damaged: see `unsealed`."""
+    try:
+        return stat.S_ISREG((directory() / name).lstat().st_mode)
+    except OSError:
+        return False
+
+
 def sealed(data: bytes) -> bytes:
     """Return `data` with its SHA-256 in front, for `store`."""
     return hashlib.sha256(data).digest() + data

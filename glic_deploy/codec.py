@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import channel_codec, colour, container, many, metadata, tiles
-from .arguments import check_receivers, known, shown, thread_count
+from .arguments import check_receivers, integer, known, shown, thread_count
 from .arrays import DlpackArray, writable
 from .backends import Backend, Precision
 from .channels import Channels, colour_of, with_colour
@@ -80,6 +80,8 @@ class Codec:
             the backend's default.
         threads: the number of threads of the backend: at most four times the cores, or 16 if that is more. None uses
             all cores.
+        device: the number of the GPU that runs the graphs, as CUDA counts those that CUDA_VISIBLE_DEVICES allows. None
+            selects the first GPU, or the CPU.
         limits: the sizes to refuse; None: `Limits()`.
         keep: the number of bundles that stay open between uses.
         checkpoint: the checkpoint that the bundle was exported from, which only effort 2 needs.
@@ -95,12 +97,17 @@ class Codec:
         backend: str | Backend | None = None,
         precision: Precision | None = None,
         threads: int | None = None,
+        device: int | None = None,
         limits: Limits | None = None,
         keep: int = 2,
         checkpoint: str | os.PathLike[str] | None = None,
     ) -> None:
         if threads is not None:
             threads = thread_count("threads", threads)
+        if device is not None:
+            device = integer("device", device, "the number of a GPU, from 0, or None", least=0)
+            if isinstance(backend, Backend):
+                raise EngineError(f"device is {device}, but a Backend object has its device; leave out one of them")
         known_precision = precision is None or (isinstance(precision, str) and precision in get_args(Precision))
         for name, value, right, expected in (
             ("backend", backend, isinstance(backend, (str, Backend, type(None))), "the name of a backend, or None"),
@@ -112,7 +119,9 @@ class Codec:
         self._limits = limits or DEFAULT_LIMITS
         self._workers = max(many.LEAST_WORKERS, cores() // (threads or cores()))
         self._gradients = Gradients(checkpoint, threads)
-        self._codecs = BundleCodecs(engine, backend=backend, threads=threads, precision=precision, keep=keep)
+        self._codecs = BundleCodecs(
+            engine, backend=backend, threads=threads, precision=precision, device=device, keep=keep
+        )
 
     def __enter__(self) -> Codec:
         return self
@@ -235,7 +244,7 @@ class Codec:
     ) -> bytes:
         pixels = source.pixels
         height, width = pixels.shape[:2]
-        grid = tiles.choose_grid(width, height, tile, self._limits)
+        tiles.choose_grid(width, height, tile, self._limits)  # refuses too large an image before a bundle is opened
         fields, attachments = metadata.attach(source.metadata, self._limits)
 
         @functools.cache
@@ -249,6 +258,8 @@ class Codec:
 
         def code(quality: int, strength: float | None) -> bytes:
             codec = self._codecs.at_quality(quality)
+            side = codec.tile_that_fits(width, height, tile, self._limits)
+            grid = tiles.choose_grid(width, height, side, self._limits)
             weighing = weighing_at(target.effort, codec.bundle) if strength is None else Weighing(strength)
             header = Header(
                 width=width,

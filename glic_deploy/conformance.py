@@ -56,11 +56,7 @@ def check(bundle: Bundle, backend: Backend) -> int:
                 wrong = int((got != vectors[f"{name}_{what}"][case]).sum())
                 compared += got.size
                 if wrong:
-                    raise EngineError(
-                        f"{_summary(backend)} does not compute the entropy path exactly: {wrong} of {got.size} {what} "
-                        f"of {name} are wrong, so it must not encode or decode; use another backend or version, "
-                        f"and report this with the output of: glic doctor --engine {bundle.path}"
-                    )
+                    raise inexact(bundle, backend, wrong, got.size, what, name)
             symbols: Symbols = vectors[f"{name}_symbols"][case]
             return symbols
 
@@ -70,22 +66,48 @@ def check(bundle: Bundle, backend: Backend) -> int:
 
 def ensure(bundle: Bundle, backend: Backend) -> None:
     """Run `check` unless the cache says that bundle, backend and machine have passed it. Raises EngineError."""
-    name = f"conformance/{identity(bundle, backend)}"
-    if cache.fetch(name) == _PASSED:
+    if has_passed(bundle, backend):
         return
     check(bundle, backend)
     backend.trim()  # no image has the size of these vectors
-    cache.store(name, _PASSED)
+    remember(bundle, backend)
 
 
-def identity(bundle: Bundle, backend: Backend) -> str:
-    """Return a digest of everything that could change the results: the bundle, the backend and the CPU."""
+def has_passed(bundle: Bundle, backend: Backend, what: Any = None) -> bool:
+    """Return whether the cache says that bundle, backend and machine have passed `check`, or the check `what`."""
+    return cache.fetch(_entry(bundle, backend, what)) == _PASSED
+
+
+def remember(bundle: Bundle, backend: Backend, what: Any = None) -> None:
+    """Store in the cache that bundle, backend and machine have passed `check`, or the check `what`."""
+    cache.store(_entry(bundle, backend, what), _PASSED)
+
+
+def inexact(bundle: Bundle, backend: Backend, wrong: int, of: int, what: str, where: str) -> EngineError:
+    """Return the error for a backend that computed `wrong` of the values `what` of a pass or graph wrongly."""
+    return EngineError(
+        f"{_summary(backend)} does not compute the entropy path exactly: {wrong} of {of} {what} of {where} are wrong, "
+        "so it must not encode or decode; use another backend or version, and report this with the output of: "
+        f"glic doctor --engine {bundle.path}"
+    )
+
+
+def identity(bundle: Bundle, backend: Backend, what: Any = None) -> str:
+    """Return a digest of everything that could change the results: the bundle, the backend, its device and the CPU.
+
+    what: a check of less than the whole entropy path.
+    """
     parts: Mapping[str, Any] = {
         "files": {name: entry.sha256 for name, entry in bundle.manifest.files.items()},
-        "backend": backend.describe(),
+        "backend": backend.fingerprint(),
         "machine": [platform.machine(), platform.system(), _processor()],
+        **({"check": what} if what else {}),
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:32]
+
+
+def _entry(bundle: Bundle, backend: Backend, what: Any) -> str:
+    return f"conformance/{identity(bundle, backend, what)}"
 
 
 def _processor() -> str:

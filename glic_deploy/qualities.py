@@ -58,6 +58,7 @@ class BundleCodecs:
         backend: str | Backend | None = None,
         threads: int | None = None,
         precision: Precision | None = None,
+        device: int | None = None,
         keep: int = 2,
     ) -> None:
         self._keep = integer("keep", keep, "an integer of at least 1, the number of bundles that stay open", least=1)
@@ -68,7 +69,12 @@ class BundleCodecs:
                 "pass the name of the backend instead"
             )
         self._path = path
-        self._options: dict[str, Any] = {"backend": backend, "threads": threads, "precision": precision}
+        self._options: dict[str, Any] = {
+            "backend": backend,
+            "threads": threads,
+            "precision": precision,
+            "device": device,
+        }
         self._slots: dict[int, _Slot] = {}
         self._lock = threading.Lock()
         self._closed = False

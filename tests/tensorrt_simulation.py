@@ -7,6 +7,8 @@ what the device memory holds.
 from __future__ import annotations
 
 import itertools
+import json
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,15 +16,22 @@ from typing import Any
 
 import numpy as np
 import onnxruntime as ort
+import pytest
 from numpy.typing import DTypeLike, NDArray
 
-from glic_deploy.backends.cuda import DeviceMemoryError
+from glic_deploy.backends.cuda import CaptureGate, DeviceMemoryError
 from glic_deploy.backends.onnxruntime import custom_ops_library
 from glic_deploy.bundle import TENSORRT, Bundle
 from glic_deploy.errors import EngineError
 from glic_deploy.tensorrt import Flavour, Profile
 
 Array = NDArray[Any]
+ENUMERATIONS = {
+    "ExecutionContextAllocationStrategy": ("STATIC", "USER_MANAGED"),
+    "CudaGraphStrategy": ("DISABLED", "WHOLE_GRAPH_CAPTURE"),
+    "DynamicShapesKernelSpecializationStrategy": ("LAZY", "EAGER"),
+}
+"""The enumerations of the API that the backend uses, with their members."""
 GARBAGE = 0xCD
 
 
@@ -34,10 +43,17 @@ class SimulatedDevice:
     """
 
     name = "simulated GPU"
+    number = 0
     capability = (8, 9)
+    shown_capability = "8.9"
     stream = 77
+    driver = "580.simulated"
 
     def __init__(self) -> None:
+        self.gate = CaptureGate()
+        self.lock = threading.RLock()  # the device itself takes calls from several threads
+        self.during_wait: Any = None  # called before a wait, in its thread
+        self._thread = threading.local()
         self.memory: dict[int, Array] = {}
         self.capacity = 1 << 40
         self.pinned_arrays: dict[int, Array] = {}
@@ -49,12 +65,26 @@ class SimulatedDevice:
         self.uploaded = 0
         self._numbers = itertools.count(1)
 
+    def describe(self) -> dict[str, Any]:
+        return {"device": self.name, "capability": self.shown_capability, "driver": self.driver}
+
+    def activate(self) -> None:
+        self._thread.active = True
+
+    def _check_active(self) -> None:
+        assert getattr(self._thread, "active", False), "this thread may work on another GPU"
+
+    def memory_info(self) -> tuple[int, int]:
+        return self.capacity - self.held(), self.capacity
+
     def allocate(self, size: int) -> int:
         assert size > 0
+        self._check_active()
         assert self.capturing is None, "memory allocated while capturing"
         if self.held() + size > self.capacity:
             raise DeviceMemoryError("the simulated memory is full; code smaller images")
-        block = np.full(size, GARBAGE, np.uint8)
+        block = np.full(size + 255, GARBAGE, np.uint8)
+        block = block[-block.ctypes.data % 256 :][:size]  # aligned as cudaMalloc aligns
         self.memory[block.ctypes.data] = block
         self.calls.append("allocate")
         return block.ctypes.data
@@ -105,9 +135,11 @@ class SimulatedDevice:
     def synchronize(self) -> None:
         assert self.capturing is None, "waited for the stream while capturing"
         self.calls.append("synchronize")
-        self._run(len(self.queue))
+        with self.lock:
+            self._run(len(self.queue))
 
     def event(self) -> int:
+        self._check_active()
         event = next(self._numbers)
         self.events[event] = 0
         return event
@@ -119,11 +151,15 @@ class SimulatedDevice:
 
     def wait(self, event: int) -> None:
         assert self.capturing is None, "waited for an event while capturing"
+        assert event in self.events
+        if self.during_wait is not None:
+            self.during_wait()
         self.calls.append("wait")
-        mark = event, self.events[event]
-        place = next((i for i, (work, _) in enumerate(self.queue) if work == mark), None)
-        if place is not None:
-            self._run(place + 1)
+        with self.lock:
+            mark = event, self.events[event]
+            place = next((i for i, (work, _) in enumerate(self.queue) if work == mark), None)
+            if place is not None:
+                self._run(place + 1)
 
     def free_event(self, event: int) -> None:
         del self.events[event]
@@ -144,8 +180,9 @@ class SimulatedDevice:
     def free_graph(self, graph: int) -> None:
         del self.graphs[graph]
 
-    def execute(self, work: Any) -> None:
-        self._put("execute", work)
+    def execute(self, work: Any, *addresses: int, captured: bool = False) -> None:
+        self._check_active()
+        self._put("launch" if captured else "execute", work, *addresses)
 
     def view(self, address: int, shape: Sequence[int], dtype: DTypeLike) -> Array:
         return self.bytes_at(address, int(np.prod(shape)) * np.dtype(dtype).itemsize).view(dtype).reshape(shape)
@@ -169,10 +206,11 @@ class SimulatedDevice:
 
     def _put(self, call: str, work: Any, *addresses: int) -> None:
         self.calls.append(call)
-        if self.capturing is None:
-            self.queue.append((work, addresses))
-        else:
-            self.capturing.append(work)
+        with self.lock:
+            if self.capturing is None:
+                self.queue.append((work, addresses))
+            else:
+                self.capturing.append(work)
 
     def _run(self, count: int) -> None:
         ready, self.queue = self.queue[:count], self.queue[count:]
@@ -183,7 +221,7 @@ class SimulatedDevice:
 
 class _Engine:
     def __init__(self, simulation: SimulatedTensorRT, plan: bytes) -> None:
-        self.simulation, self.path = simulation, Path(plan.decode())
+        self.simulation, self.path = simulation, Path(plan.decode().split("?")[0])
         options = ort.SessionOptions()
         options.intra_op_num_threads = 1
         options.log_severity_level = 4
@@ -209,13 +247,61 @@ class _Engine:
         assert profile == 0
         return self.profile[name]
 
-    def create_execution_context(self) -> _Context:
-        return _Context(self)
+    def create_runtime_config(self) -> _RuntimeConfig:
+        assert self.simulation.flavour.name == "rtx", "TensorRT has no such configuration in all versions"
+        return _RuntimeConfig(self.simulation)
+
+    def create_execution_context(self, settings: Any) -> _Context:
+        rtx = self.simulation.flavour.name == "rtx"
+        assert isinstance(settings, _RuntimeConfig) == rtx
+        strategy = settings.strategy if isinstance(settings, _RuntimeConfig) else settings
+        assert strategy == "USER_MANAGED", "the context would hold memory for the largest shape of the profile"
+        if isinstance(settings, _RuntimeConfig):
+            assert settings.cuda_graph_strategy == "WHOLE_GRAPH_CAPTURE"
+            assert settings.dynamic_shapes_kernel_specialization_strategy == "EAGER"
+        return _Context(self, settings if rtx else None)
+
+
+class _RuntimeConfig:
+    """TensorRT-RTX's: its attributes have the API's defaults until they are set."""
+
+    cuda_graph_strategy = "DISABLED"
+    dynamic_shapes_kernel_specialization_strategy = "LAZY"
+    strategy = "STATIC"
+
+    def __init__(self, simulation: SimulatedTensorRT) -> None:
+        self.simulation = simulation
+        self.kernels: _RuntimeCache | None = None
+
+    def set_execution_context_allocation_strategy(self, strategy: str) -> None:
+        self.strategy = strategy
+
+    def create_runtime_cache(self) -> _RuntimeCache:
+        return _RuntimeCache()
+
+    def set_runtime_cache(self, cache: _RuntimeCache) -> bool:
+        self.kernels = cache
+        return True
+
+
+class _RuntimeCache:
+    """The shapes for which kernels were compiled."""
+
+    def __init__(self) -> None:
+        self.shapes: list[Any] = []
+
+    def serialize(self) -> bytes:
+        return json.dumps(self.shapes).encode()
+
+    def deserialize(self, data: bytes) -> bool:
+        self.shapes = json.loads(data)
+        return True
 
 
 class _Context:
-    def __init__(self, engine: _Engine) -> None:
-        self.engine, self.device = engine, engine.simulation.device
+    def __init__(self, engine: _Engine, config: _RuntimeConfig | None) -> None:
+        self.engine, self.device, self.config = engine, engine.simulation.device, config
+        self.scratch = (0, 0)  # address and size
         self.shapes: dict[str, tuple[int, ...]] = {}
         self.addresses: dict[str, int] = {}
         self.runs = 0
@@ -237,25 +323,59 @@ class _Context:
     def set_tensor_address(self, name: str, address: int) -> bool:
         self.device.bytes_at(address, 1)
         self.addresses[name] = address
-        return True
+        return self.engine.simulation.refuses_address != name
+
+    def update_device_memory_size_for_shapes(self) -> int:
+        assert set(self.shapes) == set(self.engine.inputs), "the size was asked for before all inputs were set"
+        return self.engine.simulation.scratch_of(self.shapes)
+
+    def set_device_memory(self, address: int, size: int) -> None:
+        assert address % 256 == 0
+        self.device.bytes_at(address, size)
+        self.scratch = address, size
+
+    def is_stream_capturable(self, stream: int) -> bool:
+        assert self.config is not None, "TensorRT has no such call"
+        return not self.engine.simulation.refuses_capture
 
     def execute_async_v3(self, stream: int) -> bool:
         assert stream == self.device.stream
         assert set(self.addresses) == set(self.engine.ports), "a tensor has no address"
         assert self.device.capturing is None or self.runs > 0, "captured before a first run"
+        address, size = self.scratch
+        assert size >= self.engine.simulation.scratch_of(self.shapes), "too little scratch memory"
         if self.engine.simulation.refuses(self.engine.graph):
             return False
+        captured = False
+        if self.config is not None:
+            assert self.device.capturing is None, "TensorRT-RTX captures by itself"
+            captured = self.runs > 0 and self.is_stream_capturable(stream)
+            self._compile(self.config)
         self.runs += 1
-        self.device.execute(self._compute)
+        self.device.execute(lambda: self._compute(address, size), address, captured=captured)
         return True
 
-    def _compute(self) -> None:
+    def _compile(self, config: _RuntimeConfig) -> None:
+        key = [self.engine.graph, sorted([name, list(shape)] for name, shape in self.shapes.items())]
+        assert config.kernels is not None, "kernels are compiled again in every process"
+        if key not in config.kernels.shapes:
+            config.kernels.shapes.append(key)
+            self.engine.simulation.compiled.append(self.engine.graph)
+
+    def _compute(self, address: int, size: int) -> None:
+        self.device.bytes_at(address, size)[...] = GARBAGE  # which must not be memory of anything else
         feeds = {
             name: self.device.view(self.addresses[name], shape, self._dtype(name)).copy()
             for name, shape in self.shapes.items()
         }
         names = [name for name in self.engine.ports if name not in feeds]
         for name, value in zip(names, self.engine.session.run(names, feeds), strict=True):
+            if (
+                (wrong := self.engine.simulation.wrong)
+                and wrong[0] == self.engine.graph
+                and wrong[1] in self.shapes.values()
+            ):
+                value.flat[-1] += 1
             self.device.view(self.addresses[name], value.shape, value.dtype)[...] = value
 
     def _dtype(self, name: str) -> np.dtype:
@@ -265,9 +385,15 @@ class _Context:
 class SimulatedTensorRT:
     """A flavour whose plans are paths of ONNX files. `flavour` is what the backend takes."""
 
-    def __init__(self, bundle: Bundle, device: SimulatedDevice, profile: Profile) -> None:
+    def __init__(self, bundle: Bundle, device: SimulatedDevice, profile: Profile, flavour: str = "tensorrt") -> None:
         self.bundle, self.device, self.profile = bundle, device, profile
         self.refuses_capture = False
+        self.refuses_address: str | None = None  # a tensor
+        self.wrong: tuple[str, tuple[int, ...]] | None = None  # a graph and the shape of an input that it gets wrong
+        self.scratch_factor = 1
+        self.compiled: list[str] = []  # the graphs for which TensorRT-RTX compiled kernels
+        self.built: list[str] = []
+        self.tactics = 0  # what distinguishes one build of a plan from the next
         self.fails_once: str | None = None  # a graph
         self.deserialized: list[str] = []
         kinds = {"tensor(float)": np.float32, "tensor(uint8)": np.uint8, "tensor(int32)": np.int32}
@@ -275,8 +401,13 @@ class SimulatedTensorRT:
             Runtime=lambda logger: self,
             TensorIOMode=SimpleNamespace(INPUT="INPUT", OUTPUT="OUTPUT"),
             nptype=lambda kind: np.dtype(kinds[kind]),
+            **{name: SimpleNamespace(**{key: key for key in keys}) for name, keys in ENUMERATIONS.items()},
         )
-        self.flavour = Flavour("rtx", self.api, "0.simulated", None)
+        self.flavour = Flavour(flavour, self.api, "0.simulated", None, "plugins")
+
+    def scratch_of(self, shapes: dict[str, tuple[int, ...]]) -> int:
+        """Bytes of scratch memory of a run: more for larger inputs."""
+        return self.scratch_factor * sum(int(np.prod(shape)) for shape in shapes.values())
 
     def refuses(self, graph: str) -> bool:
         """Whether an execution fails."""
@@ -296,4 +427,14 @@ class SimulatedTensorRT:
         assert flavour is self.flavour
         if not graph.name.endswith(f".{TENSORRT}.onnx"):
             raise EngineError(f"a plan is built from a graph for TensorRT, not from {graph.name}")
-        return str(graph).encode()
+        self.built.append(graph.name.split(".")[0])
+        if progress is not None:
+            progress("timing")
+        return f"{graph}?{self.tactics}".encode()
+
+
+def simulated(engine: Path, monkeypatch: pytest.MonkeyPatch, flavour: str = "tensorrt") -> SimulatedTensorRT:
+    """A simulated flavour on a simulated device, which also builds the backend's plans."""
+    simulation = SimulatedTensorRT(Bundle.open(engine), SimulatedDevice(), Profile(largest=(512, 768)), flavour)
+    monkeypatch.setattr("glic_deploy.backends.tensorrt_plans.build_plan", simulation.build_plan)
+    return simulation

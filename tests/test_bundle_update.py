@@ -222,7 +222,7 @@ def test_exporting_for_another_gpu_keeps_the_first_one_s_plans(
     gpu_engine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = shutil.copytree(gpu_engine, tmp_path / "engine")
-    flavour = Flavour("rtx", None, "1.2", None)
+    flavour = Flavour("rtx", None, "1.2", None, "plugins")
     monkeypatch.setattr("export.tensorrt_bundle.build_plan", lambda *arguments: b"a plan")
     capabilities = [(8, 9), (12, 0)]
     for capability in capabilities:

@@ -12,10 +12,10 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from glic_deploy import Codec, EngineError, PluginError
+from glic_deploy import Codec, EngineError, conformance
+from glic_deploy.backends import by_name, open_backend
 from glic_deploy.backends import onnxruntime_cuda as backend_module
-from glic_deploy.backends import open_backend
-from glic_deploy.backends.onnxruntime_cuda import DECLARATION, PROVIDER, OnnxRuntimeCudaBackend
+from glic_deploy.backends.onnxruntime_cuda import PROVIDER, OnnxRuntimeCudaBackend
 from glic_deploy.bundle import Bundle
 from glic_deploy.image import load_image
 
@@ -44,6 +44,10 @@ class Session:
     def run_with_iobinding(self, binding: Any, options: onnxruntime.RunOptions) -> None:
         number = int(options.get_run_config_entry("gpu_graph_id"))
         assert not self._device.queue, "inputs are still on their way"
+        replayed = self.captured.get(number)
+        captures = self._graphs and number != -1 and replayed is None
+        assert self._device.gate._capturing == captures, "other threads may break the capture, or wait for nothing"
+        assert bool(self._device.gate._calls) == (not captures)
         self.runs.append(number)
         if self._graphs and number != -1:
             if self.refuses:
@@ -74,6 +78,7 @@ class OnCpu(OnnxRuntimeCudaBackend):
     """The backend with the CPU in the GPU's place. graphless: graphs whose sessions refuse CUDA graphs."""
 
     provider, memory = "CPUExecutionProvider", "cpu"
+    _library_path = staticmethod(by_name("onnxruntime").library_path)
 
     def __init__(self, bundle: Bundle, graphless: tuple[str, ...] = ()) -> None:
         self.simulated = SimulatedDevice()
@@ -92,10 +97,6 @@ class OnCpu(OnnxRuntimeCudaBackend):
 
 @pytest.fixture
 def bundle(gpu_engine: Path) -> Bundle:
-    try:
-        DECLARATION.library_path()
-    except PluginError as error:
-        pytest.skip(f"needs the CUDA kernels for onnxruntime: {error}; make gpu-libraries")
     return Bundle.open(gpu_engine)
 
 
@@ -133,6 +134,41 @@ def test_a_graph_is_captured_at_its_second_run_and_then_replayed(
         assert backend.session("analysis").runs == [-1, 1, 1, -1, 2]
         assert codec.encode(picture) == first
     assert backend.describe()["cuda_graphs"] == "of all"
+
+
+def test_transforms_alone_may_use_tensor_cores(backend: OnCpu) -> None:
+    for graph in backend._bundle.graphs():
+        backend.session(graph)
+    exact = {graph for graph, (options,) in backend.opened.items() if options["use_tf32"] == "0"}
+    assert exact == set(backend._bundle.exact_graphs())
+    assert exact | set(backend._bundle.transforms()) == set(backend._bundle.graphs())
+    assert {options["device_id"] for (options,) in backend.opened.values()} == {"0"}
+
+
+def test_a_pass_counts_for_one_gpu_driver_and_version_of_each_library(
+    backend: OnCpu, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("GLIC_CACHE", str(tmp_path))
+    monkeypatch.setattr(backend_module, "loaded_versions", lambda: {"cudnn": "91002"})
+    bundle = backend._bundle
+    conformance.remember(bundle, backend)
+    for owner, attribute, value in (
+        (backend.simulated, "name", "another GPU"),
+        (backend.simulated, "driver", "another"),
+        (backend_module, "loaded_versions", lambda: {"cudnn": "91100"}),
+        (onnxruntime, "__version__", "9.9"),
+    ):
+        with monkeypatch.context() as patched:
+            patched.setattr(owner, attribute, value)
+            assert not conformance.has_passed(bundle, backend), attribute
+    assert conformance.has_passed(bundle, backend)
+    assert list(backend.opened) == bundle.exact_graphs()[:1]  # which loads the libraries
+
+
+def test_an_image_that_does_not_fit_the_gpu_is_refused(backend: OnCpu) -> None:
+    assert backend.refusal(512, 768) is None
+    backend.simulated.capacity = 1 << 29
+    assert "at once takes up to 1.17 GiB on simulated GPU" in backend.refusal(512, 768)
 
 
 def test_only_the_coders_arrays_cross_the_bus(backend: OnCpu, gpu_engine: Path, picture: np.ndarray) -> None:

@@ -26,7 +26,11 @@ __all__ = [
 
 
 def open_backend(
-    bundle: Bundle, name: str | None = None, threads: int | None = None, precision: Precision | None = None
+    bundle: Bundle,
+    name: str | None = None,
+    threads: int | None = None,
+    precision: Precision | None = None,
+    device: int | None = None,
 ) -> Backend:
     """Open the backend of that name, or the best backend that works on this machine.
 
@@ -37,15 +41,16 @@ def open_backend(
         name: the name of the backend; None selects the best one.
         threads: the number of threads; None uses all cores.
         precision: the precision of the transforms; None selects the backend's default.
+        device: the number of the GPU; None selects a CPU backend too, and the first GPU.
 
     Raises EngineError if no backend works, or none runs the transforms in that precision.
     """
     if name is None:
-        return _open_best(bundle, threads, precision)
+        return _open_best(bundle, threads, precision, device)
     declaration = by_name(name)
     if not declaration.is_installed():
         raise EngineError(f"backend {name} is not installed: {declaration.remedy}")
-    return _open(declaration, bundle, threads, precision)
+    return _open(_load(declaration, device), bundle, threads, precision)
 
 
 def require_precision(backend: Backend, precision: Precision | None) -> None:
@@ -57,8 +62,13 @@ def require_precision(backend: Backend, precision: Precision | None) -> None:
         )
 
 
-def _open(declaration: Declaration, bundle: Bundle, threads: int | None, precision: Precision | None) -> Backend:
-    backend = declaration.load().open(bundle, threads, precision)
+def _load(declaration: Declaration, device: int | None) -> type[Backend]:
+    loaded = declaration.load()
+    return loaded if device is None else loaded.on_gpu(device)
+
+
+def _open(loaded: type[Backend], bundle: Bundle, threads: int | None, precision: Precision | None) -> Backend:
+    backend = loaded.open(bundle, threads, precision)
     try:
         require_precision(backend, precision)
     except EngineError:
@@ -67,7 +77,7 @@ def _open(declaration: Declaration, bundle: Bundle, threads: int | None, precisi
     return backend
 
 
-def _open_best(bundle: Bundle, threads: int | None, precision: Precision | None) -> Backend:
+def _open_best(bundle: Bundle, threads: int | None, precision: Precision | None, device: int | None) -> Backend:
     failures: list[tuple[str, EngineError]] = []
     unusable: list[tuple[str, UnusableError]] = []
     last_resorts: list[tuple[Declaration, Precision | None]] = []
@@ -78,7 +88,7 @@ def _open_best(bundle: Bundle, threads: int | None, precision: Precision | None)
 
     def try_to_open(declaration: Declaration, wanted: Precision | None) -> Backend | None:
         try:
-            backend = _open(declaration, bundle, threads, wanted)
+            backend = _open(_load(declaration, device), bundle, threads, wanted)
         except UnusableError as error:
             skip(declaration, error)
             return None
@@ -92,8 +102,10 @@ def _open_best(bundle: Bundle, threads: int | None, precision: Precision | None)
     for declaration in declarations.BACKENDS:
         if not declaration.is_installed() or precision not in (None, *declaration.precisions):
             continue
+        if device is not None and declaration.device != "gpu":
+            continue
         try:
-            offer = declaration.load().offer(bundle, threads, precision)
+            offer = _load(declaration, device).offer(bundle, threads, precision)
         except UnusableError as error:
             skip(declaration, error)
         except EngineError as error:

@@ -84,6 +84,11 @@ class Backend(ABC):
         """Open the backend for a bundle. Raises EngineError."""
         raise NotImplementedError
 
+    @classmethod
+    def on_gpu(cls, number: int) -> type[Self]:
+        """Return the backend for the GPU of this number, a subclass. Raises EngineError if it runs on no GPU."""
+        raise EngineError(f"backend {cls.name} does not run on a GPU, got device={number}; leave out the device")
+
     @cached_property
     def notices(self) -> Notices:
         """Messages that say what is slower than necessary, with reasons and remedies."""
@@ -108,6 +113,20 @@ class Backend(ABC):
     @abstractmethod
     def describe(self) -> dict[str, Any]:
         """Return name, versions, threads and devices, for people and for JSON."""
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Return everything about backend and device that could change the results of the entropy path, for JSON.
+
+        A passed conformance check counts for an equal fingerprint alone. The default is `describe`.
+        """
+        return self.describe()
+
+    def refusal(self, height: int, width: int) -> str | None:
+        """Return why the device cannot code a padded image of this size as a whole; None: it can.
+
+        Nothing is allocated for the answer.
+        """
+        return None
 
     @abstractmethod
     def close(self) -> None:

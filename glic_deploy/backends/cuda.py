@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import threading
+from collections.abc import Iterator
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,6 +16,8 @@ from .base import UnusableError
 from .declarations import ON_THE_CPU
 
 INSTALL = "pip install cuda-bindings"
+LEAST_CAPABILITY = (8, 0)
+"""The least compute capability that the kernels run on."""
 _INSTEAD = f"use a backend that needs no GPU: {ON_THE_CPU}"
 
 
@@ -24,6 +29,50 @@ class NoDeviceError(UnusableError):
     """This machine has no NVIDIA GPU, or no driver for it."""
 
 
+class CaptureGate:
+    """Keeps the calls of other threads out of the captures of CUDA graphs that onnxruntime makes.
+
+    onnxruntime captures in CUDA's global mode: a call in any thread that allocates or waits breaks the capture and
+    fails itself. Such calls pass the gate together; a capture passes it alone.
+    """
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._calls = 0
+        self._capturing = False
+
+    @contextlib.contextmanager
+    def call(self) -> Iterator[None]:
+        """Wait until no thread captures, and hold captures back."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._capturing)
+            self._calls += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._calls -= 1
+                self._changed.notify_all()
+
+    @contextlib.contextmanager
+    def capture(self) -> Iterator[None]:
+        """Wait until no thread captures and no call is under way, and hold both back."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._capturing)
+            self._capturing = True
+            self._changed.wait_for(lambda: not self._calls)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._capturing = False
+                self._changed.notify_all()
+
+
+GATE = CaptureGate()
+"""The gate of this process."""
+
+
 class Device(Protocol):
     """Memory and one stream of a GPU. Addresses, streams, events and graphs are integers.
 
@@ -32,9 +81,14 @@ class Device(Protocol):
     """
 
     name: str
+    number: int
     capability: tuple[int, int]
     stream: int
+    gate: CaptureGate
 
+    def describe(self) -> dict[str, Any]: ...
+    def activate(self) -> None: ...
+    def memory_info(self) -> tuple[int, int]: ...
     def allocate(self, size: int) -> int: ...
     def free(self, address: int) -> None: ...
     def pinned(self, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]: ...
@@ -62,9 +116,14 @@ def gpu_capability() -> tuple[int, int] | None:
 
 
 class CudaDevice:
-    """The first GPU that CUDA_VISIBLE_DEVICES allows. Raises EngineError if there is none."""
+    """A GPU that CUDA_VISIBLE_DEVICES allows, by its number. Raises EngineError if there is none of that number.
 
-    def __init__(self) -> None:
+    `allocate`, `wait` and the other calls that disturb captures pass the gate.
+    """
+
+    gate = GATE
+
+    def __init__(self, number: int = 0) -> None:
         try:
             from cuda.bindings import runtime
         except ImportError as error:
@@ -81,9 +140,20 @@ class CudaDevice:
             raise NoDeviceError(f"no NVIDIA GPU or driver here: {error}", _INSTEAD) from error
         if not count:
             raise NoDeviceError("no NVIDIA GPU here", _INSTEAD)
-        properties = self._call("cudaGetDeviceProperties", 0)
+        if not 0 <= number < count:
+            raise EngineError(f"device is {number}, CUDA finds the GPUs 0 to {count - 1}; see nvidia-smi -L")
+        self.number = number
+        properties = self._call("cudaGetDeviceProperties", number)
         self.name = properties.name.decode()
         self.capability = properties.major, properties.minor
+        self._processors = properties.multiProcessorCount
+        if self.capability < LEAST_CAPABILITY:
+            raise NoDeviceError(
+                f"{self.name} has compute capability {self.shown_capability}, the kernels need "
+                f"{'{}.{}'.format(*LEAST_CAPABILITY)} or later",
+                _INSTEAD,
+            )
+        self.activate()
         self._stream = self._call("cudaStreamCreateWithFlags", 1)  # non-blocking: does not wait for the default stream
         self.stream = int(self._stream)
         self._graphs: dict[int, Any] = {}
@@ -94,6 +164,26 @@ class CudaDevice:
         """The compute capability as NVIDIA writes it, such as 8.9."""
         return "{}.{}".format(*self.capability)
 
+    def describe(self) -> dict[str, Any]:
+        """Return everything about the GPU and its driver on which the choice and the results of kernels depend."""
+        cuda = self._call("cudaDriverGetVersion")
+        return {
+            "device": self.name,
+            "capability": self.shown_capability,
+            "processors": self._processors,
+            "driver": f"{_driver_version()}, CUDA {cuda // 1000}.{cuda % 1000 // 10}",
+        }
+
+    def activate(self) -> None:
+        """Make this GPU the one that the calling thread allocates on and launches on."""
+        self._call("cudaSetDevice", self.number)
+
+    def memory_info(self) -> tuple[int, int]:
+        """Return the free and the total bytes of the GPU."""
+        self.activate()
+        free, total = self._call_outside_captures("cudaMemGetInfo")
+        return free, total
+
     def _call(self, name: str, *arguments: Any) -> Any:
         error, *results = getattr(self._cuda, name)(*arguments)
         if int(error):
@@ -102,23 +192,27 @@ class CudaDevice:
             if name in ("cudaMalloc", "cudaMallocHost"):
                 raise DeviceMemoryError(f"CUDA's {name} failed: {detail}; code smaller images")
             raise EngineError(f"CUDA's {name} failed: {detail}; {_INSTEAD}")
-        return results[0] if results else None
+        return (results[0] if len(results) == 1 else results) if results else None
+
+    def _call_outside_captures(self, name: str, *arguments: Any) -> Any:
+        with self.gate.call():
+            return self._call(name, *arguments)
 
     def allocate(self, size: int) -> int:
-        return int(self._call("cudaMalloc", size))
+        return int(self._call_outside_captures("cudaMalloc", size))
 
     def free(self, address: int) -> None:
-        self._call("cudaFree", address)
+        self._call_outside_captures("cudaFree", address)
 
     def pinned(self, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
         size = int(np.prod(shape)) * np.dtype(dtype).itemsize
-        address = int(self._call("cudaMallocHost", max(size, 1)))
+        address = int(self._call_outside_captures("cudaMallocHost", max(size, 1)))
         memory = memoryview((ctypes.c_uint8 * size).from_address(address))
         array: NDArray[Any] = np.ndarray(shape, np.dtype(dtype), memory)
         return array
 
     def free_pinned(self, array: NDArray[Any]) -> None:
-        self._call("cudaFreeHost", array.ctypes.data)
+        self._call_outside_captures("cudaFreeHost", array.ctypes.data)
 
     def upload(self, address: int, array: NDArray[Any]) -> None:
         self._call("cudaMemcpyAsync", address, array.ctypes.data, array.nbytes, self._kind(1), self._stream)
@@ -133,10 +227,10 @@ class CudaDevice:
         return self._cuda.cudaMemcpyKind(kind)
 
     def synchronize(self) -> None:
-        self._call("cudaStreamSynchronize", self._stream)
+        self._call_outside_captures("cudaStreamSynchronize", self._stream)
 
     def event(self) -> int:
-        event = self._call("cudaEventCreateWithFlags", 2)  # without timing, which is cheaper
+        event = self._call_outside_captures("cudaEventCreateWithFlags", 2)  # without timing, which is cheaper
         self._events[int(event)] = event
         return int(event)
 
@@ -144,10 +238,10 @@ class CudaDevice:
         self._call("cudaEventRecord", self._events[event], self._stream)
 
     def wait(self, event: int) -> None:
-        self._call("cudaEventSynchronize", self._events[event])
+        self._call_outside_captures("cudaEventSynchronize", self._events[event])
 
     def free_event(self, event: int) -> None:
-        self._call("cudaEventDestroy", self._events.pop(event))
+        self._call_outside_captures("cudaEventDestroy", self._events.pop(event))
 
     def begin_capture(self) -> None:
         mode = self._cuda.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
@@ -165,3 +259,26 @@ class CudaDevice:
 
     def free_graph(self, graph: int) -> None:
         self._call("cudaGraphExecDestroy", self._graphs.pop(graph))
+
+
+def memory_refusal(device: Device, height: int, width: int, needed: int, available: int) -> str | None:
+    """Return that an image needs more bytes of device memory than are available; None if they suffice."""
+    if needed <= available:
+        return None
+    total = device.memory_info()[1]
+    return (
+        f"coding {width:,} x {height:,} pixels at once takes up to {needed / (1 << 30):.2f} GiB on {device.name}, "
+        f"which has {available / (1 << 30):.2f} of {total / (1 << 30):.2f} GiB to spare"
+    )
+
+
+def _driver_version() -> str:
+    """Return the version of NVIDIA's driver, such as 580.65.06; "unknown" without its library NVML (older Jetsons)."""
+    try:
+        nvml = ctypes.CDLL("libnvidia-ml.so.1")
+    except OSError:
+        return "unknown"
+    version = ctypes.create_string_buffer(96)
+    if nvml.nvmlInit_v2() or nvml.nvmlSystemGetDriverVersion(version, len(version)):
+        return "unknown"
+    return version.value.decode()

@@ -23,6 +23,7 @@ from ..bundle import Bundle
 from ..errors import EngineError
 from ..values import Settled, Value, converted
 from .cuda import Device, DeviceMemoryError
+from .proof import Proof
 
 KEPT_SHAPES = 4
 """The number of image sizes for which each graph keeps its memory."""
@@ -67,6 +68,8 @@ class _Slot:
         self.generation = 0  # counts the writes
         self._host: NDArray[Any] | None = None
         self._arrived: int | None = None
+        self._waiting = 0  # threads that wait for a copy without the runner's lock
+        self._freed = False
 
     @property
     def host(self) -> NDArray[Any]:
@@ -81,17 +84,39 @@ class _Slot:
         self._device.download(self.host, self.address)
         self._device.record(self._arrived)
 
-    def wait(self) -> None:
-        if self._arrived is not None:
-            self._device.wait(self._arrived)
+    @contextlib.contextmanager
+    def waiting(self, lock: threading.RLock) -> Iterator[None]:
+        """Wait for the last `download`, then enter with the lock. The lock is not held during the wait."""
+        with lock:
+            self._waiting += 1
+        try:
+            if self._arrived is not None:
+                self._device.wait(self._arrived)
+        except BaseException:
+            with lock:
+                self._leave()
+            raise
+        with lock:
+            self._leave()
+            yield
+
+    def _leave(self) -> None:
+        self._waiting -= 1
+        self._free_event()
 
     def free(self) -> None:
         self.generation += 1
+        self._freed = True
         self._device.free(self.address)
         if self._host is not None:
             self._device.free_pinned(self._host)
-        if self._arrived is not None:
+        self._free_event()
+
+    def _free_event(self) -> None:
+        """Free the event of a slot that was freed, unless threads wait for it: the last of them frees the event."""
+        if self._freed and not self._waiting and self._arrived is not None:
             self._device.free_event(self._arrived)
+            self._arrived = None
 
 
 class _Canvas(_Slot):
@@ -134,17 +159,21 @@ class _Output:
         self.in_flight = True
 
     def read(self) -> NDArray[Any]:
-        """Wait for the array and return it. The caller holds the runner's lock."""
-        if self._array is None:
-            if not self.in_flight:
+        """Wait for the array and return it.
+
+        If another thread overwrites the slot during the wait, that thread stores the array first (see `settle`).
+        """
+        with self._runner.on_device():
+            if self._array is None and not self.in_flight:
                 self.fetch()
-            self._slot.wait()
-            self._array = self._slot.host.astype(self.dtype)
+        if self._array is None:
+            with self._slot.waiting(self._runner.lock):
+                if self._array is None:
+                    self._array = self._slot.host.astype(self.dtype)
         return self._array
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
-        with self._runner.lock:
-            array = self.read()
+        array = self.read()
         array.flags.writeable = False  # a change would not reach the device
         return converted(array, dtype)
 
@@ -170,15 +199,30 @@ Key = tuple[tuple[str, Shape, Shape | None], ...]
 
 
 class DeviceRunner:
-    """Runs the graphs of a bundle on a device. All runners of the process share `lock` and hold it during a run.
+    """Runs the graphs of a bundle on a device, which no other runner uses.
 
-    The reason is that no other thread may allocate or wait while onnxruntime captures a CUDA graph, in any codec.
+    `lock` is held while work is put on the device's stream. Threads wait for results without the lock, so that others
+    put more work on the stream meanwhile.
+
+    Args:
+        device: the device.
+        bundle: the bundle.
+        prepare: prepares a graph for inputs of some shapes.
+        proof: checks the first run of each graph of the entropy path at each shape.
+        free_shared: frees what all executables share, when none is left.
     """
 
-    lock = threading.RLock()
-
-    def __init__(self, device: Device, bundle: Bundle, prepare: Prepare) -> None:
-        self._device, self._bundle, self._prepare = device, bundle, prepare
+    def __init__(
+        self,
+        device: Device,
+        bundle: Bundle,
+        prepare: Prepare,
+        proof: Proof,
+        free_shared: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.lock = threading.RLock()
+        self._device, self._bundle, self._prepare, self._proof = device, bundle, prepare, proof
+        self._free_shared = free_shared
         self._prepared: dict[str, OrderedDict[Key, _Prepared]] = {name: OrderedDict() for name in bundle.graphs()}
         self._canvases: dict[Shape, _Canvas] = {}
         self._kept_on_device = _outputs_read_by_graphs(bundle)
@@ -190,21 +234,38 @@ class DeviceRunner:
             for output in outputs:
                 if not output.in_flight:
                     output.fetch()
-            return [output.read() for output in outputs]
+        results = [output.read() for output in outputs]
+        if self._proof.is_due(graph, inputs):
+            self._proof.check(graph, inputs, results)
+        return results
 
     def start(self, graph: str, inputs: Mapping[str, Value]) -> Sequence[Value]:
         """Implements `Backend.start`: the first output that the host needs is ready."""
+        if self._proof.is_due(graph, inputs):
+            return self.run(graph, inputs)
         with self._exclusive():
             outputs = self._run(graph, inputs)
-            in_flight = [output for output in outputs if output.in_flight]
-            if not in_flight:
-                self._device.synchronize()  # so that errors and times belong to this graph
-            return [output.read() if output in in_flight[:1] else output for output in outputs]
+        first = next((output for output in outputs if output.in_flight), None)
+        return [output.read() if output is first else output for output in outputs]
 
-    def close(self) -> None:
-        """Free all memory. Outputs that are still referenced are copied to the host first."""
-        with self.lock:
+    @property
+    def held(self) -> int:
+        """The bytes of device memory that are allocated for tensors."""
+        kept = (prepared for graph in self._prepared.values() for prepared in graph.values())
+        slots = {id(slot): slot for each in kept for slot in (*each.inputs.values(), *each.outputs.values())}
+        return sum(slot.bytes for slot in slots.values())
+
+    def trim(self) -> None:
+        """Free all memory; it is allocated again on demand. Outputs that are still referenced are copied first."""
+        with self.on_device():
             self._release_all()
+
+    @contextlib.contextmanager
+    def on_device(self) -> Iterator[None]:
+        """Hold the lock, with the device as the one that this thread uses."""
+        with self.lock:
+            self._device.activate()
+            yield
 
     def _run(self, graph: str, inputs: Mapping[str, Value]) -> list[_Output]:
         """Enqueue the graph, and then the copies of the outputs that the host needs."""
@@ -219,7 +280,7 @@ class DeviceRunner:
     @contextlib.contextmanager
     def _exclusive(self) -> Iterator[None]:
         """Hold the lock. After an error, wait until nothing is in flight, because pinned memory will be reused."""
-        with self.lock:
+        with self.on_device():
             try:
                 yield
             except BaseException:
@@ -288,6 +349,7 @@ class DeviceRunner:
         for kept in self._prepared.values():
             while kept:
                 self._release(kept.popitem()[1])
+        self._free_shared()
 
     def _upload(self, value: NDArray[Any] | Settled | _Output, slot: _Slot) -> None:
         if isinstance(value, Settled):

@@ -6,7 +6,9 @@ shape. If onnxruntime cannot capture a graph, its kernels are launched one by on
 
 from __future__ import annotations
 
+import hashlib
 import itertools
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -17,12 +19,15 @@ from numpy.typing import NDArray
 
 from ..bundle import Bundle, Shape
 from ..errors import EngineError
+from ..limits import network_memory
 from ..values import Value
 from .base import Offer, Precision, UnusableError, recorded_precision
-from .cuda import CudaDevice, Device
+from .cuda import CudaDevice, Device, memory_refusal
+from .cuda_libraries import loaded_versions
 from .declarations import ON_THE_CPU, by_name
 from .device_runs import DeviceRunner, TensorSpec
 from .onnxruntime import OnnxRuntimeBackend
+from .proof import Proof
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -45,20 +50,26 @@ class OnnxRuntimeCudaBackend(OnnxRuntimeBackend):
 
     name = DECLARATION.name
     provider, memory = PROVIDER, "cuda"
-    # TF32 would round the integers of the entropy path, which are held in float32. The arena grows as requested.
-    _options: ClassVar[dict[str, str]] = {"use_tf32": "0", "arena_extend_strategy": "kSameAsRequested"}
+    _number = 0  # of the GPU
+    _options: ClassVar[dict[str, str]] = {"arena_extend_strategy": "kSameAsRequested"}
+    _library_path = staticmethod(DECLARATION.library_path)
 
     def __init__(self, bundle: Bundle, device: Device | None = None) -> None:
         super().__init__(bundle, forms=DECLARATION.forms)
         self.precision = recorded_precision(bundle, DECLARATION.forms)
         self._check_provider()
-        self._device = device or CudaDevice()
-        self._library = DECLARATION.library_path()
+        self._device = device or CudaDevice(self._number)
+        self._library = self._library_path()
         preload = getattr(ort, "preload_dlls", None)  # CUDA's libraries from NVIDIA's wheels, since 1.21
         if preload is not None:
             preload()
         self._captures = {name: itertools.count(1) for name in bundle.graphs()}
-        self._runner = DeviceRunner(self._device, bundle, self._prepare)
+        self._proof = Proof(bundle, self)
+        self._runner = DeviceRunner(self._device, bundle, self._prepare, self._proof)
+
+    @classmethod
+    def on_gpu(cls, number: int) -> type[Self]:
+        return type(cls.__name__, (cls,), {"_number": number})
 
     @classmethod
     def _check_provider(cls) -> None:
@@ -71,7 +82,7 @@ class OnnxRuntimeCudaBackend(OnnxRuntimeBackend):
     @classmethod
     def check_machine(cls) -> str:
         cls._check_provider()
-        device = CudaDevice()
+        device = CudaDevice(cls._number)
         return f"onnxruntime {ort.__version__} on {device.name}, compute capability {device.shown_capability}"
 
     @classmethod
@@ -115,21 +126,29 @@ class OnnxRuntimeCudaBackend(OnnxRuntimeBackend):
         )
 
     def _open(self, graph: str, path: Path) -> ort.InferenceSession:
+        # TF32 would round the integers of the entropy path, which are held in float32. Without TF32, cuDNN selects no
+        # engine with tensor cores, in half precision neither, so the transforms need it.
+        provider = {
+            **self._options,
+            "device_id": str(self._device.number),
+            "use_tf32": "1" if graph in self._bundle.transforms() else "0",
+        }
         if self.captures(graph):
             try:
-                return self._open_with(path, {**self._options, "enable_cuda_graph": "1"})
+                return self._open_with(path, {**provider, "enable_cuda_graph": "1"})
             except EngineError:
                 raise
             except Exception as error:  # for example a node that the provider assigns to the CPU
                 self.launch_one_by_one(graph, error)
-        return self._open_with(path, self._options)
+        return self._open_with(path, provider)
 
     def _open_with(self, path: Path, provider_options: Mapping[str, str]) -> ort.InferenceSession:
         options = ort.SessionOptions()
         options.log_severity_level = 4
         options.register_custom_ops_library(str(self._library))
         providers = [(self.provider, dict(provider_options))]
-        session = ort.InferenceSession(str(path), options, providers=providers, enable_fallback=0)
+        with self._device.gate.call():
+            session = ort.InferenceSession(str(path), options, providers=providers, enable_fallback=0)
         if session.get_providers()[0] != self.provider:
             raise EngineError(
                 f"onnxruntime {ort.__version__} cannot start its CUDA provider: no NVIDIA GPU or driver, or CUDA's "
@@ -143,12 +162,38 @@ class OnnxRuntimeCudaBackend(OnnxRuntimeBackend):
             "name": self.name,
             "version": ort.__version__,
             "custom_ops": str(self._library),
+            **self._device.describe(),
             "graphs": ", ".join(self._forms),
             "cuda_graphs": f"of all but {', '.join(without)}" if without else "of all",
         }
 
+    def fingerprint(self) -> dict[str, Any]:
+        """Return the device, and the versions of onnxruntime and of the libraries that choose its kernels.
+
+        The libraries are loaded with the first session, which is opened for this.
+        """
+        for graph in self._bundle.exact_graphs()[:1]:
+            self.session(graph)
+        return {
+            "name": self.name,
+            "onnxruntime": ort.__version__,
+            "libraries": loaded_versions(),
+            "custom_ops": hashlib.sha256(self._library.read_bytes()).hexdigest(),
+            "graphs": self._forms,
+            **self._device.describe(),
+        }
+
+    def refusal(self, height: int, width: int) -> str | None:
+        """Return why the GPU's memory does not suffice for an image of this size, by the estimate for the CPU."""
+        available = self._device.memory_info()[0] + self._runner.held
+        return memory_refusal(self._device, height, width, network_memory(width, height), available)
+
+    def trim(self) -> None:
+        self._runner.trim()
+        self._proof.close()
+
     def close(self) -> None:
-        self._runner.close()
+        self.trim()
         super().close()
 
 
@@ -176,6 +221,7 @@ class _Bound:
         self._binding: Any = None
         self._number: int | None = None  # of its CUDA graph; None before the first run
         self._options = _run_options(_NOT_CAPTURED)
+        self._captured_in = threading.local()
 
     def bind(self, addresses: Mapping[str, int]) -> None:
         self._addresses = addresses
@@ -186,8 +232,14 @@ class _Bound:
         session = self._backend.session(self._graph)
         if session is not self._session:
             self._session, self._binding = session, self._bound_to(session)
+        captures = (
+            self._number not in (None, _NOT_CAPTURED)
+            and self._backend.captures(self._graph)
+            and self._thread_has_not_captured()
+        )
         try:
-            session.run_with_iobinding(self._binding, self._options)
+            with self._device.gate.capture() if captures else self._device.gate.call():
+                session.run_with_iobinding(self._binding, self._options)
         except Exception as error:  # onnxruntime raises a type of its own for every error code
             if self._number in (None, _NOT_CAPTURED) or not self._backend.captures(self._graph):
                 raise EngineError(
@@ -201,6 +253,12 @@ class _Bound:
         if self._number is None:
             self._capture_as(self._backend.capture_number(self._graph))
 
+    def _thread_has_not_captured(self) -> bool:
+        """Return whether this run is the first of its thread with a CUDA graph, which captures it."""
+        first = not getattr(self._captured_in, "done", False)
+        self._captured_in.done = True
+        return first
+
     def _capture_as(self, number: int) -> None:
         self._number, self._options = number, _run_options(number)
 
@@ -208,7 +266,7 @@ class _Bound:
         binding, memory = session.io_binding(), self._backend.memory
         for specs, bind in ((self.inputs, binding.bind_input), (self.outputs, binding.bind_output)):
             for name, (shape, dtype) in specs.items():
-                bind(name, memory, 0, dtype.type, list(shape), self._addresses[name])
+                bind(name, memory, self._device.number, dtype.type, list(shape), self._addresses[name])
         return binding
 
     def _described(self) -> Iterator[str]:

@@ -164,6 +164,13 @@ class Bundle:
         """Return the names of the transforms. They decide the quality alone, so they may run in half precision."""
         return [name for name, graph in self.manifest.graphs.items() if graph.role == "transform"]
 
+    def exact_graphs(self) -> list[str]:
+        """Return the names of the graphs of the entropy path, whose results every machine must reproduce bit for bit.
+
+        There are none in a bundle with floating-point entropy parameters.
+        """
+        return [name for name, graph in self.manifest.graphs.items() if graph.role != "transform"] if self.exact else []
+
     def image_graphs(self) -> list[str]:
         """Return the names of the transforms that read or write images; almost all time and memory is theirs."""
         return [name for name, graph in self.manifest.graphs.items() if graph.has_image]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import importlib
 import importlib.util
 import threading
@@ -46,12 +47,14 @@ class Flavour:
         api: its Python module.
         version: the version of the module.
         logger: the logger of its objects, which writes errors and warnings to the standard error stream.
+        plugins: the SHA-256 of the plugin library.
     """
 
     name: str
     api: Any
     version: str
     logger: Any
+    plugins: str
 
 
 def installed() -> list[str]:
@@ -115,7 +118,7 @@ def _load(name: str) -> Flavour:
             f"TensorRT {api.__version__} does not take the ops' plugin library {library}; build it again: "
             "make gpu-libraries"
         )
-    return Flavour(name, api, api.__version__, logger)
+    return Flavour(name, api, api.__version__, logger, hashlib.sha256(library.read_bytes()).hexdigest())
 
 
 _kept: list[ctypes.CDLL] = []

@@ -102,12 +102,7 @@ def build_plan(
             "ops' slow function bodies instead; build the plugin library for it: "
             "make gpu-libraries"
         )
-    config = builder.create_builder_config()
-    config.clear_flag(api.BuilderFlag.TF32)  # the entropy path's integers must stay exact
-    if options.workspace is not None:
-        config.set_memory_pool_limit(api.MemoryPoolType.WORKSPACE, options.workspace)
-    if options.capabilities:
-        _build_for(api, config, options.capabilities)
+    config = configured(api, builder, options)
     profile = builder.create_optimization_profile()
     for port in inputs:
         profile.set_shape(port.name, *options.profile.shapes(port))
@@ -127,6 +122,19 @@ def build_plan(
     if timing_cache is not None:
         timing_cache.write_bytes(bytes(config.get_timing_cache().serialize()))
     return bytes(plan)
+
+
+def configured(api: Any, builder: Any, options: BuildOptions) -> Any:
+    """Return a builder configuration with the options that are the same for all graphs."""
+    config = builder.create_builder_config()
+    config.clear_flag(api.BuilderFlag.TF32)  # the entropy path's integers must stay exact
+    if hasattr(api.BuilderFlag, "REQUIRE_USER_ALLOCATION"):
+        config.set_flag(api.BuilderFlag.REQUIRE_USER_ALLOCATION)  # else a run may allocate, which breaks captures
+    if options.workspace is not None:
+        config.set_memory_pool_limit(api.MemoryPoolType.WORKSPACE, options.workspace)
+    if options.capabilities:
+        _build_for(api, config, options.capabilities)
+    return config
 
 
 def on_terminal() -> Progress | None:

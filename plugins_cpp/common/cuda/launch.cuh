@@ -6,6 +6,7 @@
 
 #include <cstdint>
 
+#include "blocks_at_once.cuh"
 #include "warp.cuh"
 
 namespace glic {

@@ -199,8 +199,9 @@ template <typename T>
 cudaError_t launch(const glic_dynamic_knn_size& size, Problem problem, cudaStream_t stream) {
     problem.aligned = is_aligned(problem.x, size.channels * static_cast<int64_t>(sizeof(T)));
     const auto kernel = select_neighbours<T>;
-    const auto result = cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
-                                             cudaFuncAttributeMaxDynamicSharedMemorySize, kSharedBytes);
+    static BlocksAtOnce blocks_at_once;
+    int blocks = 0;
+    const cudaError_t result = blocks_at_once.get(kernel, kThreads, kSharedBytes, &blocks);
     if (result != cudaSuccess) return result;
     const int64_t groups = size.images * (size.height / kWindow) * (size.width / kWindow);
     return launch_kernel(kernel, static_cast<unsigned>(groups), kThreads, kSharedBytes, stream, problem);

@@ -424,19 +424,12 @@ template <typename T, int kTiles>
 cudaError_t launch(Problem problem, cudaStream_t stream) {
     constexpr int kBytes = Layout<T, kTiles>::kBytes;
     const auto kernel = aggregate<T, kTiles>;
-    int device = 0, processors = 0, blocks = 0;
-    cudaError_t result = cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
-                                              cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes);
-    if (result == cudaSuccess) result = cudaGetDevice(&device);
-    if (result == cudaSuccess) {
-        result = cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device);
-    }
-    if (result == cudaSuccess) {
-        result = cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, kernel, kThreads, kBytes);
-    }
+    static BlocksAtOnce blocks_at_once;
+    int blocks = 0;
+    const cudaError_t result = blocks_at_once.get(kernel, kThreads, kBytes, &blocks);
     if (result != cudaSuccess) return result;
     // As many blocks a head as run at a time, or fewer where all then have the same number of groups.
-    const int most = processors * blocks / problem.heads;
+    const int most = blocks / problem.heads;
     const int rounds = (problem.groups + (most > 0 ? most : 1) - 1) / (most > 0 ? most : 1);
     const int slots = (problem.groups + rounds - 1) / rounds;
     return launch_kernel(kernel, static_cast<unsigned>(slots * problem.heads), kThreads, kBytes, stream,
