@@ -1,9 +1,11 @@
 """Times the ops' CUDA kernels on a GPU: `python -m benchmarks.gpu_ops [--json PATH]`.
 
-Medians by CUDA events over rotating inputs, so that nothing stays in the cache from call to call, against the eager
-PyTorch formulation, for the aggregation against scaled_dot_product_attention with a dense mask too, and against the
-floor: the larger of the bytes that must move at the memory's rate and the products at the tensor cores' rate. The last
-line is a JSON object: each op's least gains and its largest multiple of the floor, for 768×512 in float16.
+Calls on rotating inputs, so that nothing stays in the cache from call to call, are captured as one CUDA graph, as the
+backends run the ops: launches one by one would add some 20 µs of waiting for the CPU to each. Medians of replays are
+set against the eager PyTorch formulation, captured alike, for the aggregation against scaled_dot_product_attention with
+a dense mask too, and against the floor: the larger of the bytes that must move at the memory's rate and the products at
+the tensor cores' rate, both as measured here. The last line is a JSON object: each op's least gains and its largest
+multiple of the floor, for 768×512 in float16.
 """
 
 from __future__ import annotations
@@ -26,9 +28,7 @@ from . import cuda_ops
 
 CHANNELS, HEADS = 192, 8
 IMAGES = {"768x512": (512, 768), "1920x1152": (1152, 1920)}
-INPUTS, REPEATS = 8, 50
-# Of an H200, measured and as specified for dense bfloat16; another GPU's by --bandwidth and --flops.
-BANDWIDTH, FLOPS = 4.3e12, 790e12
+INPUTS, WARM_UP, REPEATS = 8, 3, 20
 
 
 def floor_seconds(op: str, nodes: int, element_bytes: int, bandwidth: float, flops: float) -> float:
@@ -43,19 +43,37 @@ def floor_seconds(op: str, nodes: int, element_bytes: int, bandwidth: float, flo
     return max(moved / bandwidth, products / flops)
 
 
-def median_seconds(calls: Sequence[Callable[[], object]], repeats: int = REPEATS) -> float:
-    """Median time of one call, each of the calls in turn."""
-    for call in calls:
-        call()
+def rates() -> tuple[float, float]:
+    """Measure bytes a second, read and written, and operations a second of a large product in bfloat16."""
+    source = torch.randn(1 << 29, device="cuda")
+    target = torch.empty_like(source)
+    bandwidth = 2 * source.nbytes / median_seconds([lambda: torch.neg(source, out=target)])
+    side = 8192
+    a, b = (torch.randn(side, side, device="cuda", dtype=torch.bfloat16) for _ in range(2))
+    return bandwidth, 2 * side**3 / median_seconds([lambda: a @ b])
+
+
+def median_seconds(calls: Sequence[Callable[[], object]]) -> float:
+    """Return the median time of one call, all of the calls captured as one CUDA graph."""
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for call in calls:  # what a first call prepares cannot be captured
+            call()
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        for call in calls:
+            call()
     times = []
-    for i in range(repeats):
+    for _ in range(WARM_UP + REPEATS):
         start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         start.record()
-        calls[i % len(calls)]()
+        graph.replay()
         end.record()
         end.synchronize()
-        times.append(start.elapsed_time(end) / 1e3)
-    return statistics.median(times)
+        times.append(start.elapsed_time(end) / 1e3 / len(calls))
+    return statistics.median(times[WARM_UP:])
 
 
 def attention_inputs(q: Tensor, kv: Tensor, graph: Tensor, bias: Tensor, sampling: int) -> tuple[Tensor, ...]:
@@ -66,7 +84,7 @@ def attention_inputs(q: Tensor, kv: Tensor, graph: Tensor, bias: Tensor, samplin
 
     keys, values = candidate_groups(kv, sampling).chunk(2, -1)
     bits = unpack_edges_on(graph).flatten(0, 1).unsqueeze(1)
-    mask = torch.where(bits, bias.unsqueeze(0), torch.tensor(-1e4, device=q.device)).to(q.dtype)
+    mask = torch.where(bits, bias.unsqueeze(0), -1e4).to(q.dtype)
     unit = torch.nn.functional.normalize
     return unit(heads(query_groups(q, sampling)), dim=-1), unit(heads(keys), dim=-1), heads(values), mask
 
@@ -106,7 +124,7 @@ def eager_aggregate(q: Tensor, kv: Tensor, graph: Tensor, bias: Tensor, scale: T
     return scatter_groups(out.transpose(1, 2).flatten(-2).unflatten(0, (n, -1)), h, w, sampling).to(q.dtype)
 
 
-def measure(size: tuple[int, int], divisor: int, dtype: torch.dtype, sampling: int, rates: tuple[float, float]) -> list:
+def measure(size: tuple[int, int], divisor: int, dtype: torch.dtype, sampling: int, peaks: tuple[float, float]) -> list:
     h, w = (side // divisor for side in size)
     maps = [torch.randn(1, h, w, CHANNELS, device="cuda").to(dtype) for _ in range(INPUTS)]
     complexities = [complexity_map(x.float().permute(0, 3, 1, 2).cpu()).cuda().contiguous() for x in maps]
@@ -133,7 +151,7 @@ def measure(size: tuple[int, int], divisor: int, dtype: torch.dtype, sampling: i
         ),
     ):
         seconds = median_seconds(kernel)
-        least = floor_seconds(op, h * w, maps[0].element_size(), *rates)
+        least = floor_seconds(op, h * w, maps[0].element_size(), *peaks)
         row = {
             "op": op, "map": f"{w}x{h}", "type": str(dtype).removeprefix("torch."), "sampling": kind,
             "us": round(seconds * 1e6, 1), "floor_us": round(least * 1e6, 1), "times_floor": round(seconds / least, 2),
@@ -163,22 +181,24 @@ def summary(rows: list[dict]) -> dict[str, dict[str, float]]:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu_ops", description=__doc__)
     parser.add_argument("--json", type=Path)
-    parser.add_argument("--bandwidth", type=float, default=BANDWIDTH, help="of the memory, bytes a second")
-    parser.add_argument("--flops", type=float, default=FLOPS, help="dense, in 16 bits")
     args = parser.parse_args()
     if not torch.cuda.is_available():
         raise SystemExit("needs an NVIDIA GPU and a PyTorch built for CUDA; nothing was measured")
-    rates = args.bandwidth, args.flops
+    peaks = rates()
+    print(f"memory: {peaks[0] / 1e12:.2f} TB/s, products in bfloat16: {peaks[1] / 1e12:.0f} TFLOP/s", flush=True)
     rows = [
         row
         for size in IMAGES.values()
         for divisor in (4, 8)
         for dtype in (torch.float16, torch.bfloat16, torch.float32)
         for sampling in (LOCAL, GLOBAL)
-        for row in measure(size, divisor, dtype, sampling, rates)
+        for row in measure(size, divisor, dtype, sampling, peaks)
     ]
     if args.json:
-        found = {"gpu": torch.cuda.get_device_name(), "torch": torch.__version__, "repeats": REPEATS, "rows": rows}
+        found = {
+            "gpu": torch.cuda.get_device_name(), "torch": torch.__version__, "repeats": REPEATS,
+            "bytes_a_second": peaks[0], "flops": peaks[1], "rows": rows,
+        }  # fmt: skip
         args.json.write_text(json.dumps(found, indent=1) + "\n")
     print(json.dumps(summary(rows)))
 
