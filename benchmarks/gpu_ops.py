@@ -1,14 +1,11 @@
-"""Time the ops' CUDA kernels on a GPU: `python -m benchmarks.gpu_ops [--json PATH]`.
+"""Times the ops' CUDA kernels on a GPU: `python -m benchmarks.gpu_ops [--json PATH]`.
 
-The times are medians by CUDA events. The inputs rotate, so that no input stays in the GPU's cache from call to call.
-The kernels are compared with:
-
-- the eager PyTorch formulation;
-- for the aggregation, scaled_dot_product_attention with a dense mask;
-- the floor: the time to move the necessary bytes or to compute the products, whichever is longer.
-
-The last line is a JSON object with the smallest gains of each op and its largest multiple of the floor, for 768×512 in
-float16.
+Calls on rotating inputs, so that nothing stays in the cache from call to call, are captured as one CUDA graph, as the
+backends run the ops: launches one by one would add some 20 µs of waiting for the CPU to each. Medians of replays are
+set against the eager PyTorch formulation, captured alike, for the aggregation against scaled_dot_product_attention with
+a dense mask too, and against the floor: the larger of the bytes that must move at the memory's rate and the products at
+the tensor cores' rate, both as measured here. The last line is a JSON object: each op's least gains and its largest
+multiple of the floor, for 768×512 in float16.
 """
 
 from __future__ import annotations
@@ -31,14 +28,11 @@ from . import cuda_ops
 
 CHANNELS, HEADS = 192, 8
 IMAGES = {"768x512": (512, 768), "1920x1152": (1152, 1920)}
-INPUTS, REPEATS = 8, 50
-# Rates of an H200: the bandwidth was measured, the FLOPS are specified for dense bfloat16. --bandwidth and --flops set
-# the rates of another GPU.
-BANDWIDTH, FLOPS = 4.3e12, 790e12
+INPUTS, WARM_UP, REPEATS = 8, 3, 20
 
 
 def floor_seconds(op: str, nodes: int, element_bytes: int, bandwidth: float, flops: float) -> float:
-    """Return the least seconds that an op on `nodes` nodes can need."""
+    """The least that an op on this many nodes can take."""
     graph = nodes * 32
     if op == "DynamicKnn":
         moved = nodes * (CHANNELS * element_bytes + 4) + graph
@@ -49,30 +43,48 @@ def floor_seconds(op: str, nodes: int, element_bytes: int, bandwidth: float, flo
     return max(moved / bandwidth, products / flops)
 
 
-def median_seconds(calls: Sequence[Callable[[], object]], repeats: int = REPEATS) -> float:
-    """Return the median seconds of one call; the calls take turns."""
-    for call in calls:
-        call()
+def rates() -> tuple[float, float]:
+    """Measure bytes a second, read and written, and operations a second of a large product in bfloat16."""
+    source = torch.randn(1 << 29, device="cuda")
+    target = torch.empty_like(source)
+    bandwidth = 2 * source.nbytes / median_seconds([lambda: torch.neg(source, out=target)])
+    side = 8192
+    a, b = (torch.randn(side, side, device="cuda", dtype=torch.bfloat16) for _ in range(2))
+    return bandwidth, 2 * side**3 / median_seconds([lambda: a @ b])
+
+
+def median_seconds(calls: Sequence[Callable[[], object]]) -> float:
+    """Return the median time of one call, all of the calls captured as one CUDA graph."""
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for call in calls:  # what a first call prepares cannot be captured
+            call()
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        for call in calls:
+            call()
     times = []
-    for i in range(repeats):
+    for _ in range(WARM_UP + REPEATS):
         start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         start.record()
-        calls[i % len(calls)]()
+        graph.replay()
         end.record()
         end.synchronize()
-        times.append(start.elapsed_time(end) / 1e3)
-    return statistics.median(times)
+        times.append(start.elapsed_time(end) / 1e3 / len(calls))
+    return statistics.median(times[WARM_UP:])
 
 
 def attention_inputs(q: Tensor, kv: Tensor, graph: Tensor, bias: Tensor, sampling: int) -> tuple[Tensor, ...]:
-    """Return unfolded queries, keys, values and a dense mask, G×heads×…, for scaled_dot_product_attention."""
+    """Unfolded queries, keys, values and a dense mask, G×heads×…, as scaled_dot_product_attention takes them."""
 
     def heads(x: Tensor) -> Tensor:
         return x.flatten(0, 1).unflatten(-1, (HEADS, -1)).transpose(1, 2)
 
     keys, values = candidate_groups(kv, sampling).chunk(2, -1)
     bits = unpack_edges_on(graph).flatten(0, 1).unsqueeze(1)
-    mask = torch.where(bits, bias.unsqueeze(0), torch.tensor(-1e4, device=q.device)).to(q.dtype)
+    mask = torch.where(bits, bias.unsqueeze(0), -1e4).to(q.dtype)
     unit = torch.nn.functional.normalize
     return unit(heads(query_groups(q, sampling)), dim=-1), unit(heads(keys), dim=-1), heads(values), mask
 
@@ -83,7 +95,7 @@ def unpack_edges_on(graph: Tensor) -> Tensor:
 
 
 def dense_attention(q: Tensor, kv: Tensor, graph: Tensor, bias: Tensor, sampling: int) -> Tensor:
-    """Aggregate with PyTorch's fused attention: gather the candidates, attend under a dense mask, and scatter."""
+    """The aggregation by PyTorch's fused attention: gather, attend under a dense mask, put back."""
     query, key, value, mask = attention_inputs(q, kv, graph, bias, sampling)
     out = torch.nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=10.0)
     n, h, w, _ = q.shape
@@ -112,7 +124,7 @@ def eager_aggregate(q: Tensor, kv: Tensor, graph: Tensor, bias: Tensor, scale: T
     return scatter_groups(out.transpose(1, 2).flatten(-2).unflatten(0, (n, -1)), h, w, sampling).to(q.dtype)
 
 
-def measure(size: tuple[int, int], divisor: int, dtype: torch.dtype, sampling: int, rates: tuple[float, float]) -> list:
+def measure(size: tuple[int, int], divisor: int, dtype: torch.dtype, sampling: int, peaks: tuple[float, float]) -> list:
     h, w = (side // divisor for side in size)
     maps = [torch.randn(1, h, w, CHANNELS, device="cuda").to(dtype) for _ in range(INPUTS)]
     complexities = [complexity_map(x.float().permute(0, 3, 1, 2).cpu()).cuda().contiguous() for x in maps]
@@ -139,7 +151,7 @@ def measure(size: tuple[int, int], divisor: int, dtype: torch.dtype, sampling: i
         ),
     ):
         seconds = median_seconds(kernel)
-        least = floor_seconds(op, h * w, maps[0].element_size(), *rates)
+        least = floor_seconds(op, h * w, maps[0].element_size(), *peaks)
         row = {
             "op": op, "map": f"{w}x{h}", "type": str(dtype).removeprefix("torch."), "sampling": kind,
             "us": round(seconds * 1e6, 1), "floor_us": round(least * 1e6, 1), "times_floor": round(seconds / least, 2),
@@ -153,7 +165,7 @@ def measure(size: tuple[int, int], divisor: int, dtype: torch.dtype, sampling: i
 
 
 def summary(rows: list[dict]) -> dict[str, dict[str, float]]:
-    """Sum up each op over both samplings of the larger map of a 768×512 image in float16."""
+    """By op, over the samplings of the larger map of a 768×512 image in float16."""
     found = {}
     for op in ("DynamicKnn", "ScatterAggregate"):
         chosen = [row for row in rows if (row["op"], row["map"], row["type"]) == (op, "192x128", "float16")]
@@ -169,24 +181,24 @@ def summary(rows: list[dict]) -> dict[str, dict[str, float]]:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu_ops", description=__doc__)
     parser.add_argument("--json", type=Path)
-    parser.add_argument(
-        "--bandwidth", type=float, default=BANDWIDTH, help="bandwidth of the memory in bytes per second"
-    )
-    parser.add_argument("--flops", type=float, default=FLOPS, help="dense 16-bit operations per second")
     args = parser.parse_args()
     if not torch.cuda.is_available():
         raise SystemExit("needs an NVIDIA GPU and a PyTorch built for CUDA; nothing was measured")
-    rates = args.bandwidth, args.flops
+    peaks = rates()
+    print(f"memory: {peaks[0] / 1e12:.2f} TB/s, products in bfloat16: {peaks[1] / 1e12:.0f} TFLOP/s", flush=True)
     rows = [
         row
         for size in IMAGES.values()
         for divisor in (4, 8)
         for dtype in (torch.float16, torch.bfloat16, torch.float32)
         for sampling in (LOCAL, GLOBAL)
-        for row in measure(size, divisor, dtype, sampling, rates)
+        for row in measure(size, divisor, dtype, sampling, peaks)
     ]
     if args.json:
-        found = {"gpu": torch.cuda.get_device_name(), "torch": torch.__version__, "repeats": REPEATS, "rows": rows}
+        found = {
+            "gpu": torch.cuda.get_device_name(), "torch": torch.__version__, "repeats": REPEATS,
+            "bytes_a_second": peaks[0], "flops": peaks[1], "rows": rows,
+        }  # fmt: skip
         args.json.write_text(json.dumps(found, indent=1) + "\n")
     print(json.dumps(summary(rows)))
 

@@ -71,13 +71,15 @@ def write_bundle(
         lmbda: the weight of distortion in the training loss; it orders the bundles of a folder by quality.
         previews: whether the bundle can decode previews. They are fitted to the calibration images.
         exchange: the exchange rate at which the encoder's strength is found on the calibration images, as
-            `glic_deploy.exchange.Exchange` reads it; None finds none.
+            `glic_deploy.exchange.Exchange` reads it; None finds none. A floating-point entropy path has none.
 
     Raises CheckpointError when the checkpoint's weights give no bundle, GlicError when exactness cannot be proven.
     """
     writer = BundleWriter(directory)
     tables = entropy_tables(checkpoint)  # first, since it is quick and may refuse the checkpoint
     transforms = list(transform_graphs(checkpoint))
+    if entropy != "exact":
+        exchange = None
     tuned = exchange is not None
     if entropy == "exact":
         progress.expect(len(transforms) + 2 + len(integer.LOWERINGS) + 2 * previews + tuned)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import torch
 
 from benchmarks import cuda_ops
 from glic_deploy import Codec, EngineError, PluginError, native, tensorrt
+from glic_deploy.backends.cuda import CudaDevice, DeviceMemoryError, NoDeviceError
 from glic_deploy.image import load_image
 
 from .conftest import PHOTOS
@@ -114,6 +116,68 @@ def test_a_launch_can_be_captured(dtype: torch.dtype) -> None:
     graph.replay()
     torch.cuda.synchronize()
     assert torch.equal(got, want)
+
+
+@pytest.fixture
+def device() -> CudaDevice:
+    try:
+        return CudaDevice()
+    except NoDeviceError:
+        raise
+    except EngineError as error:
+        pytest.skip(f"needs CUDA's Python bindings: {error}")
+
+
+def test_the_device_captures_and_replays(device: CudaDevice) -> None:
+    """Copies, events and a graph on the backends' own stream: each replay sees what was uploaded before."""
+    maps = [random_map(np.random.default_rng(seed), 1, 32, 48, 24) for seed in range(3)]
+    values, complexity = device.pinned(maps[0].shape, np.float32), device.pinned((1, 32, 48), np.float32)
+    got = device.pinned((1, 24, 64, 8), np.int32)
+    slots = [device.allocate(array.nbytes) for array in (values, complexity, got)]
+    copy, arrived = device.allocate(got.nbytes), device.event()
+    size = cuda_ops._KnnSize(*values.shape, LOCAL)
+
+    def launch() -> int:
+        return cuda_ops.library().glic_dynamic_knn_cuda(
+            ctypes.byref(size), 0, *map(ctypes.c_void_p, slots), ctypes.c_void_p(device.stream)
+        )
+
+    assert launch() == 0
+    device.synchronize()
+    device.begin_capture()
+    launched = launch()
+    graph = device.end_capture()
+    assert launched == 0
+    for array in maps:
+        values[:], complexity[:] = array, complexity_of(array)
+        got[:] = 0
+        device.upload(slots[0], values)
+        device.upload(slots[1], complexity)
+        device.launch(graph)
+        device.copy(copy, slots[2], got.nbytes)
+        device.download(got, copy)
+        device.record(arrived)
+        device.wait(arrived)
+        assert_same_graph(got, knn_oracle.dynamic_knn(array, complexity, LOCAL), knn_oracle.similarities(array, LOCAL))
+    device.free_graph(graph)
+    device.free_event(arrived)
+    for address in (*slots, copy):
+        device.free(address)
+    for array in (values, complexity, got):
+        device.free_pinned(array)
+
+
+def test_the_device_says_what_it_lacks(device: CudaDevice) -> None:
+    assert device.describe()["device"] == torch.cuda.get_device_name(0)
+    free, total = device.memory_info()
+    assert 0 < free <= total
+    with pytest.raises(DeviceMemoryError, match="out of memory"):
+        device.allocate(2 * total)
+    kept = device.allocate(1 << 20)  # an allocation that failed leaves no error behind
+    device.synchronize()
+    device.free(kept)
+    with pytest.raises(EngineError, match=f"finds the GPUs 0 to {torch.cuda.device_count() - 1}"):
+        CudaDevice(torch.cuda.device_count())
 
 
 def open_codec(backend: str, engine: Path) -> Codec:
