@@ -18,7 +18,11 @@ def loaded_versions() -> dict[str, str]:
     """
     found: dict[str, set[str]] = {}
     for path, name in set(_LIBRARY.findall(_MAPS.read_text())):
-        found.setdefault(name, set()).add(_READERS[name](ctypes.CDLL(path)))
+        try:
+            version = _READERS[name](ctypes.CDLL(path))
+        except AttributeError:  # a library of this name that is not NVIDIA's
+            version = f"unknown ({path})"
+        found.setdefault(name, set()).add(version)
     return {name: " and ".join(sorted(versions)) for name, versions in sorted(found.items())}
 
 

@@ -129,11 +129,16 @@ class _Canvas(_Slot):
     def extend(self, value: Settled) -> None:
         """Upload the channels that were not uploaded yet."""
         if self._whole is None or self._whole() is not value.whole:
+            if self._arrived is not None:
+                self._device.wait(self._arrived)  # another thread's map may still be on its way from `host`
             self._whole, self.sent = weakref.ref(value.whole), 0
         if self.sent < value.channels:
             new = slice(self.sent, value.channels)
             self.host[:, new] = value.whole[:, new]
             self._device.upload(self.address + self.sent * (self.bytes // self.shape[1]), self.host[:, new])
+            if self._arrived is None:
+                self._arrived = self._device.event()
+            self._device.record(self._arrived)
             self.sent = value.channels
 
     def forget(self) -> None:
