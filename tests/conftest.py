@@ -85,3 +85,12 @@ def gpu_engine(engine: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(engine, path)
     add_graphs(path, "fp16")
     return path
+
+
+@pytest.fixture
+def pillow_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Undo, at the end of the test, what the test registers in Pillow."""
+    from PIL import Image
+
+    for registry in ("ID", "OPEN", "SAVE", "EXTENSION", "MIME"):
+        monkeypatch.setattr(Image, registry, Image.__dict__[registry].copy())

@@ -38,13 +38,9 @@ def data(codec: Codec, picture: np.ndarray) -> bytes:
 
 
 @pytest.fixture(autouse=True)
-def registered(codec: Codec) -> Iterator[None]:
-    """The plugin, for one test: other tests have Pillow as it is."""
-    with pytest.MonkeyPatch.context() as patch:
-        for registry in ("ID", "OPEN", "SAVE", "EXTENSION", "MIME"):
-            patch.setattr(Image, registry, Image.__dict__[registry].copy())
-        pillow.register(codec)
-        yield
+def registered(codec: Codec, pillow_as_it_is: None) -> None:
+    """Register the plugin for one test."""
+    pillow.register(codec)
 
 
 @pytest.fixture
