@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -88,9 +89,12 @@ def gpu_engine(engine: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def pillow_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def pillow_as_it_is() -> Iterator[None]:
     """Undo, at the end of the test, what the test registers in Pillow."""
     from PIL import Image
 
-    for registry in ("ID", "OPEN", "SAVE", "EXTENSION", "MIME"):
-        monkeypatch.setattr(Image, registry, Image.__dict__[registry].copy())
+    Image.init()  # Pillow registers its own formats once, so they must be there before the registries are copied.
+    with pytest.MonkeyPatch.context() as patch:
+        for registry in ("ID", "OPEN", "SAVE", "EXTENSION", "MIME"):
+            patch.setattr(Image, registry, Image.__dict__[registry].copy())
+        yield

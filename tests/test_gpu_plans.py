@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import ctypes
+import json
 import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from glic_deploy import Codec, EngineError, cache, conformance
-from glic_deploy.backends import cuda_libraries, declarations, open_backend
+from glic_deploy.backends import declarations, open_backend
 from glic_deploy.backends import tensorrt as backend_module
 from glic_deploy.backends.tensorrt import TensorRTBackend
 from glic_deploy.bundle import Bundle
@@ -140,13 +141,19 @@ FAKES = {
 
 
 def test_versions_of_loaded_libraries_are_read_from_the_libraries(tmp_path: Path) -> None:
-    before = cuda_libraries.loaded_versions()
-    loaded = []
+    """Another process loads them: a library stays in the process that has loaded it."""
     for name, source in FAKES.items():
         (tmp_path / "fake.c").write_text(source)
         subprocess.run(["cc", "-shared", "-o", tmp_path / name, tmp_path / "fake.c"], check=True)
-        loaded.append(ctypes.CDLL(str(tmp_path / name)))
-    assert cuda_libraries.loaded_versions() == before | {"cudnn": "91002", "cublas": "13.12.11", "cudart": "13000"}
+    script = (
+        "import ctypes, json, sys\n"
+        "from glic_deploy.backends import cuda_libraries\n"
+        "loaded = [ctypes.CDLL(path) for path in sys.argv[1:]]\n"
+        "print(json.dumps(cuda_libraries.loaded_versions()))\n"
+    )
+    command = [sys.executable, "-c", script, *(str(tmp_path / name) for name in FAKES)]
+    found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    assert found == {"cudnn": "91002", "cublas": "13.12.11", "cudart": "13000"}
 
 
 def test_memory_that_tensorrt_refuses_is_an_error(simulation: SimulatedTensorRT) -> None:

@@ -144,10 +144,10 @@ class TestPillow:
         header = container.Header(2**20, 2**20, True, False, bytes(4), bytes(4))
         with pytest.raises(Image.DecompressionBombError):
             Image.open(io.BytesIO(container.pack(header, b"", 0)))
-        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 200 * 120 - 1)
-        with pytest.warns(Image.DecompressionBombWarning):
-            Image.open(io.BytesIO(data))
-        monkeypatch.undo()
+        with monkeypatch.context() as patch:
+            patch.setattr(Image, "MAX_IMAGE_PIXELS", 200 * 120 - 1)
+            with pytest.warns(Image.DecompressionBombWarning):
+                Image.open(io.BytesIO(data))
         with Codec(engine, threads=1, limits=Limits(max_pixels=100)) as strict:
             pillow.register(strict)
             with pytest.raises(Image.DecompressionBombError):
