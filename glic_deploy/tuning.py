@@ -22,9 +22,13 @@ from .metrics import bits_per_pixel, mean_squared_error
 STRENGTHS = (0.025, 0.035, 0.05, 0.07, 0.1, 0.14, 0.2)
 """The strengths that are tried, in squared error per bit. They grow by √2, because the optimum is flat."""
 
+ENOUGH = 0.8
+"""The share of the largest gain that the kept strength has at least. It is the smallest such strength, because near the
+optimum the gain in PSNR is flat, while the loss of structural similarity grows with the strength."""
+
 
 def tune(codec: BundleCodec, images: Iterable[NDArray[np.uint8]], exchange: Exchange) -> EncoderData | None:
-    """Return the strength that pays most on images, with the measurements that led to it; None if no strength pays.
+    """Return the strength that pays on images, with the measurements that led to it; None if no strength pays.
 
     Args:
         codec: the bundle's codec.
@@ -67,14 +71,14 @@ class Measured:
 def choose(trials: Sequence[Sequence[Coded]], usual_bits: tuple[float, ...], exchange: Exchange) -> EncoderData | None:
     """Return the encoder data for measurements of several images, the first at strength 0, then at `STRENGTHS`."""
     nets = _nets(trials, exchange)
-    best = int(np.argmin(nets))
-    if nets[best] >= 0:
+    if min(nets) >= 0:
         return None
+    best = _smallest_of_the_best(nets)
     held_out = []  # each image at the strength that the other images have found
     for number in range(len(trials[0])):
         others = [[*trial[:number], *trial[number + 1 :]] for trial in trials]
         if others[0]:
-            chosen = int(np.argmin(_nets(others, exchange)))
+            chosen = _smallest_of_the_best(_nets(others, exchange))
             held_out.append(_nets([trial[number : number + 1] for trial in trials], exchange)[chosen])
     return EncoderData(
         strength=STRENGTHS[best],
@@ -85,6 +89,11 @@ def choose(trials: Sequence[Sequence[Coded]], usual_bits: tuple[float, ...], exc
         images=len(trials[0]),
         trials=tuple(_trial(*pair) for pair in zip((0.0, *STRENGTHS), trials, strict=True)),
     )
+
+
+def _smallest_of_the_best(nets: Sequence[float]) -> int:
+    """Return the number of the smallest strength that gains nearly as much as the best; of the best if none gains."""
+    return next(number for number, net in enumerate(nets) if net <= max(ENOUGH * min(nets), min(nets)))
 
 
 def _nets(trials: Sequence[Sequence[Coded]], exchange: Exchange) -> list[float]:

@@ -4,8 +4,9 @@ glic tune --engine DIR photos/
 glic tune --engine DIR photos/ --exchange 0.013
 glic tune --engine DIR photos/ --dry-run --json result.json
 
-The images are coded at several strengths. The strength of the least cost at the exchange rate is written to the
-manifest as encoder data, for glic encode --effort 1. Existing files and all decoders are unaffected.
+The images are coded at several strengths. The smallest strength that gains nearly the most at the exchange rate is
+written to the manifest as encoder data, for glic encode --effort 1. Effort 1 becomes the default if it gained on every
+image. Existing files and all decoders are unaffected.
 """
 
 from __future__ import annotations
