@@ -30,10 +30,13 @@ lint: $(VENV)/.installed
 	$(BIN)/mypy
 	find plugins_cpp -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh' | xargs $(BIN)/clang-format --dry-run --Werror
 
+# One process for each core; a file's tests stay together, because they share bundles and codecs.
+PYTEST := $(BIN)/python -m pytest -n auto --dist loadfile
+
 # Where the GPU's libraries cannot be built, the tests that need them say so and are skipped.
 test: lint
 	-$(MAKE) gpu-libraries
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 # The CUDA kernels and TensorRT's plugins; needs no GPU. nvcc and TensorRT's headers come from the registry where there
 # are none. CUDA_ARCHITECTURES=89-real builds for one GPU alone, five times as fast.
@@ -70,7 +73,7 @@ test-all: lint
 	-$(MAKE) triton-env
 	-$(MAKE) compressai-env
 	-$(BIN)/pip install -q 'ray[data]>=2.40'
-	$(BIN)/python -m pytest -m "slow or not slow"
+	$(PYTEST) -m "slow or not slow"
 
 bench-coder: $(VENV)/.installed
 	$(BIN)/python -m benchmarks.coder
@@ -169,7 +172,7 @@ sanitize: out/sample/manifest.json
 NOT_IN_CHECK := bench conformance_corpus cuda_kernels docs eval export gpu integer network onnxruntime_cuda openvino ops rans_fuzz \
 	report tensorrt tensorrt_backend uses
 check: lint
-	$(BIN)/python -m pytest $(NOT_IN_CHECK:%=--ignore=tests/test_%.py)
+	$(PYTEST) $(NOT_IN_CHECK:%=--ignore=tests/test_%.py)
 
 # The pages of docs/ and the API reference as a site in out/site; a warning is an error.
 docs: $(VENV)/.installed

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -54,10 +56,20 @@ def engine(checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> 
 
     path = tmp_path_factory.mktemp("bundles") / "sample"
     kept = exported()
-    if not kept.exists():
-        export_bundle(checkpoint, kept, exchange=None)
+    with alone(kept):
+        if not kept.exists():
+            export_bundle(checkpoint, kept, exchange=None)
     shutil.copytree(kept, path)
     return path
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Let one test process at a time make what is at `path`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_suffix(".lock").open("w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
 
 
 def exported() -> Path:
