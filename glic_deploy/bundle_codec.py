@@ -58,12 +58,13 @@ class CodedLatents:
         payload: the range-coded stream.
         checksum: the checksum of its symbols.
         y_hat: the latents that decoders make of it, float32 (1, M, h, w).
-        indexes: the CDF indexes of each pass of y.
+        symbols, indexes: the symbols of each pass of y, and their CDF indexes.
     """
 
     payload: bytes
     checksum: int
     y_hat: NDArray[np.float32]
+    symbols: tuple[Symbols, ...]
     indexes: tuple[NDArray[np.uint8], ...]
 
 
@@ -196,6 +197,7 @@ class BundleCodec:
                 encoder.finish(),
                 symbol_checksum(symbols for _, symbols, _ in coded),
                 y_hat,
+                tuple(symbols for _, symbols, _ in coded[1:]),
                 tuple(indexes for _, _, indexes in coded[1:]),
             )
 

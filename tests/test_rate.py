@@ -8,7 +8,7 @@ import math
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import pytest
@@ -26,9 +26,9 @@ from glic_deploy.entropy.rans import CdfTables
 from glic_deploy.exchange import Coded, Exchange
 from glic_deploy.image import load_image, pad
 from glic_deploy.metrics import mean_squared_error
-from glic_deploy.tuning import STRENGTHS, choose
+from glic_deploy.tuning import STRENGTHS, choose, tune
 
-from .conftest import PHOTOS, SAMPLE_CHECKPOINT
+from .conftest import DATA, PHOTOS, SAMPLE_CHECKPOINT
 
 if TYPE_CHECKING:
     from export.checkpoint import Checkpoint
@@ -37,8 +37,10 @@ ENCODER = EncoderData(0.1, (2.0,) * 10, "20%/dB", -2.0, -0.5, 6, (Trial(0.0, 0.4
 
 
 @pytest.fixture(scope="module")
-def tables(engine: Path) -> dict[str, np.ndarray]:
-    return Bundle.open(engine).tables()
+def tables() -> dict[str, np.ndarray]:
+    """The tables of the golden network, which never change."""
+    arrays = np.load(DATA / "exact" / "network.npz")
+    return {name: arrays[name] for name in arrays.files if name.startswith(("y_", "z_"))}
 
 
 @pytest.fixture(scope="module")
@@ -231,14 +233,32 @@ class TestExchange:
         assert net == pytest.approx(100 * (0.9 + 1.04 - 2) / 2)
 
 
+def model_image(cost: float, strength: float) -> Coded:
+    """An image that loses PSNR with the square of the strength."""
+    return Coded(math.exp(-0.9 * strength), 100 * 10 ** (cost * strength**2 / 10))
+
+
+class ModelImage:
+    """Stands for `Measured`, and keeps the strengths that were tried."""
+
+    expected_bits: ClassVar = [2.0]
+
+    def __init__(self, cost: float) -> None:
+        self._cost = cost
+        self.tried: list[float] = []
+        self.plain = model_image(cost, 0.0)
+
+    def at(self, weighing: Weighing) -> Coded:
+        self.tried.append(weighing.strength)
+        return model_image(self._cost, weighing.strength)
+
+
 class TestTuning:
     usual = (2.0,) * 10
 
-    def trials(self, *costs: float) -> list[list[Coded]]:
+    def trials(self, *costs: float) -> dict[float, list[Coded]]:
         """Trials of images that lose PSNR with the square of the strength, each by its own cost."""
-        return [
-            [Coded(math.exp(-0.9 * s), 100 * 10 ** (cost * s**2 / 10)) for cost in costs] for s in (0.0, *STRENGTHS)
-        ]
+        return {s: [model_image(cost, s) for cost in costs] for s in (0.0, *STRENGTHS)}
 
     def test_the_least_cost_is_found(self) -> None:
         found = choose(self.trials(20.0, 20.0), self.usual, Exchange(20.0, per_db=True))
@@ -251,6 +271,17 @@ class TestTuning:
 
     def test_nothing_is_kept_if_nothing_pays(self) -> None:
         assert choose(self.trials(2000.0), self.usual, Exchange(20.0, per_db=True)) is None
+
+    @pytest.mark.parametrize("cost", [1.0, 5.0, 10.0, 20.0, 30.0, 60.0, 100.0, 300.0, 2000.0])
+    def test_the_search_finds_what_all_strengths_find(self, cost: float) -> None:
+        exchange = Exchange(20.0, per_db=True)
+        images = [ModelImage(cost), ModelImage(1.5 * cost)]
+        found, expected = tune(images, exchange), choose(self.trials(cost, 1.5 * cost), (2.0,), exchange)  # type: ignore[arg-type]
+        assert (found and (found.strength, found.net_percent)) == (
+            expected and (expected.strength, expected.net_percent)
+        )
+        assert len(images[0].tried) <= 5
+        assert len(set(images[0].tried)) == len(images[0].tried)
 
     def test_the_worst_image_is_judged_by_the_others_strength(self) -> None:
         found = choose(self.trials(20.0, 20.0, 150.0), self.usual, Exchange(20.0, per_db=True))
@@ -303,8 +334,15 @@ class TestEncoderData:
         with pytest.raises(EngineError, match=words):
             Bundle.open(tmp_path)
 
-    def test_an_export_measures_them(self, engine: Path) -> None:
-        found = Bundle.open(engine).manifest.encoder
+    def test_an_export_measures_them(self, engine: Path, tmp_path: Path) -> None:
+        pytest.importorskip("torch", reason="needs the export extra")
+        from export.encoder_data import add_encoder_data, code_images
+        from export.integer import default_images
+        from export.progress import SILENT
+
+        path = shutil.copytree(engine, tmp_path / "measured")
+        add_encoder_data(path, code_images(path, default_images()), "20%/dB", SILENT)
+        found = Bundle.open(path).manifest.encoder
         assert found is not None
         assert found.strength in STRENGTHS
         assert found.net_percent < -1
@@ -384,9 +422,9 @@ class TestRefinement:
         assert (ahead - behind) / 2 == pytest.approx(float((derivative * step).sum()), rel=0.05)
 
     @pytest.mark.slow
-    def test_effort_2_costs_less_than_effort_1(self, engine: Path, small: np.ndarray) -> None:
+    def test_effort_2_costs_less_than_effort_1(self, weighed: Path, small: np.ndarray) -> None:
         exchange = Exchange(20.0, per_db=True)
-        with Codec(engine, backend="onnxruntime", threads=1, checkpoint=SAMPLE_CHECKPOINT) as codec:
+        with Codec(weighed, backend="onnxruntime", threads=1, checkpoint=SAMPLE_CHECKPOINT) as codec:
             coded = []
             for effort in (0, 1, 2):
                 data = codec.encode(small, effort=effort)

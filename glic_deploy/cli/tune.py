@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     from ..exchange import Exchange
     from ..image import load_image
     from ..qualities import bundles_in
-    from ..tuning import tune
+    from ..tuning import Measured, tune
 
     exchange = Exchange.parse(args.exchange)
     images = paths.sources(args.images, paths.IMAGE_SUFFIXES)
@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     for bundle in bundles_in(args.engine):
         codec = BundleCodec(bundle.path, backend=args.backend, threads=args.threads, precision=args.precision)
         try:
-            found = tune(codec, (load_image(image, limits=limits) for image in images), exchange)
+            found = tune([Measured(codec, load_image(image, limits=limits)) for image in images], exchange)
         finally:
             codec.close()
         if not args.dry_run:
