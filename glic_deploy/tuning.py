@@ -22,7 +22,7 @@ from .metrics import bits_per_pixel, mean_squared_error
 STRENGTHS = (0.025, 0.035, 0.05, 0.07, 0.1, 0.14, 0.2)
 """The strengths that are tried, in squared error per bit. They grow by √2, because the optimum is flat."""
 
-ENOUGH = 0.8
+ENOUGH = 0.95
 """The share of the largest gain that the kept strength has at least. It is the smallest such strength, because near the
 optimum the gain in PSNR is flat, while the loss of structural similarity grows with the strength."""
 
