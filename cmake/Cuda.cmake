@@ -25,3 +25,4 @@ set(CMAKE_CUDA_STANDARD 17)
 set(CMAKE_CUDA_STANDARD_REQUIRED ON)
 set(CMAKE_CUDA_RUNTIME_LIBRARY Static)
 enable_language(CUDA)
+find_package(CUDAToolkit REQUIRED) # the C++ compiler links the libraries, with the CUDA runtime inside
