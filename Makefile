@@ -185,10 +185,11 @@ wheels wheel-cuda: export PATH := $(abspath $(RELEASE)/bin):$(PATH)
 wheels: $(RELEASE)/.installed
 	$(RELEASE)/bin/python -m release.wheels
 
-# The wheel of the GPU's libraries, for x86-64; needs no GPU.
+# The wheel of the GPU's libraries, for x86-64; needs g++, and no GPU. CUDA_ARCHITECTURES as for gpu-libraries.
 wheel-cuda: $(RELEASE)/.installed
 	$(RELEASE)/bin/pip install -q --no-deps $(CUDA_WHEELS) kernel-lens
-	$(RELEASE)/bin/python -m release.wheels --cuda
+	$(RELEASE)/bin/python -m release.wheels --cuda \
+		$(if $(CUDA_ARCHITECTURES),--define CMAKE_CUDA_ARCHITECTURES="$(CUDA_ARCHITECTURES)")
 
 # The wheel in empty environments without a compiler: each Python from 3.10 to 3.14 on the PATH, and the oldest packages.
 wheels-check: out/sample/manifest.json wheels

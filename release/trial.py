@@ -48,8 +48,10 @@ from glic_deploy import machine
 print(f"Python {platform.python_version()} on {platform.machine()}", end="")
 for name in ("numpy", "pillow", "google-crc32c", "onnxruntime"):
     print(f", {name} {metadata.version(name)}", end="")
-for name, isa in machine.describe()["kernels"].items():
+kernels, instructions = machine.describe()["kernels"], machine.cpu()["instructions"]
+for name, isa in kernels.items():
     print(f", {name} {isa}", end="")
+assert "avx2" not in instructions or not {"portable", "scalar"} & {*kernels.values()}, "the libraries do not use AVX2"
 """
 
 

@@ -14,7 +14,7 @@ import shutil
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from .commands import ROOT, WHEELS, ReleaseError, built, mebibytes, run, sdist, tool
@@ -50,15 +50,20 @@ def defines(target: str) -> dict[str, str]:
         "GLIC_ZIG": str(zig()),
         "GLIC_ZIG_TARGET": target,
         "GLIC_OPENVINO": "OFF",  # OpenVINO's interface is that of another C++ library
+        "CUDA_rt_LIBRARY": "rt",  # zig's, not the building machine's; for static CUDA
     }
 
 
-def build(machine: str, source: Path, output: Path) -> Path:
-    """Build the wheel of a project for one machine, and return it as repaired by auditwheel."""
-    folder = f"wheel-{machine}-cuda" if source == _CUDA else f"wheel-{machine}"
+def build(machine: str, source: Path, output: Path, more: Sequence[str] = ()) -> Path:
+    """Build the wheel of a project for one machine, and return it as repaired by auditwheel.
+
+    more: CMake's variables beyond those of the target, as NAME=VALUE.
+    """
+    kept = f"wheel-{machine}-cuda" if source == _CUDA else f"wheel-{machine}"
     settings = {f"cmake.define.{name}": value for name, value in defines(f"{machine}-linux-gnu.2.28").items()}
-    settings |= {"install.strip": "false", "build-dir": str(ROOT / "build" / folder)}
+    settings |= {"install.strip": "false", "build-dir": str(ROOT / "build" / kept)}
     options = [f"-C{name}={value}" for name, value in settings.items()]
+    options += [f"-Ccmake.define.{definition}" for definition in more]
     with tempfile.TemporaryDirectory() as folder:
         run(
             [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder, *options, source],
@@ -144,6 +149,7 @@ def main() -> int:
     parser.add_argument("--output", type=Path, default=WHEELS)
     parser.add_argument("--machine", choices=MACHINES, action="append", help="only this machine (default: both)")
     parser.add_argument("--cuda", action="store_true", help="glic-deploy-cuda for x86-64 instead; needs nvcc, no GPU")
+    parser.add_argument("--define", action="append", default=[], metavar="NAME=VALUE", help="a variable of CMake")
     parser.add_argument("--check", action="store_true", help="build nothing, check what is there")
     args = parser.parse_args()
     wheels = [] if args.cuda else [(machine, ROOT, "glic_deploy") for machine in args.machine or MACHINES]
@@ -154,7 +160,9 @@ def main() -> int:
         if not args.cuda:
             print(size_line(sdist(args.output) if args.check else build_sdist(args.output)), flush=True)
         for machine, source, package in wheels:
-            wheel = built(machine, package, args.output) if args.check else build(machine, source, args.output)
+            wheel = (
+                built(machine, package, args.output) if args.check else build(machine, source, args.output, args.define)
+            )
             print(size_line(wheel), flush=True)
             found += problems(wheel, machine, CUDA_LIBRARIES if source == _CUDA else CPU_LIBRARIES)
     except ReleaseError as error:
