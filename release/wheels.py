@@ -84,11 +84,14 @@ def build(machine: str, source: Path, output: Path, more: Sequence[str] = ()) ->
 
 
 def build_sdist(output: Path) -> Path:
+    """Build the source distribution of the files that git knows, from a copy: the checkout holds much else."""
     with tempfile.TemporaryDirectory() as folder:
-        run([sys.executable, "-m", "build", "--sdist", "--no-isolation", "--outdir", folder, ROOT])
-        (sdist,) = Path(folder).glob("*.tar.gz")
-        output.mkdir(parents=True, exist_ok=True)
-        return Path(shutil.move(sdist, output / sdist.name))
+        for name in run(["git", "ls-files", "-z"]).split("\0")[:-1]:
+            if (ROOT / name).is_file():
+                (Path(folder) / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(ROOT / name, Path(folder) / name)
+        run([sys.executable, "-m", "build", "--sdist", "--no-isolation", "--outdir", output, folder])
+    return sdist(output)
 
 
 def problems(wheel: Path, machine: str, libraries: set[str]) -> list[str]:
