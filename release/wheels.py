@@ -50,7 +50,6 @@ def defines(target: str) -> dict[str, str]:
         "GLIC_ZIG": str(zig()),
         "GLIC_ZIG_TARGET": target,
         "GLIC_OPENVINO": "OFF",  # OpenVINO's interface is that of another C++ library
-        "CUDA_rt_LIBRARY": "rt",  # zig's, not the building machine's; for static CUDA
     }
 
 

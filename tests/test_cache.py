@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -57,7 +58,7 @@ def test_private(root: Path) -> None:
 def test_its_place_on_each_system(system: str, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in (("GLIC_CACHE", ""), ("XDG_CACHE_HOME", ""), ("HOME", "home"), ("LOCALAPPDATA", "local")):
         monkeypatch.setenv(name, value and str(tmp_path / value))
-    monkeypatch.setattr(cache.sys, "platform", system)
+    monkeypatch.setattr(sys, "platform", system)
     assert cache._place() == tmp_path / expected
 
 
