@@ -12,12 +12,9 @@ set(names_windows Windows)
 set(CMAKE_SYSTEM_NAME ${names_${CMAKE_MATCH_2}})
 
 set(CMAKE_CXX_COMPILER ${GLIC_ZIG})
-set(CMAKE_CXX_COMPILER_ARG1 "c++ -target ${GLIC_ZIG_TARGET}")
+# Stripped, also where CMake tries the compiler: for anything else, zig would compile its C++ library in a second form.
+set(CMAKE_CXX_COMPILER_ARG1 "c++ -target ${GLIC_ZIG_TARGET} -s")
 if(CMAKE_SYSTEM_PROCESSOR STREQUAL "x86_64")
   set(GLIC_CPU_MODEL ${CMAKE_CURRENT_LIST_DIR}/cpu_model.cpp)
 endif()
 set(CMAKE_FIND_ROOT_PATH_MODE_LIBRARY NEVER) # no library of the building machine
-set(CMAKE_SHARED_LINKER_FLAGS_INIT -s)
-# With the options of the libraries, so that zig compiles its C++ library once and not for CMake's tests as well.
-set(CMAKE_EXE_LINKER_FLAGS_INIT -s)
-set(CMAKE_TRY_COMPILE_CONFIGURATION Release)
