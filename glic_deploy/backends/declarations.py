@@ -46,7 +46,7 @@ class Declaration:
     precisions: tuple[Precision, ...]
     forms: tuple[str, ...]
     library: str | None = None
-    library_remedy: str = "make gpu-libraries"
+    library_remedy: str = "pip install glic-deploy-cuda, or from a checkout: make gpu-libraries"
     forms_without_library: tuple[str, ...] = ()
 
     @property

@@ -2,12 +2,12 @@
 
 #include <algorithm>
 #include <cinttypes>
-#include <cstdlib>
 #include <new>
 #include <utility>
 
 #include "../../common/check.h"
 #include "../../common/isa.h"
+#include "../../common/system_memory.h"
 #include "../../common/tasks.h"
 #include "kernel.h"
 
@@ -117,7 +117,7 @@ int check_map(const char* op, glic_shape map, int64_t channels, int64_t* positio
     return check.result();
 }
 
-void Panels::Free::operator()(int16_t* memory) const { std::free(memory); }
+void Panels::Free::operator()(int16_t* memory) const { free_aligned(memory); }
 
 Panels::Panels(const int8_t* weight, const int32_t* bias, const int32_t* shift, int64_t inputs,
                int64_t outputs, bool halves)
@@ -126,7 +126,7 @@ Panels::Panels(const int8_t* weight, const int32_t* bias, const int32_t* shift, 
     const int64_t columns = halves ? outputs / 2 : outputs;
     const int64_t panels = (columns + part - 1) / part;
     const size_t size = static_cast<size_t>(panels * pairs() * 2 * kPanelColumns);
-    weights_.reset(static_cast<int16_t*>(std::aligned_alloc(64, size * sizeof(int16_t))));
+    weights_.reset(static_cast<int16_t*>(allocate_aligned(size * sizeof(int16_t))));
     if (!weights_) throw std::bad_alloc();
     std::fill_n(weights_.get(), size, int16_t{0});
     bias_.assign(static_cast<size_t>(panels * kPanelColumns), 0);
