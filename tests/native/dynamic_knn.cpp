@@ -63,11 +63,11 @@ void compare() {
     }
 }
 
-// A neighbour selection of the released models at 32 × 48 positions.
+// A neighbour selection of the released models at 16 × 16 positions.
 void run(int times) {
-    const glic_dynamic_knn_size size{1, 32, 48, 192, GLIC_LOCAL};
+    const glic_dynamic_knn_size size{1, 16, 16, 192, GLIC_LOCAL};
     Random random(10);
-    const std::vector<float> x = random.normals(32 * 48 * 192), complexity(32 * 48, 1.0f);
+    const std::vector<float> x = random.normals(16 * 16 * 192), complexity(16 * 16, 1.0f);
     for (int i = 0; i < times; ++i) select(size, GLIC_FLOAT32, x.data(), complexity);
 }
 

@@ -52,7 +52,7 @@ void compare() {
     }
 }
 
-// The gate of 32 × 48 positions of the released models' synthesis.
+// A gate of the released models at 32 × 48 positions.
 void run(int times) {
     const glic_depthwise_gate_size size{1, 32, 48, 384, 3};
     Random random(2);

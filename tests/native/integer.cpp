@@ -127,15 +127,15 @@ void compare() {
     }
 }
 
-// A feed-forward network of the released models' entropy model, at 96 positions.
+// A feed-forward network of the released models' entropy model, at 48 positions.
 void run(int times) {
     Random random(14);
     const Ffn ffn(320, 1280, true, &random);
     const auto made = ffn.make();
-    const Floats stream = activations(96 * 320, 60000.0f, &random);
+    const Floats stream = activations(48 * 320, 60000.0f, &random);
     Floats result(stream.size());
     for (int i = 0; i < times; ++i) {
-        require(glic::integer_gated_ffn(*made, stream.data(), 96, result.data(), nullptr) == GLIC_OK,
+        require(glic::integer_gated_ffn(*made, stream.data(), 48, result.data(), nullptr) == GLIC_OK,
                 "IntegerGatedFfn");
     }
 }

@@ -70,11 +70,11 @@ void compare() {
     }
 }
 
-// An attention of the released models at 32 × 48 positions: eight heads of 24 channels, about 64 edges a
+// An attention of the released models at 16 × 16 positions: eight heads of 24 channels, about 64 edges a
 // node.
 void run(int times) {
     Random random(12);
-    const Case made({1, 32, 48, 192, 8, GLIC_LOCAL}, 10.0f, 64, &random);
+    const Case made({1, 16, 16, 192, 8, GLIC_LOCAL}, 10.0f, 64, &random);
     for (int i = 0; i < times; ++i) made.aggregate();
 }
 
