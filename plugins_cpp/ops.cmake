@@ -122,6 +122,10 @@ set(GLIC_FLAGS_OF_neoni8mm)
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   # GCC's own AVX-512 header sets these warnings off (GCC bug 105593).
   list(APPEND GLIC_FLAGS_OF_avx512 -Wno-maybe-uninitialized -Wno-uninitialized)
+  # GCC for ARM64 moves loads up before it has given out registers, and then spills half of an unrolled block.
+  foreach(isa ${GLIC_INSTRUCTION_SETS_OF_ARM64})
+    set(GLIC_FLAGS_OF_${isa} -fno-schedule-insns)
+  endforeach()
 endif()
 
 # Adds the objects of a folder's CPU kernels: glic_<folder> of cpu/<folder>.cpp, and glic_<folder>_<isa> of
