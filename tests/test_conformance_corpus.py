@@ -29,6 +29,7 @@ RUNS = [
     ("onnxruntime", "native", "portable", "scalar"),
     ("onnxruntime", "native", "avx2", "avx2"),
     ("onnxruntime", "native", "avx512", "avx512"),
+    ("onnxruntime", "native", "neon", "neon"),
     ("onnxruntime", "base", "portable", "best"),
     ("openvino", "native", "portable", "scalar"),
     ("openvino", "native", "avx512", "best"),
@@ -66,15 +67,15 @@ def test_all_files_on(golden: Path, backend: str, form: str, kernels: str, coder
 
 
 @pytest.mark.slow
-def test_all_files_on_arm64(golden: Path) -> None:
-    """The kernels and the range coder are plain C++ there."""
+@pytest.mark.parametrize(("kernels", "coder"), [("", "best"), ("neon", "neon"), ("portable", "scalar")])
+def test_all_files_on_arm64(golden: Path, kernels: str, coder: str) -> None:
     python = os.environ.get("GLIC_ARM64_PYTHON")
     if not python:
         pytest.skip(
             "needs a Python for ARM64 with glic_deploy installed, on an emulator or a machine that sees this folder: "
             "set GLIC_ARM64_PYTHON to the command that runs it"
         )
-    check(shlex.split(python), golden)
+    check(shlex.split(python), golden, "--isa", coder, kernels=kernels)
 
 
 def test_equal_images_give_equal_files(golden: Path) -> None:
