@@ -1,0 +1,26 @@
+// Builds dist/: the library and its worker, and the files of onnxruntime-web that the worker loads from beside itself.
+import { cp, mkdir, rm } from "node:fs/promises";
+import { build } from "esbuild";
+
+const ORT = "node_modules/onnxruntime-web/dist";
+const RUNTIMES = ["ort.wasm.min.mjs", "ort.webgpu.min.mjs"];
+const BINARIES = ["ort-wasm-simd-threaded", "ort-wasm-simd-threaded.asyncify"].flatMap((name) => [
+  `${name}.mjs`,
+  `${name}.wasm`,
+]);
+
+await rm("dist", { recursive: true, force: true });
+await mkdir("dist/ort", { recursive: true });
+await build({
+  entryPoints: ["src/index.ts", "src/worker.ts", "src/core.ts"],
+  outdir: "dist",
+  bundle: true,
+  minify: true,
+  format: "esm",
+  target: "es2022",
+  external: ["./ort/*"],
+  logLevel: "warning",
+});
+for (const file of [...RUNTIMES, ...BINARIES]) {
+  await cp(`${ORT}/${file}`, `dist/ort/${file}`);
+}
