@@ -12,7 +12,8 @@ const STEP = 0.125; // of the visible part, for each press of an arrow key
  * wheel alone while the viewer has the focus, change the magnification. So do the keys +, - and 0; arrows pan.
  *
  * @param {HTMLElement} section
- * @returns {{reset: () => void, zoomTo: (level: number) => void}}
+ * @returns {{reset: () => void, refresh: () => void}} `reset` shows the whole images; `refresh` places images that were
+ *   put into the layers later.
  */
 export function compare(section) {
   const viewer = /** @type {HTMLElement} */ (section.querySelector(".viewer"));
@@ -120,6 +121,6 @@ export function compare(section) {
       split(50);
       zoomTo(1);
     },
-    zoomTo,
+    refresh: place,
   };
 }
