@@ -1,4 +1,4 @@
-"""Serve the page of `glic view` to the browsers of this machine.
+"""Serve the page of `glic view` to the browsers of this machine, or write the page for another web server.
 
 The server listens on the loopback interface alone. It serves the files that it was made with, under names that are
 fixed at the start, so no request can name any other file.
@@ -6,22 +6,30 @@ fixed at the start, so no request can name any other file.
 
 from __future__ import annotations
 
+import hashlib
 import http.server
 import json
-from collections.abc import Mapping, Sequence
+import os
+import shutil
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
-from . import __version__
+from . import __version__, cache
+from .bundle import MANIFEST
 from .bundle.files import open_regular, size_of
 from .errors import EngineError
+from .files import atomic_directory
 
 HOST = "127.0.0.1"
 PAGE = Path(__file__).parent / "web_page"
 """The folder with the built page. `make web` writes it; wheels contain it."""
+
+WEB_MANIFEST = "web.json"
+"""The file of a web bundle that lists the others."""
 
 INDEX = "index.html"
 CONTENTS = "contents.json"
@@ -51,6 +59,7 @@ _TYPES = {
     ".wasm": "application/wasm",
     ".glic": "image/x-glic",
 }
+_KEPT_BUNDLES = 8  # in the cache
 _BLOCK = 1 << 18
 _TIMEOUT_S = 60  # of a connection on which nothing happens
 
@@ -68,6 +77,49 @@ class Answer:
     media_type: str
 
 
+def check_page(page: Path) -> None:
+    """Raise EngineError if the page is not built."""
+    if not (page / INDEX).is_file():
+        raise EngineError(
+            f"the page of glic view is missing, {page} has no {INDEX}; in a checkout of the project, build the page: "
+            "make web (needs Node.js 20 and npm)"
+        )
+
+
+def web_bundle(engine: str | os.PathLike[str], make: Callable[[Path], object]) -> Path:
+    """Return a folder with the web bundle of an engine: the engine itself if it is one, else one in the cache.
+
+    make: writes the web bundle into an empty folder. It is called once for each content of the engine.
+
+    Raises OSError if the engine has no manifest or the cache cannot be written, and what `make` raises.
+    """
+    folder = Path(engine)
+    if (folder / WEB_MANIFEST).is_file():
+        return folder
+    identity = hashlib.sha256(__version__.encode() + (folder / MANIFEST).read_bytes()).hexdigest()
+    kept = cache.directory() / "web" / identity[:32]
+    if not (kept / WEB_MANIFEST).is_file():
+        with atomic_directory(kept) as partial:
+            make(partial)
+    os.utime(kept)
+    for old in sorted(kept.parent.glob("[0-9a-f]*"), key=lambda path: path.stat().st_mtime)[:-_KEPT_BUNDLES]:
+        shutil.rmtree(old, ignore_errors=True)
+    return kept
+
+
+def write(answers: Mapping[str, Answer], folder: Path) -> None:
+    """Write all answers to an empty folder, for any web server to serve. Raises OSError."""
+    for path, answer in answers.items():
+        if path.endswith("/"):
+            continue
+        target = folder / path[1:]
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(answer.body, bytes):
+            target.write_bytes(answer.body)
+        else:
+            shutil.copyfile(answer.body, target)
+
+
 def contents(names: Sequence[str]) -> dict[str, Any]:
     """Return the document that tells the page its bundle and its files; URLs are relative to the page.
 
@@ -78,26 +130,18 @@ def contents(names: Sequence[str]) -> dict[str, Any]:
 
 
 def answers(page: Path, bundle: Path, files: Sequence[Path]) -> dict[str, Answer]:
-    """Return all that the server serves, by path. Raises EngineError if the page is not built or the bundle is empty.
+    """Return all that the server serves, by path.
 
-    page: folder of the built page.
+    page: folder of the built page, see `check_page`.
     bundle: folder that `glic web-bundle` wrote.
     files: `.glic` files and images to show.
     """
     shown = _of_folder(page, "/")
-    if f"/{INDEX}" not in shown:
-        raise EngineError(
-            f"the page of glic view is not in {page}; in a checkout of the project, build the page: make web (needs "
-            "Node.js 20 and npm)"
-        )
-    coded = _of_folder(bundle, "/bundle/")
-    if not coded:
-        raise EngineError(f"{bundle} holds no web bundle; make one: glic web-bundle --engine DIR --output {bundle}")
     described = json.dumps(contents([file.name for file in files])).encode()
     named = {f"/files/{number}": Answer(file, _media_type(file)) for number, file in enumerate(files)}
     return {
         **shown,
-        **coded,
+        **_of_folder(bundle, "/bundle/"),
         **named,
         "/": shown[f"/{INDEX}"],
         f"/{CONTENTS}": Answer(described, _TYPES[".json"]),

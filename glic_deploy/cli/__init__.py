@@ -34,6 +34,7 @@ COMMANDS = {
     "tune": "find how strongly an engine's encoder should weigh bits against error",
     "bench": "measure how fast an engine is on this machine, stage by stage",
     "doctor": "show what works on this machine, what is missing, and what to type",
+    "view": "show .glic files and photographs in a browser",
     "serve": "serve an engine over HTTP and gRPC with Triton Inference Server",
     "export": "convert checkpoints to engine bundles, bundles to TensorRT plans and Triton repositories",
 }

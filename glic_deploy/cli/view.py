@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import errno
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,23 +43,43 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_port,
         help=f"port of the page; 0 takes a free one (default: {PORT}, or a free one if {PORT} is taken)",
     )
+    parser.add_argument(
+        "--output",
+        metavar="OUT",
+        type=options.path,
+        help="write the page, the web bundle and the files into a folder for another web server, and serve nothing",
+    )
     parser.add_argument("--no-browser", action="store_true", help="print the address of the page, but open no browser")
 
 
 def run(args: argparse.Namespace) -> int:
     from .. import viewer
+    from ..files import atomic_directory
 
     files = _files(args)
-    viewer.check_page()
+    if args.output:
+        _check_output(Path(args.output), files)
+    viewer.check_page(viewer.PAGE)
     with console.status("making the web bundle, once for this engine"):
-        bundle = viewer.web_bundle(args.engine)
+        bundle = viewer.web_bundle(args.engine, _make_bundle)
     answers = viewer.answers(viewer.PAGE, bundle, files)
+    if args.output:
+        with atomic_directory(args.output) as partial:
+            viewer.write(answers, partial)
+        console.say(
+            f"glic view: {args.output} holds the page; docs/view.md names the headers that its server must send"
+        )
+        return exits.OK
     with _server(answers, args.port) as server, contextlib.suppress(KeyboardInterrupt):
         console.say(f"glic view: the page is at {server.url}; press Ctrl-C to end")
         if not args.no_browser:
             _open_browser(server.url)
         server.serve_forever()
     return exits.OK
+
+
+def _make_bundle(folder: Path) -> None:
+    raise NotImplementedError
 
 
 def _port(text: str) -> int:
@@ -72,7 +92,8 @@ def _port(text: str) -> int:
 def _files(args: argparse.Namespace) -> list[Path]:
     """Return the files to show. Raises UsageError for stdin and for images that browsers cannot show, OSError."""
     names = paths.sources(args.inputs, SHOWN)
-    options.tell_passed_over("view", args, args.inputs, SHOWN)
+    if said := paths.passed_over(args.inputs, SHOWN):
+        console.say(f"glic view: {said}")
     for name in names:
         if name == paths.STDIO:
             raise exits.UsageError("the page cannot show stdin; name a file")
@@ -81,6 +102,19 @@ def _files(args: argparse.Namespace) -> list[Path]:
         with open(name, "rb"):
             pass  # a missing file is an error of the command, not of the page
     return [Path(name) for name in names]
+
+
+def _check_output(output: Path, files: Sequence[Path]) -> None:
+    """Raise UsageError if writing the page into a folder could lose something."""
+    from .. import viewer
+
+    if output.exists() and not output.is_dir():
+        raise exits.UsageError(f"{output} is a file; name a folder for the page")
+    if output.is_dir() and any(output.iterdir()) and not (output / viewer.CONTENTS).is_file():
+        raise exits.UsageError(f"{output} holds other files than the page of glic view; name a new folder for the page")
+    inside = [file for file in files if file.resolve().is_relative_to(output.resolve())]
+    if inside:
+        raise exits.UsageError(f"{inside[0]} lies in {output}, which would be replaced; name another folder")
 
 
 def _server(answers: Mapping[str, viewer.Answer], port: int | None) -> viewer.Server:
