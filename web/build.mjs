@@ -11,16 +11,9 @@ const BINARIES = ["ort-wasm-simd-threaded", "ort-wasm-simd-threaded.asyncify"].f
 
 await rm("dist", { recursive: true, force: true });
 await mkdir("dist/ort", { recursive: true });
-await build({
-  entryPoints: ["src/index.ts", "src/worker.ts", "src/core.ts"],
-  outdir: "dist",
-  bundle: true,
-  minify: true,
-  format: "esm",
-  target: "es2022",
-  external: ["./ort/*"],
-  logLevel: "warning",
-});
+const options = { bundle: true, minify: true, format: "esm", target: "es2022", logLevel: "warning", external: ["./ort/*"] };
+await build({ ...options, entryPoints: ["src/index.ts", "src/worker.ts"], outdir: "dist", splitting: true });
+await build({ ...options, entryPoints: ["src/core.ts"], outfile: "dist/test/core.js" });
 for (const file of [...RUNTIMES, ...BINARIES]) {
   await cp(`${ORT}/${file}`, `dist/ort/${file}`);
 }
