@@ -11,9 +11,10 @@ const BINARIES = ["ort-wasm-simd-threaded", "ort-wasm-simd-threaded.asyncify"].f
 
 await rm("dist", { recursive: true, force: true });
 await mkdir("dist/ort", { recursive: true });
-const options = { outdir: "dist", bundle: true, minify: true, format: "esm", target: "es2022", logLevel: "warning" };
-await build({ ...options, entryPoints: ["src/index.ts", "src/worker.ts", "src/core.ts"], external: ["./ort/*"] });
-await build({ ...options, entryPoints: { "glic-image": "src/element.ts" }, external: ["./index.js"] });
+const options = { bundle: true, minify: true, format: "esm", target: "es2022", logLevel: "warning", external: ["./ort/*"] };
+const library = { index: "src/index.ts", worker: "src/worker.ts", "glic-image": "src/element.ts" };
+await build({ ...options, entryPoints: library, outdir: "dist", splitting: true });
+await build({ ...options, entryPoints: ["src/core.ts"], outfile: "dist/test/core.js" });
 for (const file of [...RUNTIMES, ...BINARIES]) {
   await cp(`${ORT}/${file}`, `dist/ort/${file}`);
 }

@@ -8,7 +8,6 @@ export const ALTERED = "the file was altered or badly written, get an unaltered 
 export const UINT32_MAX = 0xffffffff;
 
 const MOST_VARINT_BYTES = 5;
-const CASTAGNOLI = 0x82f63b78; // reflected
 
 /** Returns a view of the bytes of a buffer. */
 export function flat(data: Bytes): Uint8Array {
@@ -70,32 +69,33 @@ export function concatenated(parts: readonly ArrayLike<number>[]): Uint8Array<Ar
   return whole;
 }
 
-// Four bytes at a time, each through a table of its own.
-const TABLES = Array.from({ length: 4 }, () => new Int32Array(256));
-for (let byte = 0; byte < 256; byte++) {
-  let crc = byte;
-  for (let bit = 0; bit < 8; bit++) crc = crc & 1 ? (crc >>> 1) ^ CASTAGNOLI : crc >>> 1;
-  TABLES[0][byte] = crc;
-}
-for (let byte = 0; byte < 256; byte++) {
-  for (let place = 1; place < 4; place++) {
-    const before = TABLES[place - 1][byte];
-    TABLES[place][byte] = (before >>> 8) ^ TABLES[0][before & 255];
+/** Returns the function that computes a reflected CRC of 32 bits, continued from `start`: four bytes at a time. */
+function crc(polynomial: number): (bytes: Uint8Array, start?: number) => number {
+  const [last, third, second, first] = Array.from({ length: 4 }, () => new Int32Array(256));
+  for (let byte = 0; byte < 256; byte++) {
+    let value = byte;
+    for (let bit = 0; bit < 8; bit++) value = value & 1 ? (value >>> 1) ^ polynomial : value >>> 1;
+    last[byte] = value;
   }
+  for (let byte = 0; byte < 256; byte++) {
+    third[byte] = (last[byte] >>> 8) ^ last[last[byte] & 255];
+    second[byte] = (third[byte] >>> 8) ^ last[third[byte] & 255];
+    first[byte] = (second[byte] >>> 8) ^ last[second[byte] & 255];
+  }
+  return (bytes, start = 0) => {
+    const whole = bytes.length & ~3;
+    let value = ~start;
+    for (let i = 0; i < whole; i += 4) {
+      value ^= bytes[i] | (bytes[i + 1] << 8) | (bytes[i + 2] << 16) | (bytes[i + 3] << 24);
+      value = first[value & 255] ^ second[(value >>> 8) & 255] ^ third[(value >>> 16) & 255] ^ last[value >>> 24];
+    }
+    for (let i = whole; i < bytes.length; i++) value = (value >>> 8) ^ last[(value ^ bytes[i]) & 255];
+    return ~value >>> 0;
+  };
 }
 
-/** Returns the CRC-32C of bytes, continued from `start`. */
-export function crc32c(bytes: Uint8Array, start = 0): number {
-  const [last, third, second, first] = TABLES;
-  const whole = bytes.length & ~3;
-  let crc = ~start;
-  for (let i = 0; i < whole; i += 4) {
-    crc ^= bytes[i] | (bytes[i + 1] << 8) | (bytes[i + 2] << 16) | (bytes[i + 3] << 24);
-    crc = first[crc & 255] ^ second[(crc >>> 8) & 255] ^ third[(crc >>> 16) & 255] ^ last[crc >>> 24];
-  }
-  for (let i = whole; i < bytes.length; i++) crc = (crc >>> 8) ^ last[(crc ^ bytes[i]) & 255];
-  return ~crc >>> 0;
-}
+export const crc32c = crc(0x82f63b78);
+export const crc32 = crc(0xedb88320);
 
 /** Returns the CRC-32C of symbols, each as a little-endian int16. All platforms of WebAssembly are little-endian. */
 export function symbolChecksum(passes: Iterable<Int16Array>): number {

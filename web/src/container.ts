@@ -1,24 +1,22 @@
 // The `.glic` file: a frame with checksums around the coded image, and attachments behind it (docs/format.md).
 
-import {
-  ALTERED, concatenated, crc32c, cutShort, flat, littleEndian, readVarint, uint32, UINT32_MAX, writeVarint,
-} from "./bytes.js";
+import { ALTERED, crc32c, cutShort, flat, readVarint, uint32 } from "./bytes.js";
 import { BitstreamError } from "./errors.js";
 import { checkImage, checkMetadata, checkPayload, completed, type Limits } from "./limits.js";
 import { grouped, hex, hex32, shown } from "./text.js";
 import type { Bytes, Field, Header } from "./types.js";
 
-const MAGIC = Uint8Array.of(0x8d, 0x47, 0x4c, 0x49, 0x43, 0x0d, 0x0a);
-const VERSION = 2;
+export const MAGIC = Uint8Array.of(0x8d, 0x47, 0x4c, 0x49, 0x43, 0x0d, 0x0a);
+export const VERSION = 2;
 const FINGERPRINT_BYTES = 4;
 const FLAGS_OFFSET = MAGIC.length + 1;
 const FRAME_END = 8;
 const SHORTEST_FILE = FLAGS_OFFSET + 1 + 1 + 1 + 2 * FINGERPRINT_BYTES + 1 + 1 + FRAME_END;
 const MOST_FIELD_BYTES = 1024;
-const FLAGS = ["exact", "tiled", "grey", "alpha", "profiled"] as const;
+export const FLAGS = ["exact", "tiled", "grey", "alpha", "profiled"] as const;
 const KNOWN_FLAGS = (1 << FLAGS.length) - 1;
 const CRITICAL = 1;
-const ATTACHED = 2;
+export const ATTACHED = 2;
 
 // How a transfer as text changes the magic: the first byte loses its eighth bit, becomes UTF-8 or a replacement for
 // characters, or is lost; line ends change; a byte-order mark is put in front. Each character stands for a byte.
@@ -85,39 +83,6 @@ export function readHeader(data: Bytes, limits?: Partial<Limits>): Header {
   const front = readFront(flat(data));
   checkFront(front, completed(limits));
   return front.header;
-}
-
-/** Returns the bytes of a file. `attachments` are the contents of the attached fields, in order. */
-export function pack(
-  header: Header,
-  payload: Uint8Array,
-  symbolChecksum: number,
-  attachments: readonly Uint8Array[] = [],
-): Uint8Array<ArrayBuffer> {
-  const body = concatenated([packFront(header, payload.length), payload, littleEndian(symbolChecksum)]);
-  return concatenated([body, littleEndian(crc32c(body)), ...attachments]);
-}
-
-/** Returns the bytes of a file before a payload of `length` bytes. */
-export function packFront(header: Header, length: number): Uint8Array {
-  if (length > UINT32_MAX) throw new RangeError(`payload has ${length} bytes, at most ${UINT32_MAX} fit a file`);
-  const fields = header.fields.flatMap(({ key, value }) => [...writeVarint(key), ...writeVarint(value.length), ...value]);
-  return concatenated([
-    MAGIC,
-    [VERSION, FLAGS.reduce((flags, name, bit) => flags | (Number(header[name]) << bit), 0)],
-    writeVarint(header.width),
-    writeVarint(header.height),
-    fromHex(header.modelFingerprint),
-    fromHex(header.arithmeticFingerprint),
-    writeVarint(fields.length),
-    fields,
-    writeVarint(length),
-  ]);
-}
-
-/** Returns the field of an attachment, which may be ignored. */
-export function attachedField(number: number, content: Uint8Array): Field {
-  return field(4 * number + ATTACHED, concatenated([writeVarint(content.length), littleEndian(crc32c(content))]));
 }
 
 /**
@@ -270,7 +235,7 @@ function readFields(area: Uint8Array, start: number): Field[] {
   return fields;
 }
 
-function field(key: number, value: Uint8Array): Field {
+export function field(key: number, value: Uint8Array): Field {
   return {
     key, value,
     number: Math.floor(key / 4),
@@ -293,8 +258,4 @@ function attachments(fields: readonly Field[]): Attachment[] {
     start += size;
   }
   return found;
-}
-
-function fromHex(digits: string): number[] {
-  return (digits.match(/../g) ?? []).map((pair) => parseInt(pair, 16));
 }

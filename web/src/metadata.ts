@@ -1,15 +1,15 @@
 // EXIF, XMP and ICC profiles, attached to `.glic` files.
 
-import { concatenated, flat, readVarint, writeVarint } from "./bytes.js";
-import { attachedField, attachment, checkFront, readFront } from "./container.js";
+import { flat, readVarint } from "./bytes.js";
+import { attachment, checkFront, readFront } from "./container.js";
 import { BitstreamError, DamagedMetadataWarning, type Warning } from "./errors.js";
 import { inflate } from "./inflate.js";
 import { checkMetadata, completed, type Limits } from "./limits.js";
 import { grouped } from "./text.js";
-import type { Bytes, Field, Header, Metadata } from "./types.js";
+import type { Bytes, Header, Metadata } from "./types.js";
 
-const NUMBERS = { exif: 1, xmp: 2, icc: 3 } as const;
-const NAMES = ["exif", "xmp", "icc"] as const;
+export const NUMBERS = { exif: 1, xmp: 2, icc: 3 } as const;
+export const NAMES = ["exif", "xmp", "icc"] as const;
 
 /**
  * Returns the metadata of a file. No bundle is needed, and no pixel is decoded.
@@ -56,30 +56,4 @@ export function item(
     );
   }
   return size ? inflated.content : null;
-}
-
-/** Returns the fields and the attachments of a file for this metadata. */
-export async function attach(
-  metadata: Partial<Metadata>,
-  limits: Limits,
-): Promise<{ fields: Field[]; attachments: Uint8Array[] }> {
-  const fields: Field[] = [];
-  const attachments: Uint8Array[] = [];
-  let total = 0;
-  for (const name of NAMES) {
-    const content = metadata[name];
-    if (!content?.length) continue;
-    total += content.length;
-    const stored = concatenated([writeVarint(content.length), await deflated(content, "deflate-raw")]);
-    fields.push(attachedField(NUMBERS[name], stored));
-    attachments.push(stored);
-  }
-  checkMetadata(limits, Math.max(total, attachments.reduce((size, part) => size + part.length, 0)));
-  return { fields, attachments };
-}
-
-/** Returns bytes as deflate writes them, by the browser's own stream. */
-export async function deflated(content: Uint8Array, format: "deflate" | "deflate-raw"): Promise<Uint8Array> {
-  const stream = new Blob([content as Uint8Array<ArrayBuffer>]).stream().pipeThrough(new CompressionStream(format));
-  return new Uint8Array(await new Response(stream).arrayBuffer());
 }

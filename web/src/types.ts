@@ -100,7 +100,7 @@ export interface Description {
   backend: "wasm" | "webgpu";
   threads: number;
   /** Whether the conformance vectors were run now, or on an earlier visit with the same browser and bundle. */
-  conformance: "passed" | "passed before";
+  conformance: "passed" | "passed before" | "not exact";
   modelFingerprint: string;
   arithmeticFingerprint: string;
   generator: string;

@@ -27,4 +27,4 @@ await build({
 for (const file of ["view/index.html", "view/view.css", `${REPORT}/look.css`]) {
   await cp(file, `${PAGE}/${file.split("/").at(-1)}`);
 }
-await cp("dist", `${PAGE}/glic`, { recursive: true, filter: (path) => !path.startsWith("dist/types") });
+await cp("dist", `${PAGE}/glic`, { recursive: true, filter: (path) => !/^dist\/(types|test)/.test(path) });
