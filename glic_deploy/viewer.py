@@ -11,25 +11,22 @@ import http.server
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
-from . import __version__, cache
+from . import __version__, cache, web_bundle
 from .bundle import MANIFEST
-from .bundle.files import open_regular, size_of
+from .bundle.files import open_regular, sha256, size_of
 from .errors import EngineError
-from .files import atomic_directory
+from .qualities import bundles_in
 
 HOST = "127.0.0.1"
 PAGE = Path(__file__).parent / "web_page"
 """The folder with the built page. `make web` writes it; wheels contain it."""
-
-WEB_MANIFEST = "web.json"
-"""The file of a web bundle that lists the others."""
 
 INDEX = "index.html"
 CONTENTS = "contents.json"
@@ -86,21 +83,25 @@ def check_page(page: Path) -> None:
         )
 
 
-def web_bundle(engine: str | os.PathLike[str], make: Callable[[Path], object]) -> Path:
-    """Return a folder with the web bundle of an engine: the engine itself if it is one, else one in the cache.
+def web_bundle_of(engine: str | os.PathLike[str]) -> Path:
+    """Return a folder with the web bundle of an engine, encoder included.
 
-    make: writes the web bundle into an empty folder. It is called once for each content of the engine.
-
-    Raises OSError if the engine has no manifest or the cache cannot be written, and what `make` raises.
+    The folder is the engine itself if it is a web bundle. Otherwise, the web bundle is written into the cache, once for
+    each content of the engine. Raises EngineError if the engine cannot be opened, OSError if the cache cannot be
+    written.
     """
     folder = Path(engine)
-    if (folder / WEB_MANIFEST).is_file():
+    if (folder / web_bundle.MANIFEST).is_file():
         return folder
-    identity = hashlib.sha256(__version__.encode() + (folder / MANIFEST).read_bytes()).hexdigest()
+    bundle, *others = bundles_in(engine)
+    if others:
+        raise EngineError(
+            f"{engine} holds {1 + len(others)} bundles, and the page decodes files of one; name one: {bundle.path}"
+        )
+    identity = hashlib.sha256(f"{__version__} {sha256(bundle.path / MANIFEST)}".encode()).hexdigest()
     kept = cache.directory() / "web" / identity[:32]
-    if not (kept / WEB_MANIFEST).is_file():
-        with atomic_directory(kept) as partial:
-            make(partial)
+    if not (kept / web_bundle.MANIFEST).is_file():
+        web_bundle.write(bundle.path, kept, encoder=True)
     os.utime(kept)
     for old in sorted(kept.parent.glob("[0-9a-f]*"), key=lambda path: path.stat().st_mtime)[:-_KEPT_BUNDLES]:
         shutil.rmtree(old, ignore_errors=True)

@@ -12,11 +12,13 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from glic_deploy import cache, viewer
 from glic_deploy.cli import exits, main, view
+from glic_deploy.errors import EngineError
 
 from .conftest import ROOT
 
@@ -186,49 +188,50 @@ class TestServer:
 
 
 class TestBundle:
-    def test_is_made_once_for_each_content_of_an_engine(self, tmp_path, monkeypatch):
-        monkeypatch.setenv("GLIC_CACHE", str(tmp_path / "cache"))
+    @pytest.fixture
+    def made(self, tmp_path, monkeypatch) -> list[Path]:
+        """Engines are folders with a manifest, and their web bundles an empty list of files; grows with each."""
         made: list[Path] = []
 
-        def make(folder: Path) -> None:
-            made.append(folder)
-            (folder / "web.json").write_text("{}")
+        def write(engine: Path, output: Path, *, encoder: bool) -> None:
+            assert encoder
+            made.append(engine)
+            output.mkdir(parents=True)
+            (output / "web.json").write_text("{}")
 
-        engine = tmp_path / "engine"
-        engine.mkdir()
-        (engine / "manifest.json").write_text("one")
-        first = viewer.web_bundle(engine, make)
-        assert viewer.web_bundle(engine, make) == first
+        monkeypatch.setenv("GLIC_CACHE", str(tmp_path / "cache"))
+        monkeypatch.setattr(viewer.web_bundle, "write", write)
+        monkeypatch.setattr(viewer, "bundles_in", lambda path: [SimpleNamespace(path=path)])
+        return made
+
+    def test_is_made_once_for_each_content_of_an_engine(self, tmp_path, made):
+        (tmp_path / "manifest.json").write_text("one")
+        first = viewer.web_bundle_of(tmp_path)
+        assert viewer.web_bundle_of(tmp_path) == first
         assert len(made) == 1
-        (engine / "manifest.json").write_text("two")
-        assert viewer.web_bundle(engine, make) != first
+        (tmp_path / "manifest.json").write_text("two")
+        assert viewer.web_bundle_of(tmp_path) != first
         assert len(made) == 2
         assert cache.clear() > 0
         assert not first.exists()
 
-    def test_half_a_bundle_is_not_kept(self, tmp_path, monkeypatch):
-        monkeypatch.setenv("GLIC_CACHE", str(tmp_path / "cache"))
-        (tmp_path / "manifest.json").write_text("{}")
-
-        def fail(folder: Path) -> None:
-            (folder / "web.json").write_text("{}")
-            raise KeyboardInterrupt
-
-        with pytest.raises(KeyboardInterrupt):
-            viewer.web_bundle(tmp_path, fail)
-        assert list((cache.directory() / "web").iterdir()) == []
-
-    def test_the_least_recently_used_are_deleted(self, tmp_path, monkeypatch):
-        monkeypatch.setenv("GLIC_CACHE", str(tmp_path / "cache"))
+    def test_the_least_recently_used_are_deleted(self, tmp_path, made):
         kept = []
         for number in range(viewer._KEPT_BUNDLES + 2):
             (tmp_path / "manifest.json").write_text(str(number))
-            kept.append(viewer.web_bundle(tmp_path, lambda folder: (folder / "web.json").write_text("{}")))
+            kept.append(viewer.web_bundle_of(tmp_path))
             os.utime(kept[-1], (number, number))
         assert [path.exists() for path in kept] == [False] * 2 + [True] * viewer._KEPT_BUNDLES
 
-    def test_a_web_bundle_is_taken_as_it_is(self, folder):
-        assert viewer.web_bundle(folder / "bundle", lambda folder: pytest.fail("made")) == folder / "bundle"
+    def test_a_web_bundle_is_served_as_it_is(self, folder, made):
+        assert viewer.web_bundle_of(folder / "bundle") == folder / "bundle"
+        assert made == []
+
+    def test_several_bundles_are_refused(self, folder, monkeypatch):
+        bundles = [SimpleNamespace(path=folder / name) for name in ("low", "high")]
+        monkeypatch.setattr(viewer, "bundles_in", lambda path: bundles)
+        with pytest.raises(EngineError, match=f"holds 2 bundles.*name one: {folder / 'low'}"):
+            viewer.web_bundle_of(folder)
 
 
 class TestCommand:

@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
         _check_output(Path(args.output), files)
     viewer.check_page(viewer.PAGE)
     with console.status("making the web bundle, once for this engine"):
-        bundle = viewer.web_bundle(args.engine, _make_bundle)
+        bundle = viewer.web_bundle_of(args.engine)
     answers = viewer.answers(viewer.PAGE, bundle, files)
     if args.output:
         with atomic_directory(args.output) as partial:
@@ -76,10 +76,6 @@ def run(args: argparse.Namespace) -> int:
             _open_browser(server.url)
         server.serve_forever()
     return exits.OK
-
-
-def _make_bundle(folder: Path) -> None:
-    raise NotImplementedError
 
 
 def _port(text: str) -> int:
