@@ -7,7 +7,7 @@ const ESCAPE_HEAD = 5;
 
 /** Returns the bits of a pass. `each` receives the position and the bits of every symbol. */
 export function idealBits(
-  { cdfs, offsets, escapes, width }: CdfTables,
+  { cdfs, offsets, escapes, starts }: CdfTables,
   symbols: Int16Array,
   indexes: Uint8Array,
   each?: (position: number, bits: number) => void,
@@ -18,7 +18,7 @@ export function idealBits(
     const relative = symbols[i] - offsets[row];
     const escape = escapes[row];
     const escaped = relative < 0 || relative >= escape;
-    const at = row * width + (escaped ? escape : relative);
+    const at = starts[row] + (escaped ? escape : relative);
     let bits = TOTAL_BITS - Math.log2(cdfs[at + 1] - cdfs[at]);
     if (escaped) bits += escapeBits(relative < 0 ? -1 - relative : relative - escape);
     each?.(i, bits);

@@ -16,14 +16,15 @@ const PADDING = 1024;
 /** Integer CDF tables of 16-bit precision, with the slot at which the search for each of 256 intervals begins. */
 export class CdfTables {
   readonly rows: number;
-  readonly width: number;
+  /** The offset of each row in `cdfs`. */
+  readonly starts: Int32Array;
   readonly hints: Uint16Array;
   /** The slot of the escape, for each row. */
   readonly escapes: Int32Array;
 
   /**
-   * cdfs: (rows, width); row r has lengths[r] entries, strictly increasing from 0 to 65536. Slot v, below
-   * lengths[r] - 2, is the symbol offsets[r] + v; the last slot is the escape. Throws EngineError for other tables.
+   * cdfs: the rows one after the other. Row r has lengths[r] entries, strictly increasing from 0 to 65536. Slot v,
+   * below lengths[r] - 2, is the symbol offsets[r] + v; the last slot is the escape. Throws EngineError for other tables.
    */
   constructor(
     readonly cdfs: Int32Array,
@@ -31,11 +32,12 @@ export class CdfTables {
     readonly offsets: Int32Array,
   ) {
     this.rows = lengths.length;
-    this.width = cdfs.length / this.rows;
+    this.starts = new Int32Array(this.rows);
     this.hints = new Uint16Array(256 * this.rows);
     this.escapes = lengths.map((length) => length - 2);
-    for (let row = 0; row < this.rows; row++) {
-      const cdf = cdfs.subarray(row * this.width, row * this.width + lengths[row]);
+    for (let row = 0, start = 0; row < this.rows; start += lengths[row++]) {
+      this.starts[row] = start;
+      const cdf = cdfs.subarray(start, start + lengths[row]);
       if (cdf[0] !== 0 || cdf.at(-1) !== TOTAL || cdf.some((entry, i) => i > 0 && cdf[i - 1] >= entry)) {
         throw new EngineError(`row ${row} of the entropy tables does not rise from 0 to ${TOTAL}; write the bundle again`);
       }
@@ -113,7 +115,7 @@ export class Decoder {
   #group(
     tables: CdfTables, indexes: Uint8Array, symbols: Int16Array, start: number, end: number, firstLane: number,
   ): void {
-    const { cdfs, offsets, hints, escapes, width } = tables;
+    const { cdfs, offsets, hints, escapes, starts } = tables;
     const lanes = this.#lanes;
     const slots = this.#slots;
     const data = this.#data;
@@ -123,11 +125,11 @@ export class Decoder {
       const row = indexes[start + j];
       const state = lanes[firstLane + j];
       const low = state & 0xffff;
-      let at = row * width + hints[(row << 8) | (low >>> 8)];
+      let at = starts[row] + hints[(row << 8) | (low >>> 8)];
       while (cdfs[at + 1] <= low) at++;
       const from = cdfs[at];
       lanes[firstLane + j] = Math.imul(cdfs[at + 1] - from, state >>> 16) + low - from;
-      const slot = at - row * width;
+      const slot = at - starts[row];
       slots[j] = slot;
       escaped ||= slot === escapes[row];
       symbols[start + j] = offsets[row] + slot;
@@ -152,16 +154,16 @@ export class Decoder {
   }
 
   #alone(tables: CdfTables, indexes: Uint8Array, symbols: Int16Array, start: number): void {
-    const { cdfs, offsets, hints, escapes, width } = tables;
+    const { cdfs, offsets, hints, escapes, starts } = tables;
     for (let i = start; i < symbols.length; i++) {
       const row = indexes[i];
       const state = this.#lanes[0];
       const low = state & 0xffff;
-      let at = row * width + hints[(row << 8) | (low >>> 8)];
+      let at = starts[row] + hints[(row << 8) | (low >>> 8)];
       while (cdfs[at + 1] <= low) at++;
       this.#lanes[0] = Math.imul(cdfs[at + 1] - cdfs[at], state >>> 16) + low - cdfs[at];
       this.#fillAlone();
-      const slot = at - row * width;
+      const slot = at - starts[row];
       symbols[i] =
         slot < escapes[row] ? offsets[row] + slot : this.#escape(0, offsets[row], offsets[row] + escapes[row]);
     }

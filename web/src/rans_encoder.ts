@@ -86,11 +86,11 @@ class Writer {
     return [...this.#escapeBits(lane, tables, symbol, row), ...this.#step(lane, tables, symbol, row)];
   }
 
-  #step(lane: number, { cdfs, offsets, escapes, width }: CdfTables, symbol: number, row: number): number[] {
+  #step(lane: number, { cdfs, offsets, escapes, starts }: CdfTables, symbol: number, row: number): number[] {
     const relative = symbol - offsets[row];
     const slot = relative >= 0 && relative < escapes[row] ? relative : escapes[row];
-    const from = cdfs[row * width + slot];
-    const frequency = cdfs[row * width + slot + 1] - from;
+    const from = cdfs[starts[row] + slot];
+    const frequency = cdfs[starts[row] + slot + 1] - from;
     const bytes = this.#shrink(lane, frequency * 2 ** 15);
     const state = this.#states[lane];
     this.#states[lane] = (Math.floor(state / frequency) << 16) + (state % frequency) + from;
