@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 EXTRAS := cpu,export,dev,docs,bench,tiff,openvino,polygraphy
 
 .PHONY: demo check test test-all lint docs gpu-libraries tensorrt-check gpu-check
+.PHONY: web web-packages web-demo
 .PHONY: bench-coder fuzz-coder bench-cpu bench-precision exactness report clean triton-env bench-serving compressai-env
 
 # An editable installation knows modules by their files: it is made again when one comes, goes or moves.
@@ -30,10 +31,34 @@ lint: $(VENV)/.installed
 	$(BIN)/mypy
 	find plugins_cpp -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh' | xargs $(BIN)/clang-format --dry-run --Werror
 
-# Where the GPU's libraries cannot be built, the tests that need them say so and are skipped.
+# Where the GPU's libraries or the web page cannot be built, the tests that need them say so and are skipped.
 test: lint
 	-$(MAKE) gpu-libraries
+	-$(MAKE) web
 	$(BIN)/python -m pytest
+
+# The decoder for browsers in web/dist, and the page of `glic view` in glic_deploy/web_page, from which it is packaged.
+# Needs Node.js 20 and npm.
+WEB_SOURCES := $(shell find web/src web/view -type f) web/build.mjs web/tsconfig.json glic_deploy/report/look.css \
+	glic_deploy/report/viewer.js
+web-packages: web/node_modules/.package-lock.json
+web: glic_deploy/web_page/index.html
+
+web/node_modules/.package-lock.json: web/package.json web/package-lock.json
+	cd web && npm ci --no-audit --no-fund --silent
+	touch $@
+
+glic_deploy/web_page/index.html: web/node_modules/.package-lock.json $(WEB_SOURCES)
+	cd web && npm run --silent check && npm run --silent build && npm run --silent page
+	touch $@
+
+# The page with the sample bundle and photographs, for any web server; docs/view.md names the headers to send.
+web-demo: web out/sample/manifest.json
+	rm -rf out/web-demo-files && mkdir -p out/web-demo-files
+	cp samples/photos/*.png out/web-demo-files
+	$(GLIC) encode samples/photos out/web-demo-files --engine out/sample
+	$(GLIC) view out/web-demo-files --engine out/sample --output out/web-demo
+	rm -r out/web-demo-files
 
 # The CUDA kernels and TensorRT's plugins; needs no GPU. nvcc and TensorRT's headers come from the registry where there
 # are none. CUDA_ARCHITECTURES=89-real builds for one GPU alone, five times as fast.
@@ -176,4 +201,4 @@ docs: $(VENV)/.installed
 	$(BIN)/python docs/build.py
 
 clean:
-	rm -rf $(VENV) $(TRITON) $(COMPRESSAI) build out
+	rm -rf $(VENV) $(TRITON) $(COMPRESSAI) build out web/node_modules web/dist glic_deploy/web_page

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import subprocess
+import tempfile
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
@@ -13,6 +15,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from selenium.webdriver.remote.webdriver import WebDriver
+
     from export.checkpoint import Checkpoint
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -86,6 +90,41 @@ def gpu_engine(engine: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(engine, path)
     add_graphs(path, "fp16")
     return path
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[WebDriver]:
+    """Headless Chromium that logs what it requests. Tests that load a page set the window's size first."""
+    webdriver = pytest.importorskip("selenium.webdriver", reason="the test of a page needs selenium")
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    driver = shutil.which("chromedriver")
+    if chromium is None or driver is None:
+        pytest.skip("the test of a page needs Chromium: apt-get install chromium chromium-driver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    with tempfile.TemporaryDirectory() as profile:
+        for argument in (
+            "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
+            "--disable-background-networking", "--disable-component-update", f"--user-data-dir={profile}",
+        ):  # fmt: skip
+            options.add_argument(argument)
+        options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
+        chrome = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+        yield chrome
+        chrome.quit()
+
+
+@pytest.fixture(scope="session")
+def web_page() -> Path:
+    """The page of `glic view`, built from its sources with `make web`."""
+    for program in ("make", "node", "npm"):
+        if shutil.which(program) is None:
+            pytest.skip(f"the page of glic view needs {program} to be built; install make, Node.js 20 and npm")
+    installed = subprocess.run(["make", "-s", "web-packages"], cwd=ROOT, capture_output=True, text=True)
+    if installed.returncode:
+        pytest.skip(f"the page of glic view needs npm's packages: {installed.stderr.strip()[-300:]}")
+    subprocess.run(["make", "-s", "web"], cwd=ROOT, check=True)
+    return ROOT / "glic_deploy" / "web_page"
 
 
 @pytest.fixture

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import shutil
-import tempfile
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -97,32 +95,12 @@ def test_names_of_pictures_cannot_break_the_page(report):
 
 
 @pytest.fixture(scope="module")
-def browser():
-    """Headless Chromium that logs what it requests."""
-    webdriver = pytest.importorskip("selenium.webdriver", reason="the page's test needs selenium")
-    chromium = shutil.which("chromium") or shutil.which("google-chrome")
-    driver = shutil.which("chromedriver")
-    if chromium is None or driver is None:
-        pytest.skip("the page's test needs Chromium: apt-get install chromium chromium-driver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    with tempfile.TemporaryDirectory() as profile:
-        for argument in (
-            "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
-            "--disable-background-networking", "--disable-component-update", f"--user-data-dir={profile}",
-        ):  # fmt: skip
-            options.add_argument(argument)
-        options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
-        chrome = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-        chrome.set_window_size(1200, 1000)
-        yield chrome
-        chrome.quit()
-
-
-@pytest.fixture(scope="module")
 def shown(report, browser, tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("page") / "report.html"
     report.write_page(str(path))
+    browser.set_window_size(1200, 1000)
+    for log in ("performance", "browser"):
+        browser.get_log(log)  # of other tests
     browser.get(path.as_uri())
     return path
 

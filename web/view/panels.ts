@@ -158,15 +158,20 @@ function colour(share: number): number[] {
   return low.map((value, i) => Math.round(value + (high[i] - value) * (at % 1)));
 }
 
+const CONFORMANCE: Record<Description["conformance"], string> = {
+  passed: "This browser reproduced its conformance vectors now.",
+  "passed before": "This browser reproduced its conformance vectors on an earlier visit.",
+  "not exact": "It has no conformance vectors.",
+};
+
 /** Returns what the page runs on. */
 export function engine(described: Description, version: string): HTMLElement[] {
   const threads = `${described.threads} thread${described.threads > 1 ? "s" : ""}`;
   const lines = [
     `The web bundle has ${megabytes(described.bytes)}, model ${described.modelFingerprint}, arithmetic ` +
       `${described.arithmeticFingerprint}, and ${described.encoder ? "an encoder" : "no encoder"}. It runs with ` +
-      `${described.backend === "webgpu" ? "WebGPU and " : ""}WebAssembly, ${threads}. This browser reproduced its ` +
-      `conformance vectors ${described.conformance === "passed" ? "now" : "on an earlier visit"}.`,
-    ...described.notices,
+      `${described.backend === "webgpu" ? "WebGPU and " : ""}WebAssembly, ${threads}. ${CONFORMANCE[described.conformance]}`,
+    ...described.notices.map((notice) => `${notice[0].toUpperCase()}${notice.slice(1)}.`),
   ];
   return [...lines, `glic-deploy ${version}`].map((line) => element("p", {}, line));
 }

@@ -59,8 +59,14 @@ function reason(error: unknown): string {
 
 async function open(contents: Contents): Promise<void> {
   say("The decoder is loading.");
+  const onProgress = (done: number, total: number): void => {
+    progress(done, total);
+    if (done < total) return;
+    say("The decoder is starting.");
+    at("progress").removeAttribute("value"); // for as long as the browser compiles
+  };
   try {
-    codec = await Codec.open(contents.bundle, { onProgress: progress });
+    codec = await Codec.open(contents.bundle, { onProgress });
   } catch (error) {
     rest("The decoder cannot be used.");
     explain(`The decoder cannot be used: ${reason(error)}`);
