@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import json
 import threading
 from collections.abc import Callable, Iterator
@@ -13,11 +14,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from glic_deploy import Codec, metrics, viewer, web_bundle
+from glic_deploy import Codec, container, metrics, viewer, web_bundle
 from glic_deploy.image import load_image
 from glic_deploy.metadata import Metadata
 
-from .conftest import DATA, PHOTOS
+from .conftest import PHOTOS
 
 WAIT_S = 240  # machines may be slow, or busy with other tests
 SIZE = (200, 120)
@@ -43,8 +44,9 @@ def files(engine, tmp_path_factory) -> SimpleNamespace:
     (folder / "parrot.glic").write_bytes(data)
     middle = len(data) // 2
     (folder / "damaged.glic").write_bytes(data[:middle] + bytes([data[middle] ^ 255]) + data[middle + 1 :])
-    (folder / "other.glic").write_bytes((DATA / "conformance" / "valid" / "row.glic").read_bytes())
-    (folder / "other.png").write_bytes((folder / "parrot.png").read_bytes())
+    file = container.parse(data)
+    header = dataclasses.replace(file.header, model_fingerprint="0badcafe", fields=())
+    (folder / "other.glic").write_bytes(container.pack(header, file.payload, file.symbol_checksum))
     return SimpleNamespace(folder=folder, photo=photo, data=data, decoded=decoded)
 
 
@@ -103,6 +105,10 @@ class Page:
     def until_status(self, text: str) -> None:
         self.until(lambda: text in self.text("status") or self.text("problems"))
         assert text in self.text("status"), self.text("problems")
+
+    def until_problem(self, name: str) -> None:
+        self.until(lambda: f"{name} cannot be shown" in self.text("status") or "is decoded" in self.text("status"))
+        assert name in self.text("problems"), self.text("status")
 
     def drop(self, *paths: Path) -> None:
         """Drop files on the page, as a file manager does."""
@@ -221,14 +227,14 @@ class TestPage:
 
     def test_drop_of_a_file_of_another_model(self, page, files):
         page.drop(files.folder / "other.glic")
-        page.until(lambda: "other" in page.text("problems"))
+        page.until_problem("other")
         assert page.text("problems").startswith("other.glic: ")
         assert "model" in page.text("problems")
 
     def test_drop_of_no_image(self, page, tmp_path):
         (tmp_path / "letter.txt").write_text("Dear reader")
         page.drop(tmp_path / "letter.txt")
-        page.until(lambda: "letter" in page.text("problems"))
+        page.until_problem("letter")
         assert page.text("problems").startswith("letter.txt: this browser cannot decode the image; choose a PNG")
 
     def test_drop_of_a_photograph_is_encoded(self, page, files, engine, tmp_path):
