@@ -80,8 +80,9 @@ export function parse(data: Bytes, limits: Limits): File {
  * No checksum is verified. Throws as decoding does.
  */
 export function readHeader(data: Bytes, limits?: Partial<Limits>): Header {
+  const all = completed(limits);
   const front = readFront(flat(data));
-  checkFront(front, completed(limits));
+  checkFront(front, all);
   return front.header;
 }
 

@@ -1,7 +1,7 @@
 // What tests and benchmarks use in Node, where there is neither a worker nor a page.
 
 export * from "./index.js";
-export { crc32c, writeVarint } from "./bytes.js";
+export { crc32, crc32c } from "./bytes.js";
 export { check } from "./conformance.js";
 export { idealBits } from "./costs.js";
 export { Engine } from "./engine.js";

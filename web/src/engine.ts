@@ -109,16 +109,17 @@ export class Engine {
 
   /** Decodes the latents of a coded image. `passes` receives the symbols and indexes of each pass. */
   async decodeLatents(
-    stream: Uint8Array, checksum: number, width: number, height: number, context: Context, passes: CodedPass[] = [],
+    stream: Uint8Array, checksum: number, width: number, height: number, context: Context, passes?: CodedPass[],
   ): Promise<Latents> {
     const [rows, columns] = [height, width].map((side) => 2 * Math.ceil(side / CODED_MULTIPLE));
     const { groups, hyper } = this.manifest.model.config;
+    const decoded: CodedPass[] = [];
     const decoder = timed(context, "range decoder", () => new Decoder(stream));
     const decodePass = (
       name: string, tables: CdfTables, indexes: Uint8Array, sides: { height: number; width: number },
     ): Int16Array => {
       const symbols = timed(context, "range decoder", () => decoder.decode(tables, indexes));
-      passes.push({ name, tables, symbols, indexes, height: sides.height, width: sides.width });
+      decoded.push({ name, tables, symbols, indexes, height: sides.height, width: sides.width });
       return symbols;
     };
     const sides = { height: rows, width: columns };
@@ -127,7 +128,7 @@ export class Engine {
       decodePass(pass.name, this.tables.y, indexes, pass),
     );
     timed(context, "range decoder", () => decoder.finish());
-    if (timed(context, "container", () => symbolChecksum(passes.map((pass) => pass.symbols))) !== checksum) {
+    if (timed(context, "container", () => symbolChecksum(decoded.map((pass) => pass.symbols))) !== checksum) {
       throw new BitstreamError(
         "the decoded symbols differ from the encoded ones (their checksums differ); " +
           (this.exact
@@ -135,6 +136,7 @@ export class Engine {
             : "a file with floating-point entropy parameters decodes only in the configuration that wrote it"),
       );
     }
+    passes?.push(...decoded);
     return latents;
   }
 
