@@ -187,6 +187,17 @@ class TestServer:
         assert capfd.readouterr() == ("", "")
 
 
+def test_the_policy_is_the_same_everywhere():
+    """Other servers send the headers that docs/view.md names; the page holds what a page can say of its policy."""
+    policy = viewer.HEADERS["Content-Security-Policy"]
+    documented = (ROOT / "docs" / "view.md").read_text()
+    assert f'Content-Security-Policy "{policy}"' in documented
+    for name in ("Cross-Origin-Opener-Policy", "Cross-Origin-Embedder-Policy"):
+        assert f"add_header {name} {viewer.HEADERS[name]};" in documented
+    html = " ".join((ROOT / "web" / "view" / "index.html").read_text().split())
+    assert f'content="{policy.replace(" frame-ancestors 'none';", "")}"' in html
+
+
 class TestBundle:
     @pytest.fixture
     def made(self, tmp_path, monkeypatch) -> list[Path]:

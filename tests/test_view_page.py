@@ -20,7 +20,7 @@ from glic_deploy.metadata import Metadata
 
 from .conftest import PHOTOS
 
-WAIT_S = 240  # machines may be slow, or busy with other tests
+WAIT_S = 120  # machines may be slow, or busy with other tests
 SIZE = (200, 120)
 
 ELEMENT = """<!doctype html><title>element</title><script type="module" src="/glic/glic-image.js"></script>
@@ -227,14 +227,14 @@ class TestPage:
 
     def test_drop_of_a_file_of_another_model(self, page, files):
         page.drop(files.folder / "other.glic")
-        page.until_problem("other")
+        page.until_problem("other.glic")
         assert page.text("problems").startswith("other.glic: ")
         assert "model" in page.text("problems")
 
     def test_drop_of_no_image(self, page, tmp_path):
         (tmp_path / "letter.txt").write_text("Dear reader")
         page.drop(tmp_path / "letter.txt")
-        page.until_problem("letter")
+        page.until_problem("letter.txt")
         assert page.text("problems").startswith("letter.txt: this browser cannot decode the image; choose a PNG")
 
     def test_drop_of_a_photograph_is_encoded(self, page, files, engine, tmp_path):
@@ -343,7 +343,7 @@ def test_element(browser, answers, serve, files):
     box = page.script("return document.getElementById('shown').getBoundingClientRect().toJSON()")
     assert (box["width"], box["height"]) == (90, pytest.approx(90 * SIZE[1] / SIZE[0], abs=0.1))
     instead, alt = page.script(
-        "const image = document.getElementById('damaged').shadowRoot.querySelector('img'); return [image.src, image.alt]"
+        "const { src, alt } = document.getElementById('damaged').shadowRoot.querySelector('img'); return [src, alt]"
     )
     assert (instead.endswith("files/1"), alt) == (True, "a parrot")
     assert page.script("return document.getElementById('gone').shadowRoot.textContent") == "a parrot"
