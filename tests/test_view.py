@@ -195,7 +195,8 @@ def test_the_policy_is_the_same_everywhere():
     for name in ("Cross-Origin-Opener-Policy", "Cross-Origin-Embedder-Policy"):
         assert f"add_header {name} {viewer.HEADERS[name]};" in documented
     html = " ".join((ROOT / "web" / "view" / "index.html").read_text().split())
-    assert f'content="{policy.replace(" frame-ancestors 'none';", "")}"' in html
+    of_page = policy.replace(" frame-ancestors 'none';", "")
+    assert f'content="{of_page}"' in html
 
 
 class TestBundle:
