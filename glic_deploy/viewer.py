@@ -231,15 +231,25 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 self.send_error(HTTPStatus.NOT_FOUND, explain=f"{answer.body.name}: {error.strerror}")
                 return
             with stream:
-                size = size_of(stream)
-                self._begin(answer, size)
-                if with_body:
-                    self._copy(stream, size)
+                self._send(answer, stream, with_body=with_body)
 
-    def _begin(self, answer: Answer, size: int) -> None:
+    def _send(self, answer: Answer, stream: BinaryIO, *, with_body: bool) -> None:
+        """Send a file, unless the browser still has it: then browsers also keep the WebAssembly that they compiled."""
+        size = size_of(stream)
+        tag = f'"{os.fstat(stream.fileno()).st_mtime_ns:x}-{size:x}"'
+        if self.headers.get("If-None-Match") == tag:
+            self.send_response(HTTPStatus.NOT_MODIFIED)
+            self.send_header("ETag", tag)
+            self.end_headers()
+            return
+        self._begin(answer, size, ETag=tag)
+        if with_body:
+            self._copy(stream, size)
+
+    def _begin(self, answer: Answer, size: int, **headers: str) -> None:
         self.send_response(HTTPStatus.OK)
-        self.send_header("Content-Type", answer.media_type)
-        self.send_header("Content-Length", str(size))
+        for name, value in {"Content-Type": answer.media_type, "Content-Length": str(size), **headers}.items():
+            self.send_header(name, value)
         self.end_headers()
 
     def _copy(self, stream: BinaryIO, size: int) -> None:

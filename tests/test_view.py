@@ -16,7 +16,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from glic_deploy import cache, viewer
+from glic_deploy import cache, viewer, web_bundle
 from glic_deploy.cli import exits, main, view
 from glic_deploy.errors import EngineError
 
@@ -153,6 +153,14 @@ class TestServer:
         assert "Access-Control-Allow-Origin" not in response.headers
         assert re.match("Python|BaseHTTP", response.headers["Server"]) is None
 
+    def test_a_file_that_the_browser_has_is_not_sent_again(self, server, folder):
+        tag = ask(server, "/files/0")[0].headers["ETag"]
+        response, body = ask(server, "/files/0", **{"If-None-Match": tag})
+        assert (response.status, body) == (304, b"")
+        assert response.headers["Cross-Origin-Embedder-Policy"] == "require-corp"
+        (folder / "photos" / "a.glic").write_bytes(b"coded again")
+        assert ask(server, "/files/0", **{"If-None-Match": tag})[1] == b"coded again"
+
     def test_listens_on_the_loopback_interface_alone(self, server):
         assert server.server_address[0] == "127.0.0.1"
         assert server.socket.family == socket.AF_INET
@@ -212,7 +220,7 @@ class TestBundle:
             (output / "web.json").write_text("{}")
 
         monkeypatch.setenv("GLIC_CACHE", str(tmp_path / "cache"))
-        monkeypatch.setattr(viewer.web_bundle, "write", write)
+        monkeypatch.setattr(web_bundle, "write", write)
         monkeypatch.setattr(viewer, "bundles_in", lambda path: [SimpleNamespace(path=path)])
         return made
 

@@ -36,14 +36,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=options.path,
         help=".glic files and images to show, folders or globs; other files can be dropped on the page",
     )
-    options.add_engine(parser)
     parser.add_argument(
+        "--engine",
+        metavar="DIR",
+        type=options.path,
+        required=True,
+        help="engine bundle that the exporter wrote, or a folder that glic web-bundle wrote",
+    )
+    place = parser.add_mutually_exclusive_group()
+    place.add_argument(
         "--port",
         metavar="N",
         type=_port,
         help=f"port of the page; 0 takes a free one (default: {PORT}, or a free one if {PORT} is taken)",
     )
-    parser.add_argument(
+    place.add_argument(
         "--output",
         metavar="OUT",
         type=options.path,
