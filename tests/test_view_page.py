@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import dataclasses
 import json
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,16 +18,17 @@ from glic_deploy.image import load_image
 from glic_deploy.metadata import Metadata
 
 from .conftest import PHOTOS
+from .test_view import serving
 
 WAIT_S = 120  # machines may be slow, or busy with other tests
 SIZE = (200, 120)
 
 ELEMENT = """<!doctype html><title>element</title><script type="module" src="/glic/glic-image.js"></script>
-<style>glic-image { max-width: 90px }</style>
+<link rel="stylesheet" href="/element.css">
 <glic-image id="shown" src="files/0" bundle="bundle/" alt="a parrot" loading="eager"></glic-image>
 <glic-image id="damaged" src="files/2" bundle="bundle/" alt="a parrot" fallback="files/1"></glic-image>
 <glic-image id="gone" src="files/77" bundle="bundle/" alt="a parrot"></glic-image>
-<div style="height: 9000px"></div>
+<div></div>
 <glic-image id="far" src="files/0" bundle="bundle/" alt=""></glic-image>"""
 
 
@@ -61,24 +61,14 @@ def bundle(engine, tmp_path_factory) -> Path:
 def answers(web_page, bundle, files) -> dict[str, viewer.Answer]:
     shown = [files.folder / name for name in ("parrot.glic", "parrot.png", "damaged.glic")]
     element = viewer.Answer(ELEMENT.encode(), "text/html; charset=utf-8")
-    return {**viewer.answers(web_page, bundle, shown), "/element.html": element}
+    style = viewer.Answer(b"#shown { max-width: 90px } div { height: 9000px }", "text/css")
+    return {**viewer.answers(web_page, bundle, shown), "/element.html": element, "/element.css": style}
 
 
 @pytest.fixture(scope="module")
-def serve() -> Iterator[Callable[[dict[str, viewer.Answer]], str]]:
-    """Serves answers, instead of the last ones, at the address that it returns. There, the browser compiles once."""
-    server = viewer.Server({}, 0)
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-    thread.start()
-
-    def answer(answers: dict[str, viewer.Answer]) -> str:
-        server.answers = answers
-        return server.url
-
-    yield answer
-    server.shutdown()
-    thread.join()
-    server.server_close()
+def url(answers) -> Iterator[str]:
+    with serving(answers) as server:
+        yield server.url
 
 
 class Page:
@@ -135,9 +125,9 @@ class Page:
 
 
 @pytest.fixture(scope="module")
-def page(browser, answers, serve) -> Page:
+def page(browser, url) -> Page:
     """The page, with the parrot and the damaged file named on the command line."""
-    page = Page(browser, serve(answers))
+    page = Page(browser, url)
     page.until_status("parrot is decoded.")
     return page
 
@@ -306,28 +296,32 @@ def luminance(colour: str) -> float:
     return float(linear @ (0.2126, 0.7152, 0.0722))
 
 
-def test_a_server_without_the_headers(browser, answers, serve, monkeypatch, files):
+def test_a_server_without_the_headers(browser, answers, monkeypatch, files):
     """Without cross-origin isolation there are no threads: the page decodes on one, and says so."""
     headers = {name: value for name, value in viewer.HEADERS.items() if not name.startswith("Cross-Origin")}
     monkeypatch.setattr(viewer, "HEADERS", headers)
-    page = Page(browser, serve(answers))
-    page.until_status("parrot is decoded.")
-    assert not page.script("return crossOriginIsolated")
-    assert "1 thread" in page.text("engine")
-    assert "COOP" in page.text("engine")
-    assert np.abs(page.pixels(".after canvas").astype(int) - files.decoded).max() <= 2
+    with serving(answers) as server:
+        page = Page(browser, server.url)
+        page.until_status("parrot is decoded.")
+        assert not page.script("return crossOriginIsolated")
+        assert "1 thread" in page.text("engine")
+        assert "COOP" in page.text("engine")
+        assert np.abs(page.pixels(".after canvas").astype(int) - files.decoded).max() <= 2
 
 
-def test_a_damaged_bundle(browser, answers, serve):
-    page = Page(browser, serve({**answers, "/bundle/decoder.bin": viewer.Answer(b"no weights", "text/plain")}))
-    page.until(lambda: page.text("problems"))
-    assert page.text("problems").startswith("The decoder cannot be used: ")
-    assert "decoder.bin" in page.text("problems")
-    assert "glic web-bundle" in page.text("problems")
+@pytest.mark.parametrize("file", ["decoder.bin", "web.json"])
+def test_a_damaged_bundle(browser, answers, file):
+    with serving({**answers, f"/bundle/{file}": viewer.Answer(b"nothing", "text/plain")}) as server:
+        page = Page(browser, server.url)
+        page.until(lambda: page.text("problems"))
+        assert page.text("problems").startswith("The decoder cannot be used: ")
+        assert file in page.text("problems")
+        assert "glic web-bundle" in page.text("problems")
+        assert page.text("status") == "The decoder cannot be used."
 
 
-def test_element(browser, answers, serve, files):
-    page = Page(browser, f"{serve(answers)}element.html")
+def test_element(browser, url):
+    page = Page(browser, f"{url}element.html")
 
     def complete(name: str) -> bool:
         return page.script("return document.getElementById(arguments[0]).complete", name)
