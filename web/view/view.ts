@@ -103,6 +103,8 @@ function listEntries(): void {
   const focused = [...at("files").querySelectorAll("button")].indexOf(document.activeElement as HTMLButtonElement);
   const list = at("files").firstElementChild as HTMLElement;
   list.replaceChildren(...buttons);
+  const current = list.querySelector<HTMLElement>("[aria-current]");
+  if (current) list.scrollLeft = current.offsetLeft - list.offsetLeft - list.clientWidth / 3; // only this list scrolls
   if (focused >= 0) list.querySelectorAll("button")[focused]?.focus();
 }
 
