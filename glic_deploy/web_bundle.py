@@ -147,6 +147,11 @@ def _why_not_replaced(output: Path) -> str | None:
     return "exists and is no web bundle"
 
 
+def entry_of(path: Path) -> dict[str, Any]:
+    """Return the entry of a file in the manifest."""
+    return {"bytes": path.stat().st_size, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+
+
 def _graph_file(name: str) -> str:
     return f"graphs/{name}.onnx"
 
@@ -279,13 +284,7 @@ def _manifest(
         for file, names in groups.items()
         for name in names
     }
-    files = {
-        path.relative_to(directory).as_posix(): {
-            "bytes": path.stat().st_size,
-            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-        }
-        for path in _files(directory)
-    }
+    files = {path.relative_to(directory).as_posix(): entry_of(path) for path in _files(directory)}
     return {
         "format": FORMAT,
         "generator": f"glic-deploy {__version__}",

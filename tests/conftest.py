@@ -82,6 +82,14 @@ def exported() -> Path:
 
 
 @pytest.fixture(scope="session")
+def golden_engine(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundle of the golden network, without transforms. Tests must not change it."""
+    from .golden_files import write_bundle
+
+    return write_bundle(tmp_path_factory.mktemp("golden") / "engine").path
+
+
+@pytest.fixture(scope="session")
 def gpu_engine(engine: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same with the graphs that TensorRT runs, in float16. Tests must not change it."""
     from export.tensorrt_bundle import add_graphs

@@ -21,8 +21,10 @@ class _Handler(SimpleHTTPRequestHandler):
         ".wasm": "application/wasm",
     }
 
-    def __init__(self, *args: object, folders: Mapping[str, Path], headers: Mapping[str, str]) -> None:
-        self._folders, self._headers = folders, headers
+    def __init__(
+        self, *args: object, folders: Mapping[str, Path], headers: Mapping[str, str], requested: list[str]
+    ) -> None:
+        self._folders, self._headers, self._requested = folders, headers, requested
         super().__init__(*args)  # type: ignore[arg-type]
 
     def translate_path(self, path: str) -> str:
@@ -30,6 +32,7 @@ class _Handler(SimpleHTTPRequestHandler):
         return str(self._folders.get(name, Path("/nowhere")) / rest)
 
     def do_GET(self) -> None:
+        self._requested.append(self.path)
         if self.path.partition("?")[0] != PAGE:
             return super().do_GET()
         self.send_response(200)
@@ -48,9 +51,14 @@ class _Handler(SimpleHTTPRequestHandler):
 
 
 @contextlib.contextmanager
-def serving(folders: Mapping[str, Path], headers: Mapping[str, str] = ISOLATION) -> Iterator[str]:
-    """Serve folders by their names, and an empty page at PAGE. Yields the address of the server."""
-    handler = partial(_Handler, folders=folders, headers=headers)
+def serving(
+    folders: Mapping[str, Path], headers: Mapping[str, str] = ISOLATION, requested: list[str] | None = None
+) -> Iterator[str]:
+    """Serve folders by their names, and an empty page at PAGE. Yields the address of the server.
+
+    requested: receives the paths of all requests.
+    """
+    handler = partial(_Handler, folders=folders, headers=headers, requested=[] if requested is None else requested)
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
