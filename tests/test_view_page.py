@@ -11,7 +11,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
+from PIL.TiffImagePlugin import IFDRational
 
 from glic_deploy import Codec, container, metrics, viewer, web_bundle
 from glic_deploy.image import load_image
@@ -38,9 +39,17 @@ def files(engine, tmp_path_factory) -> SimpleNamespace:
     folder = tmp_path_factory.mktemp("files")
     photo = load_image(PHOTOS / "kodim23.png")[100:, 150:][: SIZE[1], : SIZE[0]]
     Image.fromarray(photo).save(folder / "parrot.png")
+    exif = Image.Exif()
+    exif[ExifTags.Base.Model] = "Camera <i>7</i>"
+    exif.get_ifd(ExifTags.IFD.Exif).update(
+        {ExifTags.Base.ExposureTime: IFDRational(1, 250), ExifTags.Base.FNumber: IFDRational(28, 5)}
+    )
     with Codec(engine, threads=1) as codec:
-        data = codec.encode(photo, metadata=Metadata(xmp=b"<x:xmpmeta>wings</x:xmpmeta>"))
+        data = codec.encode(photo, metadata=Metadata(exif=exif.tobytes(), xmp=b"<x:xmpmeta>wings</x:xmpmeta>"))
         decoded = codec.decode(data)
+        # An entry that points far behind the end, and a directory that contains itself.
+        hostile = bytes.fromhex("4d4d002a00000008 0002 011000020000ffff7f000000 876900040000000100000008")
+        (folder / "half.glic").write_bytes(codec.encode(photo, metadata=Metadata(exif=hostile)))
     (folder / "parrot.glic").write_bytes(data)
     middle = len(data) // 2
     (folder / "damaged.glic").write_bytes(data[:middle] + bytes([data[middle] ^ 255]) + data[middle + 1 :])
@@ -159,6 +168,9 @@ class TestPage:
         assert "synthesis" in page.text("times")
         assert f"{SIZE[0]} × {SIZE[1]}" in page.text("metadata")
         assert "wings" in page.text("metadata")
+        assert "cameraCamera <i>7</i>" in page.text("metadata")
+        assert "exposure1/250 s" in page.text("metadata")
+        assert "aperturef/5.6" in page.text("metadata")
 
     def test_says_what_it_runs_on(self, page):
         assert "conformance vectors" in page.text("engine")
@@ -239,12 +251,12 @@ class TestPage:
         assert metrics.psnr(files.photo[:64, :96], decoded) > 24
 
     def test_original_of_another_size_is_not_compared(self, page, files, tmp_path):
-        (tmp_path / "half.glic").write_bytes(files.data)
         Image.fromarray(files.photo[:50]).save(tmp_path / "half.png")
-        page.drop(tmp_path / "half.glic", tmp_path / "half.png")
+        page.drop(files.folder / "half.glic", tmp_path / "half.png")
         page.until_status("half is decoded.")
         assert f"half.png has {SIZE[0]} × 50 pixels" in page.text("problems")
         assert "PSNR" not in page.text("headline")
+        assert "camera" not in page.text("metadata")
 
     def test_usable_without_a_pointer(self, page):
         """Every control has a name and can be focused, and messages are read out."""
