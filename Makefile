@@ -33,6 +33,7 @@ lint: $(VENV)/.installed
 # Where the GPU's libraries cannot be built, the tests that need them say so and are skipped.
 test: lint
 	-$(MAKE) gpu-libraries
+	-$(MAKE) web
 	$(BIN)/python -m pytest
 
 # The CUDA kernels and TensorRT's plugins; needs no GPU. nvcc and TensorRT's headers come from the registry where there
@@ -69,6 +70,7 @@ gpu-check: gpu-libraries
 test-all: lint
 	-$(MAKE) triton-env
 	-$(MAKE) compressai-env
+	-$(MAKE) web
 	-$(BIN)/pip install -q 'ray[data]>=2.40'
 	$(BIN)/python -m pytest -m "slow or not slow"
 
@@ -105,6 +107,18 @@ $(TRITON)/.installed: $(VENV)/.installed
 
 bench-serving: triton-env out/sample/manifest.json
 	$(BIN)/python -m benchmarks.serving --engine out/sample --python $(TRITON)/bin/python
+
+# The browser's decoder, in web/dist; needs Node and npm. Where it cannot be built, its tests say so and are skipped.
+.PHONY: web bench-web
+web: web/node_modules/.package-lock.json
+	cd web && npm run --silent check && npm run --silent build
+
+web/node_modules/.package-lock.json: web/package-lock.json
+	cd web && npm ci --silent --no-audit --no-fund
+
+# First image, time and stages of a decode, and the range decoder, in headless Chromium.
+bench-web: web out/sample/manifest.json
+	$(BIN)/python -m benchmarks.web
 
 # CompressAI, in an environment of its own, since it needs numpy < 2. pip would replace PyTorch by the one that
 # torchvision was compiled for. CompressAI uses none of torchvision's compiled operators, and torchvision 0.15.2 is the
@@ -167,7 +181,7 @@ sanitize: out/sample/manifest.json
 
 # The daily loop, without CUDA: lint, types and the tests but for these files, which take the longest. `make test` runs all.
 NOT_IN_CHECK := bench conformance_corpus cuda_kernels docs eval export gpu integer network onnxruntime_cuda openvino ops rans_fuzz \
-	report tensorrt tensorrt_backend uses
+	report tensorrt tensorrt_backend uses web
 check: lint
 	$(BIN)/python -m pytest $(NOT_IN_CHECK:%=--ignore=tests/test_%.py)
 
