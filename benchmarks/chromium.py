@@ -28,7 +28,8 @@ ort.env.wasm.wasmPaths = `${location.origin}/dist/ort/`;
 const fetched = async name => new Uint8Array(await (await fetch(`/bundle/${name}`)).arrayBuffer());
 const manifest = core.readManifest(new TextDecoder().decode(await fetched("web.json")), "/bundle");
 const files = {};
-const file = name => files[name] ??= fetched(name).then(bytes => core.expanded(bytes, manifest.weights[name]?.half ?? 0));
+const halves = name => manifest.weights[name]?.half ?? 0;
+const file = name => files[name] ??= fetched(name).then(bytes => core.expanded(bytes, halves(name)));
 globalThis.sessions = new core.Sessions(ort, manifest, file, "wasm");
 return crossOriginIsolated;
 """
