@@ -94,6 +94,7 @@ gpu-check: gpu-libraries
 test-all: lint
 	-$(MAKE) triton-env
 	-$(MAKE) compressai-env
+	-$(MAKE) web
 	-$(BIN)/pip install -q 'ray[data]>=2.40'
 	$(BIN)/python -m pytest -m "slow or not slow"
 
@@ -130,6 +131,11 @@ $(TRITON)/.installed: $(VENV)/.installed
 
 bench-serving: triton-env out/sample/manifest.json
 	$(BIN)/python -m benchmarks.serving --engine out/sample --python $(TRITON)/bin/python
+
+# First image, time and stages of a decode, and the range decoder, in headless Chromium.
+.PHONY: bench-web
+bench-web: web out/sample/manifest.json
+	$(BIN)/python -m benchmarks.web
 
 # CompressAI, in an environment of its own, since it needs numpy < 2. pip would replace PyTorch by the one that
 # torchvision was compiled for. CompressAI uses none of torchvision's compiled operators, and torchvision 0.15.2 is the
@@ -192,7 +198,7 @@ sanitize: out/sample/manifest.json
 
 # The daily loop, without CUDA: lint, types and the tests but for these files, which take the longest. `make test` runs all.
 NOT_IN_CHECK := bench conformance_corpus cuda_kernels docs eval export gpu integer network onnxruntime_cuda openvino ops rans_fuzz \
-	report tensorrt tensorrt_backend uses
+	report tensorrt tensorrt_backend uses view_page web
 check: lint
 	$(BIN)/python -m pytest $(NOT_IN_CHECK:%=--ignore=tests/test_%.py)
 

@@ -227,7 +227,8 @@ class TestChromium:
                 found.valid[name] = [image.width, image.height, mode, symbols, await hex(pixels)];
                 continue;
               }}
-              const raised = [], note = error => raised.push([error.name, error.message, error instanceof glic.GlicError]);
+              const raised = [];
+              const note = error => raised.push([error.name, error.message, error instanceof glic.GlicError]);
               try {{
                 if (read === "metadata") glic.readMetadata(data, {{ onWarning: note }});
                 else await codec.decode(data, {{ onWarning: note, color: read === "srgb" ? "srgb" : "keep" }});

@@ -3,8 +3,8 @@
 glic web-bundle --engine DIR --output WEB
 glic web-bundle --engine DIR --output WEB --encoder
 
-The directory WEB holds the decoder's graphs and tables; any web server can serve it. docs/web.md describes how pages use
-it. The constants of the transforms are stored in float16 if a trial shows that this costs next to nothing.
+The directory WEB holds the decoder's graphs and tables; any web server can serve it. docs/web.md describes how pages
+use it. The constants of the transforms are stored in float16 if a trial shows that this costs next to nothing.
 """
 
 from __future__ import annotations
