@@ -93,7 +93,8 @@ export function compare(section) {
     panning = zoom > 1 && !(/** @type {Element} */ (event.target).classList.contains("divider"));
     fingers.set(event.pointerId, share(event));
     viewer.setPointerCapture(event.pointerId);
-    if (!panning && fingers.size === 1) split(100 * share(event)[0]);
+    // The first finger may be one of two, so only its movement moves the divider.
+    if (!panning && event.pointerType !== "touch") split(100 * share(event)[0]);
   });
   viewer.addEventListener("pointermove", (event) => {
     if (!fingers.has(event.pointerId)) return;
