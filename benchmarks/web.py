@@ -1,9 +1,9 @@
 """Measure the browser's decoder in headless Chromium: `make bench-web`.
 
 The sample network decodes a photograph of 768 x 512 pixels from bytes to pixels. The native decoder takes turns with
-the browser, so that the ratio holds on a machine that other programs share. The last line is a JSON object: {"platform",
-"browser", "threads", "load", "n", "first_image_s", "decode_s", "native_s", "ratio", "stages_ms", "ns_a_symbol",
-"bundle_bytes", "library_bytes"}. Times are medians; ns_a_symbol is the fastest of n.
+the browser, so that the ratio holds on a machine that other programs share. The last line is a JSON object:
+{"platform", "browser", "threads", "load", "n", "first_image_s", "decode_s", "native_s", "ratio", "stages_ms",
+"ns_a_symbol", "bundle_bytes", "library_bytes"}. Times are medians; ns_a_symbol is the fastest of n.
 """
 
 from __future__ import annotations

@@ -90,8 +90,10 @@ export class Decoder {
   /** Returns the symbols of the next pass. Throws BitstreamError if the stream does not contain them. */
   decode(tables: CdfTables, indexes: Uint8Array): Int16Array {
     const symbols = new Int16Array(indexes.length);
-    if (indexes.some((index) => index >= tables.rows)) {
-      throw new BitstreamError(`an index is too large, there are ${tables.rows} tables`);
+    let largest = 0;
+    for (let i = 0; i < indexes.length; i++) if (indexes[i] > largest) largest = indexes[i];
+    if (largest >= tables.rows) {
+      throw new BitstreamError(`an index is ${largest}, but there are ${tables.rows} tables`);
     }
     let done = 0;
     while (this.#rows && done < symbols.length) {
@@ -121,6 +123,8 @@ export class Decoder {
     const data = this.#data;
     const count = end - start;
     let escaped = false;
+    let again = false;
+    let next = this.#next;
     for (let j = 0; j < count; j++) {
       const row = indexes[start + j];
       const state = lanes[firstLane + j];
@@ -128,17 +132,18 @@ export class Decoder {
       let at = starts[row] + hints[(row << 8) | (low >>> 8)];
       while (cdfs[at + 1] <= low) at++;
       const from = cdfs[at];
-      lanes[firstLane + j] = Math.imul(cdfs[at + 1] - from, state >>> 16) + low - from;
+      let left = Math.imul(cdfs[at + 1] - from, state >>> 16) + low - from;
+      if (left < LOW) {
+        left = (left << 8) | data[next++];
+        again ||= left < LOW;
+      }
+      lanes[firstLane + j] = left;
       const slot = at - starts[row];
       slots[j] = slot;
       escaped ||= slot === escapes[row];
       symbols[start + j] = offsets[row] + slot;
     }
-    let next = this.#next;
-    for (let lane = firstLane; lane < firstLane + count; lane++) {
-      if (lanes[lane] < LOW) lanes[lane] = (lanes[lane] << 8) | data[next++];
-    }
-    for (let lane = firstLane; lane < firstLane + count; lane++) {
+    for (let lane = firstLane; again && lane < firstLane + count; lane++) {
       if (lanes[lane] < LOW) lanes[lane] = (lanes[lane] << 8) | data[next++];
     }
     this.#next = next;
