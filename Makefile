@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 EXTRAS := cpu,export,dev,docs,bench,tiff,openvino,polygraphy
 
 .PHONY: demo check test test-all lint docs gpu-libraries tensorrt-check gpu-check
+.PHONY: web web-packages web-demo
 .PHONY: bench-coder fuzz-coder bench-cpu bench-precision exactness report clean triton-env bench-serving compressai-env
 
 # An editable installation knows modules by their files: it is made again when one comes, goes or moves.
@@ -33,10 +34,34 @@ lint: $(VENV)/.installed
 # One process for each core; a file's tests stay together, because they share bundles and codecs.
 PYTEST := $(BIN)/python -m pytest -n auto --dist loadfile
 
-# Where the GPU's libraries cannot be built, the tests that need them say so and are skipped.
+# Where the GPU's libraries or the web page cannot be built, the tests that need them say so and are skipped.
 test: lint
 	-$(MAKE) gpu-libraries
+	-$(MAKE) web
 	$(PYTEST)
+
+# The decoder for browsers in web/dist, and the page of `glic view` in glic_deploy/web_page, from which it is packaged.
+# Needs Node.js 20 and npm.
+WEB_SOURCES := $(shell find web/src web/view -type f) web/build.mjs web/tsconfig.json glic_deploy/report/look.css \
+	glic_deploy/report/viewer.js
+web-packages: web/node_modules/.package-lock.json
+web: glic_deploy/web_page/index.html
+
+web/node_modules/.package-lock.json: web/package.json web/package-lock.json
+	cd web && npm ci --no-audit --no-fund --silent
+	touch $@
+
+glic_deploy/web_page/index.html: web/node_modules/.package-lock.json $(WEB_SOURCES)
+	cd web && npm run --silent check && npm run --silent build && npm run --silent page
+	touch $@
+
+# The page with the sample bundle and photographs, for any web server; docs/view.md names the headers to send.
+web-demo: web out/sample/manifest.json
+	rm -rf out/web-demo-files && mkdir -p out/web-demo-files
+	cp samples/photos/*.png out/web-demo-files
+	$(GLIC) encode samples/photos out/web-demo-files --engine out/sample
+	$(GLIC) view out/web-demo-files --engine out/sample --output out/web-demo
+	rm -r out/web-demo-files
 
 # The CUDA kernels and TensorRT's plugins; needs no GPU. nvcc and TensorRT's headers come from the registry where there
 # are none. CUDA_ARCHITECTURES=89-real builds for one GPU alone, five times as fast.
@@ -72,6 +97,7 @@ gpu-check: gpu-libraries
 test-all: lint
 	-$(MAKE) triton-env
 	-$(MAKE) compressai-env
+	-$(MAKE) web
 	-$(BIN)/pip install -q 'ray[data]>=2.40'
 	$(PYTEST) -m "slow or not slow"
 
@@ -108,6 +134,11 @@ $(TRITON)/.installed: $(VENV)/.installed
 
 bench-serving: triton-env out/sample/manifest.json
 	$(BIN)/python -m benchmarks.serving --engine out/sample --python $(TRITON)/bin/python
+
+# First image, time and stages of a decode, and the range decoder, in headless Chromium.
+.PHONY: bench-web
+bench-web: web out/sample/manifest.json
+	$(BIN)/python -m benchmarks.web
 
 # CompressAI, in an environment of its own, since it needs numpy < 2. pip would replace PyTorch by the one that
 # torchvision was compiled for. CompressAI uses none of torchvision's compiled operators, and torchvision 0.15.2 is the
@@ -170,7 +201,7 @@ sanitize: out/sample/manifest.json
 
 # The daily loop, without CUDA: lint, types and the tests but for these files, which take the longest. `make test` runs all.
 NOT_IN_CHECK := bench conformance_corpus cuda_kernels docs eval export gpu integer network onnxruntime_cuda openvino ops rans_fuzz \
-	report tensorrt tensorrt_backend uses
+	report tensorrt tensorrt_backend uses view_page web
 check: lint
 	$(PYTEST) $(NOT_IN_CHECK:%=--ignore=tests/test_%.py)
 
@@ -215,4 +246,4 @@ docs: $(VENV)/.installed
 	$(BIN)/python docs/build.py
 
 clean:
-	rm -rf $(VENV) $(TRITON) $(COMPRESSAI) $(RELEASE) build out
+	rm -rf $(VENV) $(TRITON) $(COMPRESSAI) $(RELEASE) build out web/node_modules web/dist glic_deploy/web_page

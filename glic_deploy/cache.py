@@ -18,7 +18,7 @@ from .bundle.files import open_regular, read_exactly, size_of
 from .files import atomic_write
 from .notices import PROCESS
 
-FOLDERS = ("conformance", "precision", "openvino", "plans")
+FOLDERS = ("conformance", "precision", "openvino", "plans", "web")
 """The folders of the cache. An entry's name begins with one of them."""
 
 MARKER = "CACHEDIR.TAG"

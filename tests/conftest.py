@@ -6,8 +6,9 @@ import fcntl
 import hashlib
 import os
 import shutil
+import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from selenium.webdriver.remote.webdriver import WebDriver
+
     from export.checkpoint import Checkpoint
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -90,6 +93,14 @@ def exported() -> Path:
 
 
 @pytest.fixture(scope="session")
+def golden_engine(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundle of the golden network, without transforms. Tests must not change it."""
+    from .golden_files import write_bundle
+
+    return write_bundle(tmp_path_factory.mktemp("golden") / "engine").path
+
+
+@pytest.fixture(scope="session")
 def gpu_engine(engine: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same with the graphs that TensorRT runs, in float16. Tests must not change it."""
     from export.tensorrt_bundle import add_graphs
@@ -98,6 +109,34 @@ def gpu_engine(engine: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(engine, path)
     add_graphs(path, "fp16")
     return path
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[WebDriver]:
+    """Headless Chromium that logs what it requests. Tests that load a page set the window's size first."""
+    from glic_deploy.errors import EngineError
+
+    from .web_browser import chromium
+
+    with ExitStack() as stack:
+        try:
+            started = stack.enter_context(chromium())
+        except EngineError as error:
+            pytest.skip(str(error))
+        yield started.driver
+
+
+@pytest.fixture(scope="session")
+def web_page() -> Path:
+    """The page of `glic view`, built from its sources with `make web`."""
+    for program in ("make", "node", "npm"):
+        if shutil.which(program) is None:
+            pytest.skip(f"the page of glic view needs {program} to be built; install make, Node.js 20 and npm")
+    installed = subprocess.run(["make", "-s", "web-packages"], cwd=ROOT, capture_output=True, text=True)
+    if installed.returncode:
+        pytest.skip(f"the page of glic view needs npm's packages: {installed.stderr.strip()[-300:]}")
+    subprocess.run(["make", "-s", "web"], cwd=ROOT, check=True)
+    return ROOT / "glic_deploy" / "web_page"
 
 
 @pytest.fixture
