@@ -74,7 +74,7 @@ class ChromiumBackend(Backend):
 
     def run(self, graph: str, inputs: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
         sent = {
-            name: (value.dtype.name, list(value.shape), base64.b64encode(np.ascontiguousarray(value)).decode())
+            name: (value.dtype.name, list(value.shape), base64.b64encode(value.tobytes()).decode())
             for name, value in inputs.items()
         }
         with self._lock:

@@ -21,12 +21,11 @@ from typing import Any
 
 from glic_deploy import Codec, web_bundle
 from glic_deploy.image import load_image
-from tests.web_browser import DIST, chromium
+from tests.web_browser import DIST, chromium, library_bytes
 from tests.web_server import PAGE, serving
 
 _ROOT = Path(__file__).resolve().parent.parent
 _PHOTO = _ROOT / "samples" / "photos" / "kodim23.png"
-_OPTIONAL = ("encoder-", "inspection-", "colour-")
 
 _FIRST = """
 const start = performance.now();
@@ -66,7 +65,6 @@ def measure(engine: Path, threads: int, rounds: int) -> dict[str, Any]:
                         times.append(seconds)
                         stages.append(spent)
                     version = browser.driver.capabilities["browserVersion"]
-    sizes = {path.name: path.stat().st_size for path in DIST.glob("*.js")}
     return {
         "browser": f"Chromium {version}",
         "threads": described["threads"],
@@ -79,8 +77,8 @@ def measure(engine: Path, threads: int, rounds: int) -> dict[str, Any]:
         "ns_a_symbol": min(spent["range decoder"] for spent in stages) * 1e6 / symbols,
         "bundle_bytes": written.decoder,
         "library_bytes": {
-            "decoder": sum(size for name, size in sizes.items() if not name.startswith(_OPTIONAL)),
-            "all": sum(sizes.values()),
+            "decoder": library_bytes(),
+            "all": sum(path.stat().st_size for path in DIST.glob("*.js")),
         },
     }
 

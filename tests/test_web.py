@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from glic_deploy import Codec, EngineError, web_bundle
+from glic_deploy.backends.noise import noise_db
 from glic_deploy.cli import exits, main
 from glic_deploy.colour import array_to_srgb
 from glic_deploy.image import load_image
@@ -22,7 +23,7 @@ from glic_deploy.metrics import psnr
 from . import web_files
 from .conformance_check import FOLDER, LIST
 from .conftest import PHOTOS
-from .web_browser import DIST, WEB, Browser, chromium
+from .web_browser import DIST, WEB, Browser, chromium, library_bytes
 from .web_server import ISOLATION, PAGE, serving
 
 OPEN = "globalThis.codec?.close(); globalThis.codec = await glic.Codec.open(args[0], args[1] ?? {});"
@@ -141,11 +142,9 @@ class TestLibrary:
         assert done.returncode == 0, done.stdout
 
     def test_what_a_decoder_loads_is_small(self, built: Path) -> None:
-        """Without onnxruntime, and without the parts that only encoding, inspecting and profiles need."""
-        optional = ("encoder-", "inspection-", "colour-")
-        sizes = {path.name: path.stat().st_size for path in built.glob("*.js")}
-        assert sum(sizes.values()) < 60_000
-        assert sum(size for name, size in sizes.items() if not name.startswith(optional)) < 46_000
+        """Without onnxruntime: at once, and with the parts that are loaded when an image or a call needs them."""
+        assert library_bytes() < 40_000
+        assert sum(path.stat().st_size for path in built.glob("*.js")) < 60_000
 
     def test_the_lock_file_names_no_host(self) -> None:
         assert "resolved" not in (WEB / "package-lock.json").read_text()
@@ -193,14 +192,15 @@ class TestChromium:
             pixels = np.frombuffer(base64.b64decode(found["pixels"]), np.uint8).reshape(512, 768, 4)
             assert found["size"] == [768, 512]
             assert (pixels[..., 3] == 255).all()
-            assert psnr(expected, pixels[..., :3]) > 60
+            assert noise_db(expected, pixels[..., :3]) > 60
             part = np.frombuffer(base64.b64decode(found["part"]), np.uint8).reshape(12, 68, 4)
             np.testing.assert_array_equal(part, pixels[500:, 700:])
             width, height, small = found["preview"]
             small = np.frombuffer(base64.b64decode(small), np.uint8).reshape(height, width, 4)
-            assert psnr(preview, small[..., :3]) > 60
+            assert noise_db(preview, small[..., :3]) > 60
             again = codec.decode(base64.b64decode(found["again"]))
-            assert abs(psnr(pixels[..., :3], again) - psnr(expected, codec.decode(codec.encode(expected)))) < 0.05
+            seen = np.ascontiguousarray(pixels[..., :3])
+            assert abs(psnr(seen, again) - psnr(seen, codec.decode(codec.encode(seen)))) < 0.2
         assert {"container", "entropy", "range decoder", "synthesis"} <= found["stages"].keys()
         assert found["progress"] == [[done, 12] for done in range(12)]
         assert found["longest"] < found["all"] / 3  # the page never waits for the decoder
@@ -305,11 +305,6 @@ class TestChromium:
         (copy / web_bundle.MANIFEST).write_text(json.dumps(manifest))
         with pytest.raises(AssertionError, match=error):
             page.run(f"{OPEN}", bundle)
-
-    def test_another_bundle_than_the_one_that_wrote_the_file(self, page: Browser) -> None:
-        data = encoded((FOLDER / "valid" / "whole.glic").read_bytes())
-        with pytest.raises(AssertionError, match=r"ModelMismatchError: the file was written with model .*; decode it"):
-            page.run(f"{BYTES} {OPEN} await codec.decode(bytes(args[2]))", "/bundle", {}, data)
 
     def test_calls_are_aborted_and_refused(self, page: Browser) -> None:
         data = encoded((FOLDER / "valid" / "tiled_rows_and_columns.glic").read_bytes())

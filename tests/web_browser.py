@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -18,6 +19,18 @@ _OPTIONS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
     "--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage",
 )  # fmt: skip
+
+
+def library_bytes() -> int:
+    """Return the bytes of the library's files that every page loads, without onnxruntime-web."""
+    loaded: set[str] = set()
+    waiting = ["index.js", "worker.js"]
+    while waiting:
+        name = waiting.pop()
+        if name not in loaded:
+            loaded.add(name)
+            waiting += re.findall(r'(?:import|from)"\./([\w-]+\.js)"', (DIST / name).read_text())
+    return sum((DIST / name).stat().st_size for name in loaded)
 
 
 class Browser:

@@ -5,7 +5,7 @@ import { channelsOf } from "./container.js";
 import { channelIndexes, type Context, type Engine, timed } from "./engine.js";
 import { ImageError } from "./errors.js";
 import { type Call, counted } from "./files.js";
-import { Axis, Grid } from "./geometry.js";
+import { Axis, Grid } from "./grid.js";
 import { checkImage, checkMemory, CODED_MULTIPLE, type Limits, networkMemory } from "./limits.js";
 import { cut, padded, type Pixels } from "./pixels.js";
 import { pngFile } from "./png_writer.js";

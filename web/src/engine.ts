@@ -6,7 +6,6 @@ import { shrunk } from "./geometry.js";
 import { CODED_MULTIPLE } from "./limits.js";
 import type { Manifest } from "./manifest.js";
 import { boxReduced, cropped, type Pixels, type Planes, withChannels } from "./pixels.js";
-import { decodeAlpha } from "./png.js";
 import { type CdfTables, Decoder } from "./rans.js";
 import type { Tables } from "./tables.js";
 import { type RunGraph, tensor } from "./tensors.js";
@@ -98,7 +97,11 @@ export class Engine {
     header: Header, coded: Uint8Array, checksum: number, width: number, height: number, scale: number, context: Context,
   ): Promise<Pixels> {
     const { stream, alpha } = split(coded, header.alpha);
-    const opacity = alpha && timed(context, "alpha", () => decodeAlpha(alpha, width, height));
+    let opacity: Uint8Array | null = null;
+    if (alpha) {
+      const { decodeAlpha } = await import("./png.js");
+      opacity = timed(context, "alpha", () => decodeAlpha(alpha, width, height));
+    }
     const latents = await this.decodeLatents(stream, checksum, width, height, context);
     const colours = await this.#reconstruct(latents, width, height, scale, context);
     return timed(context, "pixels", () => {

@@ -1,19 +1,16 @@
 // Whole files, decoded with an engine. See glic_deploy/codec.py.
 
-import { flat } from "./bytes.js";
 import { parse, readFront } from "./container.js";
 import { type Context, type Engine, timed } from "./engine.js";
-import { BitstreamError, DamagedTilesWarning, ImageError, LimitError, type Warning } from "./errors.js";
-import { type Box, reduced, regionBox } from "./geometry.js";
+import { BitstreamError, ImageError, LimitError, type Warning } from "./errors.js";
+import { reduced, regionBox } from "./geometry.js";
 import { checkMemory, type Limits } from "./limits.js";
 import { item } from "./metadata.js";
-import { blank, boxReduced, cut, joined, type Pixels } from "./pixels.js";
+import { cut, type Pixels } from "./pixels.js";
 import type { DecodeRequest } from "./protocol.js";
-import { parseTiled, type TiledFile } from "./tiles.js";
 import type { Header, Progress } from "./types.js";
 
 const SCALES = [1, 2, 4, 8];
-const FILL = 128;
 
 /** What the calls on files share. */
 export interface Call {
@@ -37,12 +34,9 @@ export async function decodeFile(call: Call, request: Omit<DecodeRequest, "data"
     return toSrgb(image, icc, header.grey);
   };
   if (isTiled(data)) {
-    const partial = region !== undefined || request.onError === "fill";
-    const file = timed(context, "container", () => parseTiled(data, limits, partial));
-    engine.checkFits(file.header);
-    engine.checkScale(scale);
-    const box = regionBox(region, file.header.width, file.header.height);
-    return converted(file.header, await decodeTiles(call, request, file, box, scale));
+    const { decodeTiled } = await import("./tiled.js");
+    const { header, image } = await decodeTiled(call, request, data);
+    return converted(header, image);
   }
   const { header, payload, symbolChecksum } = timed(context, "container", () => parse(data, limits));
   engine.checkFits(header);
@@ -52,54 +46,6 @@ export async function decodeFile(call: Call, request: Omit<DecodeRequest, "data"
   counted(call, 1);
   const image = await engine.decode(header, payload, symbolChecksum, header.width, header.height, scale, context);
   return converted(header, cut(image, box));
-}
-
-async function decodeTiles(
-  call: Call, request: Pick<DecodeRequest, "onError">, file: TiledFile, box: Box, scale: number,
-): Promise<Pixels> {
-  const { engine, context } = call;
-  const { grid, header } = file;
-  const smallBox = reduced(box, scale);
-  if (grid.overlap % scale) {
-    // Of another encoder: a preview's pixels would lie across the edges of its tiles.
-    const [x, y] = [smallBox.x * scale, smallBox.y * scale];
-    const whole = {
-      x, y,
-      width: Math.min((smallBox.x + smallBox.width) * scale, header.width) - x,
-      height: Math.min((smallBox.y + smallBox.height) * scale, header.height) - y,
-    };
-    const image = await decodeTiles(call, request, file, whole, 1);
-    const planes = { data: flat(image.data), width: image.width, height: image.height, channels: 4 };
-    const small = boxReduced(planes, scale);
-    return { data: new Uint8ClampedArray(small.data), width: small.width, height: small.height };
-  }
-  const needed = grid.touching(box).flat();
-  counted(call, needed.length);
-  const small = grid.reduced(scale);
-  const damaged: Box[] = [];
-  const image = await joined(small, smallBox, async (index) => {
-    const { width, height } = grid.box(index);
-    try {
-      const payload = file.payload(index);
-      return await engine.decode(header, payload, file.symbolChecksum(index), width, height, scale, context);
-    } catch (error) {
-      if (!(error instanceof BitstreamError)) throw error;
-      if (request.onError === "raise") throw new BitstreamError(`${file.place(index)}: ${error.message}`);
-      damaged.push(grid.box(index));
-      const size = small.box(index);
-      return blank(size.width, size.height, FILL);
-    }
-  });
-  if (damaged.length) {
-    const places = damaged.map(({ x, y, width, height }) => `${width} x ${height} pixels at ${x}, ${y}`);
-    call.warn(
-      new DamagedTilesWarning(
-        `${damaged.length} of ${needed.length} tiles are damaged and grey in the image: ${places.join(", ")}; get an ` +
-          "unaltered copy",
-      ),
-    );
-  }
-  return image;
 }
 
 /** Reports progress at each run of a graph from now on. */

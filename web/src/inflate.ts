@@ -45,7 +45,8 @@ function code(lengths: readonly number[], name: string): Code {
     starts[length + 1] = starts[length] + counts[length];
   }
   const used = starts[LONGEST + 1];
-  if (name && left > 0 && (name === "lengths" || used > 1)) throw failed(`the code of ${name} is incomplete`);
+  const single = used === 1 && counts[1] === 1 && name !== "lengths";
+  if (name && left > 0 && used && !single) throw failed(`the code of ${name} is incomplete`);
   const symbols = new Uint16Array(used);
   lengths.forEach((length, symbol) => {
     if (length) symbols[starts[length]++] = symbol;
@@ -113,6 +114,7 @@ export function inflate(data: Uint8Array, size: number): { content: Uint8Array<A
 
   function codes(): [Code, Code] {
     const [literals, distances, used] = [bits(5) + 257, bits(5) + 1, bits(4) + 4];
+    if (literals > 286 || distances > 30) throw failed("there are too many words");
     const lengths = new Array<number>(19).fill(0);
     for (let i = 0; i < used; i++) lengths[CODE_ORDER[i]] = bits(3);
     const ofLengths = code(lengths, "lengths");

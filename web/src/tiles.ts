@@ -3,7 +3,7 @@
 import { crc32c, cutShort, flat, littleEndian, readVarint, uint32 } from "./bytes.js";
 import { checkEnd, checkFront, parse, readFront } from "./container.js";
 import { BitstreamError } from "./errors.js";
-import { Grid } from "./geometry.js";
+import { Grid } from "./grid.js";
 import { checkMemory, checkPayload, CODED_MULTIPLE, type Limits } from "./limits.js";
 import { grouped, hex32 } from "./text.js";
 import type { Bytes, Header } from "./types.js";

@@ -1,7 +1,6 @@
 // The worker: opens a bundle and answers the calls of the page, one after the other.
 
 import { WebBundle } from "./bundle.js";
-import { check } from "./conformance.js";
 import { type Context, Engine } from "./engine.js";
 import { asMessage, EngineError } from "./errors.js";
 import { type Call, decodeFile } from "./files.js";
@@ -9,17 +8,11 @@ import type { Limits } from "./limits.js";
 import type { Calls, OpenRequest, Reply, Request } from "./protocol.js";
 import { type Provider, type Runtime, Sessions } from "./sessions.js";
 import { readTables } from "./tables.js";
-import { tensor } from "./tensors.js";
 import type { Description } from "./types.js";
 
 const RUNTIMES: Record<Provider, string> = { wasm: "./ort/ort.wasm.min.mjs", webgpu: "./ort/ort.webgpu.min.mjs" };
 const ENCODER = ["analysis", "hyper_analysis"];
 const PREVIEW = "preview";
-/** The sides of the latents in the trial of WebGPU: those of 256 x 256 pixels. */
-const TRIAL_SIDE = 16;
-/** Mean difference of two images, in levels, that costs an image of 40 dB at most 0.02 dB. */
-const TRIAL_DIFFERENCE = 0.137;
-
 interface Opened {
   engine: Engine;
   limits: Limits;
@@ -126,6 +119,7 @@ async function ensure(
   if (!engine.exact) return "not exact";
   const what = `conformance ${sessions.version} ${sessions.provider} ${threads}`;
   if ((await bundle.recall(what)) === "passed") return "passed before";
+  const { check } = await import("./conformance.js");
   const { groups } = bundle.manifest.model.config;
   await check(groups, sessions.run, await bundle.arrays("conformance.bin"), `onnxruntime-web ${sessions.version}`);
   await bundle.remember(what, "passed");
@@ -150,6 +144,7 @@ async function chosen(
   const onGpu = sessionsOn(runtime, "webgpu");
   if (backend === "webgpu" || found === "webgpu") return { sessions: onGpu, notices };
   const onCpu = sessionsOn(runtime, "wasm");
+  const { trial } = await import("./trial.js");
   const winner = await trial(onCpu, onGpu, bundle.manifest.model.config.latent);
   await bundle.remember(`trial ${threads}`, winner.provider);
   return { sessions: winner, notices };
@@ -166,24 +161,4 @@ async function load(provider: Provider, threads: number): Promise<Runtime> {
   runtime.env.wasm.numThreads = threads;
   runtime.env.wasm.wasmPaths = new URL("./ort/", import.meta.url).href;
   return runtime;
-}
-
-/** Returns the sessions that synthesise faster; those of the CPU where the GPU fails or gives another image. */
-async function trial(onCpu: Sessions, onGpu: Sessions, channels: number): Promise<Sessions> {
-  const data = Float32Array.from({ length: channels * TRIAL_SIDE ** 2 }, (_, i) => ((i * 7919) % 5) - 2);
-  const inputs = { y_hat: tensor("float32", data, [1, channels, TRIAL_SIDE, TRIAL_SIDE]) };
-  const timed = async (sessions: Sessions): Promise<[Uint8Array, number]> => {
-    await sessions.run("synthesis", inputs); // the first run compiles
-    const start = performance.now();
-    const { image } = await sessions.run("synthesis", inputs);
-    return [image.data as Uint8Array, performance.now() - start];
-  };
-  try {
-    const [[image, cpu], [other, gpu]] = [await timed(onCpu), await timed(onGpu)];
-    const difference = image.reduce((sum, value, i) => sum + Math.abs(value - other[i]), 0) / image.length;
-    return gpu < cpu && difference <= TRIAL_DIFFERENCE ? onGpu : onCpu;
-  } catch (error) {
-    if (!(error instanceof EngineError)) throw error;
-    return onCpu;
-  }
 }

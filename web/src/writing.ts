@@ -3,7 +3,7 @@
 import { concatenated, crc32c, littleEndian, UINT32_MAX, writeVarint } from "./bytes.js";
 import { ATTACHED, field, FLAGS, MAGIC, VERSION } from "./container.js";
 import { deflated } from "./deflate.js";
-import type { Grid } from "./geometry.js";
+import type { Grid } from "./grid.js";
 import { checkMetadata, CODED_MULTIPLE, type Limits } from "./limits.js";
 import { NAMES, NUMBERS } from "./metadata.js";
 import { combinedChecksum } from "./tiles.js";
