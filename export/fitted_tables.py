@@ -32,8 +32,8 @@ a few images lack the rare large symbols of others."""
 _SEEN_OF_EXACT = 1000.0
 """Symbols that the exact Gaussian is assumed to have explained alone. They decide where counts are few."""
 _PARTS = 128
-"""Weights are multiples of 1/128, so that exports of a checkpoint give the same tables on machines whose last digits, and
-with them a few symbols, differ."""
+"""Weights are multiples of 1/128, so that a checkpoint has the same tables wherever it is exported, although the last
+digits of latents, and with them a few symbols, differ between machines."""
 _FOLDS = 8
 _STEPS = 300
 

@@ -132,10 +132,11 @@ def web_page() -> Path:
     for program in ("make", "node", "npm"):
         if shutil.which(program) is None:
             pytest.skip(f"the page of glic view needs {program} to be built; install make, Node.js 20 and npm")
-    installed = subprocess.run(["make", "-s", "web-packages"], cwd=ROOT, capture_output=True, text=True)
-    if installed.returncode:
-        pytest.skip(f"the page of glic view needs npm's packages: {installed.stderr.strip()[-300:]}")
-    subprocess.run(["make", "-s", "web"], cwd=ROOT, check=True)
+    with alone(ROOT / "build" / "web"):
+        installed = subprocess.run(["make", "-s", "web-packages"], cwd=ROOT, capture_output=True, text=True)
+        if installed.returncode:
+            pytest.skip(f"the page of glic view needs npm's packages: {installed.stderr.strip()[-300:]}")
+        subprocess.run(["make", "-s", "web"], cwd=ROOT, check=True)
     return ROOT / "glic_deploy" / "web_page"
 
 
