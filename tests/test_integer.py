@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from export.checkpoint import Checkpoint
 from export.integer import LOWERINGS, IntegerNetwork, build, lower
-from export.integer.build import encode
 from export.integer.bounds import FLOAT_EXACT, float_parts, prove
+from export.integer.build import encode
 from export.integer.conformance import conformance_vectors
 from export.integer.network import UnitNorm
 from export.integer.oracle import Oracle, round_shift
