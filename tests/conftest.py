@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -64,6 +65,12 @@ def engine(checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> 
             export_bundle(checkpoint, kept, exchange=None)
     shutil.copytree(kept, path)
     return path
+
+
+def heed_signals() -> None:
+    """Undo in a child what the tests' own parent may have ignored, as nohup and background jobs do."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 @contextmanager

@@ -25,7 +25,7 @@ from glic_deploy.image import load_image
 from glic_deploy.run_manifest import RunManifest, made_in
 from glic_deploy.saving import save_image
 
-from .conftest import DATA, PHOTOS, ROOT
+from .conftest import DATA, PHOTOS, ROOT, heed_signals
 from .storing_codec import StoringCodec
 
 GLIC = [sys.executable, "-m", "tests.storing_codec"]
@@ -110,12 +110,6 @@ class TestStreams:
         assert glic("encode", "in", name + ".d", "--workers", "1") == exits.OK
         assert glic("encode", "in", name + ".d", "--workers", "1", "--json", "report.json") == exits.OK
         assert json.loads(Path("report.json").read_text())["summary"]["skipped"] == 6
-
-
-def heed_signals() -> None:
-    """Undo in a child what the tests' own parent may have ignored, as nohup and background jobs do."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_DFL)
 
 
 class TestSignals:

@@ -20,7 +20,7 @@ from glic_deploy import cache, viewer, web_bundle
 from glic_deploy.cli import exits, main, view
 from glic_deploy.errors import EngineError
 
-from .conftest import ROOT
+from .conftest import ROOT, heed_signals
 
 SECRET = b"not for the page"
 
@@ -334,9 +334,13 @@ class TestCommand:
         )
         options = ["--engine", str(folder / "bundle"), "--no-browser", "--port", "0"]
         command = [sys.executable, "-c", program, "view", *options]
-        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT) as process:
+        started = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT, preexec_fn=heed_signals)
+        with started as process:
             line = process.stderr.readline()
             assert "press Ctrl-C" in line
             process.send_signal(number)
-            assert process.wait(10) == exits.OK
-            assert process.stderr.read() == ""
+            try:
+                _, said = process.communicate(timeout=30)
+            finally:
+                process.kill()
+            assert (process.returncode, said) == (exits.OK, "")

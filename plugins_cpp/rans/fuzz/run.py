@@ -20,9 +20,13 @@ HERE = Path(__file__).resolve().parent
 CODER = HERE.parent
 TARGETS = ("decode", "damage", "tables", "round_trip")
 VECTOR_FLAGS = {
-    "kernels_avx2": ["-mavx2", "-mbmi2"],
-    "kernels_avx512": ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mbmi2", "-Wno-maybe-uninitialized"],
+    "RANS_X86": {
+        "kernels_avx2": ["-mavx2", "-mbmi2"],
+        "kernels_avx512": ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mbmi2", "-Wno-maybe-uninitialized"],
+    },
+    "RANS_ARM64": {"kernels_neon": []},
 }
+PROCESSORS = {"x86_64": "RANS_X86", "AMD64": "RANS_X86", "aarch64": "RANS_ARM64", "arm64": "RANS_ARM64"}
 
 
 def build(folder: Path, libfuzzer: bool) -> dict[str, Path]:
@@ -30,19 +34,21 @@ def build(folder: Path, libfuzzer: bool) -> dict[str, Path]:
     folder.mkdir(parents=True, exist_ok=True)
     compiler = "clang++" if libfuzzer else "g++"
     sanitizers = "address,undefined" + (",fuzzer" if libfuzzer else "")
-    x86 = platform.machine() in ("x86_64", "AMD64")
+    processor = PROCESSORS.get(platform.machine(), "")
+    vector_flags = VECTOR_FLAGS.get(processor, {})
+    foreign = {source for sources in VECTOR_FLAGS.values() for source in sources} - vector_flags.keys()
     flags = ["-std=c++17", "-O2", "-g", "-fno-omit-frame-pointer", "-fno-sanitize-recover=all", f"-I{CODER}"]
-    flags += ["-Wno-unknown-warning-option", *(["-DRANS_X86"] if x86 else [])]
+    flags += ["-Wno-unknown-warning-option", *([f"-D{processor}"] if processor else [])]
     instrument = f"-fsanitize={sanitizers.replace('fuzzer', 'fuzzer-no-link')}"
     newest_header = max(header.stat().st_mtime for header in CODER.glob("*.h"))
     objects = []
     for source in sorted(CODER.glob("*.cpp")):
-        if source.stem in VECTOR_FLAGS and not x86:
+        if source.stem in foreign:
             continue
         objects.append(folder / f"{source.stem}.o")
         if objects[-1].exists() and objects[-1].stat().st_mtime > max(newest_header, source.stat().st_mtime):
             continue
-        options = [*flags, *VECTOR_FLAGS.get(source.stem, []), instrument]
+        options = [*flags, *vector_flags.get(source.stem, []), instrument]
         subprocess.run([compiler, *options, "-c", source, "-o", objects[-1]], check=True)
     programs = {}
     for target in TARGETS:
