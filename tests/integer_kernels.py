@@ -1,4 +1,6 @@
-"""The entropy path's graphs with our ops as CUDA kernels compute them, and the other nodes as ONNX defines them."""
+"""The integer CUDA kernels, on the emulator or a GPU, against the oracle: single layers, and whole graphs whose other
+nodes are as ONNX defines them.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +14,15 @@ from onnx import ModelProto
 from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 
+from export.integer.network import WIDE, Depthwise, GatedFFN, Ints, Linear
+from export.integer.oracle import Oracle
+from export.integer.quantise import rsqrt_table
 from glic_deploy.backends.base import Backend
 from glic_deploy.bundle import Bundle
 from glic_deploy.ops import DOMAIN, OPS
 
 from . import cuda_emulator
+from .integer_networks import LATENT, RandomNetworks
 
 Array = NDArray[Any]
 Runner = Callable[[str, Sequence[int], Sequence[Array]], Array]
@@ -86,10 +92,72 @@ class KernelBackend(Backend):
         self._graphs = {name: ReferenceEvaluator(model, new_ops=kernels) for name, model in graphs}
 
     def run(self, graph: str, inputs: Mapping[str, Array]) -> list[Array]:
-        return self._graphs[graph].run(None, dict(inputs))
+        results: list[Array] = list(self._graphs[graph].run(None, dict(inputs)))
+        return results
 
     def describe(self) -> dict[str, Any]:
         return {"name": self.name}
 
     def close(self) -> None:
         pass
+
+
+ORACLE = Oracle(rsqrt_table())
+
+
+def layer(linear: Linear | Depthwise) -> list[Array]:
+    return [linear.weight.astype(np.int8), linear.bias.astype(np.int32), linear.shift.astype(np.int32)]
+
+
+def run_linear(x: Ints, linear: Linear, runner: Runner = on_emulator) -> Array:
+    return compute("IntegerLinear", [x.astype(np.float32), *layer(linear)], [linear.limit], runner)
+
+
+def run_depthwise(x: Ints, depthwise: Depthwise, runner: Runner = on_emulator) -> Array:
+    return compute("IntegerDepthwise", [x.astype(np.float32), *layer(depthwise)], [depthwise.limit], runner)
+
+
+def run_gated_ffn(stream: Ints, ffn: GatedFFN, runner: Runner = on_emulator) -> Array:
+    inputs = [
+        stream.astype(np.float32),
+        ffn.norm.fraction.astype(np.int32),
+        ORACLE.rsqrt.astype(np.int32),
+        *layer(ffn.project_in),
+        ffn.gelu.astype(np.int32),
+        ffn.gate.shift.astype(np.int32),
+        *layer(ffn.project_out),
+    ]
+    attributes = [ffn.norm.input_shift, ffn.norm.limit, ffn.gate.limit]
+    return compute("IntegerGatedFfn", inputs, attributes, runner)
+
+
+def integers(rng: np.random.Generator, limit: int, *shape: int) -> Ints:
+    """Integers of every magnitude up to a limit, which is reached."""
+    drawn = rng.integers(-limit, limit, shape, endpoint=True) >> rng.integers(0, limit.bit_length(), shape)
+    return np.where(rng.random(shape) < 0.05, rng.choice([-limit, limit], shape), drawn)
+
+
+# Sides on, before and behind the bounds of tiles and stages; rows that words of four divide and do not.
+SIZES = [(1, 1, 1), (64, 64, 64), (65, 128, 72), (3, 63, 65), (130, 20, 7), (2, 200, 4)]
+MAPS = [(1, 1, 1), (3, 2, 5), (5, 4, 7), (6, 9, 130), (2, 33, 4)]
+# Layers of the network of the released size: positions, inputs, outputs.
+FULL_LINEAR = [(48, 2304, 384), (70, 596, 384), (5, 512, 469)]
+FULL_FFN = [(17, 384, 1536), (3, 469, 1876), (2, 896, 3584)]
+
+
+def check_linear(positions: int, inputs: int, outputs: int, runner: Runner = on_emulator) -> None:
+    linear = RandomNetworks(inputs).linear(inputs, outputs, LATENT, WIDE, 4)
+    x = integers(np.random.default_rng(outputs), LATENT, positions, inputs)
+    np.testing.assert_array_equal(run_linear(x, linear, runner), ORACLE.linear(x, linear))
+
+
+def check_gated_ffn(positions: int, channels: int, hidden: int, runner: Runner = on_emulator) -> None:
+    ffn = RandomNetworks(channels).ffn(channels, hidden)
+    stream = integers(np.random.default_rng(hidden), WIDE, positions, channels)
+    np.testing.assert_array_equal(run_gated_ffn(stream, ffn, runner), ORACLE.gated_ffn(stream, ffn))
+
+
+def check_depthwise(rows: int, columns: int, channels: int, runner: Runner = on_emulator) -> None:
+    depthwise = RandomNetworks(1).transform(channels, channels).depthwise
+    x = integers(np.random.default_rng(2), LATENT, rows, columns, channels)
+    np.testing.assert_array_equal(run_depthwise(x, depthwise, runner), ORACLE.depthwise(x, depthwise))

@@ -10,71 +10,34 @@ import numpy as np
 import pytest
 
 from export.integer import lower
-from export.integer.network import WIDE, Depthwise, GatedFFN, Ints, Linear, UnitNorm
-from export.integer.oracle import Oracle
-from export.integer.quantise import rsqrt_table
+from export.integer.network import WIDE, Linear, UnitNorm
 from export.integer.reference import oracle_backend
 from glic_deploy import conformance
-from glic_deploy.bundle import NATIVE, Bundle
+from glic_deploy.bundle import BASE, NATIVE, TENSORRT, Bundle
 
-from .integer_kernels import Array, KernelBackend, Runner, bundle_graphs, compute, on_emulator, reversed_on_emulator
+from .integer_kernels import (
+    FULL_FFN,
+    FULL_LINEAR,
+    MAPS,
+    ORACLE,
+    SIZES,
+    KernelBackend,
+    bundle_graphs,
+    check_depthwise,
+    check_gated_ffn,
+    check_linear,
+    compute,
+    integers,
+    layer,
+    on_emulator,
+    reversed_on_emulator,
+    run_gated_ffn,
+    run_linear,
+)
 from .integer_networks import LATENT, NARROW, RandomNetworks
 from .test_integer import assert_equal, decode, random_z
 
 pytestmark = pytest.mark.skipif(shutil.which("cmake") is None, reason="needs cmake to build the emulator")
-
-ORACLE = Oracle(rsqrt_table())
-
-
-def layer(linear: Linear | Depthwise) -> list[Array]:
-    return [linear.weight.astype(np.int8), linear.bias.astype(np.int32), linear.shift.astype(np.int32)]
-
-
-def run_linear(x: Ints, linear: Linear, runner: Runner = on_emulator) -> Array:
-    return compute("IntegerLinear", [x.astype(np.float32), *layer(linear)], [linear.limit], runner)
-
-
-def run_depthwise(x: Ints, depthwise: Depthwise) -> Array:
-    return compute("IntegerDepthwise", [x.astype(np.float32), *layer(depthwise)], [depthwise.limit])
-
-
-def run_gated_ffn(stream: Ints, ffn: GatedFFN, runner: Runner = on_emulator) -> Array:
-    inputs = [
-        stream.astype(np.float32),
-        ffn.norm.fraction.astype(np.int32),
-        ORACLE.rsqrt.astype(np.int32),
-        *layer(ffn.project_in),
-        ffn.gelu.astype(np.int32),
-        ffn.gate.shift.astype(np.int32),
-        *layer(ffn.project_out),
-    ]
-    attributes = [ffn.norm.input_shift, ffn.norm.limit, ffn.gate.limit]
-    return compute("IntegerGatedFfn", inputs, attributes, runner)
-
-
-def integers(rng: np.random.Generator, limit: int, *shape: int) -> Ints:
-    """Integers of every magnitude up to a limit, which is reached."""
-    drawn = rng.integers(-limit, limit, shape, endpoint=True) >> rng.integers(0, limit.bit_length(), shape)
-    return np.where(rng.random(shape) < 0.05, rng.choice([-limit, limit], shape), drawn)
-
-
-# Sides on, before and behind the bounds of tiles and stages; rows that words of four divide and do not.
-SIZES = [(1, 1, 1), (64, 64, 64), (65, 128, 72), (3, 63, 65), (130, 20, 7), (2, 200, 4)]
-# Layers of the network of the released size: positions, inputs, outputs.
-FULL_LINEAR = [(48, 2304, 384), (70, 596, 384), (5, 512, 469)]
-FULL_FFN = [(17, 384, 1536), (3, 469, 1876), (2, 896, 3584)]
-
-
-def check_linear(positions: int, inputs: int, outputs: int, runner: Runner = on_emulator) -> None:
-    linear = RandomNetworks(inputs).linear(inputs, outputs, LATENT, WIDE, 4)
-    x = integers(np.random.default_rng(outputs), LATENT, positions, inputs)
-    np.testing.assert_array_equal(run_linear(x, linear, runner), ORACLE.linear(x, linear))
-
-
-def check_gated_ffn(positions: int, channels: int, hidden: int, runner: Runner = on_emulator) -> None:
-    ffn = RandomNetworks(channels).ffn(channels, hidden)
-    stream = integers(np.random.default_rng(hidden), WIDE, positions, channels)
-    np.testing.assert_array_equal(run_gated_ffn(stream, ffn, runner), ORACLE.gated_ffn(stream, ffn))
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -104,11 +67,9 @@ def test_no_order_of_threads_changes_a_bit() -> None:
     check_gated_ffn(70, 66, 130, reversed_on_emulator)
 
 
-@pytest.mark.parametrize("shape", [(1, 1, 1), (3, 2, 5), (5, 4, 7), (6, 9, 130), (2, 33, 4)])
+@pytest.mark.parametrize("shape", MAPS)
 def test_depthwise_equals_the_oracle(shape: tuple[int, int, int]) -> None:
-    depthwise = RandomNetworks(1).transform(shape[2], shape[2]).depthwise
-    x = integers(np.random.default_rng(2), LATENT, *shape)
-    np.testing.assert_array_equal(run_depthwise(x, depthwise), ORACLE.depthwise(x, depthwise))
+    check_depthwise(*shape)
 
 
 @pytest.mark.parametrize("sign", [-1, 1])
@@ -176,7 +137,14 @@ def test_whole_graphs_equal_the_oracle() -> None:
 
 
 @pytest.mark.slow
-def test_the_sample_network_passes_its_conformance_vectors(engine: Path) -> None:
-    """Natural latents and largest ones, through every graph of the bundle."""
-    bundle = Bundle.open(engine)
-    assert conformance.check(bundle, KernelBackend(bundle_graphs(bundle, NATIVE))) > 10_000
+def test_the_sample_network_passes_its_conformance_vectors(gpu_engine: Path) -> None:
+    """Natural latents and largest ones, through every graph from which TensorRT's plans are built."""
+    bundle = Bundle.open(gpu_engine)
+    assert conformance.check(bundle, KernelBackend(bundle_graphs(bundle, TENSORRT))) > 10_000
+
+
+def test_no_sum_of_the_exact_path_is_left_to_a_library(gpu_engine: Path) -> None:
+    bundle = Bundle.open(gpu_engine)
+    for graph in bundle.exact_graphs():
+        assert bundle.form(graph, NATIVE).library_sums == bundle.form(graph, TENSORRT).library_sums == 0
+        assert bundle.form(graph, BASE).library_sums

@@ -198,7 +198,7 @@ def test_plans_are_listed_and_checked(
 ) -> None:
     engine = tmp_path / "engine"
     shutil.copytree(gpu_engine, engine)
-    monkeypatch.setattr("export.tensorrt_bundle.build_plan", lambda *arguments: b"a plan")
+    monkeypatch.setattr("export.tensorrt_bundle.build_plan", lambda *arguments, **options: b"a plan")
     add_plans(engine, rtx, ((8, 9),), BuildOptions())
     add_plans(engine, rtx, ((12, 0),), BuildOptions())
     bundle = Bundle.open(engine)
@@ -226,7 +226,7 @@ def test_plans_of_other_graphs_are_deleted(
 ) -> None:
     engine = tmp_path / "engine"
     shutil.copytree(gpu_engine, engine)
-    monkeypatch.setattr("export.tensorrt_bundle.build_plan", lambda *arguments: b"a plan")
+    monkeypatch.setattr("export.tensorrt_bundle.build_plan", lambda *arguments, **options: b"a plan")
     add_plans(engine, rtx, ((8, 9),), BuildOptions())
     add_graphs(engine, "fp32")
     kept = Bundle.open(engine).plans()
@@ -247,7 +247,7 @@ def test_plans_that_fail_their_check_are_not_kept(
 ) -> None:
     engine = tmp_path / "engine"
     shutil.copytree(gpu_engine, engine)
-    monkeypatch.setattr("export.tensorrt_bundle.build_plan", lambda *arguments: b"a plan")
+    monkeypatch.setattr("export.tensorrt_bundle.build_plan", lambda *arguments, **options: b"a plan")
     add_plans(engine, rtx, ((8, 9),), BuildOptions())
     files = [engine / plan.file for plan in Bundle.open(engine).plans()]
     monkeypatch.setattr("export.check_plans.TensorRTBackend", lambda bundle: OnnxRuntimeBackend(bundle, 1))

@@ -12,6 +12,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
+from ..ops.translation import PLUGIN
 from .bounds import float_parts, largest_result
 from .builder import CUSTOM_DOMAIN, GraphBuilder
 from .network import (
@@ -367,7 +368,7 @@ class NativeKernels(FloatHeld):
         )
 
     def _op(self, kind: str, *inputs: str, **attributes: int) -> str:
-        return self.g.op(kind, *inputs, domain=CUSTOM_DOMAIN, **attributes)
+        return self.g.op(kind, *inputs, domain=CUSTOM_DOMAIN, **attributes, **PLUGIN)
 
     def _layer(self, linear: Linear | Depthwise) -> tuple[str, str, str]:
         return self.g.constant(linear.weight, np.int8), self._int32(linear.bias), self._int32(linear.shift)

@@ -70,9 +70,8 @@ constexpr int64_t kChannelChunk = 64;
 
 struct Depthwise {
     int64_t channels;
-    std::vector<int32_t>
-        weight;  // chunk after chunk of channels, in them tap after tap; zeros up to whole chunks
-    std::vector<int32_t> bias, shift;
+    // Zeros up to whole chunks of channels; the weights chunk after chunk, in them tap after tap.
+    std::vector<int32_t> weight, bias, shift;
     int32_t limit;
 };
 
@@ -89,8 +88,11 @@ struct GatedFfnAttributes {
 // Whether a node's attributes and its inputs but the first, in their order, are README.md's. GLIC_INVALID:
 // message (GLIC_MESSAGE_SIZE bytes) says which is not, what it is and what was expected. Constants without
 // values, such as those in the memory of a GPU, are checked for their shapes.
+int check_linear_attributes(int64_t limit, char* message);
 int check_linear(const Constant* constants, int64_t limit, char* message);
+int check_gated_ffn_attributes(const GatedFfnAttributes& attributes, char* message);
 int check_gated_ffn(const Constant* constants, const GatedFfnAttributes& attributes, char* message);
+int check_depthwise_attributes(int64_t limit, char* message);
 int check_depthwise(const Constant* constants, int64_t limit, char* message);
 
 // What a node computes, from the same. nullptr, with a message, where the check fails. Throws std::bad_alloc.

@@ -91,7 +91,7 @@ class PackedNode : public ov::op::Op {
         const Packed& packed = packed_->get([&] { return pack(inputs); });
         const Dims map(inputs[0]);
         char message[GLIC_MESSAGE_SIZE];
-        OPENVINO_ASSERT(Description::check(packed, map.shape(), message) == GLIC_OK, message);
+        OPENVINO_ASSERT(Description::check_map(packed, map.shape(), message) == GLIC_OK, message);
         ov::Shape shape = inputs[0].get_shape();
         shape.back() = static_cast<size_t>(Description::outputs(packed));
         outputs[0].set_shape(shape);

@@ -64,28 +64,42 @@ Panels pack_layer(const Constant* constants, bool halves) {
 
 }  // namespace
 
+int check_linear_attributes(int64_t limit, char* message) {
+    return Checker("glic::IntegerLinear", message).attribute("limit", limit, 0, kWide).result();
+}
+
 int check_linear(const Constant* constants, int64_t limit, char* message) {
+    if (check_linear_attributes(limit, message) != GLIC_OK) return GLIC_INVALID;
     Checker check("glic::IntegerLinear", message);
-    check.attribute("limit", limit, 0, kWide);
     check_layer(&check, "weight", "bias", "shift", constants, false);
     return check.result();
 }
 
+int check_depthwise_attributes(int64_t limit, char* message) {
+    return Checker("glic::IntegerDepthwise", message).attribute("limit", limit, 0, kWide).result();
+}
+
 int check_depthwise(const Constant* constants, int64_t limit, char* message) {
+    if (check_depthwise_attributes(limit, message) != GLIC_OK) return GLIC_INVALID;
     Checker check("glic::IntegerDepthwise", message);
-    check.attribute("limit", limit, 0, kWide);
     check_layer(&check, "weight", "bias", "shift", constants, false);
     if (!check.ok()) return check.result();
     return check.shape("weight", constants[0].shape, {kTaps * kTaps, constants[0].shape.dims[1]}).result();
 }
 
+int check_gated_ffn_attributes(const GatedFfnAttributes& attributes, char* message) {
+    return Checker("glic::IntegerGatedFfn", message)
+        .attribute("norm_shift", attributes.norm_shift, 0, kMostShift)
+        .attribute("norm_limit", attributes.norm_limit, 0, INT16_MAX)
+        .attribute("gate_limit", attributes.gate_limit, 0, INT16_MAX)
+        .result();
+}
+
 int check_gated_ffn(const Constant* constants, const GatedFfnAttributes& attributes, char* message) {
     const Constant *fraction = constants, *rsqrt = constants + 1, *in = constants + 2, *gelu = constants + 5,
                    *gate_shift = constants + 6, *out = constants + 7;
+    if (check_gated_ffn_attributes(attributes, message) != GLIC_OK) return GLIC_INVALID;
     Checker check("glic::IntegerGatedFfn", message);
-    check.attribute("norm_shift", attributes.norm_shift, 0, kMostShift)
-        .attribute("norm_limit", attributes.norm_limit, 0, INT16_MAX)
-        .attribute("gate_limit", attributes.gate_limit, 0, INT16_MAX);
     check_layer(&check, "project_in weight", "project_in bias", "project_in shift", in, true);
     check_layer(&check, "project_out weight", "project_out bias", "project_out shift", out, false);
     if (!check.ok()) return check.result();
@@ -119,8 +133,11 @@ std::unique_ptr<Depthwise> make_depthwise(const Constant* constants, int64_t lim
             weight[static_cast<size_t>(at)] = from[tap * channels + c];
         }
     }
-    return std::make_unique<Depthwise>(Depthwise{channels, std::move(weight), vector(constants[1]),
-                                                 vector(constants[2]), static_cast<int32_t>(limit)});
+    std::vector<int32_t> bias = vector(constants[1]), shift = vector(constants[2]);
+    bias.resize(static_cast<size_t>(chunks * kChannelChunk));
+    shift.resize(bias.size());
+    return std::make_unique<Depthwise>(Depthwise{channels, std::move(weight), std::move(bias),
+                                                 std::move(shift), static_cast<int32_t>(limit)});
 }
 
 std::unique_ptr<GatedFfn> make_gated_ffn(const Constant* constants, const GatedFfnAttributes& attributes,

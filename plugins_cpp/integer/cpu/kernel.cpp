@@ -103,6 +103,11 @@ void unit_norm(const UnitNorm& norm, const float* stream, int64_t row, int32_t* 
     }
 }
 
+// Sums of 16 channels, which wrap around, for as many positions beside each other as stay in registers.
+using Lanes = uint32_t __attribute__((vector_size(64)));
+constexpr int64_t kLanes = 16, kRun = 4;
+static_assert(kTileColumns % kRun == 0 && kChannelChunk % kLanes == 0);
+
 }  // namespace
 
 void linear_task(const void* argument, size_t index, void* scratch) {
@@ -186,7 +191,7 @@ void depthwise_task(const void* argument, size_t index, void* scratch) {
     constexpr int64_t kMargin = kTaps / 2, kWindowColumns = kTileColumns + kTaps - 1;
     int32_t* window = static_cast<int32_t*>(scratch);
     for (int64_t i = 0; i < rows + kTaps - 1; ++i) {
-        for (int64_t j = 0; j < columns + kTaps - 1; ++j) {
+        for (int64_t j = 0; j < (columns + kRun - 1) / kRun * kRun + kTaps - 1; ++j) {
             const int64_t from_row = row + i - kMargin, from_column = column + j - kMargin;
             int32_t* to = window + (i * kWindowColumns + j) * kChannelChunk;
             std::memset(to, 0, kChannelChunk * sizeof(int32_t));
@@ -199,18 +204,36 @@ void depthwise_task(const void* argument, size_t index, void* scratch) {
     }
     const int32_t* weights = depthwise.weight.data() + first * kTaps * kTaps;
     const int32_t *bias = depthwise.bias.data() + first, *shift = depthwise.shift.data() + first;
-    for (int64_t i = 0; i < rows; ++i) {
-        for (int64_t j = 0; j < columns; ++j) {
-            int32_t sums[kChannelChunk] = {};
-            for (int64_t tap = 0; tap < kTaps * kTaps; ++tap) {
-                const int64_t at = (i + tap / kTaps) * kWindowColumns + j + tap % kTaps;
-                const int32_t *values = window + at * kChannelChunk, *weight = weights + tap * kChannelChunk;
-                for (int64_t c = 0; c < kChannelChunk; ++c)
-                    sums[c] = plus(sums[c], times(values[c], weight[c]));
-            }
-            float* y = problem.y + ((row + i) * problem.width + column + j) * depthwise.channels + first;
-            for (int64_t c = 0; c < count; ++c) {
-                y[c] = static_cast<float>(finished(sums[c], bias[c], shift[c], depthwise.limit));
+    for (int64_t c = 0; c < count; c += kLanes) {
+        for (int64_t i = 0; i < rows; ++i) {
+            for (int64_t j = 0; j < columns; j += kRun) {
+                Lanes sums[kRun] = {};
+                for (int64_t tap_row = 0; tap_row < kTaps; ++tap_row) {
+                    const int32_t* values = window + ((i + tap_row) * kWindowColumns + j) * kChannelChunk + c;
+                    const int32_t* weight = weights + tap_row * kTaps * kChannelChunk + c;
+#pragma GCC unroll 5
+                    for (int64_t tap = 0; tap < kTaps; ++tap) {
+                        Lanes factor, value;
+                        std::memcpy(&factor, weight + tap * kChannelChunk, sizeof factor);
+#pragma GCC unroll 4
+                        for (int64_t u = 0; u < kRun; ++u) {
+                            std::memcpy(&value, values + (tap + u) * kChannelChunk, sizeof value);
+                            sums[u] += factor * value;
+                        }
+                    }
+                }
+                const int64_t at = ((row + i) * problem.width + column + j) * depthwise.channels + first + c;
+                for (int64_t u = 0; u < std::min(kRun, columns - j); ++u) {
+                    int32_t sum[kLanes];
+                    float results[kLanes];
+                    std::memcpy(sum, &sums[u], sizeof sum);
+                    for (int64_t k = 0; k < kLanes; ++k) {
+                        results[k] =
+                            static_cast<float>(finished(sum[k], bias[c + k], shift[c + k], depthwise.limit));
+                    }
+                    const int64_t stored = std::min(kLanes, count - c);
+                    std::memcpy(problem.y + at + u * depthwise.channels, results, sizeof(float) * stored);
+                }
             }
         }
     }
