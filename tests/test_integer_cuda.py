@@ -13,7 +13,7 @@ from export.integer import lower
 from export.integer.network import WIDE, Linear, UnitNorm
 from export.integer.reference import oracle_backend
 from glic_deploy import conformance
-from glic_deploy.bundle import BASE, NATIVE, TENSORRT, Bundle
+from glic_deploy.bundle import NATIVE, TENSORRT, Bundle
 
 from .integer_kernels import (
     FULL_FFN,
@@ -141,10 +141,3 @@ def test_the_sample_network_passes_its_conformance_vectors(gpu_engine: Path) -> 
     """Natural latents and largest ones, through every graph from which TensorRT's plans are built."""
     bundle = Bundle.open(gpu_engine)
     assert conformance.check(bundle, KernelBackend(bundle_graphs(bundle, TENSORRT))) > 10_000
-
-
-def test_no_sum_of_the_exact_path_is_left_to_a_library(gpu_engine: Path) -> None:
-    bundle = Bundle.open(gpu_engine)
-    for graph in bundle.exact_graphs():
-        assert bundle.form(graph, NATIVE).library_sums == bundle.form(graph, TENSORRT).library_sums == 0
-        assert bundle.form(graph, BASE).library_sums
