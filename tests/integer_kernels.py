@@ -37,7 +37,7 @@ def _of_stream(stream: Array, *constants: Array) -> tuple[int, ...]:
     return (stream[..., 0].size, *constants[7].shape[::-1])
 
 
-SIZES: dict[str, tuple[str, Callable[..., tuple[int, ...]]]] = {
+FUNCTIONS: dict[str, tuple[str, Callable[..., tuple[int, ...]]]] = {
     "IntegerLinear": ("integer_linear", _of_rows),
     "IntegerGatedFfn": ("integer_gated_ffn", _of_stream),
     "IntegerDepthwise": ("integer_depthwise", lambda x, *_: x.shape),
@@ -55,7 +55,7 @@ def reversed_on_emulator(op: str, size: Sequence[int], inputs: Sequence[Array]) 
 
 def compute(op: str, inputs: Sequence[Array], attributes: Sequence[int], runner: Runner = on_emulator) -> Array:
     """The output of a node. inputs: the map held in float32, and the constants in their types."""
-    function, size = SIZES[op]
+    function, size = FUNCTIONS[op]
     result = runner(function, (*size(*inputs), *attributes), inputs)
     return result.reshape(*inputs[0].shape[:-1], inputs[-1].size)  # the last input has a value for each channel
 
@@ -88,7 +88,7 @@ class KernelBackend(Backend):
     name = "kernels"
 
     def __init__(self, graphs: Iterable[tuple[str, ModelProto]], runner: Runner = on_emulator) -> None:
-        kernels = [*(_kernel(op, runner) for op in SIZES), GatherElements]
+        kernels = [*(_kernel(op, runner) for op in FUNCTIONS), GatherElements]
         self._graphs = {name: ReferenceEvaluator(model, new_ops=kernels) for name, model in graphs}
 
     def run(self, graph: str, inputs: Mapping[str, Array]) -> list[Array]:
