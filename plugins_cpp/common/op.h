@@ -19,8 +19,8 @@ enum class Presence { kRequired, kOptional };
 //   shapes(in): those of its outputs, after a check;
 //   compute(element, in, out, threads): as the kernels, after a check;
 // Where the table says "cuda":
-//   check_attributes(message), check_cuda(in, message): as check, of the attributes alone, and for the CUDA kernels;
-//   workspace(): bytes of device memory that the CUDA kernels need beside, after a check;
+//   check_attributes(message), check_cuda(in, message): as check, of the attributes alone, and for the CUDA
+//   kernels; workspace(): bytes of device memory that the CUDA kernels need beside, after a check;
 //   compute_cuda(element, in, out, workspace, stream): as the CUDA kernels, after a check.
 // Ops whose weights are packed once have pack() instead: see integer/op.h.
 template <typename Signature>

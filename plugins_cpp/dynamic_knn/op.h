@@ -23,9 +23,7 @@ struct DynamicKnn : Op<signatures::DynamicKnn> {
     int check_attributes(char* message) const {
         return Checker("glic::DynamicKnn", message).attributes(sampling_, window_, sample_).result();
     }
-    int check_cuda(const glic_shape* in, char* message) {
-        return check(in, message);
-    }
+    int check_cuda(const glic_shape* in, char* message) { return check(in, message); }
     std::vector<Shape> shapes(const glic_shape*) const {
         const Grid grid{size_.images, size_.height, size_.width, size_.sampling};
         return {{size_.images, grid.groups(), kQueries, kWords}};

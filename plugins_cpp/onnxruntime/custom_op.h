@@ -127,8 +127,8 @@ inline OrtStatus* gpu_stream(const OrtKernelContext* context, void** stream) {
     return api()->KernelContext_GetGPUComputeStream(context, stream);
 }
 
-// Memory of the GPU from the provider's own arena, where the first input is. What is freed goes to later work on the
-// same stream.
+// Memory of the GPU from the provider's own arena, where the first input is. What is freed goes to later work
+// on the same stream.
 class GpuWorkspace {
   public:
     GpuWorkspace() = default;
@@ -148,7 +148,8 @@ class GpuWorkspace {
         if (!status) status = api()->KernelContext_GetAllocator(context, place, &allocator_);
         if (status) return status;
         memory_ = allocator_->Alloc(allocator_, bytes);
-        return memory_ ? nullptr : error(ORT_FAIL, "glic's ops: out of GPU memory for scratch: code smaller images");
+        return memory_ ? nullptr
+                       : error(ORT_FAIL, "glic's ops: out of GPU memory for scratch: code smaller images");
     }
     void* get() const { return memory_; }
 

@@ -68,7 +68,8 @@ class MapKernel {
         }
         Op op = op_;
         char message[GLIC_MESSAGE_SIZE];
-        if (Processor::check(op, shapes.data(), message) != GLIC_OK) return error(ORT_INVALID_ARGUMENT, message);
+        if (Processor::check(op, shapes.data(), message) != GLIC_OK)
+            return error(ORT_INVALID_ARGUMENT, message);
         std::array<void*, Op::kOutputs> to;
         const std::vector<Shape> made = op.shapes(shapes.data());
         for (size_t i = 0; i < Op::kOutputs; ++i) {

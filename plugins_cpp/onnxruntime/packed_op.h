@@ -79,7 +79,8 @@ class PackedKernel {
         const Input map(context, 0);
         if (map.status()) return map.status();
         char message[GLIC_MESSAGE_SIZE];
-        if (Op::check_map(*packed_, map.shape(), message) != GLIC_OK) return error(ORT_INVALID_ARGUMENT, message);
+        if (Op::check_map(*packed_, map.shape(), message) != GLIC_OK)
+            return error(ORT_INVALID_ARGUMENT, message);
         std::vector<int64_t> dims(map.shape().dims, map.shape().dims + map.shape().rank);
         dims.back() = Op::outputs(*packed_);
         void* out = nullptr;

@@ -31,8 +31,9 @@ struct ScatterAggregate : Op<signatures::ScatterAggregate> {
         if (check(in, message) != GLIC_OK) return GLIC_INVALID;
         const auto width = static_cast<long long>(size_.channels / size_.heads);
         return Checker("glic::ScatterAggregate", message)
-            .that(width <= GLIC_CUDA_MAX_HEAD_WIDTH, "q has heads of %lld channels, expected at most %d on a GPU",
-                  width, GLIC_CUDA_MAX_HEAD_WIDTH)
+            .that(width <= GLIC_CUDA_MAX_HEAD_WIDTH,
+                  "q has heads of %lld channels, expected at most %d on a GPU", width,
+                  GLIC_CUDA_MAX_HEAD_WIDTH)
             .result();
     }
     std::vector<Shape> shapes(const glic_shape* in) const { return {with_channels(in[0], size_.channels)}; }

@@ -6,7 +6,7 @@ extern "C" GLIC_API nvinfer1::IPluginCreatorInterface* const* getCreators(int32_
     GLIC_OPS_OF_tensorrt(GLIC_CREATOR)
 #undef GLIC_CREATOR
 #define GLIC_ADDRESS(Op) &creator_of_##Op,
-    static nvinfer1::IPluginCreatorInterface* const creators[] = {GLIC_OPS_OF_tensorrt(GLIC_ADDRESS)};
+        static nvinfer1::IPluginCreatorInterface* const creators[] = {GLIC_OPS_OF_tensorrt(GLIC_ADDRESS)};
 #undef GLIC_ADDRESS
     count = static_cast<int32_t>(std::size(creators));
     return creators;

@@ -1,5 +1,5 @@
-// TensorRT's plugin of an op, made from the op's description in its op.h. One library serves TensorRT 10, 11 and
-// TensorRT-RTX: it links none of them and calls nothing of theirs but the objects handed to it, never a
+// TensorRT's plugin of an op, made from the op's description in its op.h. One library serves TensorRT 10, 11
+// and TensorRT-RTX: it links none of them and calls nothing of theirs but the objects handed to it, never a
 // logger, whose layout differs between versions. What is wrong with a node goes to the standard error stream
 // instead.
 #ifndef GLIC_TENSORRT_PLUGIN_H
@@ -130,7 +130,8 @@ class Plugin final : public nvinfer1::IPluginV3,
         if (count != kInputs) return refuse_count(count);
         const nvinfer1::DataType typed = inputs[first_typed<Op>()];
         if (is_typed<Op>() && element_of(typed) < 0) {
-            return refuse_type(first_typed<Op>(), typed, "float32, float16 or bfloat16: insert a Cast before it");
+            return refuse_type(first_typed<Op>(), typed,
+                               "float32, float16 or bfloat16: insert a Cast before it");
         }
         for (int32_t i = 0; i < count; ++i) {
             const nvinfer1::DataType expected = data_type(Op::kInputTypes[i], typed);
@@ -284,8 +285,9 @@ class Creator final : public nvinfer1::IPluginCreatorV3One {
         FieldReader reader{given};
         op.visit(reader);
         if (reader.wrong != nullptr) {
-            std::snprintf(message, sizeof message, "glic::%s: attribute %s is missing or no integer, expected one",
-                          Op::kName, reader.wrong);
+            std::snprintf(message, sizeof message,
+                          "glic::%s: attribute %s is missing or no integer, expected one", Op::kName,
+                          reader.wrong);
             refuse(message);
             return nullptr;
         }
