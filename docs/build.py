@@ -21,7 +21,7 @@ from mkdocs.exceptions import Abort
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = ("*.md", "LICENSE", "docs/**/*", "examples/*", "samples/README.md", "plugins_cpp/**/README.md")
-PAGES += ("tests/data/conformance/README.md", "glic_deploy/ops.json")  # what the pages link to
+PAGES += ("tests/data/conformance/README.md", "tests/data/releases/README.md", "glic_deploy/ops.json")  # linked to
 API = (
     "glic_deploy",
     "glic_deploy.image",

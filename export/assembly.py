@@ -9,21 +9,21 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto
 
-from glic_deploy.bundle import BASE, CONFORMANCE, NATIVE, TABLES, Arithmetic, Model
+from glic_deploy.bundle import BASE, CONFORMANCE, NATIVE, TABLES, Arithmetic, Model, TableFit
 from glic_deploy.errors import CheckpointError
 from glic_deploy.notices import logger
 
 from . import integer, previews
-from .bundle import BundleWriter, fingerprint
+from .bundle import EXACT_TABLES, BundleWriter, fingerprint
 from .checkpoint import Checkpoint
 from .graphs import GraphSpec, preview_graph
-from .integer.build import Image
+from .integer.calibration import Latents
 from .integer.conformance import conformance_vectors
 from .native import for_kernels, unmatched
 from .network import Preview
 from .progress import SILENT, Progress
 from .schema import INDEX, UNREAD
-from .tables import factorized_tables, gaussian_tables
+from .tables import FactorizedTables, GaussianTables, factorized_tables, gaussian_tables
 from .tracing import TESTED_TORCH, trace
 from .verify import largest_difference
 
@@ -71,24 +71,33 @@ def add_exact_entropy(writer: BundleWriter, network: integer.IntegerNetwork, pro
 
 
 def add_previews(
-    writer: BundleWriter, checkpoint: Checkpoint, images: Iterable[Image], progress: Progress = SILENT
+    writer: BundleWriter, checkpoint: Checkpoint, latents: Iterable[Latents], progress: Progress = SILENT
 ) -> None:
-    """Add the graph of previews, fitted to images, and report how well it does.
+    """Add the graph of previews, fitted to the latents of images, and report how well it does.
 
     Raises CheckpointError where the network computes infinite values or values that are not numbers.
     """
     progress.begin("fitting previews")
-    examples = list(previews.examples(checkpoint, images))
+    examples = list(previews.examples(checkpoint, latents))
     quality = ", ".join(f"1/{scale} {decibels:.1f} dB" for scale, decibels in previews.decibels(examples).items())
     progress.done(f"previews against the reduced output of synthesis: {quality or 'not judged by a single image'}")
     add_traced_graphs(writer, [preview_graph(checkpoint, Preview(*previews.fit(examples)))], progress)
 
 
-def finish(writer: BundleWriter, model: Model, tables: Tables, network: integer.IntegerNetwork | None = None) -> None:
-    """Add the entropy tables and write the manifest; without an integer network, its profile is "float"."""
+def finish(
+    writer: BundleWriter,
+    model: Model,
+    tables: Tables,
+    network: integer.IntegerNetwork | None = None,
+    table_fit: TableFit = EXACT_TABLES,
+) -> None:
+    """Add the entropy tables and write the manifest; without an integer network, its profile is "float".
+
+    May be called again, with other tables.
+    """
     writer.add_arrays(TABLES, tables)
     arithmetic = dict(tables) | (network.parameters() if network else {})
-    writer.finish(model, Arithmetic("exact" if network else "float", fingerprint(arithmetic)))
+    writer.finish(model, Arithmetic("exact" if network else "float", fingerprint(arithmetic)), table_fit)
 
 
 def model_of(checkpoint: Checkpoint, lmbda: float | None = None) -> Model:
@@ -110,12 +119,12 @@ def entropy_tables(checkpoint: Checkpoint) -> dict[str, NDArray[np.int32]]:
             f"the checkpoint's prior of z ({prefix}*) gives no CDF tables: {error}; "
             "download the checkpoint again, or train its entropy model further"
         ) from None
-    named = {"y": gaussian_tables(), "z": of_z}
-    return {
-        f"{latent}_{part}": getattr(table, part)
-        for latent, table in named.items()
-        for part in ("cdfs", "lengths", "offsets")
-    }
+    return {**named("y", gaussian_tables()), **named("z", of_z)}
+
+
+def named(latent: str, tables: GaussianTables | FactorizedTables) -> dict[str, NDArray[np.int32]]:
+    """Name the arrays of the tables of y or z as bundles do."""
+    return {f"{latent}_{part}": getattr(tables, part) for part in ("cdfs", "lengths", "offsets")}
 
 
 def model_fingerprint(checkpoint: Checkpoint) -> str:

@@ -31,6 +31,7 @@ from glic_deploy.bundle import (
     Manifest,
     Model,
     PlanEntry,
+    TableFit,
     alone_in,
     files_read_by,
     fingerprint,
@@ -47,6 +48,7 @@ __all__ = ["WEIGHTS", "BundleUpdate", "BundleWriter", "bundle_directory", "finge
 
 GRAPHS = "graphs"
 WEIGHTS = f"{GRAPHS}/weights.bin"
+EXACT_TABLES = TableFit()
 _PAGE = 4096  # runtimes map weights from the file where they start on a page
 _EMBEDDED = 1024  # smaller tensors stay in the graph
 _OURS = {GRAPHS: (".onnx", ".bin"), PLANS: (".plan",)}
@@ -84,7 +86,7 @@ class BundleWriter:
         """Write named arrays, of numbers, as an .npz."""
         np.savez_compressed(self._new(name), **arrays)  # type: ignore[arg-type]  # for mypy, any name may be a flag's
 
-    def finish(self, model: Model, arithmetic: Arithmetic) -> None:
+    def finish(self, model: Model, arithmetic: Arithmetic, table_fit: TableFit = EXACT_TABLES) -> None:
         """Write the manifest, which lists every graph of the network, and size and SHA-256 of every file.
 
         Raises EngineError where the manifest would be invalid, such as without entropy tables.
@@ -95,6 +97,7 @@ class BundleWriter:
             arithmetic,
             graphs_of(model.config, arithmetic.profile, self._forms),
             {name: _entry(self.directory / name) for name in sorted(self._written)},
+            table_fit=table_fit,
         )
         atomic_write(self.directory / MANIFEST, to_json(manifest))
 

@@ -17,8 +17,7 @@ from glic_deploy.errors import CheckpointError
 from glic_deploy.scales import SCALES
 
 from .checkpoint import Checkpoint
-from .integer.build import Image, encode
-from .integer.calibration import code_float
+from .integer.calibration import Latents, code_float
 from .network import HyperSynthesis, SliceAnchors, SliceNonanchors, Synthesis
 from .network.scope import Scope
 from .network.transforms import with_edges_repeated
@@ -44,8 +43,8 @@ class Map(NamedTuple):
     fine: Tensor
 
 
-def examples(checkpoint: Checkpoint, images: Iterable[Image]) -> Iterator[Example]:
-    """Yield the example of each image, coded by the float network.
+def examples(checkpoint: Checkpoint, latents: Iterable[Latents]) -> Iterator[Example]:
+    """Yield the example of each image, given its latents and coded by the float network.
 
     Raises CheckpointError where a value is infinite or not a number.
     """
@@ -56,7 +55,7 @@ def examples(checkpoint: Checkpoint, images: Iterable[Image]) -> Iterator[Exampl
         (SliceAnchors(entropy / "y", k), SliceNonanchors(entropy / "y", k))
         for k in range(len(checkpoint.config.groups))
     ]
-    for y, z_symbols in encode(root, images):
+    for y, z_symbols in latents:
         with torch.inference_mode():
             y_hat = code_float(y, hyper_synthesis(z_symbols), passes, lambda k, sliced: None)
             image = F.avg_pool2d(synthesis.reconstruct(y_hat).clamp(0, 1), SCALES[0])

@@ -6,7 +6,7 @@ decoder computes them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -96,18 +96,40 @@ def quantize_pmf(pmf: npt.NDArray[np.float32]) -> npt.NDArray[np.int32]:
     return cdf.astype(np.int32)
 
 
-def gaussian_tables() -> GaussianTables:
-    """Compute tables of the zero-mean Gaussian at the 64 scales of SCALE_TABLE (compressai's GaussianConditional)."""
-    scales = torch.from_numpy(SCALE_TABLE.copy())
-    centers = torch.ceil(scales * TAIL_SIGMAS).to(torch.int32)
-    longest = int(2 * centers.max() + 1)
-    distance = (torch.arange(longest, dtype=torch.int32) - centers[:, None]).abs().float()
-    sigma = scales[:, None]
-    upper = _standard_normal_cdf((0.5 - distance) / sigma)
+def gaussian_tables(ratios: Sequence[float] = (1.0,), weights: Sequence[float] = (1.0,)) -> GaussianTables:
+    """Compute tables of zero-mean Gaussians at the 64 scales of SCALE_TABLE (compressai's GaussianConditional).
+
+    Args:
+        ratios: the scales of a mixture of Gaussians, as multiples of the row's scale. By default, each row is one
+            Gaussian: the authors' table.
+        weights: the weight of each Gaussian of the mixture; they sum to 1.
+    """
+    centers = gaussian_centers()
+    slots = torch.arange(2 * int(centers.max()) + 1, dtype=torch.int32)
+    distances = (slots - centers[:, None]).abs()
+    mixed = [weight * part for weight, part in zip(weights, gaussian_probabilities(ratios), strict=True)]
+    probabilities = torch.stack(mixed).sum(dim=0)
+    pmf = probabilities.gather(1, distances.clamp(max=probabilities.shape[1] - 2).long())
+    return GaussianTables(*_quantize_rows(pmf, probabilities[:, -1:], 2 * centers + 1), offsets=(-centers).numpy())
+
+
+def gaussian_centers() -> torch.Tensor:
+    """Return the largest symbol that has an entry of its own, int32 (64,), for each scale."""
+    return torch.ceil(torch.from_numpy(SCALE_TABLE.copy()) * TAIL_SIGMAS).to(torch.int32)
+
+
+def gaussian_probabilities(ratios: Sequence[float]) -> torch.Tensor:
+    """Compute what zero-mean Gaussians say of symbols, at multiples of each scale of SCALE_TABLE.
+
+    Returns float32 (len(ratios), 64, D + 2): the probability of a symbol of magnitude 0 to D, and, as the last entry,
+    of all symbols beyond the largest of the row.
+    """
+    sigma = torch.tensor(ratios)[:, None, None] * torch.from_numpy(SCALE_TABLE.copy())[:, None]
+    centers = gaussian_centers()
+    distance = torch.arange(int(centers.max()) + 1).float()
     lower = _standard_normal_cdf((-0.5 - distance) / sigma)
-    pmf, tail = upper - lower, 2 * lower[:, :1]
-    lengths = 2 * centers + 1
-    return GaussianTables(*_quantize_rows(pmf, tail, lengths), offsets=(-centers).numpy())
+    beyond = 2 * lower.gather(2, centers.long()[None, :, None].expand(len(ratios), -1, 1))
+    return torch.cat([_standard_normal_cdf((0.5 - distance) / sigma) - lower, beyond], dim=2)
 
 
 def factorized_tables(state: Mapping[str, npt.NDArray[np.float32]]) -> FactorizedTables:

@@ -6,15 +6,19 @@ import argparse
 import re
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
+
+from glic_deploy.bundle import TableForm
 
 from . import command, integer
-from .assembly import add_exact_entropy, add_previews, add_traced_graphs, entropy_tables, finish, model_of
+from .assembly import add_exact_entropy, add_previews, add_traced_graphs, entropy_tables, finish, model_of, named
 from .bundle import BundleWriter, bundle_directory
 from .checkpoint import Checkpoint, load_checkpoint
-from .encoder_data import DEFAULT_EXCHANGE, add_encoder_data
+from .encoder_data import DEFAULT_EXCHANGE, add_encoder_data, code_images
+from .fitted_tables import described, fit_tables
 from .graphs import entropy_graphs, transform_graphs
-from .integer.build import calibration_images
+from .integer.build import Image, calibration_images, encode
+from .integer.calibration import Latents
 from .progress import SILENT, Progress
 
 
@@ -27,6 +31,7 @@ def export_bundle(
     calibration: str | Path | None = None,
     lmbda: float | None = None,
     previews: bool = True,
+    tables: TableForm = "fitted",
     exchange: str | None = DEFAULT_EXCHANGE,
 ) -> None:
     """Write the engine bundle of a checkpoint to the directory `output`, whole or not at all.
@@ -43,6 +48,7 @@ def export_bundle(
             calibration=calibration,
             lmbda=lmbda,
             previews=previews,
+            tables=tables,
             exchange=exchange,
         )
 
@@ -56,6 +62,7 @@ def write_bundle(
     calibration: str | Path | None = None,
     lmbda: float | None = None,
     previews: bool = True,
+    tables: TableForm = "fitted",
     exchange: str | None = DEFAULT_EXCHANGE,
 ) -> None:
     """Write the engine bundle of a checkpoint into an empty directory.
@@ -70,42 +77,55 @@ def write_bundle(
         calibration: a directory of calibration images; None selects the six that the package contains.
         lmbda: the weight of distortion in the training loss; it orders the bundles of a folder by quality.
         previews: whether the bundle can decode previews. They are fitted to the calibration images.
+        tables: "fitted" fits the CDF tables of y to the calibration images, if that pays; "gaussian" keeps the authors'
+            tables, as a floating-point entropy path does.
         exchange: the exchange rate at which the encoder's strength is found on the calibration images, as
             `glic_deploy.exchange.Exchange` reads it; None finds none. A floating-point entropy path has none.
 
     Raises CheckpointError when the checkpoint's weights give no bundle, GlicError when exactness cannot be proven.
     """
     writer = BundleWriter(directory)
-    tables = entropy_tables(checkpoint)  # first, since it is quick and may refuse the checkpoint
+    exact_tables = entropy_tables(checkpoint)  # first, since it is quick and may refuse the checkpoint
+    images = calibration_images(calibration)
     transforms = list(transform_graphs(checkpoint))
-    if entropy != "exact":
-        exchange = None
-    tuned = exchange is not None
+    network = None
     if entropy == "exact":
-        progress.expect(len(transforms) + 2 + len(integer.LOWERINGS) + 2 * previews + tuned)
+        fitted, tuned = tables == "fitted", exchange is not None
+        progress.expect(len(transforms) + 3 + len(integer.LOWERINGS) + 2 * previews + fitted + tuned)
         add_traced_graphs(writer, transforms, progress)
-        network = _integer_network(checkpoint, calibration, progress)
+        latents = _latents(checkpoint, images, progress)
+        progress.begin("calibrating the integer entropy path")
+        network = integer.build(checkpoint, latents)
+        progress.done()
         add_exact_entropy(writer, network, progress)
     else:
+        fitted = tuned = False
         graphs = [*transforms, *entropy_graphs(checkpoint)]
-        progress.expect(len(graphs) + 2 * previews + tuned)
+        progress.expect(len(graphs) + 3 * previews)
         progress.say("warning: files of floating-point entropy parameters decode only where they were written")
         add_traced_graphs(writer, graphs, progress)
-        network = None
+        latents = _latents(checkpoint, images, progress) if previews else []
     if previews:
-        add_previews(writer, checkpoint, calibration_images(calibration), progress)
-    finish(writer, model_of(checkpoint, lmbda), tables, network)
+        add_previews(writer, checkpoint, latents, progress)
+    model = model_of(checkpoint, lmbda)
+    finish(writer, model, exact_tables, network)
+    if not (fitted or tuned):
+        return
+    coded = code_images(directory, images)
+    if fitted:
+        progress.begin("fitting the entropy tables")
+        of_y, fit = fit_tables([one.symbols for one in coded])
+        finish(writer, model, exact_tables | named("y", of_y), network, fit)
+        progress.done(described(fit))
     if exchange is not None:
-        add_encoder_data(directory, calibration_images(calibration), exchange, progress)
+        add_encoder_data(directory, coded, exchange, progress)
 
 
-def _integer_network(
-    checkpoint: Checkpoint, calibration: str | Path | None, progress: Progress
-) -> integer.IntegerNetwork:
-    progress.begin("calibrating the integer entropy path")
-    network = integer.build(checkpoint, calibration_images(calibration))
+def _latents(checkpoint: Checkpoint, images: list[Image], progress: Progress) -> list[Latents]:
+    progress.begin("analysing the calibration images")
+    latents = list(encode(checkpoint, images))
     progress.done()
-    return network
+    return latents
 
 
 def lambda_in(checkpoint: str | Path) -> float | None:
@@ -153,6 +173,13 @@ def add_export_options(parser: argparse.ArgumentParser) -> None:
         "none: glic tune finds a strength later (default: 20%%/dB, the slope of the published checkpoints)",
     )
     parser.add_argument(
+        "--tables",
+        choices=get_args(TableForm)[::-1],
+        default="fitted",
+        help="CDF tables of y: fitted to the calibration images, if that pays (default); or gaussian, as in the "
+        "authors' code",
+    )
+    parser.add_argument(
         "--calibration", metavar="DIR", help="a directory of a few photographs for calibration (default: six of ours)"
     )
     parser.add_argument(
@@ -172,6 +199,7 @@ def export_options(args: argparse.Namespace) -> dict[str, Any]:
         "calibration": args.calibration,
         "lmbda": lmbda,
         "previews": args.previews,
+        "tables": args.tables,
         "exchange": exchange,
     }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ from .backends.declarations import ON_THE_CPU
 from .bundle import PREVIEW, Bundle
 from .checksum import symbol_checksum
 from .container import Header
-from .entropy.passes import CodedPass, Pass, RunGraph, Symbols, pack, walk
+from .entropy.masking import error_weights
+from .entropy.passes import CodedPass, Pass, RunGraph, Symbols, pack, quantize, walk
 from .entropy.quantizer import NEAREST, Costs, Quantizer, Weighing
 from .entropy.rans import CdfTables, Decoder, Encoder
 from .errors import BitstreamError, EngineError, LimitError, ModelMismatchError
@@ -30,10 +32,22 @@ from .values import Settled, Value
 
 @dataclass(frozen=True)
 class Latents:
-    """The latents of a padded image: y, float32 (1, M, h, w), and the symbols of z, int16 (1, N, h/4, w/4)."""
+    """The latents of a padded image.
 
+    Attributes:
+        image: the padded image, uint8 (H, W, 3).
+        y: its latents, float32 (1, M, h, w).
+        z_symbols: the symbols of z, int16 (1, N, h/4, w/4).
+    """
+
+    image: NDArray[np.uint8]
     y: NDArray[np.float32]
     z_symbols: Symbols
+
+    @cached_property
+    def error_weights(self) -> NDArray[np.float32]:
+        """How much error each position of y hides, float32 (h, w)."""
+        return error_weights(self.image)
 
 
 @dataclass(frozen=True)
@@ -44,12 +58,13 @@ class CodedLatents:
         payload: the range-coded stream.
         checksum: the checksum of its symbols.
         y_hat: the latents that decoders make of it, float32 (1, M, h, w).
-        indexes: the CDF indexes of each pass of y.
+        symbols, indexes: the symbols of each pass of y, and their CDF indexes.
     """
 
     payload: bytes
     checksum: int
     y_hat: NDArray[np.float32]
+    symbols: tuple[Symbols, ...]
     indexes: tuple[NDArray[np.uint8], ...]
 
 
@@ -148,7 +163,7 @@ class BundleCodec:
         latents = run("analysis", image=padded)[0]
         z_symbols = np.asarray(run("hyper_analysis", y=latents)[0])
         with stage(stages, "analysis"):
-            return Latents(np.asarray(latents), z_symbols)
+            return Latents(padded, np.asarray(latents), z_symbols)
 
     def code(
         self, latents: Latents, stages: dict[str, float] | None = None, weighing: Weighing = NEAREST
@@ -162,11 +177,14 @@ class BundleCodec:
         """
         z_symbols = latents.z_symbols
         coded: list[tuple[CdfTables, Symbols, NDArray[np.uint8]]] = [(self._z_tables, z_symbols, _channels(z_symbols))]
-        quantizer = Quantizer(self.costs, weighing)
+        quantizer = Quantizer(self.costs, weighing, latents.error_weights) if weighing.strength else None
 
         def step(part: Pass, indexes: NDArray[np.uint8], means: Value) -> Symbols:
             y = pack(latents.y[:, part.start : part.stop], part.parity)
-            symbols = quantizer.symbols(y, np.asarray(means), indexes)
+            if quantizer is None:
+                symbols = quantize(y, np.asarray(means))
+            else:
+                symbols = quantizer.symbols(y, np.asarray(means), indexes)
             coded.append((self._y_tables, symbols, indexes))
             return symbols
 
@@ -179,6 +197,7 @@ class BundleCodec:
                 encoder.finish(),
                 symbol_checksum(symbols for _, symbols, _ in coded),
                 y_hat,
+                tuple(symbols for _, symbols, _ in coded[1:]),
                 tuple(indexes for _, _, indexes in coded[1:]),
             )
 

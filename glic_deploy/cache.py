@@ -10,6 +10,7 @@ import hashlib
 import os
 import shutil
 import stat
+import sys
 import tempfile
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from .bundle.files import open_regular, read_exactly, size_of
 from .files import atomic_write
 from .notices import PROCESS
 
-FOLDERS = ("conformance", "precision", "openvino", "plans")
+FOLDERS = ("conformance", "precision", "openvino", "plans", "web")
 """The folders of the cache. An entry's name begins with one of them."""
 
 MARKER = "CACHEDIR.TAG"
@@ -32,7 +33,9 @@ _DIGEST = hashlib.sha256().digest_size
 
 
 def directory() -> Path:
-    """Return the cache directory: `glic-deploy` under GLIC_CACHE, else under XDG_CACHE_HOME, else under ~/.cache.
+    """Return the cache directory: `glic-deploy` under GLIC_CACHE, else XDG_CACHE_HOME, else the user's caches.
+
+    These are ~/.cache on Linux, ~/Library/Caches on macOS and LOCALAPPDATA on Windows.
 
     The directory is created if possible, with a marker file, readable by its owner alone. If the path belongs to
     another user, who could have written anything into it, or is not a directory, or contains files but no marker, then
@@ -138,12 +141,15 @@ def prune(path: Path, limit: int) -> None:
 
 def _place() -> Path:
     base = os.environ.get("GLIC_CACHE") or os.environ.get("XDG_CACHE_HOME")
+    if not base and sys.platform == "win32":
+        base = os.environ.get("LOCALAPPDATA")
     if base:
         return Path(base) / "glic-deploy"
     try:
-        return Path.home() / ".cache" / "glic-deploy"
+        return Path.home() / ("Library/Caches" if sys.platform == "darwin" else ".cache") / "glic-deploy"
     except RuntimeError:  # the user has no home directory
-        return Path(tempfile.gettempdir()) / f"glic-deploy-{os.getuid()}"
+        user = os.getuid() if hasattr(os, "getuid") else "cache"  # the temporary folder of Windows is the user's own
+        return Path(tempfile.gettempdir()) / f"glic-deploy-{user}"
 
 
 def _fault(root: Path) -> str | None:
@@ -191,7 +197,8 @@ def _is_cache(root: Path) -> bool:
 
 def _write_mark(path: Path) -> None:
     """Write the marker in place: a temporary file in the directory would look like a foreign one to other processes."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    safe = sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_CLOEXEC", "O_BINARY"))  # what the system has of these
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | safe, 0o600)
     try:
         os.write(descriptor, _MARK)
     finally:

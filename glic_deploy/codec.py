@@ -195,8 +195,8 @@ class Codec:
                 returned. If there is none, the best is returned and a TargetWarning is issued.
             effort: 0 rounds latents to the nearest symbol; 1 weighs bits against error, as strongly as the bundle's
                 encoder data say (docs/rate.md); 2 also refines the latents by gradient, which takes minutes and needs
-                PyTorch and `checkpoint`. None is 0, but targets between and below bundles are met by weighing; with 0
-                only the bundles themselves are tried.
+                PyTorch and `checkpoint`. None is 1 if that gained on every image that the bundle was tuned on, else 0.
+                Targets between and below bundles are met by weighing, but with 0 only the bundles themselves are tried.
             strict: raise TargetError instead of the warning.
             tile: the maximum side of a tile in pixels, overlap included, a multiple of 128. 0 codes the image whole.
                 None codes the image whole if its memory is within the limits, else in tiles.

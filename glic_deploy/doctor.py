@@ -202,6 +202,10 @@ def _native() -> Iterator[Finding]:
     for backend in reversed(declarations.BACKENDS):
         if backend.library is not None and backend.is_installed() and backend.versions():
             yield _library(backend.library, f"ops for backend {backend.name}", backend.library_remedy)
+    chosen = machine.kernels()
+    if chosen:
+        detail = ", ".join(f"{isa} for the {name}" for name, isa in chosen.items())
+        yield Finding("native", "instruction sets", "ok", detail)
 
 
 def _library(name: str, purpose: str, remedy: str, *, required: bool = False) -> Finding:

@@ -7,7 +7,6 @@ from .bundle import Bundle
 from .entropy.quantizer import NEAREST, Weighing
 
 MOST_EFFORT = 2
-DEFAULT_EFFORT = 0
 
 
 def check_effort(effort: object) -> int | None:
@@ -19,8 +18,17 @@ def check_effort(effort: object) -> int | None:
 
 
 def weighing_at(effort: int | None, bundle: Bundle) -> Weighing:
-    """Return how an encoder weighs bits against error at an effort, None being the default."""
-    return bundle.weighing if (DEFAULT_EFFORT if effort is None else effort) else NEAREST
+    """Return how an encoder weighs bits against error at an effort, None being the default of the bundle."""
+    return bundle.weighing if (default_effort(bundle) if effort is None else effort) else NEAREST
+
+
+def default_effort(bundle: Bundle) -> int:
+    """Return 1 if effort 1 cost no image more than it saved, of the images that the bundle was tuned on; else 0.
+
+    Each image is judged at the strength that the others have found.
+    """
+    encoder = bundle.manifest.encoder
+    return int(encoder is not None and encoder.worst_percent is not None and encoder.worst_percent <= 0)
 
 
 def refines(effort: int | None, bundle: Bundle) -> bool:

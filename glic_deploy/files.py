@@ -11,6 +11,7 @@ import re
 import secrets
 import shutil
 import stat
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -33,7 +34,7 @@ _NAME_BYTES = 100
 _TEMPORARY = re.compile(r"\..*\.glic-[0-9a-f]{8}\.part", re.DOTALL)
 
 
-_AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # of Linux's renameat2
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # of Linux's renameat2; macOS has the same number for renamex_np
 
 # Writing
 
@@ -105,6 +106,8 @@ def atomic_writer(path: str | os.PathLike[str], *, replace: bool = True) -> Iter
         os.fsync(stream.fileno())
         if not replace and target.exists() and target.stat().st_size:
             raise FileExistsError(errno.EEXIST, "exists already and is not replaced", os.fspath(path))
+        if fcntl is None:
+            stream.close()  # Windows renames no open file
         os.replace(partial, target)  # before closing, which releases the lock
 
 
@@ -155,12 +158,14 @@ def _put_in_place(new: Path, target: Path) -> None:
 
 def _exchange(one: Path, other: Path) -> bool:
     """Exchange two names in one step. Returns False if the system or the file system cannot do this."""
+    names = os.fsencode(one), os.fsencode(other)
     try:
-        renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
-    except (OSError, AttributeError):
+        system = ctypes.CDLL(None)
+        if sys.platform == "darwin":
+            return bool(system.renamex_np(*names, _RENAME_EXCHANGE) == 0)
+        return bool(system.renameat2(_AT_FDCWD, names[0], _AT_FDCWD, names[1], _RENAME_EXCHANGE) == 0)
+    except (OSError, AttributeError, TypeError):  # TypeError: Windows has no library of the process
         return False
-    exchanged: int = renameat2(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE)
-    return exchanged == 0
 
 
 @contextlib.contextmanager
@@ -171,7 +176,7 @@ def _locked_directory(directory: Path) -> Iterator[bool]:
         return
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        yield _lock(descriptor, where_unsupported=False)
+        yield lock(descriptor, where_unsupported=False)
     finally:
         os.close(descriptor)
 
@@ -207,7 +212,7 @@ def sweep(folder: str | os.PathLike[str]) -> int:
     for name in names:
         path = Path(folder, name)
         with contextlib.suppress(OSError), open(path, "rb") as stream:
-            if _lock(stream, where_unsupported=False):
+            if lock(stream, where_unsupported=False):
                 path.unlink()
                 swept += 1
     return swept
@@ -218,13 +223,16 @@ def _create_beside(target: Path) -> tuple[Path, BinaryIO]:
     while True:
         partial = target.with_name(f".{_shortened(target.name)}.glic-{secrets.token_hex(4)}.part")
         stream = open(partial, "xb")  # noqa: SIM115  closed by the writer
-        if _lock(stream, where_unsupported=True) and os.fstat(stream.fileno()).st_nlink:
+        if lock(stream, where_unsupported=True) and os.fstat(stream.fileno()).st_nlink:
             return partial, stream
         stream.close()  # another process deleted the file before it was locked
 
 
-def _lock(stream: BinaryIO | int, *, where_unsupported: bool) -> bool:
-    """Lock a file. Returns False if another process holds the lock, `where_unsupported` if there are no locks."""
+def lock(stream: BinaryIO | int, *, where_unsupported: bool) -> bool:
+    """Lock a file until it is closed.
+
+    Returns False if another process holds the lock, `where_unsupported` if there are no locks.
+    """
     if fcntl is None:
         return where_unsupported
     try:

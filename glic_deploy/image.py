@@ -317,7 +317,7 @@ def _in_colours(
 def _stored_form(image: Image.Image) -> tuple[str, bool]:
     """Return the form of the samples in an image's file, by Pillow's name if it is known, and if they have 16 bits."""
     tiles = getattr(image, "tile", None)  # empty once the pixels are loaded
-    arguments = tiles[0].args if tiles else None
+    arguments = tiles[0][3] if tiles else None  # the name `args` came with Pillow 11
     form, *others = arguments if isinstance(arguments, tuple) and arguments else (arguments,)
     if not isinstance(form, str):
         return "", False

@@ -37,7 +37,7 @@ def describe() -> dict[str, Any]:
         "python": platform.python_version(),
         "versions": {"glic-deploy": __version__, **_versions()},
         "environment": {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ},
-        "kernels": _kernels(),
+        "kernels": kernels(),
         "revision": _revision(),
     }
 
@@ -114,27 +114,7 @@ def gpus() -> list[dict[str, str]] | None:
     return [dict(zip(_GPU_FIELDS, (value.strip() for value in row.split(",")), strict=False)) for row in rows]
 
 
-def _gpus_if_any() -> list[dict[str, str]]:
-    try:
-        return gpus() or []
-    except (subprocess.SubprocessError, OSError):
-        return []
-
-
-def _versions() -> dict[str, str]:
-    from .backends import declarations
-
-    of_backends = (name for backend in declarations.BACKENDS for name in backend.distributions)
-    versions = {}
-    for name in ("numpy", "Pillow", *dict.fromkeys(of_backends), "torch"):
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return versions
-
-
-def _kernels() -> dict[str, str]:
+def kernels() -> dict[str, str]:
     """Return the instruction set that each of our native libraries selects on this CPU."""
     import ctypes
 
@@ -155,6 +135,26 @@ def _kernels() -> dict[str, str]:
     except (GlicError, AttributeError, IndexError):
         pass
     return chosen
+
+
+def _gpus_if_any() -> list[dict[str, str]]:
+    try:
+        return gpus() or []
+    except (subprocess.SubprocessError, OSError):
+        return []
+
+
+def _versions() -> dict[str, str]:
+    from .backends import declarations
+
+    of_backends = (name for backend in declarations.BACKENDS for name in backend.distributions)
+    versions = {}
+    for name in ("numpy", "Pillow", *dict.fromkeys(of_backends), "torch"):
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions
 
 
 def _revision() -> str | None:

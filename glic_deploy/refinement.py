@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +30,9 @@ from .stages import stage
 
 STEPS = 4
 """Gradients that are computed: three quarters of the gain come with the first, and little after the fourth."""
+
+Gradient = Callable[[NDArray[np.float32], NDArray[np.uint8]], tuple[NDArray[np.float32], float]]
+"""Function that returns the derivative of the squared error of an image with respect to y_hat, and the error."""
 
 _REMEDY = "install PyTorch: pip install 'glic-deploy[export]'"
 _SEED = 0
@@ -141,7 +145,7 @@ def refine(
     latents: Latents,
     image: NDArray[np.uint8],
     weighing: Weighing,
-    gradient: SynthesisGradient,
+    gradient: Gradient,
     stages: dict[str, float] | None = None,
 ) -> Latents:
     """Return latents that, quantised with the weighing, give an image of less error.
@@ -151,7 +155,7 @@ def refine(
         latents: those of the image.
         image: the unpadded image, uint8 (H, W, 3).
         weighing: how bits are weighed against error.
-        gradient: differentiates the synthesis of the same model.
+        gradient: differentiates the synthesis of the same model, such as a `SynthesisGradient`.
         stages: receives the seconds that each stage took.
     """
 

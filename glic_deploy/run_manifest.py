@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import json
 import os
@@ -13,6 +12,7 @@ from types import TracebackType
 from typing import Any
 
 from .checksum import crc32c
+from .files import lock
 from .jsonlines import JsonLines
 
 NAME = "manifest.jsonl"
@@ -53,14 +53,10 @@ class RunManifest:
             raise OSError(errno.EINVAL, "is not a regular file; delete it", str(self._lines.path))
         _check_ours(self._lines.path)
         self._lock = open(self._lines.path, "ab")  # noqa: SIM115  held until close()
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not lock(self._lock, where_unsupported=True):  # without locks, a second process goes unnoticed
             self._lock.close()
             message = "another glic process is working in this folder; wait until it is done, or name another folder"
-            raise BlockingIOError(errno.EAGAIN, message, str(self._folder)) from None
-        except OSError:  # This file system has no locks, so a second process goes unnoticed.
-            pass
+            raise BlockingIOError(errno.EAGAIN, message, str(self._folder))
         self._done: dict[str, Mapping[str, Any]] = {str(line.get("output")): line for line in self._lines}
         self._begun: dict[str, _Content] = {}
 

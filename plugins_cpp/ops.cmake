@@ -4,7 +4,16 @@
 set(GLIC_OP_TABLE ${CMAKE_SOURCE_DIR}/glic_deploy/ops.json)
 set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${GLIC_OP_TABLE})
 
-set(GLIC_KNOWN_INSTRUCTION_SETS portable avx2 avx512 avx512vnni)
+# The instruction sets that kernels are built for on each architecture, beside plain C++ everywhere.
+set(GLIC_INSTRUCTION_SETS_OF_X86 avx2 avx512 avx512vnni)
+set(GLIC_INSTRUCTION_SETS_OF_ARM64 neon neondotprod neoni8mm)
+set(GLIC_KNOWN_INSTRUCTION_SETS portable ${GLIC_INSTRUCTION_SETS_OF_X86} ${GLIC_INSTRUCTION_SETS_OF_ARM64})
+set(GLIC_ARCHITECTURE)
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64)$")
+  set(GLIC_ARCHITECTURE X86)
+elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "^(aarch64|arm64|ARM64)$")
+  set(GLIC_ARCHITECTURE ARM64)
+endif()
 set(GLIC_KNOWN_LIBRARIES kernels onnxruntime onnxruntime_cuda openvino tensorrt)
 
 # The elements of a JSON array of the table, as a list; none where there is no such array.
@@ -106,9 +115,17 @@ set(GLIC_FLAGS_OF_portable)
 set(GLIC_FLAGS_OF_avx2 -mavx2 -mfma -mf16c)
 set(GLIC_FLAGS_OF_avx512 -mavx512f -mfma -mf16c)
 set(GLIC_FLAGS_OF_avx512vnni -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mprefer-vector-width=512)
+# None for ARM64: NEON needs none, and what uses more says so itself, since compilers disagree on these flags.
+set(GLIC_FLAGS_OF_neon)
+set(GLIC_FLAGS_OF_neondotprod)
+set(GLIC_FLAGS_OF_neoni8mm)
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   # GCC's own AVX-512 header sets these warnings off (GCC bug 105593).
   list(APPEND GLIC_FLAGS_OF_avx512 -Wno-maybe-uninitialized -Wno-uninitialized)
+  # GCC for ARM64 moves loads up before it has given out registers, and then spills half of an unrolled block.
+  foreach(isa ${GLIC_INSTRUCTION_SETS_OF_ARM64})
+    set(GLIC_FLAGS_OF_${isa} -fno-schedule-insns)
+  endforeach()
 endif()
 
 # Adds the objects of a folder's CPU kernels: glic_<folder> of cpu/<folder>.cpp, and glic_<folder>_<isa> of
@@ -118,7 +135,7 @@ macro(glic_add_cpu_kernels folder)
   target_link_libraries(glic_${folder} PUBLIC glic_common)
   set(GLIC_BUILDS_OF_${folder})
   foreach(isa ${GLIC_INSTRUCTION_SETS_OF_${folder}})
-    if(GLIC_X86_KERNELS OR isa STREQUAL "portable")
+    if(isa IN_LIST GLIC_INSTRUCTION_SETS_OF_${GLIC_ARCHITECTURE} OR isa STREQUAL "portable")
       add_library(glic_${folder}_${isa} OBJECT ${folder}/cpu/kernel.cpp)
       target_compile_definitions(glic_${folder}_${isa} PRIVATE GLIC_SIMD=${isa})
       target_compile_options(glic_${folder}_${isa} PRIVATE ${GLIC_FLAGS_OF_${isa}})

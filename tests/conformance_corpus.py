@@ -26,10 +26,13 @@ from glic_deploy.bundle import Bundle
 from glic_deploy.bundle_codec import BundleCodec
 from glic_deploy.checksum import crc32c, symbol_checksum
 from glic_deploy.entropy.passes import CodedPass
+from glic_deploy.entropy.quantizer import Weighing
 from glic_deploy.entropy.rans import LANES, Encoder
 from glic_deploy.fields import Field, attached
+from glic_deploy.image import pad
 from glic_deploy.limits import Limits
 from glic_deploy.metadata import EXIF, ICC, XMP
+from glic_deploy.refinement import refine
 from glic_deploy.tiles import Grid, table
 from glic_deploy.varint import write_varint
 
@@ -44,6 +47,7 @@ Pixels = NDArray[np.uint8]
 
 
 XMP_CONTENT = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"/>'
+WEIGHING = Weighing(0.1)
 PRIVATE = 4096  # the first number of a field for private use
 
 
@@ -113,6 +117,8 @@ class Corpus:
         yield "field_attached", self._with_items((PRIVATE, b"ignorable, behind the frame"))
         yield "fields_before_and_behind", self._with_items((XMP, stored(XMP_CONTENT)), (ICC + 1, b"later"))
         yield "fields_longest", self._with_fields(Field(4 * PRIVATE, bytes(1024 - 5)))
+        for effort in (1, 2):
+            yield f"effort_{effort}", self._with_effort(effort)
         for lanes in LANES:
             yield f"lanes_{lanes}", self._with_lanes(self.large[:128, :256], lanes)
 
@@ -300,6 +306,18 @@ class Corpus:
         backend = StandIns(OnnxRuntimeBackend(self._bundle, 1), gain=gain)
         with Codec(self._bundle.path, backend=backend) as codec:
             return codec.encode(self.rgb)
+
+    def _with_effort(self, effort: int) -> bytes:
+        latents, original = self._engine.analyse(pad(self.rgb)), container.parse(self.whole)
+
+        def gradient(y_hat: NDArray[np.float32], image: Pixels) -> tuple[NDArray[np.float32], float]:
+            distance = y_hat - np.float32(1.25) * latents.y
+            return 2 * distance, float((distance * distance).sum())
+
+        used = refine(self._engine, latents, self.rgb, WEIGHING, gradient) if effort > 1 else latents
+        coded = self._engine.code(used, weighing=WEIGHING)
+        assert coded.checksum != original.symbol_checksum
+        return container.pack(original.header, coded.payload, coded.checksum)
 
     def _with_fields(self, *fields: Field, attachments: tuple[bytes, ...] = ()) -> bytes:
         file = container.parse(self.whole)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import shutil
+import subprocess
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +16,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from selenium.webdriver.remote.webdriver import WebDriver
+
     from export.checkpoint import Checkpoint
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -46,7 +51,7 @@ def checkpoint() -> Checkpoint:
 
 @pytest.fixture(scope="session")
 def engine(checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An engine bundle of the small network. Tests must not change it.
+    """An engine bundle of the small network, without encoder data. Tests must not change it.
 
     It is a copy of one that an earlier session exported with the same exporter, where there is one: see `exported`.
     """
@@ -54,10 +59,20 @@ def engine(checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> 
 
     path = tmp_path_factory.mktemp("bundles") / "sample"
     kept = exported()
-    if not kept.exists():
-        export_bundle(checkpoint, kept)
+    with alone(kept):
+        if not kept.exists():
+            export_bundle(checkpoint, kept, exchange=None)
     shutil.copytree(kept, path)
     return path
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Let one test process at a time make what is at `path`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_suffix(".lock").open("w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
 
 
 def exported() -> Path:
@@ -78,6 +93,14 @@ def exported() -> Path:
 
 
 @pytest.fixture(scope="session")
+def golden_engine(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundle of the golden network, without transforms. Tests must not change it."""
+    from .golden_files import write_bundle
+
+    return write_bundle(tmp_path_factory.mktemp("golden") / "engine").path
+
+
+@pytest.fixture(scope="session")
 def gpu_engine(engine: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same with the graphs that TensorRT runs, in float16. Tests must not change it."""
     from export.tensorrt_bundle import add_graphs
@@ -86,6 +109,35 @@ def gpu_engine(engine: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(engine, path)
     add_graphs(path, "fp16")
     return path
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[WebDriver]:
+    """Headless Chromium that logs what it requests. Tests that load a page set the window's size first."""
+    from glic_deploy.errors import EngineError
+
+    from .web_browser import chromium
+
+    with ExitStack() as stack:
+        try:
+            started = stack.enter_context(chromium())
+        except EngineError as error:
+            pytest.skip(str(error))
+        yield started.driver
+
+
+@pytest.fixture(scope="session")
+def web_page() -> Path:
+    """The page of `glic view`, built from its sources with `make web`."""
+    for program in ("make", "node", "npm"):
+        if shutil.which(program) is None:
+            pytest.skip(f"the page of glic view needs {program} to be built; install make, Node.js 20 and npm")
+    with alone(ROOT / "build" / "web"):
+        installed = subprocess.run(["make", "-s", "web-packages"], cwd=ROOT, capture_output=True, text=True)
+        if installed.returncode:
+            pytest.skip(f"the page of glic view needs npm's packages: {installed.stderr.strip()[-300:]}")
+        subprocess.run(["make", "-s", "web"], cwd=ROOT, check=True)
+    return ROOT / "glic_deploy" / "web_page"
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from .conftest import ROOT
+from .conftest import ROOT, alone
 
 Array = NDArray[np.generic]
 
@@ -36,9 +36,10 @@ def executable() -> Path:
     build = ROOT / "build" / "cuda_emulator"
     configure = ["cmake", "-S", ROOT, "-B", build, "-DCMAKE_BUILD_TYPE=Release"]
     compile_ = ["cmake", "--build", build, "--target", "emulate_kernels"]
-    for command in configure, compile_:
-        done = subprocess.run(command, capture_output=True, text=True)
-        assert done.returncode == 0, done.stdout + done.stderr
+    with alone(build):
+        for command in configure, compile_:
+            done = subprocess.run(command, capture_output=True, text=True)
+            assert done.returncode == 0, done.stdout + done.stderr
     return build / "plugins_cpp" / "cuda_emulator" / "emulate_kernels"
 
 

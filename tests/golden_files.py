@@ -108,7 +108,7 @@ def _make() -> None:
     pictures = {"photo.glic": photo[200:500, 100:300], "ramp.glic": ramp, "pixel.glic": photo[:1, :1]}
     with tempfile.TemporaryDirectory() as temporary:
         engine = Path(temporary) / "engine"
-        export_bundle(checkpoint, engine)
+        export_bundle(checkpoint, engine, tables="gaussian", exchange=None)
         model = Bundle.open(engine).manifest.model.as_dict()
         with Codec(engine) as codec:
             for name, picture in pictures.items():

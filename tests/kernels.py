@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import platform
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -15,6 +16,12 @@ from numpy.typing import NDArray
 from glic_deploy import native
 
 OK, INVALID = 0, 1
+# The instruction sets of this architecture that kernels of floats, and those of integers, are built for.
+if platform.machine() in ("aarch64", "arm64"):
+    ISAS: tuple[str, ...] = ("neon", "portable")
+    INTEGER_ISAS: tuple[str, ...] = ("neoni8mm", "neondotprod", "neon", "portable")
+else:
+    ISAS = INTEGER_ISAS = ("avx512", "avx2", "portable")
 BFLOAT16 = ml_dtypes.bfloat16
 ELEMENTS = {np.dtype(np.float32): 0, np.dtype(np.float16): 1, np.dtype(BFLOAT16): 2}
 MESSAGE_SIZE = 320

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,21 @@ def test_private(root: Path) -> None:
     root.chmod(0o777)
     assert cache.directory() == root
     assert root.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize(
+    ("system", "expected"),
+    [
+        ("linux", "home/.cache/glic-deploy"),
+        ("darwin", "home/Library/Caches/glic-deploy"),
+        ("win32", "local/glic-deploy"),
+    ],
+)
+def test_its_place_on_each_system(system: str, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("GLIC_CACHE", ""), ("XDG_CACHE_HOME", ""), ("HOME", "home"), ("LOCALAPPDATA", "local")):
+        monkeypatch.setenv(name, value and str(tmp_path / value))
+    monkeypatch.setattr(sys, "platform", system)
+    assert cache._place() == tmp_path / expected
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="needs to be root to make another user's directory")

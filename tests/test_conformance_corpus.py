@@ -22,23 +22,17 @@ from . import releases
 from .conformance_check import FOLDER, LIST
 from .conformance_corpus import Corpus
 from .conftest import ROOT
-from .golden_files import write_bundle
 
 # A form of the graphs and the instruction sets of the kernels and of the range coder.
 RUNS = [
     ("onnxruntime", "native", "portable", "scalar"),
     ("onnxruntime", "native", "avx2", "avx2"),
     ("onnxruntime", "native", "avx512", "avx512"),
+    ("onnxruntime", "native", "neon", "neon"),
     ("onnxruntime", "base", "portable", "best"),
     ("openvino", "native", "portable", "scalar"),
     ("openvino", "native", "avx512", "best"),
 ]
-
-
-@pytest.fixture(scope="module")
-def golden(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the folder of the golden network's bundle."""
-    return write_bundle(tmp_path_factory.mktemp("golden") / "engine").path
 
 
 def check(python: list[str], bundle: Path, *options: str, kernels: str = "") -> None:
@@ -50,7 +44,7 @@ def check(python: list[str], bundle: Path, *options: str, kernels: str = "") -> 
 
 
 @pytest.mark.parametrize(("backend", "form", "kernels", "coder"), RUNS)
-def test_all_files_on(golden: Path, backend: str, form: str, kernels: str, coder: str) -> None:
+def test_all_files_on(golden_engine: Path, backend: str, form: str, kernels: str, coder: str) -> None:
     """In a process of its own, since the kernels choose their instruction set once."""
     declaration = next(declared for declared in BACKENDS if declared.name == backend)
     if not declaration.is_installed():
@@ -62,25 +56,25 @@ def test_all_files_on(golden: Path, backend: str, form: str, kernels: str, coder
             pytest.skip(f"needs the native library of {backend}: {error}")
     if not InstructionSet[coder.upper()].available():
         pytest.skip(f"needs a CPU with {coder}")
-    check([sys.executable], golden, "--backend", backend, "--form", form, "--isa", coder, kernels=kernels)
+    check([sys.executable], golden_engine, "--backend", backend, "--form", form, "--isa", coder, kernels=kernels)
 
 
 @pytest.mark.slow
-def test_all_files_on_arm64(golden: Path) -> None:
-    """The kernels and the range coder are plain C++ there."""
+@pytest.mark.parametrize(("kernels", "coder"), [("", "best"), ("neon", "neon"), ("portable", "scalar")])
+def test_all_files_on_arm64(golden_engine: Path, kernels: str, coder: str) -> None:
     python = os.environ.get("GLIC_ARM64_PYTHON")
     if not python:
         pytest.skip(
             "needs a Python for ARM64 with glic_deploy installed, on an emulator or a machine that sees this folder: "
             "set GLIC_ARM64_PYTHON to the command that runs it"
         )
-    check(shlex.split(python), golden)
+    check(shlex.split(python), golden_engine, "--isa", coder, kernels=kernels)
 
 
-def test_equal_images_give_equal_files(golden: Path) -> None:
+def test_equal_images_give_equal_files(golden_engine: Path) -> None:
     """Files with alpha or metadata apart, whose deflate streams depend on the version of zlib."""
     compared = 0
-    for name, data in Corpus(Bundle.open(golden)).valid():
+    for name, data in Corpus(Bundle.open(golden_engine)).valid():
         header = container.parse_header(data)
         if not header.alpha and not any(field.number in (EXIF, XMP, ICC) for field in header.fields):
             assert data == (FOLDER / "valid" / f"{name}.glic").read_bytes(), name
@@ -95,12 +89,12 @@ class TestCheck:
     def copy(self, tmp_path: Path) -> Path:
         return shutil.copytree(FOLDER, tmp_path / "corpus")
 
-    def run(self, golden: Path, folder: Path) -> str:
+    def run(self, golden_engine: Path, folder: Path) -> str:
         with pytest.raises(AssertionError) as caught:
-            check([sys.executable], golden, "--folder", str(folder))
+            check([sys.executable], golden_engine, "--folder", str(folder))
         return str(caught.value)
 
-    def test_other_results_are_found(self, golden: Path, copy: Path) -> None:
+    def test_other_results_are_found(self, golden_engine: Path, copy: Path) -> None:
         listed = json.loads((copy / LIST).read_text())
         valid, damaged = listed["valid"], listed["damaged"]
         valid["whole.glic"]["symbols"] = valid["tiled.glic"]["symbols"]
@@ -112,7 +106,7 @@ class TestCheck:
         shutil.copy(copy / "valid" / "whole.glic", copy / "damaged" / "cut_in_payload.glic")
         shutil.copy(copy / "valid" / "whole.glic", copy / "valid" / "unlisted.glic")
         (copy / "valid" / "pixel.glic").unlink()
-        found = self.run(golden, copy)
+        found = self.run(golden_engine, copy)
         for words in (
             "valid/whole.glic: AssertionError: decodes to", "valid/alpha.glic: ", "valid/metadata.glic: ",
             "damaged/appended.glic: AssertionError: gives [('BitstreamError'", "damaged/stream_cut.glic: ",
@@ -129,10 +123,10 @@ class TestCheck:
 
 class TestReleases:
     @pytest.mark.parametrize("version", releases.RELEASES or [None])
-    def test_files_of_earlier_releases_decode(self, golden: Path, version: str | None) -> None:
+    def test_files_of_earlier_releases_decode(self, golden_engine: Path, version: str | None) -> None:
         if version is None:
             pytest.skip("nothing has been released yet")
-        check([sys.executable], golden, "--folder", str(releases.FOLDER / version))
+        check([sys.executable], golden_engine, "--folder", str(releases.FOLDER / version))
 
     def test_files_of_earlier_releases_are_there(self) -> None:
         changelog = (ROOT / "CHANGELOG.md").read_text()

@@ -207,6 +207,32 @@ class TestWriting:
         assert (tmp_path / "file").read_bytes() == b"old"
         assert os.listdir(tmp_path) == ["file"]
 
+    def test_without_locks_the_file_is_closed_before_it_is_renamed(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """As on Windows, which renames no open file and cannot exchange directories."""
+        rename, closed = os.replace, []
+
+        def replace(source: Path, target: Path) -> None:
+            closed.append(stream.closed)
+            rename(source, target)
+
+        def no_library(name: None) -> None:
+            raise TypeError("LoadLibrary() argument 1 must be str, not None")
+
+        monkeypatch.setattr(files, "fcntl", None)
+        monkeypatch.setattr("glic_deploy.files.os.replace", replace)
+        monkeypatch.setattr("glic_deploy.files.ctypes.CDLL", no_library)
+        with atomic_writer(tmp_path / "file") as stream:
+            stream.write(b"whole")
+        assert closed == [True]
+        assert (tmp_path / "file").read_bytes() == b"whole"
+        for content in ("one", "two"):
+            with atomic_directory(tmp_path / "folder") as folder:
+                (folder / content).touch()
+        assert os.listdir(tmp_path / "folder") == ["two"]
+        assert sorted(os.listdir(tmp_path)) == ["file", "folder"]
+
     def test_a_directory_that_cannot_take_its_place(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (tmp_path / "bundle").mkdir()
         (tmp_path / "bundle" / "old").touch()

@@ -15,12 +15,12 @@ from glic_deploy import Codec, ModelMismatchError
 from glic_deploy.backends.onnxruntime import custom_ops_library
 from glic_deploy.bundle import MANIFEST, Bundle
 
-from .golden_files import DIRECTORY, LatentsOnly, digest, latents, read, write_bundle
+from .golden_files import DIRECTORY, LatentsOnly, digest, latents, read
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    return write_bundle(tmp_path_factory.mktemp("golden") / "engine")
+def bundle(golden_engine: Path) -> Bundle:
+    return Bundle.open(golden_engine)
 
 
 @pytest.mark.parametrize("form", LOWERINGS)

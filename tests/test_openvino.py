@@ -23,6 +23,7 @@ pytest.importorskip("openvino", reason="needs OpenVINO: pip install 'glic-deploy
 
 from glic_deploy.backends import openvino as module
 from glic_deploy.backends import openvino_precision
+from glic_deploy.backends.noise import NOISE_LIMIT, noise_db
 from glic_deploy.backends.onnxruntime_cuda import OnnxRuntimeCudaBackend
 from glic_deploy.backends.openvino import DECLARATION, OpenVinoBackend
 from glic_deploy.backends.openvino_mixed import lower_products
@@ -224,7 +225,7 @@ def test_nothing_is_tried_where_a_gpu_comes_first(bundle: Bundle, monkeypatch: p
 def test_a_trial_measures_noise_and_time(bundle: Bundle) -> None:
     plain, low = OpenVinoBackend(bundle, 2), OpenVinoBackend(bundle, 2, precision="bf16", emulate=True)
     trial = openvino_precision.run_trial(plain, low)
-    assert openvino_precision.NOISE_LIMIT < trial.noise < 75
+    assert NOISE_LIMIT < trial.noise < 75
     assert trial.gain > 0
     if not machine.has_bfloat16():
         assert trial.precision == "fp32"  # emulation takes longer
@@ -237,7 +238,7 @@ def test_noise_is_told_from_rounded_pictures() -> None:
     picture = random.uniform(20, 235, (256, 256, 3))
     for noise in (50.0, 60.0, 66.0):
         other = picture + random.normal(0, 255 * 10 ** (-noise / 20), picture.shape)
-        found = openvino_precision.noise_db(picture.round().astype(np.uint8), other.round().astype(np.uint8))
+        found = noise_db(picture.round().astype(np.uint8), other.round().astype(np.uint8))
         assert abs(found - noise) < 0.5
 
 

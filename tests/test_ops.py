@@ -27,6 +27,7 @@ from glic_deploy.ops import DOMAIN, OPS
 
 from . import kernels
 from .conftest import DATA, large_data
+from .kernels import ISAS
 from .oracles import complexity as complexity_oracle
 from .oracles import dynamic_knn as knn_oracle
 from .oracles import scatter_aggregate as aggregate_oracle
@@ -36,7 +37,6 @@ Array = NDArray[np.generic]
 SAMPLINGS = pytest.mark.parametrize("sampling", [LOCAL, GLOBAL], ids=["local", "global"])
 HALVES = pytest.mark.parametrize("dtype", [np.float16, kernels.BFLOAT16])
 DTYPES = pytest.mark.parametrize("dtype", [np.float32, np.float16])
-ISAS = ("avx512", "avx2", "portable")
 
 
 # ---- The implementations, as NumPy functions ----

@@ -16,6 +16,7 @@ from PIL import Image
 
 from export import previews
 from export.checkpoint import Checkpoint, from_state
+from export.integer.build import encode
 from export.network import Preview
 from export.previews import Example
 from glic_deploy import CheckpointError, Codec, EngineError, ImageError, pillow, tiles
@@ -208,7 +209,7 @@ class TestFit:
         state["g_s.up0.0.weight"] = torch.full_like(state["g_s.up0.0.weight"], 1e8)
         damaged = from_state(state, "damaged.pth")
         with pytest.raises(CheckpointError, match="the synthesis transform computes values that are infinite"):
-            list(previews.examples(damaged, [np.full((128, 128, 3), 90, np.uint8)]))
+            list(previews.examples(damaged, encode(damaged, [np.full((128, 128, 3), 90, np.uint8)])))
 
 
 class TestCommands:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-import shutil
-import tempfile
+import re
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -97,32 +96,12 @@ def test_names_of_pictures_cannot_break_the_page(report):
 
 
 @pytest.fixture(scope="module")
-def browser():
-    """Headless Chromium that logs what it requests."""
-    webdriver = pytest.importorskip("selenium.webdriver", reason="the page's test needs selenium")
-    chromium = shutil.which("chromium") or shutil.which("google-chrome")
-    driver = shutil.which("chromedriver")
-    if chromium is None or driver is None:
-        pytest.skip("the page's test needs Chromium: apt-get install chromium chromium-driver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    with tempfile.TemporaryDirectory() as profile:
-        for argument in (
-            "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
-            "--disable-background-networking", "--disable-component-update", f"--user-data-dir={profile}",
-        ):  # fmt: skip
-            options.add_argument(argument)
-        options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
-        chrome = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-        chrome.set_window_size(1200, 1000)
-        yield chrome
-        chrome.quit()
-
-
-@pytest.fixture(scope="module")
 def shown(report, browser, tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("page") / "report.html"
     report.write_page(str(path))
+    browser.set_window_size(1200, 1000)
+    for log in ("performance", "browser"):
+        browser.get_log(log)  # of other tests
     browser.get(path.as_uri())
     return path
 
@@ -176,6 +155,33 @@ class TestPage:
         )
         assert transforms[0] == transforms[1]
         assert transforms[0].startswith("scale(4)")
+        browser.find_element(By.CSS_SELECTOR, "button[data-zoom='1']").click()
+
+    def test_two_fingers_zoom_and_one_pans(self, browser, shown):
+        from selenium.webdriver.common.by import By
+
+        box = browser.find_element(By.CLASS_NAME, "viewer").rect
+        top = browser.execute_script("return scrollY")
+        middle, y = box["x"] + box["width"] / 2, box["y"] - top + box["height"] / 2
+
+        def touch(kind: str, *places: float) -> None:
+            points = [{"x": x, "y": y, "id": number} for number, x in enumerate(places)]
+            browser.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+        def place() -> tuple[float, ...]:
+            transform = browser.execute_script("return document.querySelector('.viewer img').style.transform")
+            return tuple(map(float, re.findall(r"-?\d+\.?\d*", transform)))
+
+        divider = self.split(browser)
+        touch("touchStart", middle - 20, middle + 20)
+        touch("touchMove", middle - 40, middle + 40)
+        touch("touchEnd")
+        assert place() == pytest.approx((2, -25, -25), abs=0.5)
+        touch("touchStart", middle)
+        touch("touchMove", middle + box["width"] / 10)
+        touch("touchEnd")
+        assert place() == pytest.approx((2, -20, -25), abs=0.5)
+        assert self.split(browser) == divider
         browser.find_element(By.CSS_SELECTOR, "button[data-zoom='1']").click()
 
     def test_numbers_can_be_read_back(self, browser, shown, report):

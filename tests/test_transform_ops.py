@@ -24,9 +24,9 @@ from glic_deploy.backends.onnxruntime import session_options
 from glic_deploy.ops import DOMAIN, OPS
 
 from . import kernels
+from .kernels import ISAS
 
 Array = NDArray[np.float32]
-ISAS = ("avx512", "avx2", "portable")
 
 
 # ---- Oracles, in float64 ----

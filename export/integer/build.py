@@ -47,22 +47,28 @@ def load_images(directory: str | Path) -> Iterator[Image]:
 
 
 def build(
-    checkpoint: Checkpoint, images: Iterable[Image] | None = None, bits: BitWidths | None = None
+    checkpoint: Checkpoint, latents: Iterable[Latents] | None = None, bits: BitWidths | None = None
 ) -> IntegerNetwork:
-    """Build the integer entropy network of a checkpoint, calibrated on images, with every bound proven.
+    """Build the integer entropy network of a checkpoint, with every bound proven.
+
+    Args:
+        checkpoint: the network.
+        latents: those of the images on which it is calibrated; None selects the default images.
+        bits: the widths of the integers; None selects the default.
 
     Raises CheckpointError where activations overflow, GlicError naming a layer whose sums cannot be shown to fit.
     """
     scope = Scope(checkpoint.state)
-    latents = encode(scope, default_images() if images is None else images)
+    latents = encode(checkpoint, default_images()) if latents is None else latents
     ranges = observe_ranges(scope / "latent_codec", len(checkpoint.config.groups), latents)
     network = quantise(scope / "latent_codec", checkpoint.config, ranges, bits)
     prove(network)
     return network
 
 
-def encode(root: Scope, images: Iterable[Image]) -> Iterator[Latents]:
+def encode(checkpoint: Checkpoint, images: Iterable[Image]) -> Iterator[Latents]:
     """Yield y and z's symbols of each image."""
+    root = Scope(checkpoint.state)
     analysis, hyper_analysis = Analysis(root / "g_a"), HyperAnalysis(root / "latent_codec" / "hyper")
     for image in images:
         with torch.inference_mode():

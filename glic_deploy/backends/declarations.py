@@ -48,7 +48,7 @@ class Declaration:
     forms: tuple[str, ...]
     exact_forms: tuple[str, ...] = ()
     library: str | None = None
-    library_remedy: str = "make gpu-libraries"
+    library_remedy: str = "pip install glic-deploy-cuda, or from a checkout: make gpu-libraries"
     forms_without_library: tuple[str, ...] = ()
 
     @property

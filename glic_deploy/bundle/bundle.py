@@ -31,6 +31,7 @@ from .manifest import (
     EXPORT,
     MANIFEST,
     MAX_MANIFEST_BYTES,
+    TABLE_FIT,
     TABLES,
     WHOLE_COPY,
     EncoderData,
@@ -264,6 +265,7 @@ class Bundle:
             "arithmetic": manifest["arithmetic"],
             "graphs": {name: sorted(graph.forms) for name, graph in self.manifest.graphs.items()},
             "plans": _described_plans(self.manifest.plans),
+            "tables": manifest[TABLE_FIT],
             "encoder": manifest.get(ENCODER),
             "bytes": sum(entry.bytes for entry in self.manifest.files.values()),
         }

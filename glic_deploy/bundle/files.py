@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import BinaryIO
 
 _BLOCK = 1 << 20
+# Windows has only the last of these, which keeps line ends as they are.
+_READ = os.O_RDONLY | sum(getattr(os, name, 0) for name in ("O_NONBLOCK", "O_CLOEXEC", "O_BINARY"))
 
 
 def open_regular(path: Path) -> BinaryIO:
     """Open a regular file for reading; symbolic links are followed. Raises OSError, without blocking, for others."""
     _require_regular(os.stat(path))  # opening a device may have side effects
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    descriptor = os.open(path, _READ)
     try:
         _require_regular(os.fstat(descriptor))
         return os.fdopen(descriptor, "rb")

@@ -22,6 +22,7 @@ TABLES = "tables.npz"
 CONFORMANCE = "conformance.npz"
 PLANS = "plans"  # folder and manifest entry
 ENCODER = "encoder"  # manifest entry
+TABLE_FIT = "tables"  # manifest entry
 
 MAX_MANIFEST_BYTES = 4 << 20
 MAX_FILE_BYTES = 1 << 34
@@ -34,6 +35,7 @@ WHOLE_COPY = "get a whole copy of the bundle"
 UPGRADE = "upgrade glic-deploy: pip install --upgrade glic-deploy"
 
 Profile = Literal["exact", "float"]
+TableForm = Literal["gaussian", "fitted"]
 Size = tuple[int, int]
 """Height and width in pixels."""
 
@@ -212,6 +214,27 @@ class EncoderData:
 
 
 @dataclass(frozen=True)
+class TableFit:
+    """The form of the CDF tables of y, and the measurements that led to it. Coding does not read it.
+
+    Attributes:
+        form: "gaussian", a Gaussian a row, as in the authors' code, or "fitted", the same mixture of Gaussians in every
+            row, relative to the row's scale.
+        images: the number of images that the tables were fitted to, or were to be.
+        held_out_percent: the change of the bits of images that the tables were not fitted to; None if it was not
+            measured.
+        ratios, weights: the scales of the mixture, as multiples of the row's scale, and their weights; empty for
+            "gaussian".
+    """
+
+    form: TableForm = "gaussian"
+    images: int = 0
+    held_out_percent: float | None = None
+    ratios: tuple[float, ...] = ()
+    weights: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
 class Manifest:
     """The contents of manifest.json. Mappings keep the order of the document."""
 
@@ -222,6 +245,7 @@ class Manifest:
     files: Mapping[str, FileEntry]
     plans: tuple[PlanEntry, ...] = ()
     encoder: EncoderData | None = None
+    table_fit: TableFit = TableFit()
 
     def as_dict(self) -> dict[str, Any]:
         """Return the JSON document."""
@@ -230,6 +254,7 @@ class Manifest:
             "generator": self.generator,
             "model": self.model.as_dict(),
             "arithmetic": asdict(self.arithmetic),
+            TABLE_FIT: asdict(self.table_fit),
             "graphs": {name: graph.as_dict() for name, graph in self.graphs.items()},
             "files": {name: asdict(entry) for name, entry in self.files.items()},
             **({PLANS: [asdict(plan) for plan in self.plans]} if self.plans else {}),
@@ -294,7 +319,7 @@ def _manifest(document: Node) -> Manifest:
         if name not in files:
             raise MalformedError(f"files lacks {name!r}")
     graphs = _graphs(document["graphs"], model.config, arithmetic.profile, files)
-    plans, encoder = document.get(PLANS), document.get(ENCODER)
+    plans, encoder, table_fit = (document.get(key) for key in (PLANS, ENCODER, TABLE_FIT))
     return Manifest(
         document["generator"].text(*_TEXT),
         model,
@@ -303,6 +328,7 @@ def _manifest(document: Node) -> Manifest:
         files,
         tuple(_plan(plan, graphs, files) for plan in plans.elements()) if plans else (),
         _encoder(encoder, model.config) if encoder else None,
+        _table_fit(table_fit) if table_fit else TableFit(),
     )
 
 
@@ -335,10 +361,14 @@ def _aggregation(node: Node) -> GraphAggregation:
 
 
 def _arithmetic(node: Node) -> Arithmetic:
-    profile = node["profile"]
-    if profile.value not in get_args(Profile):
-        profile.fail(" or ".join(map(repr, get_args(Profile))))
-    return Arithmetic(profile.value, node["fingerprint"].text(*_HASH))
+    return Arithmetic(_one_of(node["profile"], Profile), node["fingerprint"].text(*_HASH))
+
+
+def _one_of(node: Node, literal: Any) -> Any:
+    """Return a value that is one of the texts of a Literal type."""
+    if node.value not in get_args(literal):
+        node.fail(" or ".join(map(repr, get_args(literal))))
+    return node.value
 
 
 def _key(key: str, node: Node, form: tuple[re.Pattern[str], str]) -> str:
@@ -417,6 +447,20 @@ def _encoder(node: Node, config: Config) -> EncoderData:
         tuple(
             Trial(*(trial[key].number() for key in ("strength", "bpp", "psnr"))) for trial in node["trials"].elements()
         ),
+    )
+
+
+def _table_fit(node: Node) -> TableFit:
+    change = node["held_out_percent"]
+    ratios, weights = (tuple(one.number() for one in node[key].elements(0, 64)) for key in ("ratios", "weights"))
+    if len(ratios) != len(weights):
+        raise MalformedError(f"{node.path} has {len(ratios)} ratios and {len(weights)} weights")
+    return TableFit(
+        _one_of(node["form"], TableForm),
+        node["images"].integer(0, 1 << 32),
+        None if change.value is None else change.number(negative=True),
+        ratios,
+        weights,
     )
 
 

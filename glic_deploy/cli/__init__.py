@@ -34,7 +34,9 @@ COMMANDS = {
     "tune": "find how strongly an engine's encoder should weigh bits against error",
     "bench": "measure how fast an engine is on this machine, stage by stage",
     "doctor": "show what works on this machine, what is missing, and what to type",
+    "view": "show .glic files and photographs in a browser",
     "serve": "serve an engine over HTTP and gRPC with Triton Inference Server",
+    "web-bundle": "write the part of an engine that web pages decode .glic files with",
     "export": "convert checkpoints to engine bundles, bundles to TensorRT plans and Triton repositories",
 }
 
@@ -58,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         top.print_help(sys.stderr)
         return exits.USAGE
     name = arguments[0]
-    command = import_module(f".{name}", __name__)
+    command = import_module(f".{name.replace('-', '_')}", __name__)
     parser, args = _parse(name, command, arguments[1:])
     program = argv is None
     with signals.raised(), messages.shown(f"glic {name}", quiet=getattr(args, "quiet", False), verbose=args.verbose):

@@ -4,8 +4,9 @@ glic tune --engine DIR photos/
 glic tune --engine DIR photos/ --exchange 0.013
 glic tune --engine DIR photos/ --dry-run --json result.json
 
-The images are coded at several strengths. The strength of the least cost at the exchange rate is written to the
-manifest as encoder data, for glic encode --effort 1. Existing files and all decoders are unaffected.
+The images are coded at several strengths. The smallest strength that gains nearly the most at the exchange rate is
+written to the manifest as encoder data, for glic encode --effort 1. Effort 1 becomes the default if it gained on every
+image. Existing files and all decoders are unaffected.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     from ..exchange import Exchange
     from ..image import load_image
     from ..qualities import bundles_in
-    from ..tuning import tune
+    from ..tuning import Measured, tune
 
     exchange = Exchange.parse(args.exchange)
     images = paths.sources(args.images, paths.IMAGE_SUFFIXES)
@@ -51,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     for bundle in bundles_in(args.engine):
         codec = BundleCodec(bundle.path, backend=args.backend, threads=args.threads, precision=args.precision)
         try:
-            found = tune(codec, (load_image(image, limits=limits) for image in images), exchange)
+            found = tune([Measured(codec, load_image(image, limits=limits)) for image in images], exchange)
         finally:
             codec.close()
         if not args.dry_run:

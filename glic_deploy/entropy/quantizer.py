@@ -1,8 +1,9 @@
 """Chooses the symbols of y: rounded to the nearest, or weighed by rate against distortion.
 
 Rounding to the nearest minimises the error of a latent and ignores what its symbol costs. A positive strength moves a
-symbol step by step toward zero while the bits that a step saves outweigh the rise of the squared error. The encoder
-decides in coding order, with the CDF indexes that the decoder will compute too, so decoders need not know of it.
+symbol step by step toward zero while the bits that a step saves outweigh the rise of the squared error. Regions that
+hide error bear more of it. The encoder decides in coding order, with the CDF indexes that the decoder will compute too,
+so decoders need not know of it.
 
 The decisions are exact: the same latents, means and indexes give the same symbols on every machine.
 """
@@ -18,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .costs import symbol_bits
-from .passes import Indexes, Means, Symbols, clamped, quantize
+from .passes import Indexes, Means, Symbols, clamped, pack
 
 LEVELS = 64
 """Symbols of this magnitude or more are rounded to the nearest: they are rare, and a step saves them few bits."""
@@ -29,6 +30,10 @@ COST_UNIT = 1 / 256
 LATER_BITS = 1.0
 """The bits that a step toward zero saves in later passes, whose scales shrink with it: measured on the sample network,
 where 0 and 2 gain 0.2 % less."""
+
+DETAIL_SHARE = np.float32(0.4)
+"""The share of the strength at which the step from 1 to 0 is judged, because it removes a detail of the image and not
+only some of its contrast. With 1, the same bits cost 0.07 dB more of MS-SSIM and gain nothing in PSNR."""
 
 MAX_STRENGTH = 2.0
 """The largest strength, which needs about half of the bits. Beyond it, a smaller lambda is always better."""
@@ -85,11 +90,18 @@ class Costs:
 
 
 class Quantizer:
-    """Quantises the latents of one image, pass by pass."""
+    """Quantises the latents of one image, pass by pass.
 
-    def __init__(self, costs: Costs, weighing: Weighing = NEAREST) -> None:
+    Args:
+        costs: what symbols cost.
+        weighing: how strongly bits are weighed against error.
+        weights: how much error each position hides, float32 (h, w); see `glic_deploy.entropy.masking`.
+    """
+
+    def __init__(self, costs: Costs, weighing: Weighing, weights: NDArray[np.float32]) -> None:
         self._costs = costs
         self._weighing = weighing
+        self._weights = [pack(weights[None, None], parity).ravel() for parity in (0, 1)]
         self._passes = 0
         self._bits = self._usual_bits = 0.0
 
@@ -97,26 +109,27 @@ class Quantizer:
         """Return the symbols of the next pass, int16, within ± `MAX_SYMBOL`.
 
         Args:
-            y: the latents of the pass, float32.
+            y: the latents of the pass, float32 (1, C, h, w/2).
             means: their means, of y's shape.
             indexes: their CDF indexes, of y's shape.
         """
-        if not self._weighing.strength:
-            return quantize(y, means)
-        bounds = self._bounds(self._strength(indexes))
+        weights = self._weights[self._passes % 2]
+        bearable = self._bearable(self._strength(indexes))
+        self._passes += 1
         difference = y - means
         nearest = np.rint(difference)
         places = np.flatnonzero(nearest)  # what is zero stays zero, and most symbols are
         symbols = nearest.take(places)
         magnitudes = np.abs(symbols)
-        excess = np.abs(difference.take(places)) - magnitudes  # exact, so that no machine compares otherwise
+        weights = weights.take(places % weights.size)
+        rise = 2 * (np.abs(difference.take(places)) - magnitudes) + 1  # of the squared error, one step lower
         entries = np.minimum(magnitudes, np.float32(LEVELS - 1)).astype(np.intp)
         entries += np.multiply(indexes.take(places), LEVELS, dtype=np.intp)
         while places.size:  # most symbols are lowered once at most, so that the rounds become short
-            lowered = np.flatnonzero(excess < bounds.take(entries, mode="clip"))
+            lowered = np.flatnonzero(rise < bearable.take(entries, mode="clip") * weights)
             places, symbols, entries = places[lowered], symbols[lowered], entries[lowered] - 1
             symbols -= np.copysign(np.float32(1), symbols)
-            excess = excess[lowered] + np.float32(1)
+            rise, weights = rise[lowered] + np.float32(2), weights[lowered]
             nearest.put(places, symbols)
         return clamped(nearest)
 
@@ -127,16 +140,16 @@ class Quantizer:
             return strength
         self._bits += self._costs.expected_bits(indexes) * indexes.size
         self._usual_bits += usual_bits[self._passes] * indexes.size
-        self._passes += 1
         ratio = self._bits / self._usual_bits
         return min(strength * ratio * math.sqrt(ratio), MAX_STRENGTH)
 
-    def _bounds(self, strength: float) -> NDArray[np.float32]:
-        """Return the bounds below which a symbol is lowered, float32 (rows * LEVELS), by index and magnitude.
+    def _bearable(self, strength: float) -> NDArray[np.float32]:
+        """Return how much the squared error may rise with a step, float32 (rows * LEVELS), by index and magnitude.
 
         A latent at a distance n + e from its mean has the squared error e² at the magnitude n. One step lower, the
-        error rises by 2e + 1. The step pays if strength · (bits saved) > 2e + 1.
+        error rises by 2e + 1, which is never negative, so magnitudes that may rise by 0 stay.
         """
-        bounds = (((self._costs.saved + LATER_BITS) * strength - 1) / 2).astype(np.float32)
-        bounds[:, 0] = bounds[:, -1] = -1  # e is never so small, so these magnitudes stay
-        return bounds.ravel()
+        bearable = ((self._costs.saved + LATER_BITS) * strength).astype(np.float32)
+        bearable[:, 1] *= DETAIL_SHARE
+        bearable[:, 0] = bearable[:, -1] = 0
+        return bearable.ravel()

@@ -30,6 +30,7 @@ class InstructionSet(enum.IntEnum):
     SCALAR = 1
     AVX2 = 2
     AVX512 = 3
+    NEON = 4
 
     def available(self) -> bool:
         """Return whether this CPU and this build of the library support the code path."""

@@ -84,10 +84,10 @@ def render(contents: Contents) -> str:
     return _PAGE.format(
         policy=_POLICY,
         title=escape(f"GLIC: {engine['title']}"),
-        style=(folder / "page.css").read_text(),
+        style=(folder / "look.css").read_text() + (folder / "page.css").read_text(),
         body=body,
         numbers=numbers,
-        script=(folder / "page.js").read_text(),
+        script=(folder / "viewer.js").read_text(),
     )
 
 
@@ -107,8 +107,10 @@ _PAGE = """<!doctype html>
 <footer><code>glic eval --report</code> made this page. The page also contains all numbers as JSON:
 <code>JSON.parse(result.textContent)</code> in the browser's console.</footer>
 <script type="application/json" id="result">{numbers}</script>
-<script>
-{script}</script>
+<script type="module">
+{script}
+document.querySelectorAll(".image").forEach(compare);
+</script>
 </body>
 </html>
 """
@@ -161,8 +163,8 @@ def _pairs(contents: Contents) -> Iterator[str]:
     yield "<h2>Before and after</h2>"
     yield (
         "<p>The original is left of the divider, the decoded image is right of it. Drag the divider, or use the slider "
-        "with the arrow keys. Zoom with the buttons, a double click, or Ctrl and the wheel. Drag the image to pan."
-        "</p>"
+        "with the arrow keys. Zoom with the buttons, a double click, two fingers, or Ctrl and the wheel. Drag the "
+        "image to pan.</p>"
     )
     for pair in contents.pairs:
         yield _pair(pair)

@@ -117,8 +117,8 @@ def _load(name: str) -> Flavour:
     ops = {creator.name for creator in registry.all_creators if creator.plugin_namespace == NAMESPACE}
     if not ops >= {op.name for op in OPS.values() if _LIBRARY in op.libraries}:
         raise EngineError(
-            f"TensorRT {api.__version__} does not take the ops' plugin library {library}; build it again: "
-            "make gpu-libraries"
+            f"TensorRT {api.__version__} does not take the ops' plugin library {library}; install it again: "
+            f"{DECLARATION.library_remedy}"
         )
     return Flavour(name, api, api.__version__, logger, hashlib.sha256(library.read_bytes()).hexdigest())
 

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <type_traits>
+#include <utility>
 
 #include "depthwise.h"
 #include "vectors.inl"
@@ -22,6 +23,13 @@ struct DepthwiseMap {
 
 template <int n>
 using Int = std::integral_constant<int, n>;
+
+// Calls body(Int<n>()) for each n: compilers do not unroll long loops by themselves, and only then are the sums
+// in registers.
+template <int... n, typename Body>
+inline void for_each(std::integer_sequence<int, n...>, Body body) {
+    (body(Int<n>()), ...);
+}
 
 // Adds to `sums` one vector of channels, from `channel` on, of the `kCount` adjacent results from `column`
 // on. rows: the map's rows under the filter, nullptr outside. filter: side × side × channels, from `channel`
@@ -41,12 +49,18 @@ inline void convolve(const DepthwiseMap<T>& map, const T* const* rows, int64_t c
         if (kSide) {
             for (int i = 0; i < kCount; ++i) __builtin_prefetch(values + (side + kCount - 1 + i) * stride);
         }
-        for (int64_t tap = first; tap < last; ++tap) {
+        const auto add_tap = [&](auto tap) {
             const Vec value = prepare(load_vector<kWhole>(values + tap * stride, some));
+#pragma GCC unroll 8
             for (int i = 0; i < kCount; ++i) {
                 if (tap < i || tap - i >= side) continue;
                 sums[i] = fma(value, load_vector<kWhole>(weights + (tap - i) * stride, some), sums[i]);
             }
+        };
+        if constexpr (kSide > 0) {
+            for_each(std::make_integer_sequence<int, kSide + kCount - 1>(), add_tap);
+        } else {
+            for (int64_t tap = first; tap < last; ++tap) add_tap(tap);
         }
     }
 }

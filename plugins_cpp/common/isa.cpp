@@ -3,37 +3,46 @@
 #include <atomic>
 #include <cstdlib>
 #include <cstring>
-#include <initializer_list>
 
+#include "arm64.h"
 #include "kernel.h"
 
 namespace glic {
 namespace {
 
-constexpr const char* kNames[] = {"portable", "avx2", "avx512"};
+struct Set {
+    const char* name;
+    bool (*available)();
+};
 
-bool available(Isa isa) {
+bool always() { return true; }
+
 #if defined(GLIC_X86_KERNELS)
+bool has_avx2() {
     __builtin_cpu_init();
-    const bool avx2 =
-        __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
-    switch (isa) {
-        case Isa::kAvx512:
-            return avx2 && __builtin_cpu_supports("avx512f");
-        case Isa::kAvx2:
-            return avx2;
-        case Isa::kPortable:
-            return true;
-    }
-#endif
-    return isa == Isa::kPortable;
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
 }
+bool has_avx512() { return has_avx2() && __builtin_cpu_supports("avx512f"); }
+#endif
+
+// In the order of Isa.
+constexpr Set kSets[kIsas] = {
+    {"portable", always},
+#if defined(GLIC_X86_KERNELS)
+    {"avx2", has_avx2},
+    {"avx512", has_avx512},
+#elif defined(GLIC_ARM64_KERNELS)
+    {"neon", always},
+    {"neondotprod", has_dotprod},
+    {"neoni8mm", has_i8mm},
+#endif
+};
 
 // The available set of this name; false where there is none.
 bool find(const char* name, Isa* found) {
-    for (const Isa isa : {Isa::kAvx512, Isa::kAvx2, Isa::kPortable}) {
-        if (std::strcmp(name, kNames[static_cast<int>(isa)]) == 0 && available(isa)) {
-            *found = isa;
+    for (size_t i = 0; i < kIsas; ++i) {
+        if (std::strcmp(name, kSets[i].name) == 0 && kSets[i].available()) {
+            *found = static_cast<Isa>(i);
             return true;
         }
     }
@@ -44,10 +53,9 @@ Isa initial() {
     Isa isa;
     const char* forced = std::getenv("GLIC_ISA");
     if (forced != nullptr && find(forced, &isa)) return isa;
-    for (const Isa best : {Isa::kAvx512, Isa::kAvx2}) {
-        if (available(best)) return best;
-    }
-    return Isa::kPortable;
+    size_t best = kIsas - 1;
+    while (!kSets[best].available()) --best;
+    return static_cast<Isa>(best);
 }
 
 std::atomic<Isa>& selection() {
@@ -69,11 +77,6 @@ bool has_vnni() {
 
 Isa selected_isa() { return selection().load(std::memory_order_relaxed); }
 
-Task selected_build(Task portable, Task avx2, Task avx512) {
-    const Isa isa = selected_isa();
-    return isa == Isa::kAvx512 ? avx512 : isa == Isa::kAvx2 ? avx2 : portable;
-}
-
 }  // namespace glic
 
 int glic_select_isa(const char* name) {
@@ -83,4 +86,4 @@ int glic_select_isa(const char* name) {
     return GLIC_OK;
 }
 
-const char* glic_selected_isa(void) { return glic::kNames[static_cast<int>(glic::selected_isa())]; }
+const char* glic_selected_isa(void) { return glic::kSets[static_cast<size_t>(glic::selected_isa())].name; }

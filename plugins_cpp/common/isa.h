@@ -5,45 +5,74 @@
 #ifndef GLIC_COMMON_ISA_H
 #define GLIC_COMMON_ISA_H
 
+#include <cstddef>
+
 #include "tasks.h"
 
 namespace glic {
 
+// The instruction sets of this architecture that glic_select_isa and GLIC_ISA name, from the slowest on.
+#if defined(GLIC_X86_KERNELS)
 enum class Isa { kPortable, kAvx2, kAvx512 };
+constexpr size_t kIsas = 3;
+#elif defined(GLIC_ARM64_KERNELS)
+enum class Isa { kPortable, kNeon, kNeonDotprod, kNeonI8mm };
+constexpr size_t kIsas = 4;
+#else
+enum class Isa { kPortable };
+constexpr size_t kIsas = 1;
+#endif
 
 // The instruction set that glic_select_isa, GLIC_ISA or the processor selects.
 Isa selected_isa();
 
-// Whether the processor has AVX-512's products of int16, and what else a build for them uses.
+// Whether an x86-64 processor has AVX-512's products of int16, and what else a build for them uses.
 bool has_vnni();
 
-// The build of a task for the selected instruction set.
-Task selected_build(Task portable, Task avx2, Task avx512);
+// The element for the selected instruction set, of one for each in the order of Isa.
+template <typename Build>
+Build selected_build(const Build (&builds)[kIsas]) {
+    return builds[static_cast<size_t>(selected_isa())];
+}
 
 }  // namespace glic
 
-// Declares the builds of a task. Stands in namespace glic.
-#define GLIC_DECLARE_BUILD(isa, task)                            \
-    namespace isa {                                              \
-    void task(const void* problem, size_t index, void* scratch); \
+// Puts a declaration into the namespace of each instruction set. Stands in namespace glic.
+#define GLIC_DECLARE_IN(isa, ...) \
+    namespace isa {               \
+    __VA_ARGS__;                  \
     }
-#define GLIC_DECLARE_TASK(task)        \
-    GLIC_DECLARE_BUILD(portable, task) \
-    GLIC_DECLARE_BUILD(avx2, task)     \
-    GLIC_DECLARE_BUILD(avx512, task)   \
-    GLIC_DECLARE_BUILD(avx512vnni, task)
+#define GLIC_DECLARE_BUILDS(...)              \
+    GLIC_DECLARE_IN(portable, __VA_ARGS__)    \
+    GLIC_DECLARE_IN(avx2, __VA_ARGS__)        \
+    GLIC_DECLARE_IN(avx512, __VA_ARGS__)      \
+    GLIC_DECLARE_IN(avx512vnni, __VA_ARGS__)  \
+    GLIC_DECLARE_IN(neon, __VA_ARGS__)        \
+    GLIC_DECLARE_IN(neondotprod, __VA_ARGS__) \
+    GLIC_DECLARE_IN(neoni8mm, __VA_ARGS__)
 
-// The build of a task for the selected instruction set, of a kernel that is built for avx512, avx2 and
-// portable, or for avx512vnni, avx2 and portable. Only the portable build exists on processors other than
-// x86-64.
+// Declares the builds of a task. Stands in namespace glic.
+#define GLIC_DECLARE_TASK(task) \
+    GLIC_DECLARE_BUILDS(void task(const void* problem, size_t index, void* scratch))
+
+// The build of `name` for the selected instruction set. GLIC_SELECTED: of a kernel of floats, which is built
+// for portable, avx2, avx512 and neon. GLIC_SELECTED_INTEGER: of one of integers, which is built for
+// portable, avx2, avx512vnni, neon, neondotprod and neoni8mm. Each processor has the builds of its own
+// architecture.
 #if defined(GLIC_X86_KERNELS)
-#define GLIC_SELECTED(task) glic::selected_build(glic::portable::task, glic::avx2::task, glic::avx512::task)
-#define GLIC_SELECTED_VNNI(task)                                 \
-    glic::selected_build(glic::portable::task, glic::avx2::task, \
-                         glic::has_vnni() ? glic::avx512vnni::task : glic::avx2::task)
+#define GLIC_SELECTED(name) glic::selected_build({glic::portable::name, glic::avx2::name, glic::avx512::name})
+#define GLIC_SELECTED_INTEGER(name)                               \
+    glic::selected_build({glic::portable::name, glic::avx2::name, \
+                          glic::has_vnni() ? glic::avx512vnni::name : glic::avx2::name})
+#elif defined(GLIC_ARM64_KERNELS)
+#define GLIC_SELECTED(name) \
+    glic::selected_build({glic::portable::name, glic::neon::name, glic::neon::name, glic::neon::name})
+#define GLIC_SELECTED_INTEGER(name) \
+    glic::selected_build(           \
+        {glic::portable::name, glic::neon::name, glic::neondotprod::name, glic::neoni8mm::name})
 #else
-#define GLIC_SELECTED(task) glic::portable::task
-#define GLIC_SELECTED_VNNI(task) glic::portable::task
+#define GLIC_SELECTED(name) glic::portable::name
+#define GLIC_SELECTED_INTEGER(name) glic::portable::name
 #endif
 
 #endif

@@ -35,9 +35,10 @@ typedef struct {
     void (*run)(void* context, size_t count, void (*body)(void* argument, size_t index), void* argument);
 } glic_parallel;
 
-/* Which instructions the kernels use: "avx512", "avx2" or "portable". The best that the processor has, unless
-   the environment variable GLIC_ISA or this call says otherwise. Returns GLIC_INVALID, and changes nothing,
-   where the name is unknown or the processor or the build lacks it; such a GLIC_ISA is ignored. */
+/* Which instructions the kernels use: "portable"; on x86-64 also "avx2" and "avx512"; on ARM64 also "neon",
+   "neondotprod" and "neoni8mm". The best that the processor has, unless the environment variable GLIC_ISA or
+   this call says otherwise. Returns GLIC_INVALID, and changes nothing, where the name is unknown or the
+   processor or the build lacks it; such a GLIC_ISA is ignored. */
 GLIC_API int glic_select_isa(const char* name);
 
 /* The name of the selected instructions. */

@@ -1,7 +1,5 @@
 #include "map_memory.h"
 
-#include <sys/mman.h>
-
 #include <algorithm>
 #include <cstdint>
 #include <iterator>
@@ -11,6 +9,8 @@
 #include <set>
 #include <unordered_map>
 #include <utility>
+
+#include "system_memory.h"
 
 namespace {
 
@@ -31,12 +31,10 @@ struct glic_map_memory {
           mapped_(mapped),
           start_(reinterpret_cast<char*>(round_up(reinterpret_cast<uintptr_t>(mapping), kHugePage))),
           kept_(kept) {
-#if defined(MADV_HUGEPAGE)
-        madvise(start_, reserved, MADV_HUGEPAGE);
-#endif
+        glic::prefer_huge_pages(start_, reserved);
         add_gap(0, reserved);
     }
-    ~glic_map_memory() { munmap(mapping_, mapped_); }
+    ~glic_map_memory() { glic::release_pages(mapping_, mapped_); }
     glic_map_memory(const glic_map_memory&) = delete;
     glic_map_memory& operator=(const glic_map_memory&) = delete;
 
@@ -47,6 +45,7 @@ struct glic_map_memory {
         const auto fit = gaps_by_size_.lower_bound({size, 0});
         if (fit == gaps_by_size_.end()) return nullptr;
         const auto [gap, offset] = *fit;
+        if (!glic::commit_pages(start_ + offset, size)) return nullptr;
         remove_gap(gaps_.find(offset));
         if (gap > size) add_gap(offset + size, gap - size);
         blocks_.emplace(offset, size);
@@ -107,7 +106,7 @@ struct glic_map_memory {
         for (const auto& [offset, size] : blocks_) touched = std::max(touched, offset + size);
         for (const auto& [offset, size] : gaps_) {
             const size_t first = std::max(offset, kept_), last = std::min(offset + size, touched_);
-            if (first < last) madvise(start_ + first, last - first, MADV_DONTNEED);
+            if (first < last) glic::discard_pages(start_ + first, last - first);
         }
         touched_ = std::min(touched_, touched);
     }
@@ -126,9 +125,8 @@ struct glic_map_memory {
 glic_map_memory* glic_map_memory_open(size_t reserved, size_t kept) try {
     reserved = reserved / kPage * kPage;
     const size_t mapped = reserved + kHugePage;
-    void* mapping =
-        mmap(nullptr, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (mapping == MAP_FAILED) return nullptr;
+    void* mapping = glic::reserve_pages(mapped);
+    if (mapping == nullptr) return nullptr;
     return new glic_map_memory(static_cast<char*>(mapping), mapped, reserved, kept);
 } catch (const std::bad_alloc&) {
     return nullptr;

@@ -2,9 +2,10 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cstdlib>
 #include <memory>
 #include <new>
+
+#include "system_memory.h"
 
 namespace glic {
 namespace {
@@ -19,7 +20,7 @@ struct Work {
 };
 
 struct Free {
-    void operator()(void* memory) const { std::free(memory); }
+    void operator()(void* memory) const { free_aligned(memory); }
 };
 
 // Takes tasks until none is left. A lane that comes too late allocates nothing.
@@ -28,7 +29,7 @@ void run_lane(void* argument, size_t) {
     std::unique_ptr<void, Free> scratch;
     for (size_t i; !work.out_of_memory && (i = work.next.fetch_add(1)) < work.count;) {
         if (!scratch) {
-            scratch.reset(std::aligned_alloc(64, work.scratch_bytes / 64 * 64 + 64));
+            scratch.reset(allocate_aligned(work.scratch_bytes + 64));
             if (!scratch) {
                 work.out_of_memory = true;
                 return;

@@ -10,42 +10,59 @@
 #include <vector>
 
 #include "../common/kernel.h"
+#include "../common/tasks.h"
 
 namespace glic {
 
 // Columns of a weight matrix that are multiplied together.
 constexpr int64_t kPanelColumns = 32;
 
-// A weight matrix as the products read it: panels of 32 columns, in them pairs of rows, and what becomes of
-// the sums.
+// How the products of an instruction set read weights: `group` consecutive inputs of a column lie together,
+// of `weight_size` bytes each. The products lack `missing` times the sum of each column's weights.
+struct Packing {
+    int64_t group, weight_size;
+    int32_t missing;
+};
+
+// A weight matrix as the products read it: panels of 32 columns, in them groups of inputs, and what becomes
+// of the sums.
 class Panels {
   public:
     // weight: inputs × outputs; bias, shift: outputs. With `halves` a panel has 16 columns of the first half
     // of the outputs, then the same 16 of the second.
     Panels(const int8_t* weight, const int32_t* bias, const int32_t* shift, int64_t inputs, int64_t outputs,
-           bool halves);
+           bool halves, const Packing& packing);
 
     int64_t inputs() const { return inputs_; }
     int64_t outputs() const { return outputs_; }
-    int64_t pairs() const { return (inputs_ + 1) / 2; }
+    int64_t groups() const { return (inputs_ + packing_.group - 1) / packing_.group; }
+    // The inputs, filled up to whole groups.
+    int64_t padded_inputs() const { return groups() * packing_.group; }
     int64_t count() const { return static_cast<int64_t>(bias_.size()) / kPanelColumns; }
-    const int16_t* weights(int64_t panel) const {
-        return weights_.get() + panel * pairs() * 2 * kPanelColumns;
+    template <typename Weight>
+    const Weight* weights(int64_t panel) const {
+        return static_cast<const Weight*>(weights_.get()) + panel * padded_inputs() * kPanelColumns;
     }
     const int32_t* bias(int64_t panel) const { return bias_.data() + panel * kPanelColumns; }
     const int32_t* shift(int64_t panel) const { return shift_.data() + panel * kPanelColumns; }
 
   private:
     struct Free {
-        void operator()(int16_t* memory) const;
+        void operator()(void* memory) const;
     };
+    // Writes a column of weights, `outputs` apart, as column j of a panel. Returns their sum.
+    template <typename Weight>
+    int32_t pack_column(const int8_t* column, int64_t panel, int64_t j);
 
+    Packing packing_;
     int64_t inputs_, outputs_;
-    std::unique_ptr<int16_t[], Free> weights_;
+    std::unique_ptr<void, Free> weights_;
     std::vector<int32_t> bias_, shift_;
 };
 
+// Weights are packed for one instruction set, whose task alone can read them.
 struct Linear {
+    Task task;
     Panels panels;
     int32_t limit;
 };
@@ -57,6 +74,7 @@ struct UnitNorm {
 };
 
 struct GatedFfn {
+    Task task;
     UnitNorm norm;
     Panels project_in;                // in halves
     std::vector<int32_t> gelu;        // 4096 entries, for arguments from -2048
@@ -69,6 +87,7 @@ struct GatedFfn {
 constexpr int64_t kChannelChunk = 64;
 
 struct Depthwise {
+    Task task;
     int64_t channels;
     // Zeros up to whole chunks of channels; the weights chunk after chunk, in them tap after tap.
     std::vector<int32_t> weight, bias, shift;

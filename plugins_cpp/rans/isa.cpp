@@ -16,6 +16,8 @@ constexpr Path kPaths[] = {
 #if defined(RANS_X86)
     {RANS_ISA_AVX2, &avx2_kernels},
     {RANS_ISA_AVX512, &avx512_kernels},
+#elif defined(RANS_ARM64)
+    {RANS_ISA_NEON, &neon_kernels},
 #endif
 };
 

@@ -47,6 +47,8 @@ extern const Kernels scalar_kernels;
 #if defined(RANS_X86)
 extern const Kernels avx2_kernels;
 extern const Kernels avx512_kernels;
+#elif defined(RANS_ARM64)
+extern const Kernels neon_kernels;
 #endif
 
 // Reads what the escaped symbols of one group (bits of `escaped`) carry. Returns false if the stream is

@@ -6,35 +6,11 @@
 
 #include <cstdint>
 
+#include "byte_orders.h"
 #include "kernels_simd.h"
 
 namespace rans {
 namespace {
-
-// For each mask of eight lanes, where each lane's byte is to be found, and which lane's byte goes where.
-struct ByteOrders {
-    uint8_t spread[256][8];  // lane j of the mask takes the byte of its rank
-    uint8_t packed[256]
-                  [8];  // the mask's lanes in order, at the end of the eight bytes; 0x80 (nothing) before
-};
-
-constexpr ByteOrders make_byte_orders() {
-    ByteOrders orders{};
-    for (unsigned mask = 0; mask < 256; ++mask) {
-        uint8_t rank = 0;
-        for (uint8_t lane = 0; lane < 8; ++lane) {
-            orders.spread[mask][lane] = rank;
-            orders.packed[mask][lane] = 0x80;
-            rank = static_cast<uint8_t>(rank + (mask >> lane & 1));
-        }
-        unsigned place = 8u - rank;
-        for (uint8_t lane = 0; lane < 8; ++lane)
-            if (mask >> lane & 1) orders.packed[mask][place++] = lane;
-    }
-    return orders;
-}
-
-constexpr ByteOrders kByteOrders = make_byte_orders();
 
 struct Vector256 {
     static constexpr unsigned kWidth = 8;
@@ -91,6 +67,7 @@ struct Vector256 {
     static uint32_t bits(Mask mask) {
         return static_cast<uint32_t>(_mm256_movemask_ps(_mm256_castsi256_ps(mask)));
     }
+    static unsigned count(Mask mask) { return static_cast<unsigned>(__builtin_popcount(bits(mask))); }
     static Vec select(Mask mask, Vec a, Vec b) { return _mm256_blendv_epi8(b, a, mask); }
 
     static Vec take_bytes(Vec x, Mask mask, const uint8_t* next) {

@@ -51,6 +51,7 @@ struct Vector512 {
     static Mask not_less(Vec a, Vec b) { return _mm512_cmpge_epu32_mask(a, b); }
     static Mask equal(Vec a, Vec b) { return _mm512_cmpeq_epi32_mask(a, b); }
     static uint32_t bits(Mask mask) { return mask; }
+    static unsigned count(Mask mask) { return static_cast<unsigned>(__builtin_popcount(mask)); }
     static Vec select(Mask mask, Vec a, Vec b) { return _mm512_mask_blend_epi32(mask, b, a); }
 
     static Vec take_bytes(Vec x, Mask mask, const uint8_t* next) {
@@ -58,9 +59,8 @@ struct Vector512 {
         return _mm512_mask_or_epi32(x, mask, _mm512_slli_epi32(x, 8), bytes);
     }
     static void put_bytes(Vec x, Mask mask, uint8_t* next) {
-        const auto count = static_cast<unsigned>(__builtin_popcount(mask));
         const __m128i bytes = _mm512_cvtepi32_epi8(_mm512_maskz_compress_epi32(mask, x));
-        _mm_mask_storeu_epi8(next - count, static_cast<__mmask16>((1u << count) - 1), bytes);
+        _mm_mask_storeu_epi8(next - count(mask), static_cast<__mmask16>((1u << count(mask)) - 1), bytes);
     }
     static Vec quotient(Vec x, Vec divisor) {
         const __m512 inverse = _mm512_div_ps(_mm512_set1_ps(1), _mm512_cvtepi32_ps(divisor));

@@ -7,7 +7,7 @@
 //   load_rows                   kWidth Rows, as one vector of places and one of ranges
 //   gather(base, i)             base[i] of each lane
 //   less, not_less, equal       comparisons; less only of numbers below 2^31
-//   bits(m)                     a mask as an integer, bit j for lane j
+//   bits(m), count(m)           a mask as an integer, bit j for lane j; how many of its lanes are true
 //   select(m, a, b)             a where m, else b
 //   take_bytes(x, m, next)      x << 8 | byte in the lanes of m, the bytes in the order of the lanes
 //   put_bytes(x, m, next)       writes the low bytes of the lanes of m, in their order, to end at next
@@ -233,18 +233,18 @@ struct SimdKernels {
             any_two |= V::bits(two[k]);
             const Mask one = V::less(x[k], V::set(kLow));
             x[k] = V::take_bytes(x[k], one, next);
-            next += __builtin_popcount(V::bits(one));
+            next += V::count(one);
         }
         if (!any_two) return;
         for (unsigned k = 0; k < kVecs; ++k) {
             x[k] = V::take_bytes(x[k], two[k], next);
-            next += __builtin_popcount(V::bits(two[k]));
+            next += V::count(two[k]);
         }
     }
 
     static Vec emit(Vec x, Mask lanes, uint8_t*& next) {
         V::put_bytes(x, lanes, next);
-        next -= __builtin_popcount(V::bits(lanes));
+        next -= V::count(lanes);
         return V::select(lanes, V::template shift_right<8>(x), x);
     }
 };

@@ -36,6 +36,7 @@ typedef enum rans_isa {
     RANS_ISA_SCALAR = 1,
     RANS_ISA_AVX2 = 2,
     RANS_ISA_AVX512 = 3,
+    RANS_ISA_NEON = 4,
 } rans_isa;
 
 typedef struct rans_tables rans_tables;

@@ -25,6 +25,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from tests import kernels
+
 from . import run as fuzz
 from .target import ROOT
 
@@ -112,7 +114,7 @@ def main() -> int:
     variables = environment(build(args.build.resolve()))
     if not caught(variables):
         return 1
-    ok = all([tests(variables, HOSTILE, isa) for isa in ("avx512", "avx2", "portable")])
+    ok = all([tests(variables, HOSTILE, isa) for isa in kernels.INTEGER_ISAS])
     ok = (args.short or tests(variables, TESTS, "best")) and ok
     with tempfile.TemporaryDirectory(prefix="glic-sanitize-") as folder:
         bundle = args.bundle or fuzz.sample_bundle(Path(folder))

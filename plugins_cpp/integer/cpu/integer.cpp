@@ -2,12 +2,13 @@
 
 #include <algorithm>
 #include <cinttypes>
-#include <cstdlib>
+#include <cstring>
 #include <new>
 #include <utility>
 
 #include "../../common/check.h"
 #include "../../common/isa.h"
+#include "../../common/system_memory.h"
 #include "../../common/tasks.h"
 #include "kernel.h"
 
@@ -52,14 +53,15 @@ void check_layer(Checker* check, const char* weight, const char* bias, const cha
     check_values(check, shift, constants[2], 0, kMostShift);
 }
 
-Panels pack_layer(const Constant* constants, bool halves) {
+Panels pack_layer(const Constant* constants, bool halves, const Packing& packing) {
     const int64_t* sides = constants[0].shape.dims;
     return {static_cast<const int8_t*>(constants[0].values),
             integers(constants[1]),
             integers(constants[2]),
             sides[0],
             sides[1],
-            halves};
+            halves,
+            packing};
 }
 
 }  // namespace
@@ -118,7 +120,9 @@ int check_gated_ffn(const Constant* constants, const GatedFfnAttributes& attribu
 
 std::unique_ptr<Linear> make_linear(const Constant* constants, int64_t limit, char* message) {
     if (check_linear(constants, limit, message) != GLIC_OK) return nullptr;
-    return std::make_unique<Linear>(Linear{pack_layer(constants, false), static_cast<int32_t>(limit)});
+    const IntegerBuild build = GLIC_SELECTED_INTEGER(integer_build);
+    return std::make_unique<Linear>(
+        Linear{build.linear_task, pack_layer(constants, false, build.packing), static_cast<int32_t>(limit)});
 }
 
 std::unique_ptr<Depthwise> make_depthwise(const Constant* constants, int64_t limit, char* message) {
@@ -136,8 +140,10 @@ std::unique_ptr<Depthwise> make_depthwise(const Constant* constants, int64_t lim
     std::vector<int32_t> bias = vector(constants[1]), shift = vector(constants[2]);
     bias.resize(static_cast<size_t>(chunks * kChannelChunk));
     shift.resize(bias.size());
-    return std::make_unique<Depthwise>(Depthwise{channels, std::move(weight), std::move(bias),
-                                                 std::move(shift), static_cast<int32_t>(limit)});
+    const IntegerBuild build = GLIC_SELECTED_INTEGER(integer_build);
+    return std::make_unique<Depthwise>(Depthwise{build.depthwise_task, channels, std::move(weight),
+                                                 std::move(bias), std::move(shift),
+                                                 static_cast<int32_t>(limit)});
 }
 
 std::unique_ptr<GatedFfn> make_gated_ffn(const Constant* constants, const GatedFfnAttributes& attributes,
@@ -147,12 +153,13 @@ std::unique_ptr<GatedFfn> make_gated_ffn(const Constant* constants, const GatedF
                    *gate_shift = constants + 6, *out = constants + 7;
     UnitNorm norm{vector(*fraction), vector(*rsqrt), static_cast<int32_t>(attributes.norm_shift),
                   static_cast<int32_t>(attributes.norm_limit)};
-    Panels project_in = pack_layer(in, true);
+    const IntegerBuild build = GLIC_SELECTED_INTEGER(integer_build);
+    Panels project_in = pack_layer(in, true, build.packing);
     std::vector<int32_t> shifts = vector(*gate_shift);
     shifts.resize(static_cast<size_t>(project_in.count() * kPanelColumns / 2));
-    return std::make_unique<GatedFfn>(GatedFfn{std::move(norm), std::move(project_in), vector(*gelu),
-                                               std::move(shifts), static_cast<int32_t>(attributes.gate_limit),
-                                               pack_layer(out, false)});
+    return std::make_unique<GatedFfn>(GatedFfn{
+        build.gated_ffn_task, std::move(norm), std::move(project_in), vector(*gelu), std::move(shifts),
+        static_cast<int32_t>(attributes.gate_limit), pack_layer(out, false, build.packing)});
 }
 
 int check_map(const char* op, glic_shape map, int64_t channels, bool image, char* message) {
@@ -173,18 +180,18 @@ int64_t positions_of(glic_shape map) {
     return positions;
 }
 
-void Panels::Free::operator()(int16_t* memory) const { std::free(memory); }
+void Panels::Free::operator()(void* memory) const { free_aligned(memory); }
 
 Panels::Panels(const int8_t* weight, const int32_t* bias, const int32_t* shift, int64_t inputs,
-               int64_t outputs, bool halves)
-    : inputs_(inputs), outputs_(outputs) {
+               int64_t outputs, bool halves, const Packing& packing)
+    : packing_(packing), inputs_(inputs), outputs_(outputs) {
     const int64_t part = halves ? kPanelColumns / 2 : kPanelColumns;
     const int64_t columns = halves ? outputs / 2 : outputs;
     const int64_t panels = (columns + part - 1) / part;
-    const size_t size = static_cast<size_t>(panels * pairs() * 2 * kPanelColumns);
-    weights_.reset(static_cast<int16_t*>(std::aligned_alloc(64, size * sizeof(int16_t))));
+    const size_t size = static_cast<size_t>(panels * padded_inputs() * kPanelColumns * packing.weight_size);
+    weights_.reset(allocate_aligned(size));
     if (!weights_) throw std::bad_alloc();
-    std::fill_n(weights_.get(), size, int16_t{0});
+    std::memset(weights_.get(), 0, size);
     bias_.assign(static_cast<size_t>(panels * kPanelColumns), 0);
     shift_.assign(bias_.size(), 0);
     for (int64_t packed = 0; packed < panels * kPanelColumns; ++packed) {
@@ -192,37 +199,49 @@ Panels::Panels(const int8_t* weight, const int32_t* bias, const int32_t* shift, 
         const int64_t column = panel * part + j % part;
         if (column >= columns) continue;
         const int64_t source = column + j / part * columns;
-        bias_[static_cast<size_t>(packed)] = bias[source];
+        const int32_t total = packing.weight_size == 1 ? pack_column<int8_t>(weight + source, panel, j)
+                                                       : pack_column<int16_t>(weight + source, panel, j);
+        // Unsigned, since sums may wrap around: see plus() in kernel.cpp.
+        const uint32_t missing = static_cast<uint32_t>(packing.missing) * static_cast<uint32_t>(total);
+        bias_[static_cast<size_t>(packed)] =
+            static_cast<int32_t>(static_cast<uint32_t>(bias[source]) + missing);
         shift_[static_cast<size_t>(packed)] = shift[source];
-        int16_t* to = weights_.get() + panel * pairs() * 2 * kPanelColumns + 2 * j;
-        for (int64_t k = 0; k < inputs; ++k) {
-            to[k / 2 * 2 * kPanelColumns + k % 2] = weight[k * outputs + source];
-        }
     }
+}
+
+template <typename Weight>
+int32_t Panels::pack_column(const int8_t* column, int64_t panel, int64_t j) {
+    const int64_t group = packing_.group;
+    Weight* to = static_cast<Weight*>(weights_.get()) + (panel * padded_inputs() * kPanelColumns + group * j);
+    uint32_t total = 0;
+    for (int64_t k = 0; k < inputs_; ++k) {
+        const int8_t weight = column[k * outputs_];
+        to[k / group * group * kPanelColumns + k % group] = weight;
+        total += static_cast<uint32_t>(weight);
+    }
+    return static_cast<int32_t>(total);
 }
 
 int integer_linear(const Linear& linear, const float* x, int64_t positions, float* y,
                    const glic_parallel* parallel) {
     const LinearProblem problem{&linear, x, y, positions, tile_size(positions, parallel)};
     const size_t tiles = task_count(positions, problem.tile, {});
-    const Task task = GLIC_SELECTED_VNNI(linear_task);
-    return run_tasks(parallel, tiles, linear_scratch_bytes(linear.panels, problem.tile), task, &problem);
+    return run_tasks(parallel, tiles, linear_scratch_bytes(linear.panels, problem.tile), linear.task,
+                     &problem);
 }
 
 int integer_gated_ffn(const GatedFfn& ffn, const float* stream, int64_t positions, float* out,
                       const glic_parallel* parallel) {
     const FfnProblem problem{&ffn, stream, out, positions, tile_size(positions, parallel)};
     const size_t tiles = task_count(positions, problem.tile, {});
-    const Task task = GLIC_SELECTED_VNNI(gated_ffn_task);
-    return run_tasks(parallel, tiles, ffn_scratch_bytes(ffn, problem.tile), task, &problem);
+    return run_tasks(parallel, tiles, ffn_scratch_bytes(ffn, problem.tile), ffn.task, &problem);
 }
 
 int integer_depthwise(const Depthwise& depthwise, const float* x, int64_t height, int64_t width, float* y,
                       const glic_parallel* parallel) {
     const DepthwiseProblem problem{&depthwise, x, y, height, width};
     const int64_t tiles = problem.tile_rows() * problem.tile_columns() * problem.chunks();
-    const Task task = GLIC_SELECTED_VNNI(depthwise_task);
-    return run_tasks(parallel, static_cast<size_t>(tiles), kDepthwiseScratch, task, &problem);
+    return run_tasks(parallel, static_cast<size_t>(tiles), kDepthwiseScratch, depthwise.task, &problem);
 }
 
 }  // namespace glic

@@ -1,10 +1,12 @@
-// The integer kernels. multiply_<isa>.h defines, for the instruction set that this is compiled for, kRows and
-//   multiply(a, panel, pairs, sums): sums[kRows][32] of a block of rows with a panel, a being pairs × kRows
-//   × 2.
+// The integer kernels. multiply_<isa>.h defines, for the instruction set that this is compiled for:
+//   Weight, kPacking: how the panels hold weights;
+//   kRows: rows of a block, which is multiplied at a time;
+//   place(group, row, values): writes the kPacking.group values of a row into a block's group of columns,
+//     which has as many int16 of memory for each row;
+//   multiply(a, panel, groups, sums): sums[kRows][32] of a block of rows with a panel.
 #include "kernel.h"
 
 #include <algorithm>
-#include <cstring>
 
 #include "../../common/target.h"
 
@@ -18,34 +20,37 @@ using std::int16_t;
 using std::int32_t;
 using std::int64_t;
 
-// Rows of int16 for `multiply`: blocks of kRows rows, in a block pair after pair of columns.
+constexpr int64_t kGroup = kPacking.group;
+
+// Rows of int16 for `multiply`: blocks of kRows rows, in a block group after group of columns.
 class Blocks {
   public:
-    Blocks(int16_t* memory, int64_t pairs) : memory_(memory), pairs_(pairs) {}
-    int16_t* block(int64_t first_row) const { return memory_ + first_row * row_size(pairs_); }
+    Blocks(int16_t* memory, const Panels& weights) : memory_(memory), columns_(weights.padded_inputs()) {}
+    int16_t* block(int64_t first_row) const { return memory_ + first_row * columns_; }
 
-    // Writes columns [first, first + count) of a row; first is even.
+    // Writes columns [first, first + count) of a row; first is a multiple of kGroup.
     void write(int64_t row, int64_t first, int64_t count, const int16_t* values) const {
-        int16_t* to = block(row / kRows * kRows) + (first * kRows + 2 * (row % kRows));
+        int16_t* to = block(row / kRows * kRows) + first * kRows;
         int64_t i = 0;
-        for (; i + 2 <= count; i += 2) std::memcpy(to + i * kRows, values + i, 2 * sizeof(int16_t));
+        for (; i + kGroup <= count; i += kGroup) place(to + i * kRows, row % kRows, values + i);
         if (i < count) {
-            to[i * kRows] = values[i];
-            to[i * kRows + 1] = 0;
+            int16_t last[kGroup] = {};
+            std::copy(values + i, values + count, last);
+            place(to + i * kRows, row % kRows, last);
         }
     }
 
     // Zeroes the rows that fill up the last block.
     void pad(int64_t count) const {
-        const int16_t zeros[2] = {0, 0};
+        const int16_t zeros[kGroup] = {};
         for (int64_t row = count; row % kRows != 0; ++row) {
-            for (int64_t pair = 0; pair < pairs_; ++pair) write(row, 2 * pair, 2, zeros);
+            for (int64_t k = 0; k < columns_; k += kGroup) write(row, k, kGroup, zeros);
         }
     }
 
   private:
     int16_t* memory_;
-    int64_t pairs_;
+    int64_t columns_;
 };
 
 // One row's sums with a panel: with the bias, rounded and clamped.
@@ -63,7 +68,7 @@ inline void product(const Blocks& rows, int64_t count, const Panels& weights, in
     alignas(64) int32_t rounded[kPanelColumns];
     for (int64_t panel = 0; panel < weights.count(); ++panel) {
         for (int64_t first = 0; first < count; first += kRows) {
-            multiply(rows.block(first), weights.weights(panel), weights.pairs(), sums);
+            multiply(rows.block(first), weights.weights<Weight>(panel), weights.groups(), sums);
             const int64_t last = std::min<int64_t>(first + kRows, count);
             for (int64_t row = first; row < last; ++row) {
                 finish(sums + (row - first) * kPanelColumns, weights.bias(panel), weights.shift(panel), limit,
@@ -108,15 +113,13 @@ using Lanes = uint32_t __attribute__((vector_size(64)));
 constexpr int64_t kLanes = 16, kRun = 4;
 static_assert(kTileColumns % kRun == 0 && kChannelChunk % kLanes == 0);
 
-}  // namespace
-
 void linear_task(const void* argument, size_t index, void* scratch) {
     const LinearProblem& problem = *static_cast<const LinearProblem*>(argument);
     const Panels& linear = problem.linear->panels;
     const int64_t first = static_cast<int64_t>(index) * problem.tile;
     const int64_t count = std::min(problem.tile, problem.positions - first);
     const int64_t inputs = linear.inputs(), outputs = linear.outputs();
-    const Blocks rows(static_cast<int16_t*>(scratch), linear.pairs());
+    const Blocks rows(static_cast<int16_t*>(scratch), linear);
     for (int64_t row = 0; row < count; ++row) {
         constexpr int64_t kChunk = 64;
         int16_t narrow[kChunk];
@@ -144,11 +147,10 @@ void gated_ffn_task(const void* argument, size_t index, void* scratch) {
     const int64_t first = static_cast<int64_t>(index) * problem.tile;
     const int64_t count = std::min(problem.tile, problem.positions - first);
     const int64_t channels = ffn.project_in.inputs();
-    const int64_t pairs = ffn.project_in.pairs();
     int32_t* deviations = static_cast<int32_t*>(scratch);
     int16_t* memory = reinterpret_cast<int16_t*>(deviations + (channels + 15) / 16 * 16);
-    const Blocks normalised(memory, pairs);
-    const Blocks gated(memory + problem.tile * row_size(pairs), ffn.project_out.pairs());
+    const Blocks normalised(memory, ffn.project_in);
+    const Blocks gated(normalised.block(problem.tile), ffn.project_out);
     const float* stream = problem.stream + first * channels;
     for (int64_t row = 0; row < count; ++row) {
         unit_norm(ffn.norm, stream + row * channels, row, deviations, normalised);
@@ -238,6 +240,9 @@ void depthwise_task(const void* argument, size_t index, void* scratch) {
         }
     }
 }
+}  // namespace
+
+const IntegerBuild integer_build = {kPacking, linear_task, gated_ffn_task, depthwise_task};
 
 }  // namespace GLIC_SIMD
 }  // namespace glic

@@ -26,20 +26,14 @@ struct FfnProblem {
     int64_t positions, tile;
 };
 
-// int16 values of a row of scratch, from which `pairs` pairs are multiplied.
-inline int64_t row_size(int64_t pairs) { return 2 * pairs; }
-
 inline size_t linear_scratch_bytes(const Panels& linear, int64_t tile) {
-    return sizeof(int16_t) * static_cast<size_t>(tile * row_size(linear.pairs()));
+    return sizeof(int16_t) * static_cast<size_t>(tile * linear.padded_inputs());
 }
 
-// Hidden units are padded to whole panels.
-inline int64_t hidden_pairs(const GatedFfn& ffn) { return ffn.project_in.count() * kPanelColumns / 4; }
-
 inline size_t ffn_scratch_bytes(const GatedFfn& ffn, int64_t tile) {
-    const int64_t normalised = row_size(ffn.project_in.pairs()), hidden = row_size(hidden_pairs(ffn));
+    const int64_t rows = ffn.project_in.padded_inputs() + ffn.project_out.padded_inputs();
     return sizeof(int32_t) * static_cast<size_t>(ffn.project_in.inputs()) +
-           sizeof(int16_t) * static_cast<size_t>(tile * (normalised + hidden)) + 128;
+           sizeof(int16_t) * static_cast<size_t>(tile * rows) + 128;
 }
 
 // A task of the depthwise convolution: this many rows and columns of a chunk of channels. Scratch holds the
@@ -59,9 +53,13 @@ struct DepthwiseProblem {
     int64_t chunks() const { return (depthwise->channels + kChannelChunk - 1) / kChannelChunk; }
 };
 
-GLIC_DECLARE_TASK(depthwise_task)
-GLIC_DECLARE_TASK(linear_task)
-GLIC_DECLARE_TASK(gated_ffn_task)
+// What an instruction set brings.
+struct IntegerBuild {
+    Packing packing;
+    Task linear_task, gated_ffn_task, depthwise_task;
+};
+
+GLIC_DECLARE_BUILDS(extern const IntegerBuild integer_build)
 
 }  // namespace glic
 

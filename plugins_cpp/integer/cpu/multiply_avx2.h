@@ -7,6 +7,8 @@
 #include <cstdint>
 #include <cstring>
 
+#include "pairs.h"
+
 namespace glic {
 namespace avx2 {
 namespace {

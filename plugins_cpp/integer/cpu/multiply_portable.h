@@ -4,6 +4,8 @@
 
 #include <cstdint>
 
+#include "pairs.h"
+
 namespace glic {
 namespace portable {
 namespace {

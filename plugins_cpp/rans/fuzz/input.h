@@ -58,7 +58,7 @@ inline void require(bool holds, const char* what) {
 // Every code path that this machine can run; plain C++ first.
 inline std::vector<rans_isa> paths() {
     std::vector<rans_isa> all;
-    for (rans_isa isa : {RANS_ISA_SCALAR, RANS_ISA_AVX2, RANS_ISA_AVX512})
+    for (rans_isa isa : {RANS_ISA_SCALAR, RANS_ISA_AVX2, RANS_ISA_AVX512, RANS_ISA_NEON})
         if (rans_isa_check(isa) == RANS_OK) all.push_back(isa);
     return all;
 }

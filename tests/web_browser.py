@@ -1,0 +1,85 @@
+"""Headless Chromium for tests and benchmarks of the browser's decoder."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from glic_deploy.errors import EngineError
+
+WEB = Path(__file__).resolve().parent.parent / "web"
+DIST = WEB / "dist"
+
+_OPTIONS = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
+    "--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage",
+)  # fmt: skip
+
+
+def library_bytes() -> int:
+    """Return the bytes of the library's files that every page loads, without onnxruntime-web."""
+    loaded: set[str] = set()
+    waiting = ["index.js", "worker.js"]
+    while waiting:
+        name = waiting.pop()
+        if name not in loaded:
+            loaded.add(name)
+            waiting += re.findall(r'(?:import|from)"\./([\w-]+\.js)"', (DIST / name).read_text())
+    return sum((DIST / name).stat().st_size for name in loaded)
+
+
+class Browser:
+    """Runs functions of JavaScript in a page."""
+
+    def __init__(self, driver: Any) -> None:
+        self.driver = driver
+
+    def open(self, url: str) -> None:
+        """Load a page, whose functions see the library as `glic`."""
+        self.driver.get(url)
+        self.run("globalThis.glic = await import('/dist/index.js')")
+
+    def run(self, body: str, *arguments: object) -> Any:
+        """Run the body of an asynchronous function with the arguments `args`, and return its result.
+
+        Raises AssertionError with the name and the message of the error that the function throws.
+        """
+        script = (
+            "const args = [...arguments], done = args.pop();"
+            f"(async () => {{ {body} }})().then(value => done({{value}}), error => done({{"
+            "error: `${error.name}: ${error.message}`}))"
+        )
+        result = self.driver.execute_async_script(script, *arguments)
+        if "error" in result:
+            raise AssertionError(result["error"])
+        return result.get("value")
+
+
+@contextlib.contextmanager
+def chromium() -> Iterator[Browser]:
+    """Start Chromium with a profile of its own. Raises EngineError if Selenium or Chromium is missing."""
+    try:
+        from selenium import webdriver
+    except ImportError:
+        raise EngineError("needs selenium: pip install 'glic-deploy[dev]'") from None
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    driver = shutil.which("chromedriver")
+    if browser is None or driver is None:
+        raise EngineError("needs Chromium: apt-get install chromium chromium-driver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = browser
+    with tempfile.TemporaryDirectory() as profile:
+        for argument in (*_OPTIONS, f"--user-data-dir={profile}"):
+            options.add_argument(argument)
+        options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
+        chrome = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+        chrome.set_script_timeout(300)
+        try:
+            yield Browser(chrome)
+        finally:
+            chrome.quit()
