@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from export.checkpoint import Checkpoint
 from export.integer import LOWERINGS, IntegerNetwork, build, lower
 from export.integer.bounds import FLOAT_EXACT, float_parts, prove
+from export.integer.build import encode
 from export.integer.conformance import conformance_vectors
 from export.integer.network import UnitNorm
 from export.integer.oracle import Oracle, round_shift
@@ -350,4 +351,4 @@ def test_weights_whose_activations_overflow_are_refused(
     damaged = replace(checkpoint, state=checkpoint.state | {key: weight * (largest / weight.abs().max())})
     image = np.random.default_rng(0).integers(0, 256, (128, 128, 3), dtype=np.uint8)
     with pytest.raises(CheckpointError, match=f"(?s){reason}.*download it again"):
-        build(damaged, [image])
+        build(damaged, encode(damaged, [image]))
