@@ -25,18 +25,107 @@ class _AggregateSize(ctypes.Structure):
     _fields_ = (*((name, ctypes.c_int64) for name in ("n", "h", "w", "c", "heads")), ("sampling", ctypes.c_int32))
 
 
+class _LinearSize(ctypes.Structure):
+    """Mirror the C struct glic_integer_linear_size."""
+
+    _fields_ = (*((name, ctypes.c_int64) for name in ("positions", "inputs", "outputs")), ("limit", ctypes.c_int32))
+
+
+class _FfnSize(ctypes.Structure):
+    """Mirror the C struct glic_integer_gated_ffn_size."""
+
+    _fields_ = (
+        *((name, ctypes.c_int64) for name in ("positions", "channels", "hidden")),
+        *((name, ctypes.c_int32) for name in ("norm_shift", "norm_limit", "gate_limit")),
+    )
+
+
+class _DepthwiseSize(ctypes.Structure):
+    """Mirror the C struct glic_integer_depthwise_size."""
+
+    _fields_ = (*((name, ctypes.c_int64) for name in ("height", "width", "channels")), ("limit", ctypes.c_int32))
+
+
+class _Layer(ctypes.Structure):
+    """Mirror the C struct glic_integer_layer."""
+
+    _fields_ = tuple((name, ctypes.c_void_p) for name in ("weight", "bias", "shift"))
+
+
+class _FfnConstants(ctypes.Structure):
+    """Mirror the C struct glic_integer_gated_ffn_constants."""
+
+    _fields_ = (
+        ("norm_fraction", ctypes.c_void_p),
+        ("rsqrt", ctypes.c_void_p),
+        ("project_in", _Layer),
+        ("gelu", ctypes.c_void_p),
+        ("gate_shift", ctypes.c_void_p),
+        ("project_out", _Layer),
+    )
+
+
 @cache
 def library() -> ctypes.CDLL:
     return native.load("glic_cuda")
 
 
-def _call(name: str, size: ctypes.Structure, element: int, *tensors: Tensor) -> None:
-    assert all(tensor.is_cuda and tensor.is_contiguous() for tensor in tensors)
-    addresses = [ctypes.c_void_p(tensor.data_ptr()) for tensor in tensors]
+def _address(tensor: Tensor) -> ctypes.c_void_p:
+    assert tensor.is_cuda
+    assert tensor.is_contiguous()
+    return ctypes.c_void_p(tensor.data_ptr())
+
+
+def _launch(name: str, size: ctypes.Structure, *arguments: object) -> None:
     stream = ctypes.c_void_p(torch.cuda.current_stream().cuda_stream)
-    result = getattr(library(), name)(ctypes.byref(size), element, *addresses, stream)
+    result = getattr(library(), name)(ctypes.byref(size), *arguments, stream)
     if result:
         raise RuntimeError(f"{name}: CUDA error {result}")
+
+
+def _call(name: str, size: ctypes.Structure, element: int, *tensors: Tensor) -> None:
+    _launch(name, size, element, *map(_address, tensors))
+
+
+def _layer(weight: Tensor, bias: Tensor, shift: Tensor) -> _Layer:
+    return _Layer(*(_address(tensor) for tensor in (weight, bias, shift)))
+
+
+def integer_linear(x: Tensor, weight: Tensor, bias: Tensor, shift: Tensor, *, limit: int) -> Tensor:
+    """Run glic::IntegerLinear on tensors of the GPU."""
+    y = x.new_empty((*x.shape[:-1], len(bias)))
+    size = _LinearSize(x[..., 0].numel(), *weight.shape, limit)
+    _launch("glic_integer_linear_cuda", size, _address(x), _layer(weight, bias, shift), _address(y))
+    return y
+
+
+def integer_depthwise(x: Tensor, weight: Tensor, bias: Tensor, shift: Tensor, *, limit: int) -> Tensor:
+    """Run glic::IntegerDepthwise on tensors of the GPU."""
+    y = torch.empty_like(x)
+    size = _DepthwiseSize(*x.shape, limit)
+    _launch("glic_integer_depthwise_cuda", size, _address(x), _layer(weight, bias, shift), _address(y))
+    return y
+
+
+def integer_gated_ffn(x: Tensor, *constants: Tensor, norm_shift: int, norm_limit: int, gate_limit: int) -> Tensor:
+    """Run glic::IntegerGatedFfn on tensors of the GPU; constants: the op's inputs after the first, in order."""
+    fraction, rsqrt, *project_in, gelu, gate_shift, weight, bias, shift = constants
+    held = _FfnConstants(
+        _address(fraction),
+        _address(rsqrt),
+        _layer(*project_in),
+        _address(gelu),
+        _address(gate_shift),
+        _layer(weight, bias, shift),
+    )
+    size = _FfnSize(x[..., 0].numel(), *weight.shape[::-1], norm_shift, norm_limit, gate_limit)
+    needed = library().glic_integer_gated_ffn_workspace
+    needed.restype = ctypes.c_size_t
+    workspace = torch.empty(needed(ctypes.byref(size)), dtype=torch.uint8, device=x.device)
+    out = torch.empty_like(x)
+    arguments = _address(x), ctypes.byref(held), _address(out), _address(workspace)
+    _launch("glic_integer_gated_ffn_cuda", size, *arguments)
+    return out
 
 
 def dynamic_knn(x: Tensor, complexity: Tensor, sampling: int) -> Tensor:

@@ -32,9 +32,13 @@ from glic_deploy.tensorrt import choose
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "out" / "gpu_check"
-KERNELS = "tests/test_gpu.py::test_scatter_aggregate_agrees", "tests/test_gpu.py::test_dynamic_knn_agrees"
+KERNELS = (
+    "tests/test_gpu.py::test_scatter_aggregate_agrees",
+    "tests/test_gpu.py::test_dynamic_knn_agrees",
+    *(f"tests/test_gpu_integer.py::test_{op}_equals_the_oracle" for op in ("linear", "gated_ffn", "depthwise")),
+)
 SANITIZER_TOOLS = "memcheck", "racecheck", "synccheck", "initcheck"
-SMALL = "shape0 or shape2 or smallest or odd"
+SMALL = "shape0 or shape2 or smallest or odd or size2 or size3"
 
 
 def run(*command: str | Path, **environment: str) -> bool:

@@ -42,6 +42,8 @@ from glic_deploy.bundle import (
 from glic_deploy.errors import EngineError, GlicError
 from glic_deploy.files import atomic_directory, atomic_write
 
+from .sums import left_to_libraries
+
 __all__ = ["WEIGHTS", "BundleUpdate", "BundleWriter", "bundle_directory", "fingerprint", "updating"]
 
 GRAPHS = "graphs"
@@ -77,7 +79,7 @@ class BundleWriter:
         path = f"{GRAPHS}/{name}.{form}.onnx"
         self._new(path).write_bytes(model.SerializeToString(deterministic=True))
         plugins = sum(node.domain == "glic" for graph in graphs_in(model.graph) for node in graph.node)
-        self._forms.setdefault(name, {})[form] = Form(path, plugins, precision)
+        self._forms.setdefault(name, {})[form] = Form(path, plugins, precision, left_to_libraries(model))
         return self.directory / path
 
     def add_arrays(self, name: str, arrays: Mapping[str, np.ndarray]) -> None:

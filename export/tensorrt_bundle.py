@@ -10,12 +10,14 @@ from pathlib import Path
 
 import onnx
 
-from glic_deploy.bundle import BASE, PLANS, TENSORRT, PlanEntry, SizeRange
+from glic_deploy.bundle import BASE, NATIVE, PLANS, TENSORRT, PlanEntry, SizeRange
+from glic_deploy.errors import EngineError
 from glic_deploy.tensorrt import BuildOptions, Capability, Flavour, build_plan
 
 from .bundle import updating
 from .precision import HALVES, in_half_precision
 from .progress import SILENT, Progress
+from .sums import left_to_libraries
 from .tensorrt_graph import fit_tensorrt
 
 PRECISIONS = ("fp32", *HALVES)
@@ -24,11 +26,15 @@ PRECISIONS = ("fp32", *HALVES)
 def add_graphs(directory: Path, precision: str) -> None:
     """Add the form `tensorrt` of all graphs to a bundle and, unless it is fp32, the form `precision` of the transforms.
 
-    A plan stays in the bundle if its graph did not change.
+    The graphs of the exact entropy path are made from the form `native`, whose sums are all in ops of ours. A plan
+    stays in the bundle if its graph did not change.
+
+    Raises EngineError if a graph of the exact entropy path leaves a sum to TensorRT.
     """
     with updating(directory) as update:
         for name, graph in update.bundle.manifest.graphs.items():
-            path = update.bundle.graph(name, [BASE])
+            exact = name in update.bundle.exact_graphs()
+            path = update.bundle.graph(name, [NATIVE if exact else BASE])
             transform = graph.role == "transform"
             if transform and precision in HALVES:
                 half = in_half_precision(onnx.load(path), precision)
@@ -36,7 +42,12 @@ def add_graphs(directory: Path, precision: str) -> None:
                 path = update.add_graph(name, precision, half, precision=precision, weights=weights)
             # The new graph refers to the weights of its source; they are not read here.
             model = fit_tensorrt(onnx.load(path, load_external_data=False))
-            computed_in = precision if transform else "exact integers in fp32"
+            if exact and left_to_libraries(model):
+                raise EngineError(
+                    f"{directory}: graph {name} leaves {left_to_libraries(model)} sums to TensorRT, whose results are "
+                    "not the same on every GPU: export the checkpoint again: python -m export.to_onnx"
+                )
+            computed_in = "exact integers" if exact else precision if transform else "fp32"
             update.add_graph(name, TENSORRT, model, precision=computed_in)
 
 
@@ -68,7 +79,8 @@ def add_plans(
             form, graph = bundle.form(name, TENSORRT), bundle.graph(name, [TENSORRT])
             inputs, _ = bundle.ports(name)
             start = time.perf_counter()
-            plan = build_plan(flavour, graph, inputs, form.plugins, options, progress.begin)
+            exact = name in bundle.exact_graphs()
+            plan = build_plan(flavour, graph, inputs, form.plugins, options, progress.begin, exact=exact)
             seconds = time.perf_counter() - start
             precision = form.precision or "fp32"
             update.add_plan(

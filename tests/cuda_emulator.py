@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -42,13 +43,13 @@ def executable() -> Path:
     return build / "plugins_cpp" / "cuda_emulator" / "emulate_kernels"
 
 
-def _run(op: str, sampling: int, shape: tuple[int, ...], heads: int, reverse: bool, arrays: list[Array]) -> bytes:
-    element = ELEMENTS[arrays[0].dtype]
-    numbers = map(str, (sampling, element, int(reverse), *shape, heads))
+def run(op: str, numbers: Sequence[int], arrays: Sequence[Array], *, reverse: bool = False) -> bytes:
+    """The result of an op; numbers, arrays: as `main.cpp` of the emulator reads them."""
     sent = b"".join(np.ascontiguousarray(array).tobytes() for array in arrays)
     # Freed at exit or not, the emulator's own memory is no matter.
     environment = os.environ | {"ASAN_OPTIONS": "detect_leaks=0"}
-    done = subprocess.run([executable(), op, *numbers], input=sent, capture_output=True, env=environment)
+    command = [executable(), op, *map(str, (int(reverse), *numbers))]
+    done = subprocess.run(command, input=sent, capture_output=True, env=environment)
     if done.returncode:
         raise RuntimeError(f"{op} on the emulator: {done.returncode}: {done.stderr.decode()[-4000:]}")
     return done.stdout
@@ -56,12 +57,13 @@ def _run(op: str, sampling: int, shape: tuple[int, ...], heads: int, reverse: bo
 
 def dynamic_knn(x: Array, complexity: NDArray[np.float32], *, sampling: int, reverse: bool = False) -> Array:
     n, h, w, _ = x.shape
-    graph = _run("dynamic_knn", sampling, x.shape, 0, reverse, [x, complexity])
+    graph = run("dynamic_knn", (ELEMENTS[x.dtype], *x.shape, sampling), [x, complexity], reverse=reverse)
     return np.frombuffer(graph, np.int32).reshape(n, h * w // 64, 64, 8)
 
 
 def scatter_aggregate(
     q: Array, kv: Array, graph: Array, bias: Array, scale: Array, *, sampling: int, reverse: bool = False
 ) -> Array:
-    out = _run("scatter_aggregate", sampling, q.shape, len(scale), reverse, [q, kv, graph, bias, scale])
+    numbers = (ELEMENTS[q.dtype], *q.shape, len(scale), sampling)
+    out = run("scatter_aggregate", numbers, [q, kv, graph, bias, scale], reverse=reverse)
     return np.frombuffer(out, q.dtype).reshape(q.shape)

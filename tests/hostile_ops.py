@@ -50,6 +50,7 @@ CASES: dict[str, tuple[list[tuple[int, ...]], dict[str, Any]]] = {
         [(2, 3, 6), (6,), (3072,), (6, 8), (8,), (8,), (4096,), (4,), (4, 6), (6,), (6,)],
         {"norm_shift": 2, "norm_limit": 511, "gate_limit": 511},
     ),
+    "IntegerDepthwise": ([(3, 4, 6), (25, 6), (6,), (6,)], {"limit": 511}),
 }
 
 
@@ -158,6 +159,8 @@ EMPTY: list[tuple[str, list[tuple[int, ...]], list[tuple[int, ...]]]] = [
     ("IntegerLinear", [(3, 0, 2, 6)], [(3, 0, 2, 5)]),
     ("IntegerGatedFfn", [(0, 6)], [(0, 6)]),
     ("IntegerGatedFfn", [(1, 0, 4, 6)], [(1, 0, 4, 6)]),
+    ("IntegerDepthwise", [(0, 4, 6)], [(0, 4, 6)]),
+    ("IntegerDepthwise", [(1 << 37, 0, 6)], [(1 << 37, 0, 6)]),
     ("Gate", [(0, 6)], [(0, 3)]),
     ("Gate", [(HUGE, 0, 4)], [(HUGE, 0, 2)]),
     ("DepthwiseGate", [(0, 4, 5, 6)], [(0, 4, 5, 3)]),
@@ -205,6 +208,9 @@ def test_an_empty_map_gives_an_empty_one_at_once(
         ("IntegerLinear", [(2, 6), (6,)], "weight has 1 dimensions"),
         ("IntegerLinear", [(2, 6), (6, 5), (4,)], r"bias has shape \[4\], expected \[5\]"),
         ("IntegerLinear", [(2, 6), (6, 5), (5,), (5, 1)], r"shift has shape \[5, 1\], expected \[5\]"),
+        ("IntegerDepthwise", [(3, 4, 7)], "7 channels, expected 6 channels last"),
+        ("IntegerDepthwise", [(3, 2, 2, 6)], "the map has 4 dimensions, expected 3: rows, columns and channels"),
+        ("IntegerDepthwise", [(3, 4, 6), (9, 6)], r"weight has shape \[9, 6\], expected \[25, 6\]"),
         ("IntegerGatedFfn", [(2, 6), (5,)], r"norm fraction has shape \[5\], expected \[6\]"),
         ("IntegerGatedFfn", [(2, 6), (6,), (3071,)], r"rsqrt has shape \[3071\], expected \[3072\]"),
     ],
@@ -217,6 +223,7 @@ def test_a_shape_that_is_not_the_ops_is_named(op: str, shapes: list[tuple[int, .
     ("op", "attribute", "wrong", "message"),
     [
         *(("IntegerLinear", "limit", wrong, "limit is") for wrong in (-1, 1 << 23, -(1 << 31), 1 << 32, -(1 << 63))),
+        *(("IntegerDepthwise", "limit", wrong, "limit is") for wrong in (-1, 1 << 23)),
         *(("IntegerGatedFfn", "norm_shift", wrong, "norm_shift is") for wrong in (-1, 31, 1 << 32)),
         *(("IntegerGatedFfn", "norm_limit", wrong, "norm_limit is") for wrong in (-1, 1 << 15, 1 << 32)),
         *(("IntegerGatedFfn", "gate_limit", wrong, "gate_limit is") for wrong in (-1, 1 << 15, 1 << 32)),
@@ -240,6 +247,7 @@ def test_an_attribute_out_of_its_range_is_named(op: str, attribute: str, wrong: 
     ("op", "index", "name", "low", "high"),
     [
         ("IntegerLinear", 3, "shift", 0, 30),
+        ("IntegerDepthwise", 3, "shift", 0, 30),
         ("IntegerGatedFfn", 1, "norm fraction", 0, 11),
         ("IntegerGatedFfn", 5, "project_in shift", 0, 30),
         ("IntegerGatedFfn", 7, "gate shift", 0, 30),

@@ -421,7 +421,7 @@ class SimulatedTensorRT:
         return _Engine(self, plan)
 
     def build_plan(
-        self, flavour: Flavour, graph: Path, inputs: Any, plugins: int, options: Any, progress: Any
+        self, flavour: Flavour, graph: Path, inputs: Any, plugins: int, options: Any, progress: Any, *, exact: bool
     ) -> bytes:
         """Stands for `glic_deploy.tensorrt.build_plan`."""
         assert flavour is self.flavour

@@ -143,6 +143,8 @@ class TestManifest:
             ("graphs.analysis.forms.base.plugins", -1),
             ("graphs.analysis.forms.base.plugins", "0"),
             ("graphs.analysis.forms.base.precision", 16),
+            ("graphs.analysis.forms.base.library_sums", -1),
+            ("graphs.analysis.forms.base.library_sums", "0"),
             ("graphs.analysis.forms.Base", {}),
             ("graphs.synthesis.outputs", [{"name": "image", "dtype": "float32", "shape": ["H", "W", 3]}]),
             ("graphs.synthesis.outputs", [{"name": "image", "dtype": "uint8", "shape": [1, 1, 3]}]),

@@ -223,7 +223,7 @@ def test_exporting_for_another_gpu_keeps_the_first_one_s_plans(
 ) -> None:
     engine = shutil.copytree(gpu_engine, tmp_path / "engine")
     flavour = Flavour("rtx", None, "1.2", None, "plugins")
-    monkeypatch.setattr("export.tensorrt_bundle.build_plan", lambda *arguments: b"a plan")
+    monkeypatch.setattr("export.tensorrt_bundle.build_plan", lambda *arguments, **options: b"a plan")
     capabilities = [(8, 9), (12, 0)]
     for capability in capabilities:
         add_plans(engine, flavour, (capability,), BuildOptions())

@@ -41,7 +41,11 @@ from .integer_networks import RandomNetworks
 
 Array = NDArray[Any]
 Results = list[tuple[Array, Array]]
-ORACLES = {"IntegerLinear": Oracle.linear, "IntegerGatedFfn": Oracle.gated_ffn}
+ORACLES = {
+    "IntegerLinear": Oracle.linear,
+    "IntegerGatedFfn": Oracle.gated_ffn,
+    "IntegerDepthwise": Oracle.depthwise,
+}
 
 
 class LoweredBackend(Backend):

@@ -6,9 +6,10 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from export.check_plans import check_plans
 from export.ops.translation import PLUGIN
@@ -17,9 +18,9 @@ from export.tensorrt_bundle import add_graphs, add_plans
 from export.to_trt import main
 from glic_deploy import EngineError, PluginError
 from glic_deploy.backends.onnxruntime import OnnxRuntimeBackend
-from glic_deploy.bundle import TENSORRT, Bundle
+from glic_deploy.bundle import TENSORRT, Bundle, Port
 from glic_deploy.native import library_path
-from glic_deploy.ops import DOMAIN
+from glic_deploy.ops import DOMAIN, OPS
 from glic_deploy.tensorrt import (
     RTX_CAPABILITIES,
     BuildOptions,
@@ -30,6 +31,8 @@ from glic_deploy.tensorrt import (
     load,
     on_terminal,
 )
+
+from .hostile_ops import CASES
 
 pytestmark = pytest.mark.tensorrt
 
@@ -88,6 +91,70 @@ def test_the_library_exports_two_symbols_and_needs_no_tensorrt() -> None:
 def test_a_node_becomes_a_plan(rtx: Flavour, tmp_path: Path, op: str, kind: int) -> None:
     types = {"x": kind} if op == "DynamicKnn" else {"q": kind, "kv": kind}
     assert build(rtx, graph_of(op, **types), tmp_path / "node.onnx")
+
+
+def integer_graph(op: str, changed: dict[str, int] | None = None) -> onnx.ModelProto:
+    """One node of an integer op, its attributes changed as asked, on a map whose height is not known yet."""
+    shapes, attributes = CASES[op]
+    names = list(OPS[op].inputs)
+    constants = [
+        numpy_helper.from_array(np.zeros(shape, np.int8 if OPS[op].inputs[name] == "int8" else np.int32), name)
+        for name, shape in zip(names[1:], shapes[1:], strict=True)
+    ]
+    x = helper.make_tensor_value_info(names[0], TensorProto.FLOAT, ("h", *shapes[0][1:]))
+    node = helper.make_node(op, names, ["out"], domain=DOMAIN, **(attributes | (changed or {}) | PLUGIN))
+    out = helper.make_tensor_value_info("out", TensorProto.FLOAT, None)
+    opsets = [helper.make_opsetid("", 20), helper.make_opsetid(DOMAIN, 1)]
+    return helper.make_model(helper.make_graph([node], op, [x], [out], constants), opset_imports=opsets, ir_version=10)
+
+
+INTEGER_OPS = pytest.mark.parametrize("op", [name for name, op in OPS.items() if op.folder == "integer"])
+
+
+def build_integer(flavour: Flavour, op: str, model: onnx.ModelProto, path: Path) -> bytes:
+    onnx.save(model, path)
+    port = Port(next(iter(OPS[op].inputs)), "float32", ("H/16", *CASES[op][0][0][1:]))
+    return build_plan(flavour, path, [port], 1, BuildOptions(capabilities=((8, 9),)), exact=True)
+
+
+@INTEGER_OPS
+def test_an_integer_node_becomes_a_plan(rtx: Flavour, tmp_path: Path, op: str) -> None:
+    assert build_integer(rtx, op, integer_graph(op), tmp_path / "node.onnx")
+
+
+@INTEGER_OPS
+def test_an_integer_node_with_a_wrong_attribute_or_shape_is_refused(
+    rtx: Flavour, tmp_path: Path, capfd: pytest.CaptureFixture[str], op: str
+) -> None:
+    attribute = next(iter(OPS[op].attributes))
+    with pytest.raises(EngineError, match="cannot parse"):
+        build_integer(rtx, op, integer_graph(op, {attribute: -1}), tmp_path / "node.onnx")
+    assert f"glic::{op}: attribute {attribute} is -1, expected 0 to" in capfd.readouterr().err
+    model = integer_graph(op)
+    shift = model.graph.initializer[-1]
+    shift.CopyFrom(numpy_helper.from_array(np.zeros(3, np.int32), shift.name))
+    with pytest.raises(EngineError, match="cannot"):
+        build_integer(rtx, op, model, tmp_path / "node.onnx")
+    assert "shift has shape [3], expected [" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("op", "weight", "layer"),
+    [("MatMul", (8, 8), "MATRIX_MULTIPLY"), ("Conv", (8, 8, 1), "CONVOLUTION"), ("ReduceSum", (1,), "REDUCE")],
+)
+def test_a_sum_of_tensorrt_in_an_exact_graph_is_refused(
+    rtx: Flavour, tmp_path: Path, op: str, weight: tuple[int, ...], layer: str
+) -> None:
+    values = np.ones(weight, np.int64 if op == "ReduceSum" else np.float32)
+    x, out = (helper.make_tensor_value_info(name, TensorProto.FLOAT, (1, 8, 8)) for name in ("x", "out"))
+    node = helper.make_node(op, ["x", "weight"], ["out"], **({"keepdims": 1} if op == "ReduceSum" else {}))
+    graph = helper.make_graph([node], op, [x], [out], [numpy_helper.from_array(values, "weight")])
+    if op == "ReduceSum":
+        graph.output[0].type.tensor_type.shape.dim[1].dim_value = 1
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    onnx.save(model, tmp_path / "sum.onnx")
+    with pytest.raises(EngineError, match=f"would compute {layer} of .* itself"):
+        build_plan(rtx, tmp_path / "sum.onnx", [], 0, BuildOptions(capabilities=((8, 9),)), exact=True)
 
 
 @pytest.mark.parametrize("op", ["DynamicKnn", "ScatterAggregate"])
@@ -164,11 +231,12 @@ def test_graphs_of_the_sample_network_become_plans(rtx: Flavour, gpu_engine: Pat
     lines: list[str] = []
     for name in (*bundle.transforms(), "slice1_anchors"):
         form = bundle.form(name, TENSORRT)
-        assert (form.plugins > 0) == (name in ("analysis", "synthesis"))
+        assert (form.plugins > 0) == (name in ("analysis", "synthesis", "slice1_anchors"))
         options = BuildOptions(Profile(), RTX_CAPABILITIES, 1 << 34)
         inputs, _ = bundle.ports(name)
         path = bundle.graph(name, [TENSORRT])
-        assert build_plan(rtx, path, inputs, form.plugins, options, lines.append)
+        exact = name in bundle.exact_graphs()
+        assert build_plan(rtx, path, inputs, form.plugins, options, lines.append, exact=exact)
     assert lines  # of TensorRT's progress
 
 
@@ -198,7 +266,7 @@ def test_plans_are_listed_and_checked(
 ) -> None:
     engine = tmp_path / "engine"
     shutil.copytree(gpu_engine, engine)
-    monkeypatch.setattr("export.tensorrt_bundle.build_plan", lambda *arguments: b"a plan")
+    monkeypatch.setattr("export.tensorrt_bundle.build_plan", lambda *arguments, **options: b"a plan")
     add_plans(engine, rtx, ((8, 9),), BuildOptions())
     add_plans(engine, rtx, ((12, 0),), BuildOptions())
     bundle = Bundle.open(engine)
@@ -226,7 +294,7 @@ def test_plans_of_other_graphs_are_deleted(
 ) -> None:
     engine = tmp_path / "engine"
     shutil.copytree(gpu_engine, engine)
-    monkeypatch.setattr("export.tensorrt_bundle.build_plan", lambda *arguments: b"a plan")
+    monkeypatch.setattr("export.tensorrt_bundle.build_plan", lambda *arguments, **options: b"a plan")
     add_plans(engine, rtx, ((8, 9),), BuildOptions())
     add_graphs(engine, "fp32")
     kept = Bundle.open(engine).plans()
@@ -247,7 +315,7 @@ def test_plans_that_fail_their_check_are_not_kept(
 ) -> None:
     engine = tmp_path / "engine"
     shutil.copytree(gpu_engine, engine)
-    monkeypatch.setattr("export.tensorrt_bundle.build_plan", lambda *arguments: b"a plan")
+    monkeypatch.setattr("export.tensorrt_bundle.build_plan", lambda *arguments, **options: b"a plan")
     add_plans(engine, rtx, ((8, 9),), BuildOptions())
     files = [engine / plan.file for plan in Bundle.open(engine).plans()]
     monkeypatch.setattr("export.check_plans.TensorRTBackend", lambda bundle: OnnxRuntimeBackend(bundle, 1))

@@ -12,6 +12,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
+from ..ops.translation import PLUGIN
 from .bounds import float_parts, largest_result
 from .builder import CUSTOM_DOMAIN, GraphBuilder
 from .network import (
@@ -343,10 +344,13 @@ class IntegerProducts(FloatHeld):
 
 
 class NativeKernels(FloatHeld):
-    """Write nodes of glic's own ops, which native kernels run, for the two heavy steps, and plain ops for the rest."""
+    """Write nodes of glic's own ops, which native kernels run, for all sums of products, and plain ops for the rest."""
 
     def linear(self, x: str, linear: Linear) -> str:
         return self._op("IntegerLinear", x, *self._layer(linear), limit=linear.limit)
+
+    def depthwise(self, x: str, depthwise: Depthwise) -> str:
+        return self._op("IntegerDepthwise", x, *self._layer(depthwise), limit=depthwise.limit)
 
     def gated_ffn(self, stream: str, ffn: GatedFFN) -> str:
         return self._op(
@@ -364,9 +368,9 @@ class NativeKernels(FloatHeld):
         )
 
     def _op(self, kind: str, *inputs: str, **attributes: int) -> str:
-        return self.g.op(kind, *inputs, domain=CUSTOM_DOMAIN, **attributes)
+        return self.g.op(kind, *inputs, domain=CUSTOM_DOMAIN, **attributes, **PLUGIN)
 
-    def _layer(self, linear: Linear) -> tuple[str, str, str]:
+    def _layer(self, linear: Linear | Depthwise) -> tuple[str, str, str]:
         return self.g.constant(linear.weight, np.int8), self._int32(linear.bias), self._int32(linear.shift)
 
     def _int32(self, values: Ints) -> str:

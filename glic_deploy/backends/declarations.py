@@ -30,6 +30,7 @@ class Declaration:
         device: the device that it runs on.
         precisions: the precisions that the transforms can run in, if the bundle and the machine have them.
         forms: the forms of a graph that it runs, in order of preference.
+        exact_forms: the same, of a graph of the exact entropy path; empty: `forms`.
         library: the name of the native library with its ops; None if it needs none.
         library_remedy: the command that installs that library.
         forms_without_library: the forms that it can also run without that library, likewise.
@@ -45,6 +46,7 @@ class Declaration:
     device: Literal["cpu", "gpu"]
     precisions: tuple[Precision, ...]
     forms: tuple[str, ...]
+    exact_forms: tuple[str, ...] = ()
     library: str | None = None
     library_remedy: str = "pip install glic-deploy-cuda, or from a checkout: make gpu-libraries"
     forms_without_library: tuple[str, ...] = ()
@@ -121,6 +123,7 @@ BACKENDS = (
         device="gpu",
         precisions=("fp16", "bf16", "fp32"),
         forms=(FP16, BF16, BASE),
+        exact_forms=(NATIVE,),
         library="glic_onnxruntime_cuda",
     ),
     Declaration(

@@ -143,7 +143,7 @@ class OnnxRuntimeBackend(Backend):
     def _session(self, graph: str) -> ort.InferenceSession:
         with self._lock:
             if graph not in self._sessions:
-                path = self._bundle.graph(graph, self._forms)
+                path = self._bundle.graph(graph, self._forms_of(graph))
                 try:
                     self._sessions[graph] = self._open(graph, path)
                 except EngineError:
@@ -151,6 +151,10 @@ class OnnxRuntimeBackend(Backend):
                 except Exception as error:
                     raise EngineError(f"onnxruntime {ort.__version__} cannot open {path}: {error}") from error
             return self._sessions[graph]
+
+    def _forms_of(self, graph: str) -> Sequence[str]:
+        """Return the forms in which to run a graph, in order of preference."""
+        return self._forms
 
     def _open(self, graph: str, path: Path) -> ort.InferenceSession:
         return open_session(path, self._threads, optimize=self._optimize)

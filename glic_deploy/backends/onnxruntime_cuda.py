@@ -27,7 +27,7 @@ from .cuda_libraries import loaded_versions
 from .declarations import ON_THE_CPU, by_name
 from .device_runs import DeviceRunner, TensorSpec
 from .onnxruntime import OnnxRuntimeBackend
-from .proof import Proof
+from .proof import Proof, require_own_sums
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -58,6 +58,7 @@ class OnnxRuntimeCudaBackend(OnnxRuntimeBackend):
         super().__init__(bundle, forms=DECLARATION.forms)
         self.precision = recorded_precision(bundle, DECLARATION.forms)
         self._check_provider()
+        self._check_sums(bundle)
         self._device = device or CudaDevice(self._number)
         self._library = self._library_path()
         preload = getattr(ort, "preload_dlls", None)  # CUDA's libraries from NVIDIA's wheels, since 1.21
@@ -80,6 +81,11 @@ class OnnxRuntimeCudaBackend(OnnxRuntimeBackend):
             )
 
     @classmethod
+    def _check_sums(cls, bundle: Bundle) -> None:
+        for form in DECLARATION.exact_forms:
+            require_own_sums(bundle, form)
+
+    @classmethod
     def check_machine(cls) -> str:
         cls._check_provider()
         device = CudaDevice(cls._number)
@@ -88,6 +94,7 @@ class OnnxRuntimeCudaBackend(OnnxRuntimeBackend):
     @classmethod
     def offer(cls, bundle: Bundle, threads: int | None, precision: Precision | None) -> Offer:
         cls._check_provider()
+        cls._check_sums(bundle)
         return Offer(precision)
 
     @classmethod
@@ -102,6 +109,9 @@ class OnnxRuntimeCudaBackend(OnnxRuntimeBackend):
 
     def _prepare(self, graph: str, shapes: Mapping[str, Shape]) -> _Bound:
         return _Bound(self, self._bundle, self._device, graph, shapes)
+
+    def _forms_of(self, graph: str) -> Sequence[str]:
+        return DECLARATION.exact_forms if graph in self._bundle.exact_graphs() else self._forms
 
     def session(self, graph: str) -> ort.InferenceSession:
         """Return the graph's current session; `launch_one_by_one` replaces it."""
@@ -126,8 +136,8 @@ class OnnxRuntimeCudaBackend(OnnxRuntimeBackend):
         )
 
     def _open(self, graph: str, path: Path) -> ort.InferenceSession:
-        # TF32 would round the integers of the entropy path, which are held in float32. Without TF32, cuDNN selects no
-        # engine with tensor cores, in half precision neither, so the transforms need it.
+        # Without TF32, cuDNN selects no engine with tensor cores, in half precision neither, so the transforms need it.
+        # It would round the parameters of an entropy path in floating point; the exact one has no sums of a library.
         provider = {
             **self._options,
             "device_id": str(self._device.number),
@@ -164,6 +174,7 @@ class OnnxRuntimeCudaBackend(OnnxRuntimeBackend):
             "custom_ops": str(self._library),
             **self._device.describe(),
             "graphs": ", ".join(self._forms),
+            "exact_graphs": ", ".join(DECLARATION.exact_forms),
             "cuda_graphs": f"of all but {', '.join(without)}" if without else "of all",
         }
 
@@ -179,7 +190,7 @@ class OnnxRuntimeCudaBackend(OnnxRuntimeBackend):
             "onnxruntime": ort.__version__,
             "libraries": loaded_versions(),
             "custom_ops": hashlib.sha256(self._library.read_bytes()).hexdigest(),
-            "graphs": self._forms,
+            "graphs": [self._forms, DECLARATION.exact_forms],
             **self._device.describe(),
         }
 

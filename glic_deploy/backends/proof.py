@@ -18,12 +18,26 @@ from .. import conformance
 from ..bundle import Bundle, Shape
 from ..errors import EngineError
 from ..values import Value
-from .base import Backend
+from .base import Backend, UnusableError
 from .declarations import BACKENDS
 
 _CPU = BACKENDS[-1]
 
 Key = tuple[str, tuple[tuple[str, Shape], ...]]
+
+
+def require_own_sums(bundle: Bundle, form: str) -> None:
+    """Raise UnusableError if a graph of the exact entropy path leaves a sum to a library of the runtime in this form.
+
+    Only our own kernels compute the same sums at every shape, on every GPU and with every version of a runtime.
+    """
+    for graph in bundle.exact_graphs():
+        if bundle.form(graph, form).library_sums != 0:
+            raise UnusableError(
+                f"{bundle.path} leaves sums of the exact entropy path, in graph {graph}, to a runtime's libraries, "
+                "which do not compute the same on every GPU",
+                "export the checkpoint again: python -m export.to_onnx --checkpoint C.pth --output DIR",
+            )
 
 
 class Proof:

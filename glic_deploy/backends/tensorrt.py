@@ -20,7 +20,7 @@ from ..values import Value
 from .base import Backend, Offer, Precision, UnusableError, recorded_precision
 from .cuda import CudaDevice, Device, memory_refusal
 from .device_runs import DeviceRunner, Shape
-from .proof import Proof
+from .proof import Proof, require_own_sums
 from .tensorrt_execution import Execution, LoadedEngine, Scratch
 from .tensorrt_plans import DECLARATION, FORM, Plans
 
@@ -38,6 +38,7 @@ class TensorRTBackend(Backend):
     _number = 0  # of the GPU
 
     def __init__(self, bundle: Bundle, device: Device | None = None, flavour: Flavour | None = None) -> None:
+        require_own_sums(bundle, FORM)
         self._bundle = bundle
         self._device = device or CudaDevice(self._number)
         self._flavour = flavour or load(choose(self._device.capability))
@@ -73,6 +74,7 @@ class TensorRTBackend(Backend):
         if not all(bundle.has_form(name, FORM) for name in bundle.graphs()):
             remedy = f"add them: python -m export.to_trt --engine {bundle.path}"
             raise UnusableError(f"{bundle.path} has no graphs for TensorRT", remedy)
+        require_own_sums(bundle, FORM)
         plans = Plans(bundle, *cls._found())
         if plans.missing():
             raise EngineError(f"{plans.what_is_missing()}; or name the backend, which builds them once and keeps them")

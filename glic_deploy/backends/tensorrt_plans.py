@@ -82,6 +82,7 @@ class Plans:
             self._bundle.form(graph, FORM).plugins,
             BuildOptions(Profile()),
             _prefixed(step, on_terminal()),
+            exact=graph in self._bundle.exact_graphs(),
         )
         cache.store(name, cache.sealed(plan), limit=_KEPT_PLANS)
         return plan

@@ -111,16 +111,19 @@ class Form:
         file: its ONNX file.
         plugins: the number of native ops (nodes of the domain `glic`) in it.
         precision: what it computes in, if the manifest records it.
+        library_sums: the number of nodes whose results may depend on how a runtime's libraries sum; None if the
+            manifest does not record it.
     """
 
     file: str
     plugins: int
     precision: str | None = None
+    library_sums: int | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return the form as the manifest has it."""
-        precision = {} if self.precision is None else {"precision": self.precision}
-        return {"file": self.file, "plugins": self.plugins, **precision}
+        recorded = {"precision": self.precision, "library_sums": self.library_sums}
+        return {"file": self.file, "plugins": self.plugins} | {k: v for k, v in recorded.items() if v is not None}
 
 
 @dataclass(frozen=True)
@@ -407,11 +410,12 @@ def _ends_as_dict(ends: Ends) -> dict[str, Any]:
 
 
 def _form(node: Node, files: Mapping[str, FileEntry]) -> Form:
-    precision = node.get("precision")
+    precision, library_sums = node.get("precision"), node.get("library_sums")
     return Form(
         _listed(node["file"], ".onnx", files),
         node["plugins"].integer(0, 1 << 20),
         precision.text(*_TEXT) if precision else None,
+        library_sums.integer(0, 1 << 20) if library_sums else None,
     )
 
 

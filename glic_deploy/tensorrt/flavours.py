@@ -13,8 +13,10 @@ from typing import Any
 from ..backends import declarations
 from ..errors import EngineError
 from ..native import load as load_native
+from ..ops import OPS
 
 NAMESPACE = "glic"
+_LIBRARY = "tensorrt"  # as the table of ops names it
 _RTX_ALIAS = "glic_rtx_alias"
 DECLARATION = declarations.by_name("tensorrt")
 
@@ -113,7 +115,7 @@ def _load(name: str) -> Flavour:
     registry = api.get_plugin_registry()
     registry.load_library(str(library))  # returns None if it fails, and also if the library is loaded already
     ops = {creator.name for creator in registry.all_creators if creator.plugin_namespace == NAMESPACE}
-    if not ops >= {"DynamicKnn", "ScatterAggregate"}:
+    if not ops >= {op.name for op in OPS.values() if _LIBRARY in op.libraries}:
         raise EngineError(
             f"TensorRT {api.__version__} does not take the ops' plugin library {library}; install it again: "
             f"{DECLARATION.library_remedy}"

@@ -71,6 +71,8 @@ def build_plan(
     plugins: int,
     options: BuildOptions,
     progress: Progress | None = None,
+    *,
+    exact: bool = False,
 ) -> bytes:
     """Build the serialized plan of an ONNX graph.
 
@@ -81,8 +83,10 @@ def build_plan(
         plugins: the number of nodes that must become plugin layers.
         options: the build options.
         progress: called with a line for each phase of TensorRT.
+        exact: whether the graph must not contain a sum of TensorRT's, because it belongs to the exact entropy path.
 
-    Raises EngineError if TensorRT refuses the graph, uses a function body in place of a plugin, or cannot build.
+    Raises EngineError if TensorRT refuses the graph, uses a function body in place of a plugin, sums in an exact graph,
+    or cannot build.
     """
     api = flavour.api
     builder = api.Builder(flavour.logger)
@@ -94,7 +98,9 @@ def build_plan(
             f"TensorRT {flavour.version} cannot parse {graph}: {errors}; what the ops' plugins found wrong is on the "
             "standard error stream; export the bundle again, or use another TensorRT"
         )
-    layers = (network.get_layer(i).type for i in range(network.num_layers))
+    layers = [network.get_layer(i).type for i in range(network.num_layers)]
+    if exact:
+        _refuse_sums(api, graph, layers)
     found = sum(kind == api.LayerType.PLUGIN_V3 for kind in layers)
     if found != plugins:
         raise EngineError(
@@ -124,10 +130,27 @@ def build_plan(
     return bytes(plan)
 
 
+def _refuse_sums(api: Any, graph: Path, layers: Sequence[Any]) -> None:
+    """Raise EngineError if a layer computes a value from several values in an order of TensorRT's choice."""
+    sums = sorted({name for name in _SUMS if getattr(api.LayerType, name, None) in layers})
+    if sums:
+        raise EngineError(
+            f"TensorRT {api.__version__} would compute {', '.join(sums)} of {graph} itself, but the exact entropy path "
+            "may leave no sum to a library: export the bundle again: python -m export.to_trt --checkpoint C.pth"
+        )
+
+
+_SUMS = (
+    "ATTENTION", "CONVOLUTION", "CUMULATIVE", "DECONVOLUTION", "EINSUM", "FULLY_CONNECTED", "LRN", "MATRIX_MULTIPLY",
+    "NORMALIZATION", "POOLING", "RAGGED_SOFTMAX", "REDUCE", "RNN_V2", "SOFTMAX",
+)  # fmt: skip
+"""The kinds of TensorRT's layers that sum; a version of TensorRT has most of them."""
+
+
 def configured(api: Any, builder: Any, options: BuildOptions) -> Any:
     """Return a builder configuration with the options that are the same for all graphs."""
     config = builder.create_builder_config()
-    config.clear_flag(api.BuilderFlag.TF32)  # the entropy path's integers must stay exact
+    config.clear_flag(api.BuilderFlag.TF32)  # so that fp32 means float32
     if hasattr(api.BuilderFlag, "REQUIRE_USER_ALLOCATION"):
         config.set_flag(api.BuilderFlag.REQUIRE_USER_ALLOCATION)  # else a run may allocate, which breaks captures
     if options.workspace is not None:

@@ -18,7 +18,10 @@ enum class Presence { kRequired, kOptional };
 //   check(in, message): as the kernels' check functions; remembers the size of the problem;
 //   shapes(in): those of its outputs, after a check;
 //   compute(element, in, out, threads): as the kernels, after a check;
-//   compute_cuda(element, in, out, stream), where the table says "cuda": as the CUDA kernels, after a check.
+// Where the table says "cuda":
+//   check_attributes(message), check_cuda(in, message): as check, of the attributes alone, and for the CUDA
+//   kernels; workspace(): bytes of device memory that the CUDA kernels need beside, after a check;
+//   compute_cuda(element, in, out, workspace, stream): as the CUDA kernels, after a check.
 // Ops whose weights are packed once have pack() instead: see integer/op.h.
 template <typename Signature>
 struct Op : Signature {
@@ -34,6 +37,8 @@ struct Op : Signature {
     // is an unknown side, and no sides are an unknown rank, in and out.
     static Shape expected(const Shape&) { return {}; }
 
+    size_t workspace() const { return 0; }
+
   protected:
     static const float* floats(const void* map) { return static_cast<const float*>(map); }
     static float* floats(void* map) { return static_cast<float*>(map); }
@@ -46,6 +51,15 @@ struct Op : Signature {
         return shape;
     }
 };
+
+// Whether the op's maps may have several types.
+template <typename AnyOp>
+constexpr bool is_typed() {
+    for (const Type type : AnyOp::kInputTypes) {
+        if (type == Type::kT) return true;
+    }
+    return false;
+}
 
 // The position of the first input of type T, else 0.
 template <typename AnyOp>

@@ -1,71 +1,134 @@
-// emulate_kernels OP SAMPLING ELEMENT ORDER N H W C HEADS: the op's inputs as raw arrays from standard input,
-// one after another, its result to standard output. ELEMENT: as in kernel.h; ORDER: 1 lets threads take turns
-// from the last to the first; HEADS: 0 for DynamicKnn. Arrays are allocated to the byte, so that a sanitizer
-// sees every access beside them.
+// emulate_kernels OP ORDER NUMBERS: the op's inputs as raw arrays from standard input, one after another, its
+// result to standard output. ORDER: 1 lets threads take turns from the last to the first. NUMBERS: the
+// element type as in kernel.h, of ops that have several, then the fields of the op's size as its header
+// declares them.
 #include <cstdint>
-#include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <vector>
+#include <iterator>
 
 #include "../dynamic_knn/dynamic_knn_cuda.h"
+#include "../integer/integer_cuda.h"
 #include "../scatter_aggregate/scatter_aggregate_cuda.h"
+#include "arrays.h"
 #include "emulator.h"
 
 namespace {
 
-template <typename T = void>
-class Array {
-  public:
-    explicit Array(int64_t bytes) : bytes_(static_cast<size_t>(bytes)), data_(std::malloc(bytes_)) {
-        std::memset(data_, 0xFF, bytes_);
-    }
-    Array(const Array&) = delete;
-    Array& operator=(const Array&) = delete;
-    ~Array() { std::free(data_); }
+using glic_emulator::Array;
 
-    Array& read() {
-        if (std::fread(data_, 1, bytes_, stdin) != bytes_) std::exit(2);
-        return *this;
-    }
-    void write() const { std::fwrite(data_, 1, bytes_, stdout); }
-    T* get() { return static_cast<T*>(data_); }
+// The numbers of the command line, in turn.
+struct Numbers {
+    char** next;
+    char** end;
 
-  private:
-    size_t bytes_;
-    void* data_;
+    operator int64_t() { return next < end ? std::strtoll(*next++, nullptr, 10) : (std::exit(2), 0); }
+    operator int32_t() { return static_cast<int32_t>(operator int64_t()); }
 };
+
+int64_t bytes_of(int32_t element) { return element == GLIC_FLOAT32 ? 4 : 2; }
+
+int dynamic_knn(Numbers numbers) {
+    const int32_t element = numbers;
+    const glic_dynamic_knn_size size{numbers, numbers, numbers, numbers, numbers};
+    const int64_t nodes = size.images * size.height * size.width;
+    Array<> x(nodes * size.channels * bytes_of(element));
+    Array<float> complexity(nodes);
+    Array<int32_t> graph(nodes * 8);
+    x.read();
+    complexity.read();
+    const int result = glic_dynamic_knn_cuda(&size, element, x.get(), complexity.get(), graph.get(), nullptr);
+    graph.write();
+    return result;
+}
+
+int scatter_aggregate(Numbers numbers) {
+    const int32_t element = numbers;
+    const glic_scatter_aggregate_size size{numbers, numbers, numbers, numbers, numbers, numbers};
+    const int64_t nodes = size.images * size.height * size.width,
+                  map = nodes * size.channels * bytes_of(element);
+    Array<> q(map), kv(2 * map), out(map);
+    Array<int32_t> graph(nodes * 8);
+    Array<float> bias(size.heads * 64 * 256), scale(size.heads);
+    q.read();
+    kv.read();
+    graph.read();
+    bias.read();
+    scale.read();
+    const int result = glic_scatter_aggregate_cuda(&size, element, q.get(), kv.get(), graph.get(), bias.get(),
+                                                   scale.get(), out.get(), nullptr);
+    out.write();
+    return result;
+}
+
+// The constants of a layer.
+struct Layer {
+    Array<int8_t> weight;
+    Array<int32_t> bias, shift;
+
+    Layer(int64_t inputs, int64_t outputs) : weight(inputs * outputs), bias(outputs), shift(outputs) {}
+    glic_integer_layer read() { return {weight.read(), bias.read(), shift.read()}; }
+};
+
+int integer_linear(Numbers numbers) {
+    const glic_integer_linear_size size{numbers, numbers, numbers, numbers};
+    Array<float> x(size.positions * size.inputs), y(size.positions * size.outputs);
+    Layer layer(size.inputs, size.outputs);
+    x.read();
+    const int result = glic_integer_linear_cuda(&size, x.get(), layer.read(), y.get(), nullptr);
+    y.write();
+    return result;
+}
+
+int integer_gated_ffn(Numbers numbers) {
+    const glic_integer_gated_ffn_size size{numbers, numbers, numbers, numbers, numbers, numbers};
+    Array<float> x(size.positions * size.channels);
+    Array<int32_t> fraction(size.channels), rsqrt(3072), gelu(4096), gate_shift(size.hidden);
+    Layer in(size.channels, 2 * size.hidden), out(size.hidden, size.channels);
+    Array<> workspace(static_cast<int64_t>(glic_integer_gated_ffn_workspace(&size)));
+    x.read();
+    fraction.read();
+    rsqrt.read();
+    const glic_integer_layer project_in = in.read();
+    gelu.read();
+    gate_shift.read();
+    const glic_integer_gated_ffn_constants constants{fraction.get(), rsqrt.get(),      project_in,
+                                                     gelu.get(),     gate_shift.get(), out.read()};
+    const int result =
+        glic_integer_gated_ffn_cuda(&size, x.get(), &constants, x.get(), workspace.get(), nullptr);
+    x.write();
+    return result;
+}
+
+int integer_depthwise(Numbers numbers) {
+    const glic_integer_depthwise_size size{numbers, numbers, numbers, numbers};
+    const int64_t values = size.height * size.width * size.channels;
+    Array<float> x(values), y(values);
+    Layer layer(25, size.channels);
+    x.read();
+    const int result = glic_integer_depthwise_cuda(&size, x.get(), layer.read(), y.get(), nullptr);
+    y.write();
+    return result;
+}
+
+constexpr struct {
+    const char* name;
+    int (*run)(Numbers);
+} kOps[] = {{"dynamic_knn", dynamic_knn},
+            {"scatter_aggregate", scatter_aggregate},
+            {"integer_linear", integer_linear},
+            {"integer_gated_ffn", integer_gated_ffn},
+            {"integer_depthwise", integer_depthwise}};
 
 }  // namespace
 
 int main(int argc, char** argv) {
-    if (argc != 10) return 2;
-    int64_t numbers[8];
-    for (int i = 0; i < 8; ++i) numbers[i] = std::strtoll(argv[i + 2], nullptr, 10);
-    const auto [sampling, element, order, n, h, w, c, heads] = numbers;
-    glic_emulator::set_reversed(order == 1);
-    const int64_t nodes = n * h * w, element_bytes = element == GLIC_FLOAT32 ? 4 : 2;
-    const auto kind = static_cast<int32_t>(element), attribute = static_cast<int32_t>(sampling);
-    Array<int32_t> graph(nodes * 32);  // 8 words a node
-    Array<> x(nodes * c * element_bytes);
-    x.read();
-    int result = 0;
-    if (std::strcmp(argv[1], "dynamic_knn") == 0) {
-        Array<float> complexity(nodes * 4);
-        const glic_dynamic_knn_size size{n, h, w, c, attribute};
-        result = glic_dynamic_knn_cuda(&size, kind, x.get(), complexity.read().get(), graph.get(), nullptr);
-        graph.write();
-    } else {
-        Array<> kv(nodes * 2 * c * element_bytes), out(nodes * c * element_bytes);
-        Array<float> bias(heads * 64 * 256 * 4), scale(heads * 4);
-        kv.read();
-        graph.read();
-        bias.read();
-        scale.read();
-        const glic_scatter_aggregate_size size{n, h, w, c, heads, attribute};
-        result = glic_scatter_aggregate_cuda(&size, kind, x.get(), kv.get(), graph.get(), bias.get(),
-                                             scale.get(), out.get(), nullptr);
-        out.write();
+    if (argc < 3) return 2;
+    glic_emulator::set_reversed(std::strcmp(argv[2], "1") == 0);
+    for (const auto& op : kOps) {
+        if (std::strcmp(op.name, argv[1]) != 0) continue;
+        const int result = op.run({argv + 3, argv + argc});
+        return result == 0 ? 0 : 10 + result;
     }
-    return result == 0 ? 0 : 10 + result;
+    return 2;
 }

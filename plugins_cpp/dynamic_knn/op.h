@@ -2,6 +2,7 @@
 #ifndef GLIC_DYNAMIC_KNN_OP_H
 #define GLIC_DYNAMIC_KNN_OP_H
 
+#include "../common/check.h"
 #include "../common/groups.h"
 #include "../common/op.h"
 #include "dynamic_knn.h"
@@ -19,6 +20,10 @@ struct DynamicKnn : Op<signatures::DynamicKnn> {
     int check(const glic_shape* in, char* message) {
         return glic_dynamic_knn_check(in[0], in[1], sampling_, window_, sample_, &size_, message);
     }
+    int check_attributes(char* message) const {
+        return Checker("glic::DynamicKnn", message).attributes(sampling_, window_, sample_).result();
+    }
+    int check_cuda(const glic_shape* in, char* message) { return check(in, message); }
     std::vector<Shape> shapes(const glic_shape*) const {
         const Grid grid{size_.images, size_.height, size_.width, size_.sampling};
         return {{size_.images, grid.groups(), kQueries, kWords}};
@@ -33,7 +38,7 @@ struct DynamicKnn : Op<signatures::DynamicKnn> {
         return glic_dynamic_knn_cpu(&size_, element, in[0], floats(in[1]), static_cast<int32_t*>(out[0]),
                                     threads);
     }
-    int compute_cuda(int32_t element, const void* const* in, void* const* out, void* stream) const {
+    int compute_cuda(int32_t element, const void* const* in, void* const* out, void*, void* stream) const {
         return glic_dynamic_knn_cuda(&size_, element, in[0], floats(in[1]), static_cast<int32_t*>(out[0]),
                                      stream);
     }

@@ -1,5 +1,6 @@
-// The two heavy steps of the exact entropy path: glic::IntegerLinear and glic::IntegerGatedFfn. README.md
-// beside this file defines them. Integers come and go held in float32; sums are int32.
+// The steps of the exact entropy path that sum products: glic::IntegerLinear, glic::IntegerGatedFfn and
+// glic::IntegerDepthwise. README.md beside this file defines them. Integers come and go held in float32; sums
+// are int32.
 #ifndef GLIC_INTEGER_INTEGER_H
 #define GLIC_INTEGER_INTEGER_H
 
@@ -82,27 +83,49 @@ struct GatedFfn {
     Panels project_out;
 };
 
+// Channels that are convolved together.
+constexpr int64_t kChannelChunk = 64;
+
+struct Depthwise {
+    Task task;
+    int64_t channels;
+    // Zeros up to whole chunks of channels; the weights chunk after chunk, in them tap after tap.
+    std::vector<int32_t> weight, bias, shift;
+    int32_t limit;
+};
+
 // A constant input of a node: int8 where README.md says so, else int32.
 struct Constant {
     glic_shape shape;
     const void* values;
 };
 
-constexpr size_t kLinearConstants = 3, kGatedFfnConstants = 10;
-
 struct GatedFfnAttributes {
     int64_t norm_shift, norm_limit, gate_limit;
 };
 
-// What a node computes, from all its inputs but the first, in their order. nullptr where a shape or a value
-// is not README.md's: message (GLIC_MESSAGE_SIZE bytes) says which, what it is and what was expected. Throws
-// std::bad_alloc.
+// Whether a node's attributes and its inputs but the first, in their order, are README.md's. GLIC_INVALID:
+// message (GLIC_MESSAGE_SIZE bytes) says which is not, what it is and what was expected. Constants without
+// values, such as those in the memory of a GPU, are checked for their shapes.
+int check_linear_attributes(int64_t limit, char* message);
+int check_linear(const Constant* constants, int64_t limit, char* message);
+int check_gated_ffn_attributes(const GatedFfnAttributes& attributes, char* message);
+int check_gated_ffn(const Constant* constants, const GatedFfnAttributes& attributes, char* message);
+int check_depthwise_attributes(int64_t limit, char* message);
+int check_depthwise(const Constant* constants, int64_t limit, char* message);
+
+// What a node computes, from the same. nullptr, with a message, where the check fails. Throws std::bad_alloc.
 std::unique_ptr<Linear> make_linear(const Constant* constants, int64_t limit, char* message);
 std::unique_ptr<GatedFfn> make_gated_ffn(const Constant* constants, const GatedFfnAttributes& attributes,
                                          char* message);
+std::unique_ptr<Depthwise> make_depthwise(const Constant* constants, int64_t limit, char* message);
 
-// How many positions a map (..., channels) has. GLIC_OK, or GLIC_INVALID with a message.
-int check_map(const char* op, glic_shape map, int64_t channels, int64_t* positions, char* message);
+// Whether a map is (..., channels); with `image`, (height, width, channels). GLIC_OK, or GLIC_INVALID with a
+// message.
+int check_map(const char* op, glic_shape map, int64_t channels, bool image, char* message);
+
+// How many positions a map that was checked has.
+int64_t positions_of(glic_shape map);
 
 // y (positions × outputs) of x (positions × inputs). Returns GLIC_OK or GLIC_NO_MEMORY.
 int integer_linear(const Linear& linear, const float* x, int64_t positions, float* y,
@@ -110,6 +133,10 @@ int integer_linear(const Linear& linear, const float* x, int64_t positions, floa
 
 // The stream (positions × channels) after the block. out may be stream. Returns GLIC_OK or GLIC_NO_MEMORY.
 int integer_gated_ffn(const GatedFfn& ffn, const float* stream, int64_t positions, float* out,
+                      const glic_parallel* parallel);
+
+// y (height × width × channels) of x. Returns GLIC_OK or GLIC_NO_MEMORY.
+int integer_depthwise(const Depthwise& depthwise, const float* x, int64_t height, int64_t width, float* y,
                       const glic_parallel* parallel);
 
 }  // namespace glic

@@ -127,6 +127,37 @@ inline OrtStatus* gpu_stream(const OrtKernelContext* context, void** stream) {
     return api()->KernelContext_GetGPUComputeStream(context, stream);
 }
 
+// Memory of the GPU from the provider's own arena, where the first input is. What is freed goes to later work
+// on the same stream.
+class GpuWorkspace {
+  public:
+    GpuWorkspace() = default;
+    GpuWorkspace(const GpuWorkspace&) = delete;
+    GpuWorkspace& operator=(const GpuWorkspace&) = delete;
+    ~GpuWorkspace() {
+        if (memory_) allocator_->Free(allocator_, memory_);
+        if (allocator_) api()->ReleaseAllocator(allocator_);
+    }
+
+    OrtStatus* allocate(OrtKernelContext* context, size_t bytes) {
+        if (bytes == 0) return nullptr;
+        const OrtValue* input = nullptr;
+        const OrtMemoryInfo* place = nullptr;
+        OrtStatus* status = api()->KernelContext_GetInput(context, 0, &input);
+        if (!status) status = api()->GetTensorMemoryInfo(input, &place);
+        if (!status) status = api()->KernelContext_GetAllocator(context, place, &allocator_);
+        if (status) return status;
+        memory_ = allocator_->Alloc(allocator_, bytes);
+        return memory_ ? nullptr
+                       : error(ORT_FAIL, "glic's ops: out of GPU memory for scratch: code smaller images");
+    }
+    void* get() const { return memory_; }
+
+  private:
+    OrtAllocator* allocator_ = nullptr;
+    void* memory_ = nullptr;
+};
+
 inline OrtStatus* gpu_status_of(int result, const char* op) {
     if (result == 0) return nullptr;
     return error(ORT_FAIL, (std::string("glic::") + op + ": CUDA error " + std::to_string(result) +

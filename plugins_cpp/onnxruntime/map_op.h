@@ -12,6 +12,10 @@ struct Cpu {
     static constexpr const char* kProvider = nullptr;
 
     template <typename Op>
+    static int check(Op& op, const glic_shape* in, char* message) {
+        return op.check(in, message);
+    }
+    template <typename Op>
     static OrtStatus* run(OrtKernelContext* context, const Op& op, int32_t element, const void* const* in,
                           void* const* out) {
         const RuntimeThreads threads(context);
@@ -23,11 +27,17 @@ struct Cuda {
     static constexpr const char* kProvider = "CUDAExecutionProvider";
 
     template <typename Op>
+    static int check(Op& op, const glic_shape* in, char* message) {
+        return op.check_cuda(in, message);
+    }
+    template <typename Op>
     static OrtStatus* run(OrtKernelContext* context, const Op& op, int32_t element, const void* const* in,
                           void* const* out) {
         void* stream = nullptr;
         if (OrtStatus* status = gpu_stream(context, &stream)) return status;
-        return gpu_status_of(op.compute_cuda(element, in, out, stream), Op::kName);
+        GpuWorkspace workspace;
+        if (OrtStatus* status = workspace.allocate(context, op.workspace())) return status;
+        return gpu_status_of(op.compute_cuda(element, in, out, workspace.get(), stream), Op::kName);
     }
 };
 
@@ -58,7 +68,8 @@ class MapKernel {
         }
         Op op = op_;
         char message[GLIC_MESSAGE_SIZE];
-        if (op.check(shapes.data(), message) != GLIC_OK) return error(ORT_INVALID_ARGUMENT, message);
+        if (Processor::check(op, shapes.data(), message) != GLIC_OK)
+            return error(ORT_INVALID_ARGUMENT, message);
         std::array<void*, Op::kOutputs> to;
         const std::vector<Shape> made = op.shapes(shapes.data());
         for (size_t i = 0; i < Op::kOutputs; ++i) {

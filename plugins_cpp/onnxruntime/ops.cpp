@@ -37,8 +37,10 @@ template <typename Op>
 void add_cuda(std::vector<const OrtCustomOp*>* all) {
     using Kernel = MapKernel<Op, Cuda>;
     add<Kernel, GLIC_FLOAT32>(all);
-    add<Kernel, GLIC_FLOAT16>(all);
-    add<Kernel, GLIC_BFLOAT16>(all);
+    if constexpr (is_typed<Op>()) {
+        add<Kernel, GLIC_FLOAT16>(all);
+        add<Kernel, GLIC_BFLOAT16>(all);
+    }
 }
 #endif
 

@@ -53,29 +53,6 @@ class ConstantReader {
     std::vector<Constant> constants_;
 };
 
-// The one computed input (..., channels in) and the output (..., channels out) of a node.
-struct Maps {
-    const float* from = nullptr;
-    float* to = nullptr;
-    int64_t positions = 0;
-
-    OrtStatus* open(OrtKernelContext* context, const char* op, int64_t channels_in, int64_t channels_out) {
-        const Input input(context, 0);
-        if (input.status()) return input.status();
-        char message[GLIC_MESSAGE_SIZE];
-        if (check_map(op, input.shape(), channels_in, &positions, message) != GLIC_OK) {
-            return error(ORT_INVALID_ARGUMENT, message);
-        }
-        std::vector<int64_t> dims(input.shape().dims, input.shape().dims + input.shape().rank);
-        dims.back() = channels_out;
-        from = input.data<float>();
-        void* memory = nullptr;
-        OrtStatus* status = allocate_output(context, dims.data(), dims.size(), &memory, 0);
-        to = static_cast<float*>(memory);
-        return status;
-    }
-};
-
 template <typename Op>
 class PackedKernel {
   public:
@@ -99,14 +76,19 @@ class PackedKernel {
     }
 
     OrtStatus* compute(OrtKernelContext* context) const {
-        const std::string name = std::string("glic::") + Op::kName;
-        Maps maps;
-        if (OrtStatus* status =
-                maps.open(context, name.c_str(), Op::inputs(*packed_), Op::outputs(*packed_))) {
-            return status;
-        }
+        const Input map(context, 0);
+        if (map.status()) return map.status();
+        char message[GLIC_MESSAGE_SIZE];
+        if (Op::check_map(*packed_, map.shape(), message) != GLIC_OK)
+            return error(ORT_INVALID_ARGUMENT, message);
+        std::vector<int64_t> dims(map.shape().dims, map.shape().dims + map.shape().rank);
+        dims.back() = Op::outputs(*packed_);
+        void* out = nullptr;
+        if (OrtStatus* status = allocate_output(context, dims.data(), dims.size(), &out, 0)) return status;
         const RuntimeThreads threads(context);
-        return status_of(Op::compute(*packed_, maps.from, maps.positions, maps.to, threads.get()), Op::kName);
+        return status_of(
+            Op::compute(*packed_, map.data<float>(), map.shape(), static_cast<float*>(out), threads.get()),
+            Op::kName);
     }
 
   private:

@@ -56,15 +56,6 @@ class Constants {
     std::vector<Constant> constants_;
 };
 
-// The positions of a map (..., channels).
-inline int64_t positions(const ov::Tensor& map, int64_t channels, const char* op) {
-    const Dims dims(map);
-    int64_t count = 0;
-    char message[GLIC_MESSAGE_SIZE];
-    OPENVINO_ASSERT(check_map(op, dims.shape(), channels, &count, message) == GLIC_OK, message);
-    return count;
-}
-
 template <typename Description>
 class PackedNode : public ov::op::Op {
   public:
@@ -98,13 +89,15 @@ class PackedNode : public ov::op::Op {
     bool has_evaluate() const override { return true; }
     bool evaluate(ov::TensorVector& outputs, const ov::TensorVector& inputs) const override {
         const Packed& packed = packed_->get([&] { return pack(inputs); });
-        const int64_t count = positions(inputs[0], Description::inputs(packed), name().c_str());
+        const Dims map(inputs[0]);
+        char message[GLIC_MESSAGE_SIZE];
+        OPENVINO_ASSERT(Description::check_map(packed, map.shape(), message) == GLIC_OK, message);
         ov::Shape shape = inputs[0].get_shape();
         shape.back() = static_cast<size_t>(Description::outputs(packed));
         outputs[0].set_shape(shape);
         const RuntimeThreads threads;
-        check_result(Description::compute(packed, inputs[0].data<float>(), count, outputs[0].data<float>(),
-                                          threads.get()),
+        check_result(Description::compute(packed, inputs[0].data<float>(), map.shape(),
+                                          outputs[0].data<float>(), threads.get()),
                      name().c_str());
         return true;
     }

@@ -26,6 +26,10 @@ struct float2 {
     alignas(8) float x;
     float y;
 };
+struct uint2 {
+    alignas(8) uint32_t x;
+    uint32_t y;
+};
 struct uint4 {
     alignas(16) uint32_t x;
     uint32_t y, z, w;

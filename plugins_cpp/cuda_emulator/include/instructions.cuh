@@ -86,6 +86,40 @@ inline void multiply_tf32(void* const lanes[32]) {
         });
 }
 
+struct ByteProduct {
+    int32_t* sum;
+    const uint32_t* a;
+    const uint32_t* b;
+};
+
+// Bytes: register r of `a` holds rows g + 8·(r % 2), four columns from 4t + 16·(r / 2) on; A is their type.
+template <typename A>
+void multiply_bytes(void* const lanes[32]) {
+    constexpr int kDepth = 32;
+    const auto registers = [&](int lane) { return static_cast<ByteProduct*>(lanes[lane]); };
+    const auto byte = [](uint32_t word, int k) { return static_cast<uint8_t>(word >> k % 4 * 8); };
+    int32_t left[16][kDepth], right[8][kDepth];
+    for (int k = 0; k < kDepth; ++k) {
+        const int lane = k % 16 / 4, part = k / 16;
+        for (int row = 0; row < 16; ++row) {
+            left[row][k] = static_cast<A>(byte(registers(row % 8 * 4 + lane)->a[row / 8 + part * 2], k));
+        }
+        for (int column = 0; column < 8; ++column) {
+            right[column][k] = static_cast<int8_t>(byte(registers(column * 4 + lane)->b[part], k));
+        }
+    }
+    for (int lane = 0; lane < 32; ++lane) {
+        for (int index = 0; index < 4; ++index) {
+            const int32_t* row = left[lane / 4 + index / 2 * 8];
+            const int32_t* column = right[lane % 4 * 2 + index % 2];
+            int32_t total = 0;  // far below 2^31
+            for (int k = 0; k < kDepth; ++k) total += row[k] * column[k];
+            int32_t& sum = registers(lane)->sum[index];
+            sum = static_cast<int32_t>(static_cast<uint32_t>(sum) + static_cast<uint32_t>(total));
+        }
+    }
+}
+
 }  // namespace emulated
 
 template <typename T>
@@ -101,6 +135,15 @@ void multiply_16x8x8(float sum[4], const uint32_t a[2], uint32_t b, T) {
 inline void multiply_16x8x8_tf32(float sum[4], const float a[4], const float b[2]) {
     emulated::Product product{sum, a, b};
     glic_emulator::warp_collective("mma.m16n8k8.tf32", &product, emulated::multiply_tf32);
+}
+
+inline void multiply_unsigned_16x8x32(int32_t sum[4], const uint32_t a[4], const uint32_t b[2]) {
+    emulated::ByteProduct product{sum, a, b};
+    glic_emulator::warp_collective("mma.m16n8k32.u8", &product, emulated::multiply_bytes<uint8_t>);
+}
+inline void multiply_signed_16x8x32(int32_t sum[4], const uint32_t a[4], const uint32_t b[2]) {
+    emulated::ByteProduct product{sum, a, b};
+    glic_emulator::warp_collective("mma.m16n8k32.s8", &product, emulated::multiply_bytes<int8_t>);
 }
 
 inline void load_transposed(uint32_t matrices[2], const void* row) {

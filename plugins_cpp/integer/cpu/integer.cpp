@@ -34,7 +34,7 @@ std::vector<int32_t> vector(const Constant& constant) {
 
 // The values of a vector, once its shape is known to be right.
 void check_values(Checker* check, const char* name, const Constant& constant, int64_t low, int64_t high) {
-    if (!check->ok()) return;
+    if (!check->ok() || constant.values == nullptr) return;
     check->values(name, integers(constant), static_cast<size_t>(constant.shape.dims[0]), low, high);
 }
 
@@ -66,27 +66,45 @@ Panels pack_layer(const Constant* constants, bool halves, const Packing& packing
 
 }  // namespace
 
-std::unique_ptr<Linear> make_linear(const Constant* constants, int64_t limit, char* message) {
-    Checker check("glic::IntegerLinear", message);
-    check.attribute("limit", limit, 0, kWide);
-    check_layer(&check, "weight", "bias", "shift", constants, false);
-    if (!check.ok()) return nullptr;
-    const IntegerBuild build = GLIC_SELECTED_INTEGER(integer_build);
-    return std::make_unique<Linear>(
-        Linear{build.linear_task, pack_layer(constants, false, build.packing), static_cast<int32_t>(limit)});
+int check_linear_attributes(int64_t limit, char* message) {
+    return Checker("glic::IntegerLinear", message).attribute("limit", limit, 0, kWide).result();
 }
 
-std::unique_ptr<GatedFfn> make_gated_ffn(const Constant* constants, const GatedFfnAttributes& attributes,
-                                         char* message) {
+int check_linear(const Constant* constants, int64_t limit, char* message) {
+    if (check_linear_attributes(limit, message) != GLIC_OK) return GLIC_INVALID;
+    Checker check("glic::IntegerLinear", message);
+    check_layer(&check, "weight", "bias", "shift", constants, false);
+    return check.result();
+}
+
+int check_depthwise_attributes(int64_t limit, char* message) {
+    return Checker("glic::IntegerDepthwise", message).attribute("limit", limit, 0, kWide).result();
+}
+
+int check_depthwise(const Constant* constants, int64_t limit, char* message) {
+    if (check_depthwise_attributes(limit, message) != GLIC_OK) return GLIC_INVALID;
+    Checker check("glic::IntegerDepthwise", message);
+    check_layer(&check, "weight", "bias", "shift", constants, false);
+    if (!check.ok()) return check.result();
+    return check.shape("weight", constants[0].shape, {kTaps * kTaps, constants[0].shape.dims[1]}).result();
+}
+
+int check_gated_ffn_attributes(const GatedFfnAttributes& attributes, char* message) {
+    return Checker("glic::IntegerGatedFfn", message)
+        .attribute("norm_shift", attributes.norm_shift, 0, kMostShift)
+        .attribute("norm_limit", attributes.norm_limit, 0, INT16_MAX)
+        .attribute("gate_limit", attributes.gate_limit, 0, INT16_MAX)
+        .result();
+}
+
+int check_gated_ffn(const Constant* constants, const GatedFfnAttributes& attributes, char* message) {
     const Constant *fraction = constants, *rsqrt = constants + 1, *in = constants + 2, *gelu = constants + 5,
                    *gate_shift = constants + 6, *out = constants + 7;
+    if (check_gated_ffn_attributes(attributes, message) != GLIC_OK) return GLIC_INVALID;
     Checker check("glic::IntegerGatedFfn", message);
-    check.attribute("norm_shift", attributes.norm_shift, 0, kMostShift)
-        .attribute("norm_limit", attributes.norm_limit, 0, INT16_MAX)
-        .attribute("gate_limit", attributes.gate_limit, 0, INT16_MAX);
     check_layer(&check, "project_in weight", "project_in bias", "project_in shift", in, true);
     check_layer(&check, "project_out weight", "project_out bias", "project_out shift", out, false);
-    if (!check.ok()) return nullptr;
+    if (!check.ok()) return check.result();
     const int64_t channels = in->shape.dims[0], hidden = in->shape.dims[1] / 2;
     check.shape("project_out weight", out->shape, {hidden, channels})
         .that(channels <= kMostChannels, "the stream has %" PRId64 " channels, expected at most %" PRId64,
@@ -97,8 +115,42 @@ std::unique_ptr<GatedFfn> make_gated_ffn(const Constant* constants, const GatedF
         .shape("gate shift", gate_shift->shape, {hidden});
     check_values(&check, "norm fraction", *fraction, 0, kRsqrtBits);
     check_values(&check, "gate shift", *gate_shift, 0, kMostShift);
-    if (!check.ok()) return nullptr;
+    return check.result();
+}
 
+std::unique_ptr<Linear> make_linear(const Constant* constants, int64_t limit, char* message) {
+    if (check_linear(constants, limit, message) != GLIC_OK) return nullptr;
+    const IntegerBuild build = GLIC_SELECTED_INTEGER(integer_build);
+    return std::make_unique<Linear>(
+        Linear{build.linear_task, pack_layer(constants, false, build.packing), static_cast<int32_t>(limit)});
+}
+
+std::unique_ptr<Depthwise> make_depthwise(const Constant* constants, int64_t limit, char* message) {
+    if (check_depthwise(constants, limit, message) != GLIC_OK) return nullptr;
+    const int64_t channels = constants[0].shape.dims[1], taps = constants[0].shape.dims[0];
+    const int64_t chunks = (channels + kChannelChunk - 1) / kChannelChunk;
+    std::vector<int32_t> weight(static_cast<size_t>(chunks * taps * kChannelChunk));
+    const int8_t* from = static_cast<const int8_t*>(constants[0].values);
+    for (int64_t tap = 0; tap < taps; ++tap) {
+        for (int64_t c = 0; c < channels; ++c) {
+            const int64_t at = (c / kChannelChunk * taps + tap) * kChannelChunk + c % kChannelChunk;
+            weight[static_cast<size_t>(at)] = from[tap * channels + c];
+        }
+    }
+    std::vector<int32_t> bias = vector(constants[1]), shift = vector(constants[2]);
+    bias.resize(static_cast<size_t>(chunks * kChannelChunk));
+    shift.resize(bias.size());
+    const IntegerBuild build = GLIC_SELECTED_INTEGER(integer_build);
+    return std::make_unique<Depthwise>(Depthwise{build.depthwise_task, channels, std::move(weight),
+                                                 std::move(bias), std::move(shift),
+                                                 static_cast<int32_t>(limit)});
+}
+
+std::unique_ptr<GatedFfn> make_gated_ffn(const Constant* constants, const GatedFfnAttributes& attributes,
+                                         char* message) {
+    if (check_gated_ffn(constants, attributes, message) != GLIC_OK) return nullptr;
+    const Constant *fraction = constants, *rsqrt = constants + 1, *in = constants + 2, *gelu = constants + 5,
+                   *gate_shift = constants + 6, *out = constants + 7;
     UnitNorm norm{vector(*fraction), vector(*rsqrt), static_cast<int32_t>(attributes.norm_shift),
                   static_cast<int32_t>(attributes.norm_limit)};
     const IntegerBuild build = GLIC_SELECTED_INTEGER(integer_build);
@@ -110,16 +162,22 @@ std::unique_ptr<GatedFfn> make_gated_ffn(const Constant* constants, const GatedF
         static_cast<int32_t>(attributes.gate_limit), pack_layer(out, false, build.packing)});
 }
 
-int check_map(const char* op, glic_shape map, int64_t channels, int64_t* positions, char* message) {
+int check_map(const char* op, glic_shape map, int64_t channels, bool image, char* message) {
     Checker check(op, message);
     const int64_t found = map.rank > 0 ? map.dims[map.rank - 1] : 0;
-    check.sides("the map", map)
+    return check.sides("the map", map)
         .that(map.rank > 0 && found == channels,
               "the map has %zu dimensions and %" PRId64 " channels, expected %" PRId64 " channels last",
-              map.rank, found, channels);
-    *positions = check.ok() ? 1 : 0;
-    for (size_t axis = 0; check.ok() && axis + 1 < map.rank; ++axis) *positions *= map.dims[axis];
-    return check.result();
+              map.rank, found, channels)
+        .that(!image || map.rank == 3, "the map has %zu dimensions, expected 3: rows, columns and channels",
+              map.rank)
+        .result();
+}
+
+int64_t positions_of(glic_shape map) {
+    int64_t positions = 1;
+    for (size_t axis = 0; axis + 1 < map.rank; ++axis) positions *= map.dims[axis];
+    return positions;
 }
 
 void Panels::Free::operator()(void* memory) const { free_aligned(memory); }
@@ -177,6 +235,13 @@ int integer_gated_ffn(const GatedFfn& ffn, const float* stream, int64_t position
     const FfnProblem problem{&ffn, stream, out, positions, tile_size(positions, parallel)};
     const size_t tiles = task_count(positions, problem.tile, {});
     return run_tasks(parallel, tiles, ffn_scratch_bytes(ffn, problem.tile), ffn.task, &problem);
+}
+
+int integer_depthwise(const Depthwise& depthwise, const float* x, int64_t height, int64_t width, float* y,
+                      const glic_parallel* parallel) {
+    const DepthwiseProblem problem{&depthwise, x, y, height, width};
+    const int64_t tiles = problem.tile_rows() * problem.tile_columns() * problem.chunks();
+    return run_tasks(parallel, static_cast<size_t>(tiles), kDepthwiseScratch, depthwise.task, &problem);
 }
 
 }  // namespace glic

@@ -20,30 +20,6 @@ using std::int16_t;
 using std::int32_t;
 using std::int64_t;
 
-// Sums and products that wrap around. The exporter proves that its networks stay within 32 bits; others get
-// wrong numbers, the same on every instruction set.
-inline int32_t plus(int32_t a, int32_t b) {
-    return static_cast<int32_t>(static_cast<uint32_t>(a) + static_cast<uint32_t>(b));
-}
-inline int32_t times(int32_t a, int32_t b) {
-    return static_cast<int32_t>(static_cast<uint32_t>(a) * static_cast<uint32_t>(b));
-}
-
-// x / 2^shift, halves to even; shift 0 to 30.
-inline int32_t round_shift(int32_t x, int32_t shift) {
-    const int32_t some = shift > 0;
-    const int32_t below_half = (1 << shift >> 1) - some;
-    return plus(plus(x, below_half), (x >> shift) & some) >> shift;
-}
-
-// The integer that a map holds; what is none in ±limit, not a number included, becomes the nearest or -limit.
-inline int32_t integer_of(float x, float limit) {
-    x = x > -limit ? x : -limit;
-    return static_cast<int32_t>(x < limit ? x : limit);
-}
-
-inline int32_t clamp(int32_t x, int32_t limit) { return std::min(std::max(x, -limit), limit); }
-
 constexpr int64_t kGroup = kPacking.group;
 
 // Rows of int16 for `multiply`: blocks of kRows rows, in a block group after group of columns.
@@ -81,7 +57,7 @@ class Blocks {
 inline void finish(const int32_t* sums, const int32_t* bias, const int32_t* shift, int32_t limit,
                    int32_t* result) {
     for (int64_t j = 0; j < kPanelColumns; ++j) {
-        result[j] = clamp(round_shift(plus(sums[j], bias[j]), shift[j]), limit);
+        result[j] = finished(sums[j], bias[j], shift[j], limit);
     }
 }
 
@@ -109,34 +85,33 @@ void unit_norm(const UnitNorm& norm, const float* stream, int64_t row, int32_t* 
     const int32_t channels = static_cast<int32_t>(norm.fraction.size());
     int32_t total = 0;
     for (int32_t c = 0; c < channels; ++c) {
-        deviations[c] = clamp(round_shift(integer_of(stream[c], kWide), norm.input_shift), kNormInput);
+        deviations[c] = norm_input(stream[c], norm.input_shift);
         total += deviations[c];
     }
-    int32_t narrowing = 0;
-    while (1 << narrowing < channels) ++narrowing;
+    const int32_t narrowing = norm_narrowing(channels);
     int64_t squares = 0;
     for (int32_t c = 0; c < channels; ++c) {
-        const int32_t d = clamp(round_shift(channels * deviations[c] - total, narrowing), kNormDeviation);
+        const int32_t d = deviation(deviations[c], total, channels, narrowing);
         deviations[c] = d;
         squares += d * d;
     }
-    squares = std::max<int64_t>(squares, 1);
-    int32_t exponent = 0;
-    while (squares >> (2 * exponent + 2)) ++exponent;
-    const int32_t reciprocal = norm.rsqrt[static_cast<size_t>((squares << 10 >> 2 * exponent) - 1024)];
+    const Reciprocal root = reciprocal_root(squares, norm.rsqrt.data());
     constexpr int32_t kChunk = 64;
-    int16_t unit[kChunk];
+    int16_t units[kChunk];
     for (int32_t first = 0; first < channels; first += kChunk) {
         const int32_t count = std::min(kChunk, channels - first);
         const int32_t* fraction = norm.fraction.data() + first;
         for (int32_t c = 0; c < count; ++c) {
-            const int32_t shift = kRsqrtBits + exponent - fraction[c];
-            unit[c] = static_cast<int16_t>(
-                clamp(round_shift(times(deviations[first + c], reciprocal), shift), norm.limit));
+            units[c] = static_cast<int16_t>(unit(deviations[first + c], root, fraction[c], norm.limit));
         }
-        to.write(row, first, count, unit);
+        to.write(row, first, count, units);
     }
 }
+
+// Sums of 16 channels, which wrap around, for as many positions beside each other as stay in registers.
+using Lanes = uint32_t __attribute__((vector_size(64)));
+constexpr int64_t kLanes = 16, kRun = 4;
+static_assert(kTileColumns % kRun == 0 && kChannelChunk % kLanes == 0);
 
 void linear_task(const void* argument, size_t index, void* scratch) {
     const LinearProblem& problem = *static_cast<const LinearProblem*>(argument);
@@ -152,7 +127,7 @@ void linear_task(const void* argument, size_t index, void* scratch) {
         for (int64_t k = 0; k < inputs; k += kChunk) {
             const int64_t size = std::min(kChunk, inputs - k);
             for (int64_t i = 0; i < size; ++i)
-                narrow[i] = static_cast<int16_t>(integer_of(x[k + i], INT16_MAX));
+                narrow[i] = static_cast<int16_t>(integer_of(x[k + i], kProductInput));
             rows.write(row, k, size, narrow);
         }
     }
@@ -183,15 +158,14 @@ void gated_ffn_task(const void* argument, size_t index, void* scratch) {
     normalised.pad(count);
     gated.pad(count);
     const int64_t hidden = ffn.project_out.inputs();
-    const int32_t* gelu = ffn.gelu.data() + 2048;
     product(normalised, count, ffn.project_in, kGateInput,
             [&](int64_t panel, int64_t row, const int32_t* halves) {
                 constexpr int64_t kHalf = kPanelColumns / 2;
                 int16_t gate[kHalf];
                 const int32_t* shift = ffn.gate_shift.data() + panel * kHalf;
                 for (int64_t j = 0; j < kHalf; ++j) {
-                    const int32_t value = round_shift(times(gelu[halves[j]], halves[kHalf + j]), shift[j]);
-                    gate[j] = static_cast<int16_t>(clamp(value, ffn.gate_limit));
+                    gate[j] = static_cast<int16_t>(
+                        glic::gated(halves[j], halves[kHalf + j], ffn.gelu.data(), shift[j], ffn.gate_limit));
                 }
                 gated.write(row, panel * kHalf, std::min(kHalf, hidden - panel * kHalf), gate);
             });
@@ -206,9 +180,69 @@ void gated_ffn_task(const void* argument, size_t index, void* scratch) {
     });
 }
 
+void depthwise_task(const void* argument, size_t index, void* scratch) {
+    const DepthwiseProblem& problem = *static_cast<const DepthwiseProblem*>(argument);
+    const Depthwise& depthwise = *problem.depthwise;
+    const int64_t tile = static_cast<int64_t>(index) / problem.chunks();
+    const int64_t first = static_cast<int64_t>(index) % problem.chunks() * kChannelChunk;
+    const int64_t row = tile / problem.tile_columns() * kTileRows;
+    const int64_t column = tile % problem.tile_columns() * kTileColumns;
+    const int64_t rows = std::min(kTileRows, problem.height - row);
+    const int64_t columns = std::min(kTileColumns, problem.width - column);
+    const int64_t count = std::min(kChannelChunk, depthwise.channels - first);
+    constexpr int64_t kMargin = kTaps / 2, kWindowColumns = kTileColumns + kTaps - 1;
+    int32_t* window = static_cast<int32_t*>(scratch);
+    for (int64_t i = 0; i < rows + kTaps - 1; ++i) {
+        for (int64_t j = 0; j < (columns + kRun - 1) / kRun * kRun + kTaps - 1; ++j) {
+            const int64_t from_row = row + i - kMargin, from_column = column + j - kMargin;
+            int32_t* to = window + (i * kWindowColumns + j) * kChannelChunk;
+            std::memset(to, 0, kChannelChunk * sizeof(int32_t));
+            if (from_row < 0 || from_row >= problem.height || from_column < 0 || from_column >= problem.width)
+                continue;
+            const float* x =
+                problem.x + (from_row * problem.width + from_column) * depthwise.channels + first;
+            for (int64_t c = 0; c < count; ++c) to[c] = integer_of(x[c], kProductInput);
+        }
+    }
+    const int32_t* weights = depthwise.weight.data() + first * kTaps * kTaps;
+    const int32_t *bias = depthwise.bias.data() + first, *shift = depthwise.shift.data() + first;
+    for (int64_t c = 0; c < count; c += kLanes) {
+        for (int64_t i = 0; i < rows; ++i) {
+            for (int64_t j = 0; j < columns; j += kRun) {
+                Lanes sums[kRun] = {};
+                for (int64_t tap_row = 0; tap_row < kTaps; ++tap_row) {
+                    const int32_t* values = window + ((i + tap_row) * kWindowColumns + j) * kChannelChunk + c;
+                    const int32_t* weight = weights + tap_row * kTaps * kChannelChunk + c;
+#pragma GCC unroll 5
+                    for (int64_t tap = 0; tap < kTaps; ++tap) {
+                        Lanes factor, value;
+                        std::memcpy(&factor, weight + tap * kChannelChunk, sizeof factor);
+#pragma GCC unroll 4
+                        for (int64_t u = 0; u < kRun; ++u) {
+                            std::memcpy(&value, values + (tap + u) * kChannelChunk, sizeof value);
+                            sums[u] += factor * value;
+                        }
+                    }
+                }
+                const int64_t at = ((row + i) * problem.width + column + j) * depthwise.channels + first + c;
+                for (int64_t u = 0; u < std::min(kRun, columns - j); ++u) {
+                    int32_t sum[kLanes];
+                    float results[kLanes];
+                    std::memcpy(sum, &sums[u], sizeof sum);
+                    for (int64_t k = 0; k < kLanes; ++k) {
+                        results[k] =
+                            static_cast<float>(finished(sum[k], bias[c + k], shift[c + k], depthwise.limit));
+                    }
+                    const int64_t stored = std::min(kLanes, count - c);
+                    std::memcpy(problem.y + at + u * depthwise.channels, results, sizeof(float) * stored);
+                }
+            }
+        }
+    }
+}
 }  // namespace
 
-const IntegerBuild integer_build = {kPacking, linear_task, gated_ffn_task};
+const IntegerBuild integer_build = {kPacking, linear_task, gated_ffn_task, depthwise_task};
 
 }  // namespace GLIC_SIMD
 }  // namespace glic

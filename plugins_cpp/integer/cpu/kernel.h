@@ -3,21 +3,10 @@
 #define GLIC_INTEGER_CPU_KERNEL_H
 
 #include "../../common/isa.h"
+#include "../arithmetic.h"
 #include "../integer.h"
 
 namespace glic {
-
-constexpr int32_t kWide = (1 << 23) - 1;
-constexpr int32_t kNormInput = 8191;
-constexpr int32_t kNormDeviation = 4095;
-constexpr int32_t kGateInput = 2047;
-constexpr int32_t kRsqrtBits = 11;
-constexpr int64_t kRsqrtEntries = 3072;
-constexpr int64_t kGeluEntries = 4096;
-
-// The largest shift, and the widest norm whose deviations fit 32 bits: with it no shift of a unit passes 30.
-constexpr int32_t kMostShift = 30;
-constexpr int64_t kMostChannels = int64_t{1} << 16;
 
 // Positions of a tile: a multiple of the rows that every instruction set multiplies at a time.
 constexpr int64_t kTileStep = 12;
@@ -47,10 +36,27 @@ inline size_t ffn_scratch_bytes(const GatedFfn& ffn, int64_t tile) {
            sizeof(int16_t) * static_cast<size_t>(tile * rows) + 128;
 }
 
+// A task of the depthwise convolution: this many rows and columns of a chunk of channels. Scratch holds the
+// integers of its window.
+constexpr int64_t kTileRows = 4, kTileColumns = 32;
+constexpr size_t kDepthwiseScratch =
+    sizeof(int32_t) * (kTileRows + kTaps - 1) * (kTileColumns + kTaps - 1) * kChannelChunk;
+
+struct DepthwiseProblem {
+    const Depthwise* depthwise;
+    const float* x;
+    float* y;
+    int64_t height, width;
+
+    int64_t tile_rows() const { return (height + kTileRows - 1) / kTileRows; }
+    int64_t tile_columns() const { return (width + kTileColumns - 1) / kTileColumns; }
+    int64_t chunks() const { return (depthwise->channels + kChannelChunk - 1) / kChannelChunk; }
+};
+
 // What an instruction set brings.
 struct IntegerBuild {
     Packing packing;
-    Task linear_task, gated_ffn_task;
+    Task linear_task, gated_ffn_task, depthwise_task;
 };
 
 GLIC_DECLARE_BUILDS(extern const IntegerBuild integer_build)

@@ -103,6 +103,25 @@ __device__ __forceinline__ void multiply_16x8x8_tf32(float sum[4], const float a
           "r"(__float_as_uint(a[3])), "r"(__float_as_uint(b[0])), "r"(__float_as_uint(b[1])));
 }
 
+// sum += a · b with sum 16×8 of int32, which wraps around, a 16×32 of bytes and b 32×8 of signed bytes,
+// spread as above: t selects among the words of four bytes in a row of a and in a column of b.
+__device__ __forceinline__ void multiply_unsigned_16x8x32(int32_t sum[4], const uint32_t a[4],
+                                                          const uint32_t b[2]) {
+    asm volatile(
+        "mma.sync.aligned.m16n8k32.row.col.s32.u8.s8.s32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+        "{%0, %1, %2, %3};"
+        : "+r"(sum[0]), "+r"(sum[1]), "+r"(sum[2]), "+r"(sum[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+__device__ __forceinline__ void multiply_signed_16x8x32(int32_t sum[4], const uint32_t a[4],
+                                                        const uint32_t b[2]) {
+    asm volatile(
+        "mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+        "{%0, %1, %2, %3};"
+        : "+r"(sum[0]), "+r"(sum[1]), "+r"(sum[2]), "+r"(sum[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+
 // Two transposed 8×8 matrices of 16-bit elements: lanes 0 to 15 say where their 16 rows of 16 bytes are in
 // shared memory. Lane 4·g + t gets column g, rows 2t and 2t + 1, of each.
 __device__ __forceinline__ void load_transposed(uint32_t matrices[2], const void* row) {
