@@ -40,14 +40,8 @@ def encoded(data: bytes) -> str:
 
 
 @pytest.fixture(scope="session")
-def built() -> Path:
-    """Build web/dist; skips where Node, npm or the packages are missing."""
-    for program in ("node", "npm"):
-        if shutil.which(program) is None:
-            pytest.skip(f"needs {program}: apt-get install nodejs npm")
-    if not (WEB / "node_modules" / "onnxruntime-web").is_dir():
-        pytest.skip("needs the npm packages of web/: make web")
-    subprocess.run(["node", "build.mjs"], cwd=WEB, check=True)
+def built(web_page: Path) -> Path:
+    """The decoder in web/dist, which is built together with the page of `glic view`."""
     return DIST
 
 
