@@ -88,7 +88,10 @@ def exported() -> Path:
     folders = (ROOT / "export", *(ROOT / "glic_deploy" / name for name in ("bundle", "entropy")))
     sources = [path for folder in folders for path in folder.rglob("*")]
     sources += [
-        *(ROOT / "glic_deploy" / name for name in ("container.py", "image.py", "limits.py", "scales.py")),
+        *(
+            ROOT / "glic_deploy" / name
+            for name in ("bundle_codec.py", "container.py", "image.py", "limits.py", "scales.py")
+        ),
         SAMPLE_CHECKPOINT,
     ]
     for source in sorted(path for path in sources if path.is_file() and path.suffix != ".pyc"):
