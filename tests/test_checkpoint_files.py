@@ -32,7 +32,7 @@ def quick() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         yield
-    assert time.monotonic() - start < 10
+    assert time.monotonic() - start < 60
 
 
 def refusal(path: Path) -> str:
