@@ -2,6 +2,7 @@
 
 - A residual sum, norm, product, gate, product and second residual sum become `glic::FeedForward`, or
   `glic::DepthwiseFeedForward` if the gate convolves: the wide maps between the products never reach memory.
+- A feed-forward with the depthwise mixer before it becomes `glic::GatedTransform`.
 - A norm and the products for queries, keys and values become `glic::NormQkv`.
 - Every other product with a constant matrix becomes `glic::Projection`.
 """
@@ -28,6 +29,7 @@ def fuse_blocks(model: ModelProto) -> ModelProto:
         ("LayerNormalization", _fuse_first_qkv),
         ("ResidualNorm", _fuse_qkv),
         ("ResidualNorm", _fuse_feed_forward),
+        ("FeedForward", _fuse_gated_transform),
         ("MatMul", _name_projection),
     ):
         graph = Graph(model)
@@ -89,6 +91,22 @@ def _fuse_feed_forward(graph: Graph, norm: NodeProto) -> None:
     inputs = [*norm.input, expand.input[1], *gate.input[1:], project.input[1]]
     fused = helper.make_node(name, inputs, [result.output[0]], domain=DOMAIN, epsilon=_epsilon(norm))
     graph.replace([norm, expand, gate, project, result], [fused])
+
+
+def _fuse_gated_transform(graph: Graph, block: NodeProto) -> None:
+    """Rewrite a feed-forward whose update is a depthwise mixer's as one op."""
+    x, update, *constants = block.input
+    project = graph.maker(update, "MatMul")
+    mix = graph.before(project, "DepthwiseMix")
+    expand = graph.before(mix, "MatMul")
+    if project is None or mix is None or expand is None or expand.input[0] != x:
+        return
+    _, before, filters, after = mix.input
+    matrix = np.concatenate([graph.array(expand.input[1]), graph.array(before)[None]])
+    weight = graph.constant(f"{expand.input[1]}_biased", matrix)
+    inputs = [x, weight, filters, after, project.input[1], *constants]
+    fused = helper.make_node("GatedTransform", inputs, block.output, domain=DOMAIN, epsilon=_epsilon(block))
+    graph.replace([expand, mix, project, block], [fused])
 
 
 def _name_projection(graph: Graph, product: NodeProto) -> None:

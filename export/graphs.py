@@ -82,10 +82,10 @@ def _block_ops(config: Config, side: str) -> dict[str, dict[str, int]]:
     common = {
         "DynamicKnn": sum(min(depth, 2) for depth in depths),  # local and global, which the blocks of a stage share
         "ScatterAggregate": blocks,
-        "DepthwiseMix": STAGE_BLOCKS,
         "Split": 0,  # products are parted instead
     }
     native = {
+        "DepthwiseMix": STAGE_BLOCKS,
         "DepthwiseGate": blocks,
         "Gate": STAGE_BLOCKS,
         "Scan": STAGE_BLOCKS,  # over strips
@@ -94,7 +94,7 @@ def _block_ops(config: Config, side: str) -> dict[str, dict[str, int]]:
     }
     fused = {
         "DepthwiseFeedForward": blocks,
-        "FeedForward": STAGE_BLOCKS,
+        "GatedTransform": STAGE_BLOCKS,
         "NormQkv": blocks,
         "LayerNormalization": 0,
         "ResidualNorm": 0,

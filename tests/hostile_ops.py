@@ -49,6 +49,10 @@ CASES: dict[str, tuple[list[tuple[int, ...]], dict[str, Any]]] = {
         [(1, 4, 5, 6), (1, 4, 5, 6), (6,), (7, 8), (8, 1, 3, 3), (4, 6)],
         {"epsilon": 1e-5},
     ),
+    "GatedTransform": (
+        [(1, 4, 5, 6), (7, 5), (5, 1, 5, 5), (5,), (5, 6), (6,), (7, 8), (4, 6)],
+        {"epsilon": 1e-5},
+    ),
     "WinogradInput": ([(1, 4, 8, 6)], {"channels": 6}),
     "WinogradShuffle": ([(36, 1, 1, 2, 8), (8,)], {}),
     "PixelShuffle": ([(1, 8, 3, 4)], {}),
@@ -183,6 +187,7 @@ EMPTY: list[tuple[str, list[tuple[int, ...]], list[tuple[int, ...]]]] = [
     ("FeedForward", [(1 << 37, 0, 6), (1 << 37, 0, 6)], [(1 << 37, 0, 6)]),
     ("DepthwiseFeedForward", [(0, 4, 5, 6), (0, 4, 5, 6)], [(0, 4, 5, 6)]),
     ("DepthwiseFeedForward", [(1, 1 << 37, 0, 6), (1, 1 << 37, 0, 6)], [(1, 1 << 37, 0, 6)]),
+    ("GatedTransform", [(1, 4, 0, 6)], [(1, 4, 0, 6)]),
     ("WinogradInput", [(1, 0, 8, 6)], [(36, 1, 0, 2, 6)]),
     ("WinogradInput", [(1, HUGE, 4, 0)], [(36, 1, HUGE // 4, 1, 0)]),
     ("WinogradShuffle", [(36, HUGE // 36 // 8, 1, 1, 0), (0,)], [(HUGE // 36 // 8, 8, 8, 0)]),
@@ -229,6 +234,10 @@ def test_an_empty_map_gives_an_empty_one_at_once(
         ("DepthwiseFeedForward", [(4, 5, 6), (4, 5, 6)], "the map has 3 dimensions, expected 4: images, rows"),
         ("DepthwiseFeedForward", [(1, 4, 5, 6), (1, 4, 5, 6), (6,), (7, 8), (8, 1, 2, 2)], "filter has side 2"),
         ("DepthwiseFeedForward", [(1, 4, 5, 6), (1, 4, 5, 6), (6,), (7, 8), (6, 1, 3, 3)], "filter has shape"),
+        ("GatedTransform", [(4, 5, 6)], "the map has 3 dimensions, expected 4: images, rows"),
+        ("GatedTransform", [(1, 4, 5, 6), (6, 5)], "mix_expand has other sides than expected"),
+        ("GatedTransform", [(1, 4, 5, 6), (7, 5), (5, 1, 4, 4)], "mix_filter has side 4"),
+        ("GatedTransform", [(1, 4, 5, 6), (7, 5), (5, 1, 5, 5), (4,)], "mix_bias has shape"),
         ("WinogradInput", [(4, 4)], "x has 2 dimensions"),
         ("PixelShuffle", [(1 << 30, 4, 1 << 20, 0)], "at most 2.40 elements"),
         ("IntegerLinear", [(2, 7)], "the map has 2 dimensions and 7 channels, expected 6 channels last"),
@@ -263,7 +272,7 @@ def test_a_shape_that_is_not_the_ops_is_named(op: str, shapes: list[tuple[int, .
         ("DynamicKnn", "sample", 1 << 40, "window, sample are 8"),
         *(
             (op, "epsilon", wrong, "epsilon is")
-            for op in ("ResidualNorm", "NormQkv", "FeedForward", "DepthwiseFeedForward")
+            for op in ("ResidualNorm", "NormQkv", "FeedForward", "DepthwiseFeedForward", "GatedTransform")
             for wrong in (-1.0, float("nan"), float("inf"))
         ),
         ("IntegerLinear", "limit", "many", ""),

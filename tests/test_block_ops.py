@@ -21,7 +21,7 @@ from glic_deploy.backends.onnxruntime import session_options
 from glic_deploy.ops import DOMAIN, OPS
 
 from .kernels import ISAS, OK
-from .test_transform_ops import depthwise_gate, gate
+from .test_transform_ops import depthwise_gate, depthwise_mix, gate
 
 Array = NDArray[np.float32]
 Wide = NDArray[np.float64]
@@ -56,11 +56,26 @@ def depthwise_feed_forward(x: Array, update: Array, bias: Array, expand: Array, 
     return total + depthwise_gate(normalised(total) @ expand, filters) @ project.astype(np.float64)
 
 
+def gated_transform(
+    x: Array,
+    mix_expand: Array,
+    mix_filter: Array,
+    mix_bias: Array,
+    mix_project: Array,
+    bias: Array,
+    expand: Array,
+    project: Array,
+) -> Wide:
+    mixed = depthwise_mix(projection(x, mix_expand[:-1]), mix_expand[-1], mix_filter, mix_bias)
+    return feed_forward(x, mixed @ mix_project.astype(np.float64), bias, expand, project)
+
+
 ORACLES: dict[str, Callable[..., Wide | tuple[Wide, ...]]] = {
     "Projection": projection,
     "NormQkv": norm_qkv,
     "FeedForward": feed_forward,
     "DepthwiseFeedForward": depthwise_feed_forward,
+    "GatedTransform": gated_transform,
 }
 
 # ---- The kernels ----
@@ -125,6 +140,15 @@ def drawn(
         return [x, *(values(channels + 1, parts * width, inputs=channels) for parts in (1, 2))]
     filters = [values(2 * width, 1, side, side, inputs=side**2)] if op == "DepthwiseFeedForward" else []
     expand, project = values(channels + 1, 2 * width, inputs=channels), values(width, channels, inputs=width)
+    if op == "GatedTransform":
+        mixed = max(1, width // 2)
+        mixer = [
+            values(channels + 1, mixed, inputs=channels),
+            values(mixed, 1, side, side, inputs=side**2),
+            values(mixed),
+            values(mixed, channels, inputs=mixed),
+        ]
+        return [x, *mixer, values(channels), expand, project]
     return [x, values(*shape, channels), values(channels), expand, *filters, project]
 
 
@@ -153,11 +177,19 @@ def test_agrees_with_the_oracle(op: str, name: str, precision: Precision, data: 
 
 @pytest.mark.parametrize("precision", TOLERANCES)
 @pytest.mark.parametrize(
-    ("op", "shape"), [("FeedForward", (1, 7, 50)), ("DepthwiseFeedForward", (2, 37, 211)), ("NormQkv", (1, 5, 33))]
+    ("op", "shape", "side"),
+    [
+        ("FeedForward", (1, 7, 50), 0),
+        ("DepthwiseFeedForward", (2, 37, 211), 3),
+        ("GatedTransform", (1, 33, 119), 5),
+        ("NormQkv", (1, 5, 33), 0),
+    ],
 )
-def test_released_sizes_on_any_number_of_threads(op: str, shape: tuple[int, ...], precision: Precision) -> None:
+def test_released_sizes_on_any_number_of_threads(
+    op: str, shape: tuple[int, ...], side: int, precision: Precision
+) -> None:
     """Many tiles and tasks; neither their number nor the threads change a bit."""
-    arrays = drawn(op, np.random.default_rng(5), shape, 192, 96, 3)
+    arrays = drawn(op, np.random.default_rng(5), shape, 192, 96, side)
     one = run(op, *arrays, precision=precision)
     for result, want in zip(one, expected(op, *arrays), strict=True):
         assert np.abs(result - want).max() <= TOLERANCES[precision] * np.abs(want).max()

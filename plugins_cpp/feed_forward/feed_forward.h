@@ -1,4 +1,4 @@
-// glic::FeedForward and glic::DepthwiseFeedForward: whole blocks, whose wide maps stay in the processor's cache.
+// glic::FeedForward, glic::DepthwiseFeedForward and glic::GatedTransform: whole blocks, whose wide maps stay in the processor's cache.
 // README.md beside this file defines them.
 #ifndef GLIC_FEED_FORWARD_FEED_FORWARD_H
 #define GLIC_FEED_FORWARD_FEED_FORWARD_H
@@ -13,12 +13,24 @@
 
 namespace glic {
 
+// A depthwise mixer: project(depthwise(LeakyReLU(expand(x)))).
+struct Mixer {
+    ProductWeights expand;
+    std::vector<float> expand_bias;  // with zeros up to whole panels
+    // kernel × kernel × channels, and the biases of the channels, with zeros up to whole panels.
+    int64_t kernel;
+    std::vector<float> filter, filter_bias;
+    ProductWeights project;
+};
+
 // A block, packed for one instruction set, whose task alone can read it.
 struct FeedForwardBlock {
     Task task;
     int32_t element;
     float epsilon;
-    std::vector<float> update_bias;
+    // What makes the update where it is no input of the block.
+    std::unique_ptr<const Mixer> mixer;
+    std::vector<float> update_bias;  // with zeros up to whole panels
     // The halves of the expansion, a and b of the gate, and their biases, with zeros up to whole panels.
     ProductWeights expand_a, expand_b;
     std::vector<float> bias_a, bias_b;
@@ -35,11 +47,16 @@ struct FeedForwardBlock {
 std::unique_ptr<FeedForwardBlock> make_feed_forward(const Constant* constants, bool depthwise, float epsilon,
                                                int32_t element, char* message);
 
+// The same of a GatedTransform, whose constants are those of its mixer, then bias, expand and project.
+std::unique_ptr<FeedForwardBlock> make_gated_transform(const Constant* constants, float epsilon, int32_t element,
+                                                       char* message);
+
 // out of x and update, all positions × channels. Returns GLIC_OK or GLIC_NO_MEMORY.
 int feed_forward(const FeedForwardBlock& block, const float* x, const float* update, int64_t positions, float* out,
                  const glic_parallel* parallel);
 
-// The same of images × height × width × channels, with the depthwise filter.
+// The same of images × height × width × channels, with a depthwise filter; update is nullptr where the block has a
+// mixer.
 int depthwise_feed_forward(const FeedForwardBlock& block, const float* x, const float* update, int64_t images,
                            int64_t height, int64_t width, float* out, const glic_parallel* parallel);
 

@@ -1,4 +1,4 @@
-// glic::FeedForward and glic::DepthwiseFeedForward for the glue of the runtimes.
+// glic::FeedForward, glic::DepthwiseFeedForward and glic::GatedTransform for the glue of the runtimes.
 #ifndef GLIC_FEED_FORWARD_OP_H
 #define GLIC_FEED_FORWARD_OP_H
 
@@ -34,6 +34,30 @@ struct AnyFeedForward : Op<Signature> {
         } else {
             return feed_forward(block, maps[0], maps[1], positions_of(map), out[0], threads);
         }
+    }
+
+  private:
+    float epsilon_ = 0;
+};
+
+struct GatedTransform : Op<signatures::GatedTransform> {
+    using Packed = FeedForwardBlock;
+
+    template <typename Visitor>
+    void visit(Visitor&& visitor) {
+        visitor("epsilon", epsilon_);
+    }
+    std::unique_ptr<Packed> pack(const Constant* constants, int32_t element, char* message) const {
+        return make_gated_transform(constants, epsilon_, element, message);
+    }
+    static int check_map(const Packed& block, glic_shape map, char* message) {
+        return glic::check_map("glic::GatedTransform", map, block.project.outputs(), 4, message);
+    }
+    static int64_t outputs(const Packed& block, size_t) { return block.project.outputs(); }
+    static int compute(const Packed& block, const float* const* maps, glic_shape map, float* const* out,
+                       const glic_parallel* threads) {
+        return depthwise_feed_forward(block, maps[0], nullptr, map.dims[0], map.dims[1], map.dims[2], out[0],
+                                      threads);
     }
 
   private:
