@@ -1,5 +1,6 @@
 #include "product.h"
 
+#include <algorithm>
 #include <cstring>
 #include <new>
 
@@ -23,12 +24,13 @@ Bfloat16 rounded(float value) {
 template <typename T>
 void pack(const float* weight, int64_t inputs, int64_t outputs, int64_t stride, int64_t depth,
           const ProductPacking& packing, T* packed) {
-    for (int64_t k = 0; k < inputs; ++k) {
-        for (int64_t j = 0; j < outputs; ++j) {
-            const int64_t panel = j / packing.columns, column = j % packing.columns;
-            const int64_t row = panel * depth + k / packing.group * packing.group;
-            packed[row * packing.columns + column * packing.group + k % packing.group] =
-                rounded<T>(weight[k * stride + j]);
+    const int64_t group = packing.group;
+    for (int64_t first = 0; first < outputs; first += packing.columns) {
+        const int64_t columns = std::min(packing.columns, outputs - first);
+        for (int64_t k = 0; k < inputs; ++k) {
+            const float* const from = weight + k * stride + first;
+            T* const to = packed + first * depth + k / group * group * packing.columns + k % group;
+            for (int64_t j = 0; j < columns; ++j) to[j * group] = rounded<T>(from[j]);
         }
     }
 }
