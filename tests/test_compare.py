@@ -89,7 +89,7 @@ def test_all_graphs_agree_on_all_runners(whole: Run, engine: Path) -> None:
     graphs = Bundle.open(engine).graphs()
     assert whole.lines[-1] == f"all {len(graphs)} graphs on 1 image agree"
     runners = whole.lines[1].split()
-    assert runners[:3] == ["base", "native", "integer"]
+    assert runners[:4] == ["base", "native", "fused", "integer"]
     for graph in graphs:
         exact = whole.row(graph).count("exact")
         assert exact == len(runners) - 1 or not graph.startswith(("slice", "hyper_synthesis"))
