@@ -35,7 +35,7 @@ from glic_deploy import machine
 from glic_deploy.backends.noise import noise_db
 from glic_deploy.backends.openvino import OpenVinoBackend, extension_path
 from glic_deploy.backends.openvino_mixed import lower_products
-from glic_deploy.backends.openvino_precision import run_trial
+from glic_deploy.backends.precision_trial import run_trial
 from glic_deploy.bundle import Bundle
 from glic_deploy.image import load_image, pad
 

@@ -9,13 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto
 
-from glic_deploy.bundle import BASE, CONFORMANCE, NATIVE, TABLES, Arithmetic, Model, TableFit
+from glic_deploy.bundle import BASE, CONFORMANCE, FUSED, NATIVE, TABLES, Arithmetic, Model, TableFit
 from glic_deploy.errors import CheckpointError
 from glic_deploy.notices import logger
 
 from . import integer, previews
 from .bundle import EXACT_TABLES, BundleWriter, fingerprint
 from .checkpoint import Checkpoint
+from .fused import fuse_blocks
 from .graphs import GraphSpec, preview_graph
 from .integer.calibration import Latents
 from .integer.conformance import conformance_vectors
@@ -23,6 +24,7 @@ from .native import for_kernels, unmatched
 from .network import Preview
 from .progress import SILENT, Progress
 from .schema import INDEX, UNREAD
+from .strips import in_strips
 from .tables import FactorizedTables, GaussianTables, factorized_tables, gaussian_tables
 from .tracing import TESTED_TORCH, trace
 from .verify import largest_difference
@@ -31,7 +33,7 @@ Tables = Mapping[str, NDArray[Any]]
 
 
 def add_traced_graphs(writer: BundleWriter, specs: Iterable[GraphSpec], progress: Progress = SILENT) -> None:
-    """Trace modules and add their graphs, with the form for the native kernels where `native_ops` names any.
+    """Trace modules and add their graphs, with the forms for our kernels where `native_ops` names any.
 
     Each graph is checked by onnx and compared with PyTorch on a pseudo-random input.
     """
@@ -41,17 +43,23 @@ def add_traced_graphs(writer: BundleWriter, specs: Iterable[GraphSpec], progress
         model = trace(spec, module)
         path = writer.add_graph(spec.name, BASE, model)
         if spec.native_ops:
-            native = for_kernels(model)
-            _warn_of_unmatched(spec, native)
-            path = writer.add_graph(spec.name, NATIVE, native)
+            for form, derived in forms_for_kernels(model).items():
+                _warn_of_unmatched(spec, form, derived)
+                path = writer.add_graph(spec.name, form, derived)
         progress.done(f"{spec.name:18} {largest_difference(path, spec, module)}")
 
 
-def _warn_of_unmatched(spec: GraphSpec, native: ModelProto) -> None:
-    """Warn of every op that the rewrites for the native kernels made too rarely or left too often."""
-    for op, found, expected in unmatched(native, spec.native_ops):
+def forms_for_kernels(model: ModelProto) -> dict[str, ModelProto]:
+    """Derive from a transform's graph the forms for our kernels on the CPU."""
+    native = for_kernels(model)
+    return {NATIVE: in_strips(native), FUSED: fuse_blocks(native)}
+
+
+def _warn_of_unmatched(spec: GraphSpec, form: str, model: ModelProto) -> None:
+    """Warn of every op that the rewrites for our kernels made too rarely or left too often."""
+    for op, found, expected in unmatched(model, spec.native_ops[form]):
         logger.warning(
-            f"graph {spec.name} has {found} nodes {op} in its native form, expected {expected}: it runs, slower than "
+            f"graph {spec.name} has {found} nodes {op} in its form {form}, expected {expected}: it runs, slower than "
             f"it could; export with the PyTorch that this version was made for: pip install torch=={TESTED_TORCH}"
         )
 

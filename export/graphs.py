@@ -9,7 +9,7 @@ from functools import partial
 import torch
 from torch import nn
 
-from glic_deploy.bundle import PREVIEW, Port, graph_ends
+from glic_deploy.bundle import FUSED, NATIVE, PREVIEW, Port, graph_ends
 
 from .checkpoint import Checkpoint
 from .network import Analysis, HyperAnalysis, HyperSynthesis, SliceAnchors, SliceNonanchors, Synthesis
@@ -32,14 +32,15 @@ class GraphSpec:
         name: the graph's name in the bundle.
         build: makes the module, whose forward maps `inputs` to `outputs`, in order.
         inputs, outputs: the graph's ports.
-        native_ops: how many of each op the native form holds if all rewrites applied; empty: there is no native form.
+        native_ops: how many of each op the forms `native` and `fused` hold if all rewrites applied; empty: there are
+            no such forms.
     """
 
     name: str
     build: Callable[[], nn.Module]
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
-    native_ops: Mapping[str, int] = field(default_factory=dict)
+    native_ops: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
     def examples(self, rows: int, columns: int, seed: int = 0) -> tuple[torch.Tensor, ...]:
         """Make pseudo-random inputs for an image of rows×columns blocks."""
@@ -74,35 +75,47 @@ def preview_graph(checkpoint: Checkpoint, module: nn.Module) -> GraphSpec:
     return spec
 
 
-def _block_ops(config: Config, side: str) -> dict[str, int]:
-    """Count the native ops of the gated and graph blocks of one transform, `g_a` or `g_s`."""
+def _block_ops(config: Config, side: str) -> dict[str, dict[str, int]]:
+    """Count the ops of the gated and graph blocks of one transform, `g_a` or `g_s`, in each form for our kernels."""
     depths = [graph.depth for graph in config.graphs if graph.name.startswith(side)]
     blocks = sum(depths)
-    return {
+    common = {
         "DynamicKnn": sum(min(depth, 2) for depth in depths),  # local and global, which the blocks of a stage share
         "ScatterAggregate": blocks,
-        "DepthwiseGate": blocks,
         "DepthwiseMix": STAGE_BLOCKS,
+        "Split": 0,  # products are parted instead
+    }
+    native = {
+        "DepthwiseGate": blocks,
         "Gate": STAGE_BLOCKS,
         "Scan": STAGE_BLOCKS,  # over strips
-        "Split": 0,  # products are parted instead
         # Every norm follows a residual sum, but for the first one behind each resampling convolution.
         "ResidualNorm": STAGE_BLOCKS + 2 * blocks - len(depths),
     }
+    fused = {
+        "DepthwiseFeedForward": blocks,
+        "FeedForward": STAGE_BLOCKS,
+        "NormQkv": blocks,
+        "LayerNormalization": 0,
+        "ResidualNorm": 0,
+        "MatMul": 0,
+    }
+    return {NATIVE: common | native, FUSED: common | fused}
 
 
-def _synthesis_ops(config: Config) -> dict[str, int]:
-    """Count the native ops of the synthesis transform.
+def _synthesis_ops(config: Config) -> dict[str, dict[str, int]]:
+    """Count the ops of the synthesis transform in each form for our kernels.
 
     The coarsest map is not upsampled by Winograd's transformations, and neither is a map with few output channels.
     """
     results = [4 * channels for channels in (*config.widths[::-1][1:], 3)]
     by_winograd = sum(channels >= WINOGRAD_CHANNELS for channels in results)
-    return _block_ops(config, "g_s") | {
+    upsampling = {
         "WinogradInput": by_winograd,
         "WinogradShuffle": by_winograd,
         "PixelShuffle": 2 * (1 + len(results)) - by_winograd,
     }
+    return {form: ops | upsampling for form, ops in _block_ops(config, "g_s").items()}
 
 
 def entropy_graphs(checkpoint: Checkpoint) -> Iterator[GraphSpec]:
@@ -118,7 +131,7 @@ def entropy_graphs(checkpoint: Checkpoint) -> Iterator[GraphSpec]:
 def _specs(
     checkpoint: Checkpoint,
     builds: Mapping[str, Callable[[], nn.Module]],
-    native_ops: Mapping[str, Mapping[str, int]] | None = None,
+    native_ops: Mapping[str, Mapping[str, Mapping[str, int]]] | None = None,
 ) -> Iterator[GraphSpec]:
     config, ops = checkpoint.config, native_ops or {}
     ends = graph_ends(config.latent, config.hyper, config.groups, exact=False)

@@ -6,7 +6,6 @@
 - A residual sum and the norm that follows become `glic::ResidualNorm`. The norm's weight and bias, and the bias of the
   next product, move into the matrix of that product.
 - Upsampling convolutions become products between Winograd's transformations.
-- Wide feed-forward networks run over strips of positions (`strips`).
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import onnx
-from onnx import ModelProto, NodeProto, helper, numpy_helper
+from onnx import ModelProto, NodeProto, helper
 
 from glic_deploy.ops import DOMAIN
 
@@ -24,7 +23,7 @@ from .bundle import graphs_in
 from .graphs import WINOGRAD_CHANNELS
 from .ops import winograd
 from .ops.functions import attach_functions
-from .strips import put_in_strips
+from .rewriting import Graph
 
 _TO_LAST, _TO_FIRST = [0, 2, 3, 1], [0, 3, 1, 2]
 _LEAKY_SLOPE = 0.01  # the slope that glic::DepthwiseMix computes with
@@ -36,13 +35,13 @@ def for_kernels(model: ModelProto) -> ModelProto:
     A pattern that is not found stays as it is; `unmatched` finds such nodes.
     """
     model = ModelProto.FromString(model.SerializeToString())
-    graph = _Graph(model)
+    graph = Graph(model)
     for node in list(model.graph.node):
         if node.op_type == "DepthToSpace":
             _upsample_by_winograd(graph, node)
     graph.finish()
     _cancel_transpositions(model)
-    graph = _Graph(model)
+    graph = Graph(model)
     for node in list(model.graph.node):
         if node.op_type == "Gelu":
             if not _fuse_gate(graph, node):
@@ -54,13 +53,12 @@ def for_kernels(model: ModelProto) -> ModelProto:
         elif node.op_type == "LeakyRelu":
             _fuse_depthwise_mixer(graph, node)
     graph.finish()
-    graph = _Graph(model)
+    graph = Graph(model)
     for node in list(model.graph.node):
         if node.op_type == "LayerNormalization":
             _fuse_residual_norm(graph, node)
     graph.finish()
     attach_functions(model)
-    put_in_strips(model)
     onnx.checker.check_model(model)
     return model
 
@@ -71,83 +69,7 @@ def unmatched(model: ModelProto, expected: Mapping[str, int]) -> list[tuple[str,
     return [(op, found[op], count) for op, count in expected.items() if found[op] != count]
 
 
-class _Graph:
-    """Hold a graph that is being rewritten, and find the node that makes a value, its users, and constants."""
-
-    def __init__(self, model: ModelProto) -> None:
-        self.graph = model.graph
-        self.makers = {output: node for node in self.graph.node for output in node.output}
-        self.constants = {tensor.name: tensor for tensor in self.graph.initializer}
-        self._uses = Counter(name for node in self.graph.node for name in node.input)
-        self._uses.update(value.name for value in self.graph.output)
-        self._replaced: dict[str, list[NodeProto]] = {}
-        self._dropped: list[NodeProto] = []
-
-    def maker(self, value: str, kind: str) -> NodeProto | None:
-        """Return the node that makes a value, if it is of this kind and the value has a single user, or None."""
-        node = self.makers.get(value)
-        return node if node is not None and node.op_type == kind and self._uses[value] == 1 else None
-
-    def before(self, node: NodeProto | None, kind: str) -> NodeProto | None:
-        """Return the `maker` of a node's first input, or None; also None if `node` is None."""
-        return None if node is None else self.maker(node.input[0], kind)
-
-    def users(self, value: str) -> list[NodeProto]:
-        """Return the nodes that use a value."""
-        return [node for node in self.graph.node if value in node.input]
-
-    def user(self, value: str, kind: str) -> NodeProto | None:
-        """Return the single user of a value, if it is of this kind, or None."""
-        users = self.users(value)
-        return users[0] if len(users) == 1 and users[0].op_type == kind else None
-
-    def after(self, node: NodeProto | None, kind: str) -> NodeProto | None:
-        """Return the `user` of a node's first output, or None; also None if `node` is None."""
-        return None if node is None else self.user(node.output[0], kind)
-
-    def array(self, name: str) -> np.ndarray:
-        """Return the values of a constant."""
-        return numpy_helper.to_array(self.constants[name])
-
-    def constant(self, name: str, values: np.ndarray) -> str:
-        """Add a constant, unless the name exists already, and return its name."""
-        if name not in self.constants:
-            self.constants[name] = numpy_helper.from_array(np.ascontiguousarray(values), name)
-            self.graph.initializer.append(self.constants[name])
-        return name
-
-    def replace(self, old: list[NodeProto], new: list[NodeProto]) -> None:
-        """Replace old nodes by new ones, which must make all outputs of the last old node and stand in its place."""
-        self._replaced[old[-1].output[0]] = new
-        self._dropped += old
-
-    def finish(self) -> None:
-        """Apply the replacements, and drop the nodes, constants and value types that are no longer used."""
-        dropped = {output for node in self._dropped for output in node.output}
-        nodes: list[NodeProto] = []
-        for node in self.graph.node:
-            if node.output[0] in self._replaced:
-                nodes += self._replaced[node.output[0]]
-            elif node.output[0] not in dropped:
-                nodes.append(node)
-        used = {value.name for value in self.graph.output}
-        kept: list[NodeProto] = []
-        for node in reversed(nodes):  # backwards, to drop also the nodes that only dropped nodes used
-            if used.intersection(node.output):
-                kept.insert(0, node)
-                used.update(node.input)
-        tensors = [tensor for tensor in self.graph.initializer if tensor.name in used]
-        values = [value for value in self.graph.value_info if value.name not in dropped - set(self._replaced)]
-        for field, contents in (
-            (self.graph.node, kept),
-            (self.graph.initializer, tensors),
-            (self.graph.value_info, values),
-        ):
-            del field[:]
-            field.extend(contents)
-
-
-def _upsample_by_winograd(graph: _Graph, shuffle: NodeProto) -> None:
+def _upsample_by_winograd(graph: Graph, shuffle: NodeProto) -> None:
     """Rewrite a 3×3 convolution and pixel shuffle as a product between Winograd's transformations, channels-last.
 
     Two kinds of convolutions are not rewritten. The first one, of the coarsest map, would lose more time by reading the
@@ -199,7 +121,7 @@ def _upsample_by_winograd(graph: _Graph, shuffle: NodeProto) -> None:
 
 def _cancel_transpositions(model: ModelProto) -> None:
     """Drop pairs of transpositions that cancel each other."""
-    graph = _Graph(model)
+    graph = Graph(model)
     renamed = {}
     for node in model.graph.node:
         before = graph.makers.get(node.input[0]) if node.op_type == "Transpose" else None
@@ -209,10 +131,10 @@ def _cancel_transpositions(model: ModelProto) -> None:
                 renamed[node.output[0]] = before.input[0]
     for node in model.graph.node:
         node.input[:] = [renamed.get(value, value) for value in node.input]
-    _Graph(model).finish()
+    Graph(model).finish()
 
 
-def _fuse_gate(graph: _Graph, gelu: NodeProto) -> bool:
+def _fuse_gate(graph: Graph, gelu: NodeProto) -> bool:
     """Rewrite GELU(a)·b of the halves of one map as `glic::Gate`; return whether the pattern was found."""
     split = graph.makers.get(gelu.input[0])
     mul = graph.after(gelu, "Mul")
@@ -222,7 +144,7 @@ def _fuse_gate(graph: _Graph, gelu: NodeProto) -> bool:
     return True
 
 
-def _fuse_depthwise_gate(graph: _Graph, gelu: NodeProto) -> None:
+def _fuse_depthwise_gate(graph: Graph, gelu: NodeProto) -> None:
     """Rewrite a GDFN between transpositions as products around `glic::DepthwiseGate`."""
     mul = graph.after(gelu, "Mul")
     if mul is None:
@@ -256,7 +178,7 @@ def _fuse_depthwise_gate(graph: _Graph, gelu: NodeProto) -> None:
     )
 
 
-def _fuse_depthwise_mixer(graph: _Graph, activation: NodeProto) -> None:
+def _fuse_depthwise_mixer(graph: Graph, activation: NodeProto) -> None:
     """Rewrite project(depthwise(LeakyReLU(expand(x)))) + x, transposed, as products around `glic::DepthwiseMix`."""
     expand = graph.before(activation, "Conv")
     depthwise = graph.after(activation, "Conv")
@@ -299,7 +221,7 @@ def _fuse_depthwise_mixer(graph: _Graph, activation: NodeProto) -> None:
     graph.replace([expand, activation, depthwise, project, total, to_last], new)
 
 
-def _fuse_residual_norm(graph: _Graph, norm: NodeProto) -> None:
+def _fuse_residual_norm(graph: Graph, norm: NodeProto) -> None:
     """Rewrite norm(x + update + bias) before products as `glic::ResidualNorm`.
 
     The norm's weight and bias, and the products' biases, move into the products' matrices.
@@ -334,7 +256,7 @@ def _fuse_residual_norm(graph: _Graph, norm: NodeProto) -> None:
         graph.replace(old, [helper.make_node("MatMul", [norm.output[0], name], [old[-1].output[0]])])
 
 
-def _residual(graph: _Graph, total: NodeProto) -> tuple[str, str | None, NodeProto | None]:
+def _residual(graph: Graph, total: NodeProto) -> tuple[str, str | None, NodeProto | None]:
     """Match x + (product + bias); return x, the product's value or None, and the node that adds the bias or None."""
     for x, update in (tuple(total.input), tuple(total.input)[::-1]):
         biased = graph.maker(update, "Add")
@@ -346,12 +268,12 @@ def _residual(graph: _Graph, total: NodeProto) -> tuple[str, str | None, NodePro
     return total.input[0], None, None
 
 
-def _constant_of(graph: _Graph, node: NodeProto | None) -> str | None:
+def _constant_of(graph: Graph, node: NodeProto | None) -> str | None:
     """Return the constant among a node's inputs, or None."""
     return next((value for value in node.input if value in graph.constants), None) if node else None
 
 
-def _part_product(graph: _Graph, split: NodeProto) -> None:
+def _part_product(graph: Graph, split: NodeProto) -> None:
     """Replace a biased product and its split by separate products, so that no part is copied."""
     add = graph.maker(split.input[0], "Add")
     product = graph.before(add, "MatMul")
@@ -374,6 +296,6 @@ def _is_pixel_shuffle(node: NodeProto) -> bool:
     return attributes == {"blocksize": 2, "mode": b"CRD"}
 
 
-def _name_pixel_shuffle(graph: _Graph, node: NodeProto) -> None:
+def _name_pixel_shuffle(graph: Graph, node: NodeProto) -> None:
     if _is_pixel_shuffle(node):
         graph.replace([node], [helper.make_node("PixelShuffle", node.input, node.output, domain=DOMAIN)])

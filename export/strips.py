@@ -8,17 +8,21 @@ of a strip stays in the CPU's cache.
 from __future__ import annotations
 
 import numpy as np
+import onnx
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 STRIP = 256  # positions; divides the number of positions at 1/2, 1/4 and 1/8 scale of any padded image
 _CHAIN = ("MatMul", "Gate", "MatMul")
 
 
-def put_in_strips(model: ModelProto) -> None:
-    """Rewrite the feed-forward networks of a transform's native form as Scans, in place."""
+def in_strips(model: ModelProto) -> ModelProto:
+    """Copy a transform's native graph, and rewrite the feed-forward networks of the copy as Scans."""
+    model = ModelProto.FromString(model.SerializeToString())
     chains = [chain for node in model.graph.node if (chain := _chain_from(node, model.graph))]
     for number, chain in enumerate(chains):
         _rewrite(model.graph, chain, f"strips{number}")
+    onnx.checker.check_model(model)
+    return model
 
 
 def _chain_from(node: NodeProto, graph: GraphProto) -> list[NodeProto] | None:

@@ -31,8 +31,9 @@ class Op:
     """Types that `T` may stand for; empty if no input has type `T`."""
     libraries: tuple[str, ...]
     """Native libraries that contain the op, as in `libglic_<library>.so`."""
-    constants: bool
-    """Whether all inputs after the first must be constants. Such an op has no function body in standard ONNX."""
+    maps: int
+    """How many of the first inputs are maps; all inputs after them must be constants. Such an op has no function body
+    in standard ONNX. 0: no input needs to be a constant."""
 
     def inputs_of(self, kind: str) -> tuple[int, ...]:
         """Return the positions of the inputs of type `kind`."""
@@ -63,7 +64,7 @@ def _read() -> dict[str, Op]:
             attributes=op.get("attributes", {}),
             elements=tuple(op.get("T", ())),
             libraries=tuple(family["libraries"]),
-            constants=op.get("constants", False),
+            maps=op.get("maps", 0),
         )
         for folder, family in table.items()
         for name, op in family["ops"].items()

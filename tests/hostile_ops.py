@@ -42,6 +42,13 @@ CASES: dict[str, tuple[list[tuple[int, ...]], dict[str, Any]]] = {
     "DepthwiseGate": ([(1, 4, 5, 6), (6, 1, 3, 3)], {"channels": 6}),
     "DepthwiseMix": ([(1, 4, 5, 6), (6,), (6, 1, 5, 5), (6,)], {"channels": 6}),
     "ResidualNorm": ([(2, 3, 6), (2, 3, 6), (6,)], {"epsilon": 1e-5}),
+    "Projection": ([(2, 3, 6), (6, 5)], {}),
+    "NormQkv": ([(2, 3, 6), (7, 6), (7, 12)], {"epsilon": 1e-5}),
+    "FeedForward": ([(2, 3, 6), (2, 3, 6), (6,), (7, 8), (4, 6)], {"epsilon": 1e-5}),
+    "DepthwiseFeedForward": (
+        [(1, 4, 5, 6), (1, 4, 5, 6), (6,), (7, 8), (8, 1, 3, 3), (4, 6)],
+        {"epsilon": 1e-5},
+    ),
     "WinogradInput": ([(1, 4, 8, 6)], {"channels": 6}),
     "WinogradShuffle": ([(36, 1, 1, 2, 8), (8,)], {}),
     "PixelShuffle": ([(1, 8, 3, 4)], {}),
@@ -61,21 +68,22 @@ def _case(op: Op) -> tuple[list[type], list[type], list[tuple[int, ...]], dict[s
 
 
 OPS = {name: _case(op) for name, op in TABLE.items() if name in CASES}  # test_op_table.py says which has no case
-CONSTANT = {name for name in OPS if TABLE[name].constants}  # whose inputs after the first are initializers
+CONSTANT = {name for name in OPS if TABLE[name].maps}  # whose inputs after the maps are initializers
+INTEGERS = {name for name in CONSTANT if name.startswith("Integer")}  # held in float32
 LARGEST = {"fraction": 11, "shift": 12}
 
 
 def _range(op: str, index: int) -> int | None:
     """The largest value of an input of integers that has a range, by the last word of its name."""
-    return LARGEST.get(list(TABLE[op].inputs)[index].rsplit("_", 1)[-1]) if op in CONSTANT else None
+    return LARGEST.get(list(TABLE[op].inputs)[index].rsplit("_", 1)[-1]) if op in INTEGERS else None
 
 
 def values(op: str, index: int, shape: tuple[int, ...], dtype: type, rng: np.random.Generator) -> Array:
     """Random values of the kind that the input has."""
     if dtype == F:
-        large = 600 if op in CONSTANT else 2
+        large = 600 if op in INTEGERS else 2
         drawn = rng.normal(0, large, shape)
-        return (np.rint(drawn) if op in CONSTANT else drawn).astype(F)
+        return (np.rint(drawn) if op in INTEGERS else drawn).astype(F)
     if (largest := _range(op, index)) is not None:
         return rng.integers(0, largest, shape, endpoint=True).astype(dtype)
     bits = np.iinfo(dtype)
@@ -102,12 +110,12 @@ class Node:
         self.inputs = [values(op, i, shape, types[i], rng) for i, shape in enumerate(shapes)]
         self.attributes = dict(attributes)
         self.names = [f"in{i}" for i in range(len(shapes))]
-        self.constant = op in CONSTANT
+        self.maps = TABLE[op].maps or len(shapes)
 
     def model(self) -> bytes:
         inputs, constants = [], []
         for i, array in enumerate(self.inputs):
-            if self.constant and i:
+            if i >= self.maps:
                 constants.append(numpy_helper.from_array(array, f"in{i}"))
             else:
                 element = helper.np_dtype_to_tensor_dtype(array.dtype)
@@ -168,6 +176,13 @@ EMPTY: list[tuple[str, list[tuple[int, ...]], list[tuple[int, ...]]]] = [
     ("DepthwiseMix", [(1, HUGE, 0, 2), (2,), (2, 1, 3, 3), (2,)], [(1, HUGE, 0, 2)]),
     ("DepthwiseMix", [(1, 4, HUGE, 0), (0,), (0, 1, 3, 3), (0,)], [(1, 4, HUGE, 0)]),
     ("ResidualNorm", [(0, 6), (0, 6)], [(0, 6), (0, 7)]),
+    ("Projection", [(0, 6)], [(0, 5)]),
+    ("Projection", [(1 << 37, 0, 6)], [(1 << 37, 0, 5)]),
+    ("NormQkv", [(0, 6)], [(0, 6), (0, 12)]),
+    ("FeedForward", [(0, 6), (0, 6)], [(0, 6)]),
+    ("FeedForward", [(1 << 37, 0, 6), (1 << 37, 0, 6)], [(1 << 37, 0, 6)]),
+    ("DepthwiseFeedForward", [(0, 4, 5, 6), (0, 4, 5, 6)], [(0, 4, 5, 6)]),
+    ("DepthwiseFeedForward", [(1, 1 << 37, 0, 6), (1, 1 << 37, 0, 6)], [(1, 1 << 37, 0, 6)]),
     ("WinogradInput", [(1, 0, 8, 6)], [(36, 1, 0, 2, 6)]),
     ("WinogradInput", [(1, HUGE, 4, 0)], [(36, 1, HUGE // 4, 1, 0)]),
     ("WinogradShuffle", [(36, HUGE // 36 // 8, 1, 1, 0), (0,)], [(HUGE // 36 // 8, 8, 8, 0)]),
@@ -199,6 +214,21 @@ def test_an_empty_map_gives_an_empty_one_at_once(
         ("DepthwiseGate", [(1, 4, 5, 0), (0, 1, 3, 3)], "x has 0 channels"),
         ("ResidualNorm", [(), (), ()], "x has 0 dimensions"),
         ("ResidualNorm", [(3, 0), (3, 0), (0,)], "0 channels"),
+        ("Projection", [(2, 7)], "7 channels, expected 6 channels last"),
+        ("Projection", [()], "the map has 0 dimensions"),
+        ("Projection", [(2, 6), (6,)], "weight has 1 dimensions"),
+        ("Projection", [(2, 6), (6, 0)], "weight has 6 inputs and 0 outputs"),
+        ("Projection", [(2, 3, 6), (3, 6, 5)], "the map has 2 parts, expected one for each of the 3 matrices"),
+        ("NormQkv", [(2, 5)], "5 channels, expected 6 channels last"),
+        ("NormQkv", [(2, 6), (1, 6)], "query has other sides than expected"),
+        ("NormQkv", [(2, 6), (7, 6), (8, 12)], "key_value has other sides than expected"),
+        ("FeedForward", [(2, 6), (3, 6)], "update has another shape than x"),
+        ("FeedForward", [(2, 6), (2, 6), (5,)], r"bias has shape \[5\], expected \[6\]"),
+        ("FeedForward", [(2, 6), (2, 6), (6,), (7, 7)], "expand has other sides than expected"),
+        ("FeedForward", [(2, 6), (2, 6), (6,), (7, 8), (5, 6)], r"project has shape \[5, 6\], expected \[4, 6\]"),
+        ("DepthwiseFeedForward", [(4, 5, 6), (4, 5, 6)], "the map has 3 dimensions, expected 4: images, rows"),
+        ("DepthwiseFeedForward", [(1, 4, 5, 6), (1, 4, 5, 6), (6,), (7, 8), (8, 1, 2, 2)], "filter has side 2"),
+        ("DepthwiseFeedForward", [(1, 4, 5, 6), (1, 4, 5, 6), (6,), (7, 8), (6, 1, 3, 3)], "filter has shape"),
         ("WinogradInput", [(4, 4)], "x has 2 dimensions"),
         ("PixelShuffle", [(1 << 30, 4, 1 << 20, 0)], "at most 2.40 elements"),
         ("IntegerLinear", [(2, 7)], "the map has 2 dimensions and 7 channels, expected 6 channels last"),
@@ -231,7 +261,11 @@ def test_a_shape_that_is_not_the_ops_is_named(op: str, shapes: list[tuple[int, .
         *(("ScatterAggregate", "sampling", wrong, "sampling is") for wrong in (-1, 2, 1 << 32)),
         ("DynamicKnn", "window", 0, "window, sample are 0, 16"),
         ("DynamicKnn", "sample", 1 << 40, "window, sample are 8"),
-        *(("ResidualNorm", "epsilon", wrong, "epsilon is") for wrong in (-1.0, float("nan"), float("inf"))),
+        *(
+            (op, "epsilon", wrong, "epsilon is")
+            for op in ("ResidualNorm", "NormQkv", "FeedForward", "DepthwiseFeedForward")
+            for wrong in (-1.0, float("nan"), float("inf"))
+        ),
         ("IntegerLinear", "limit", "many", ""),
         ("ResidualNorm", "epsilon", 1, ""),
         ("DynamicKnn", "sampling", 0.0, ""),
@@ -268,7 +302,7 @@ def test_a_constant_out_of_its_range_is_named(op: str, index: int, name: str, lo
 @pytest.mark.parametrize("op", sorted(CONSTANT))
 def test_weights_that_are_no_constants_are_refused(op: str) -> None:
     node = Node(op)
-    node.constant = False
+    node.maps = len(node.inputs)
     assert "has to be constant" in refusal(node)
 
 
@@ -312,7 +346,7 @@ def test_values_that_no_network_computes_give_some_result(op: str) -> None:
 def test_integer_ops_wrap_around_alike() -> None:
     digest = hashlib.sha256()
     for seed in range(20):
-        for op in sorted(CONSTANT):
+        for op in sorted(INTEGERS):
             node = Node(op, seed)
             node.inputs[0][0] = np.resize(EXTREMES, node.inputs[0][0].shape)
             for out in node.run():

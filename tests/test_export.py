@@ -19,11 +19,11 @@ import onnx
 import pytest
 import torch
 
-from export.assembly import _warn_of_unmatched, entropy_tables, model_fingerprint
+from export.assembly import _warn_of_unmatched, entropy_tables, forms_for_kernels, model_fingerprint
 from export.bundle import bundle_directory
 from export.checkpoint import Checkpoint, from_state, load_checkpoint
 from export.graphs import transform_graphs
-from export.native import for_kernels, unmatched
+from export.native import unmatched
 from export.progress import Progress
 from export.to_onnx import export_bundle, main
 from export.tracing import trace
@@ -87,11 +87,11 @@ def test_exporting_again_gives_the_same_fingerprints(engine: Path, checkpoint: C
 
 
 @pytest.mark.parametrize("name", ["analysis", "synthesis"])
-def test_the_native_form_computes_the_same(name: str, checkpoint: Checkpoint, tmp_path: Path) -> None:
+def test_the_forms_for_our_kernels_compute_the_same(name: str, checkpoint: Checkpoint, tmp_path: Path) -> None:
     spec = next(spec for spec in transform_graphs(checkpoint) if spec.name == name)
     base = trace(spec, spec.build())
-    native = for_kernels(base)
-    assert native is not None
+    forms = forms_for_kernels(base)
+    native = forms["native"]
     kinds = Counter(node.op_type for node in native.graph.node)
     assert kinds["Scan"] == kinds["DepthwiseMix"] == 3
     assert kinds["DepthwiseGate"] == kinds["ScatterAggregate"] > 0
@@ -104,13 +104,14 @@ def test_the_native_form_computes_the_same(name: str, checkpoint: Checkpoint, tm
 
     example = spec.examples(2, 1)[0].numpy()
     results = []
-    for kind, model in (("base", base), ("native", native)):
+    for kind, model in {"base": base, **forms}.items():
         path = tmp_path / f"{kind}.onnx"
         onnx.save(model, path)
         results.append(open_session(path, threads=1).run(None, {spec.inputs[0].name: example})[0].astype(np.float32))
     # A last-place difference before a graph is built may flip an edge of it; nothing else may differ.
-    differing = np.abs(results[0] - results[1]) > 1e-4 * np.abs(results[0]).max()
-    assert differing.mean() < 0.01
+    for result in results[1:]:
+        differing = np.abs(results[0] - result) > 1e-4 * np.abs(results[0]).max()
+        assert differing.mean() < 0.01
 
 
 def test_only_transforms_have_a_native_form_of_this_kind(checkpoint: Checkpoint) -> None:
@@ -183,7 +184,8 @@ def test_float_profile_is_marked(checkpoint: Checkpoint, tmp_path: Path, monkeyp
 def test_every_pattern_of_the_sample_network_is_rewritten(engine: Path, checkpoint: Checkpoint) -> None:
     for spec in transform_graphs(checkpoint):
         if spec.native_ops:
-            assert unmatched(onnx.load(engine / "graphs" / f"{spec.name}.native.onnx"), spec.native_ops) == []
+            for form, ops in spec.native_ops.items():
+                assert unmatched(onnx.load(engine / "graphs" / f"{spec.name}.{form}.onnx"), ops) == []
 
 
 @pytest.mark.slow
@@ -192,7 +194,8 @@ def test_every_pattern_of_a_network_of_released_size_is_rewritten(tmp_path: Path
     subprocess.run([sys.executable, "-m", "benchmarks.full_size_checkpoint", full_size], check=True, cwd=ROOT)
     for spec in transform_graphs(load_checkpoint(full_size)):
         if spec.native_ops:
-            assert unmatched(for_kernels(trace(spec, spec.build().eval())), spec.native_ops) == []
+            for form, model in forms_for_kernels(trace(spec, spec.build().eval())).items():
+                assert unmatched(model, spec.native_ops[form]) == []
 
 
 def test_a_pattern_that_a_rewrite_misses_is_told(
@@ -200,8 +203,10 @@ def test_a_pattern_that_a_rewrite_misses_is_told(
 ) -> None:
     (spec,) = (spec for spec in transform_graphs(checkpoint) if spec.name == "analysis")
     monkeypatch.setattr("export.native._fuse_depthwise_mixer", lambda graph, node: None)
-    native = for_kernels(onnx.load(engine / "graphs" / "analysis.base.onnx"))
+    forms = forms_for_kernels(onnx.load(engine / "graphs" / "analysis.base.onnx"))
     with caplog.at_level(logging.WARNING, "glic_deploy"):
-        _warn_of_unmatched(spec, native)
-    assert "graph analysis has 0 nodes DepthwiseMix in its native form, expected 3" in caplog.text
+        for form, model in forms.items():
+            _warn_of_unmatched(spec, form, model)
+    for form in ("native", "fused"):
+        assert f"graph analysis has 0 nodes DepthwiseMix in its form {form}, expected 3" in caplog.text
     assert "pip install torch==" in caplog.text

@@ -13,7 +13,7 @@ from export.ops.functions import BODIES
 from export.ops.translation import schema
 from glic_deploy.ops import OPS, Op
 
-from . import test_integer, test_ops, test_transform_ops
+from . import test_block_ops, test_integer, test_ops, test_transform_ops
 from .conftest import ROOT
 from .hostile_ops import CASES
 
@@ -32,7 +32,7 @@ def test_every_op_has_a_page_an_interface_and_a_description(op: Op) -> None:
 
 @ALL_OPS
 def test_every_op_has_a_function_body_with_its_inputs_and_outputs(op: Op) -> None:
-    if op.constants:
+    if op.maps:
         assert op.name not in BODIES, f"{op.name}: ops with constant weights have their own form in standard ONNX"
         return
     assert op.name in BODIES, f"{op.name} has no function body: add one to BODIES of export/ops/functions.py"
@@ -43,7 +43,7 @@ def test_every_op_has_a_function_body_with_its_inputs_and_outputs(op: Op) -> Non
 
 @ALL_OPS
 def test_every_op_has_an_oracle(op: Op) -> None:
-    oracles = {*test_transform_ops.ORACLES, *test_ops.ORACLES, *test_integer.ORACLES}
+    oracles = {*test_transform_ops.ORACLES, *test_block_ops.ORACLES, *test_ops.ORACLES, *test_integer.ORACLES}
     assert op.name in oracles, f"{op.name} has no oracle: add one to ORACLES of tests/test_transform_ops.py"
 
 
@@ -62,7 +62,8 @@ def test_every_op_has_a_schema(op: Op) -> None:
 
 
 def test_no_oracle_body_or_case_is_of_an_unknown_op() -> None:
-    for name in (*BODIES, *CASES, *test_transform_ops.ORACLES, *test_ops.ORACLES, *test_integer.ORACLES):
+    oracles = (*test_transform_ops.ORACLES, *test_block_ops.ORACLES, *test_ops.ORACLES, *test_integer.ORACLES)
+    for name in (*BODIES, *CASES, *oracles):
         assert name in OPS, f"{name} is no op of {TABLE}"
 
 

@@ -22,7 +22,7 @@ from .conftest import PHOTOS
 pytest.importorskip("openvino", reason="needs OpenVINO: pip install 'glic-deploy[openvino]'")
 
 from glic_deploy.backends import openvino as module
-from glic_deploy.backends import openvino_precision
+from glic_deploy.backends import precision_trial
 from glic_deploy.backends.noise import NOISE_LIMIT, noise_db
 from glic_deploy.backends.onnxruntime_cuda import OnnxRuntimeCudaBackend
 from glic_deploy.backends.openvino import DECLARATION, OpenVinoBackend
@@ -188,19 +188,19 @@ def test_bfloat16_is_taken_where_a_trial_says_that_it_gains(
     with Codec(engine) as codec:
         assert codec.describe()["backend"]["name"] == "onnxruntime"
     monkeypatch.setattr(machine, "has_bfloat16", lambda: True)
-    outcomes: list[openvino_precision.Trial] = []
+    outcomes: list[precision_trial.Trial] = []
 
-    def run_trial(plain: Backend, low: Backend) -> openvino_precision.Trial:
+    def run_trial(plain: Backend, low: Backend) -> precision_trial.Trial:
         assert (plain.precision, low.precision) == ("fp32", "bf16")
         return outcomes.pop()
 
-    monkeypatch.setattr(openvino_precision, "run_trial", run_trial)
+    monkeypatch.setattr(precision_trial, "run_trial", run_trial)
     for noise, gain, backend, own in (
         (65.0, 2.0, "openvino", "bf16"),
         (60.0, 2.0, "onnxruntime", "fp32"),
         (65.0, 1.0, "onnxruntime", "fp32"),
     ):
-        outcomes.append(openvino_precision.Trial(noise, gain))
+        outcomes.append(precision_trial.Trial(noise, gain))
         for file in (tmp_path / "glic-deploy" / "precision").glob("*"):
             file.unlink()
         for _ in range(2):  # the second time it is known
@@ -215,7 +215,7 @@ def test_bfloat16_is_taken_where_a_trial_says_that_it_gains(
 
 def test_nothing_is_tried_where_a_gpu_comes_first(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "has_bfloat16", lambda: True)
-    monkeypatch.setattr(openvino_precision, "fitting", lambda *_: pytest.fail("tried"))
+    monkeypatch.setattr(precision_trial, "run_trial", lambda *_: pytest.fail("tried"))
     monkeypatch.setattr(OnnxRuntimeCudaBackend, "_check_provider", lambda: None)
     monkeypatch.setattr(backends, "_open", lambda declaration, *options: SimpleNamespace(name=declaration.name))
     assert open_backend(bundle).name == "onnxruntime-cuda"
@@ -224,10 +224,10 @@ def test_nothing_is_tried_where_a_gpu_comes_first(bundle: Bundle, monkeypatch: p
 
 def test_a_trial_measures_noise_and_time(bundle: Bundle) -> None:
     plain, low = OpenVinoBackend(bundle, 2), OpenVinoBackend(bundle, 2, precision="bf16", emulate=True)
-    trial = openvino_precision.run_trial(plain, low)
+    trial = precision_trial.run_trial(plain, low)
     assert NOISE_LIMIT < trial.noise < 75
     assert trial.gain > 0
-    same = openvino_precision.run_trial(plain, plain)
+    same = precision_trial.run_trial(plain, plain)
     assert same.noise == float("inf")
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from ..errors import EngineError, PluginError
-from ..forms import BASE, BF16, FP16, NATIVE, TENSORRT
+from ..forms import BASE, BF16, FP16, FUSED, NATIVE, TENSORRT
 from ..native import library_path
 from .base import Backend, Precision
 
@@ -142,15 +142,15 @@ BACKENDS = (
     ),
     Declaration(
         name="onnxruntime",
-        purpose="any CPU",
+        purpose="any CPU, in bf16 if the CPU has it",
         module="onnxruntime",
         class_name="OnnxRuntimeBackend",
         package="onnxruntime",
         distributions=("onnxruntime", "onnxruntime-gpu"),
         extra="cpu",
         device="cpu",
-        precisions=("fp32",),
-        forms=(NATIVE, BASE),
+        precisions=("fp32", "bf16"),
+        forms=(FUSED, NATIVE, BASE),
         forms_without_library=(BASE,),
         library="glic_onnxruntime",
         library_remedy="from a checkout, with a C++17 compiler: pip install --force-reinstall --no-deps .",

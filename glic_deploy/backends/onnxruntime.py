@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 
 from ..bundle import Bundle
 from ..errors import EngineError, PluginError
+from ..forms import FUSED
 from .base import Backend, Offer, Precision
 from .declarations import by_name
+from .precision_trial import fitting, require_bfloat16
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -54,8 +56,14 @@ def _loading_problem(path: str) -> str | None:
     return None
 
 
-def session_options(threads: int, *, optimize: bool = True) -> ort.SessionOptions:
-    """Return the options of a CPU session, with the native kernels. With `threads` 0, onnxruntime uses all cores."""
+def session_options(threads: int, *, optimize: bool = True, products: Precision = "fp32") -> ort.SessionOptions:
+    """Return the options of a CPU session, with the native kernels.
+
+    Args:
+        threads: the number of threads; 0: onnxruntime uses all cores.
+        optimize: False disables onnxruntime's graph optimizations.
+        products: the precision in which the ops of whole blocks multiply, fp32 or bf16.
+    """
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -67,15 +75,18 @@ def session_options(threads: int, *, optimize: bool = True) -> ort.SessionOption
     options.add_session_config_entry("session.use_env_allocators", "1")
     # Each session has its own threads. The threads of an idle session must not spin while the next session runs.
     options.add_session_config_entry("session.force_spinning_stop", "1")
+    options.add_session_config_entry("glic.products", products)  # read by the native library below
     library = custom_ops_library()
     if library is not None:
         options.register_custom_ops_library(library)
     return options
 
 
-def open_session(path: Path, threads: int, *, optimize: bool = True) -> ort.InferenceSession:
-    """Open a CPU session of one graph file."""
-    options = session_options(threads, optimize=optimize)
+def open_session(
+    path: Path, threads: int, *, optimize: bool = True, products: Precision = "fp32"
+) -> ort.InferenceSession:
+    """Open a CPU session of one graph file, with these `session_options`."""
+    options = session_options(threads, optimize=optimize, products=products)
     return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
@@ -85,8 +96,12 @@ class OnnxRuntimeBackend(Backend):
     Args:
         bundle: the bundle.
         threads: threads of each session; None uses all cores.
+        precision: the precision of the transforms; None: fp32.
         forms: the forms of a graph to run, in order of preference; None reads them from the backend's declaration.
         optimize: False disables onnxruntime's graph optimizations, for comparison.
+        emulate: whether to emulate bf16, slowly, on CPUs without it, to measure its noise.
+
+    Raises EngineError if the CPU, the native kernels or the bundle lack the precision.
     """
 
     name = DECLARATION.name
@@ -96,14 +111,19 @@ class OnnxRuntimeBackend(Backend):
         bundle: Bundle,
         threads: int | None = None,
         *,
+        precision: Precision | None = None,
         forms: Sequence[str] | None = None,
         optimize: bool = True,
+        emulate: bool = False,
     ) -> None:
         self._bundle = bundle
+        self.precision = precision or "fp32"
         problem = custom_ops_problem()
         if problem and forms is None:
             self.notices.add(f"onnxruntime runs the graphs without the native kernels, many times slower: {problem}")
         self._forms = tuple(forms or (DECLARATION.forms_without_library if problem else DECLARATION.forms))
+        if self.precision != "fp32":
+            self._require_products(problem, emulate)
         self._optimize = optimize
         self._threads = threads or 0
         self._sessions: dict[str, ort.InferenceSession] = {}
@@ -120,13 +140,34 @@ class OnnxRuntimeBackend(Backend):
             )
         return f"onnxruntime {ort.__version__} ({providers})"
 
+    def _require_products(self, problem: str | None, emulate: bool) -> None:
+        """Raise EngineError unless the CPU, the kernels and the bundle allow products in `precision`."""
+        if self.precision not in DECLARATION.precisions:
+            known = " or ".join(DECLARATION.precisions)
+            raise EngineError(f"onnxruntime runs the transforms in {known}, not in {self.precision} on a CPU")
+        require_bfloat16(emulate)
+        if problem:
+            raise EngineError(f"precision {self.precision} needs the native kernels: {problem}")
+        if not self._has_products():
+            raise EngineError(
+                f"this bundle's transforms have no form {FUSED}, which precision {self.precision} needs; export the "
+                "checkpoint again, or use precision fp32"
+            )
+
+    def _has_products(self) -> bool:
+        """Return whether the transforms run as ops of ours that multiply."""
+        return FUSED in self._forms and self._bundle.has_form("analysis", FUSED)
+
     @classmethod
     def offer(cls, bundle: Bundle, threads: int | None, precision: Precision | None) -> Offer:
         return Offer(precision)
 
     @classmethod
     def open(cls, bundle: Bundle, threads: int | None, precision: Precision | None) -> Self:
-        return cls(bundle, threads)
+        plain = cls(bundle, threads)
+        if precision is None and custom_ops_library() is not None and plain._has_products():
+            precision = fitting(bundle, lambda wanted: cls(bundle, threads, precision=wanted))
+        return plain if precision in (None, "fp32") else cls(bundle, threads, precision=precision)
 
     def run(self, graph: str, inputs: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
         session = self._session(graph)
@@ -157,13 +198,14 @@ class OnnxRuntimeBackend(Backend):
         return self._forms
 
     def _open(self, graph: str, path: Path) -> ort.InferenceSession:
-        return open_session(path, self._threads, optimize=self._optimize)
+        return open_session(path, self._threads, optimize=self._optimize, products=self.precision)
 
     def describe(self) -> dict[str, Any]:
         return {
             "name": self.name,
             "version": ort.__version__,
             "threads": self._threads or "all cores",
+            "precision": self.precision,
             "custom_ops": custom_ops_library(),
             "graphs": ", ".join(self._forms) + ("" if self._optimize else ", not optimized"),
         }

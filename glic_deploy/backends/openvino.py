@@ -20,6 +20,7 @@ from ..errors import EngineError
 from .base import Backend, Offer, Precision
 from .declarations import ON_THE_CPU, by_name
 from .openvino_mixed import lower_products
+from .precision_trial import fitting, require_bfloat16
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -80,11 +81,8 @@ class OpenVinoBackend(Backend):
         if self.precision not in DECLARATION.precisions:
             known = " or ".join(DECLARATION.precisions)
             raise EngineError(f"OpenVINO runs the transforms in {known}, not in {precision}; {_INSTEAD}")
-        if self.precision == "bf16" and not (emulate or machine.has_bfloat16()):
-            raise EngineError(
-                "this CPU has no bfloat16 (AVX-512 BF16 or AMX), without which precision bf16 is slower than fp32; "
-                "use precision fp32"
-            )
+        if self.precision == "bf16":
+            require_bfloat16(emulate)
         self._compiled: OrderedDict[_Key, _Compiled] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -98,16 +96,16 @@ class OpenVinoBackend(Backend):
     @classmethod
     def offer(cls, bundle: Bundle, threads: int | None, precision: Precision | None) -> Offer:
         """Offer bf16 if a trial shows that it pays off. In fp32, onnxruntime is as fast and needs less memory."""
-        from .openvino_precision import fitting
-
-        wanted = precision or fitting(bundle, threads)
+        wanted = precision or cls._fitting(bundle, threads)
         return Offer(wanted, last_resort=wanted != "bf16")
 
     @classmethod
     def open(cls, bundle: Bundle, threads: int | None, precision: Precision | None) -> Self:
-        from .openvino_precision import fitting
+        return cls(bundle, threads, precision=precision or cls._fitting(bundle, threads))
 
-        return cls(bundle, threads, precision=precision or fitting(bundle, threads))
+    @classmethod
+    def _fitting(cls, bundle: Bundle, threads: int | None) -> Precision:
+        return fitting(bundle, lambda precision: cls(bundle, threads, precision=precision))
 
     def run(self, graph: str, inputs: _Arrays) -> list[NDArray[Any]]:
         arrays = {name: np.require(array, requirements=["C", "W"]) for name, array in inputs.items()}

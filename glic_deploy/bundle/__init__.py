@@ -4,7 +4,7 @@
 `bundle` has the bundle on disk, whose files are checked before they are used.
 """
 
-from ..forms import BASE, BF16, FP16, INTEGER, NATIVE, TENSORRT
+from ..forms import BASE, BF16, FP16, FUSED, INTEGER, NATIVE, TENSORRT
 from .bundle import Bundle, alone_in, set_encoder_data
 from .files import sha256
 from .graphs import PREVIEW, Ends, Port, Role, Shape, graph_ends
@@ -41,6 +41,7 @@ __all__ = [
     "CONFORMANCE",
     "FORMAT",
     "FP16",
+    "FUSED",
     "INTEGER",
     "MANIFEST",
     "NATIVE",

@@ -75,6 +75,15 @@ bool has_vnni() {
 #endif
 }
 
+bool has_bfloat16() {
+#if defined(GLIC_X86_KERNELS)
+    __builtin_cpu_init();
+    return __builtin_cpu_supports("avx512bf16");
+#else
+    return false;
+#endif
+}
+
 Isa selected_isa() { return selection().load(std::memory_order_relaxed); }
 
 }  // namespace glic

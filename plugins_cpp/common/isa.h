@@ -26,8 +26,10 @@ constexpr size_t kIsas = 1;
 // The instruction set that glic_select_isa, GLIC_ISA or the processor selects.
 Isa selected_isa();
 
-// Whether an x86-64 processor has AVX-512's products of int16, and what else a build for them uses.
+// Whether an x86-64 processor has AVX-512's products of int16, or of bfloat16, and what else a build for them
+// uses.
 bool has_vnni();
+bool has_bfloat16();
 
 // The element for the selected instruction set, of one for each in the order of Isa.
 template <typename Build>
@@ -47,6 +49,7 @@ Build selected_build(const Build (&builds)[kIsas]) {
     GLIC_DECLARE_IN(avx2, __VA_ARGS__)        \
     GLIC_DECLARE_IN(avx512, __VA_ARGS__)      \
     GLIC_DECLARE_IN(avx512vnni, __VA_ARGS__)  \
+    GLIC_DECLARE_IN(avx512bf16, __VA_ARGS__)  \
     GLIC_DECLARE_IN(neon, __VA_ARGS__)        \
     GLIC_DECLARE_IN(neondotprod, __VA_ARGS__) \
     GLIC_DECLARE_IN(neoni8mm, __VA_ARGS__)
@@ -56,22 +59,27 @@ Build selected_build(const Build (&builds)[kIsas]) {
     GLIC_DECLARE_BUILDS(void task(const void* problem, size_t index, void* scratch))
 
 // The build of `name` for the selected instruction set. GLIC_SELECTED: of a kernel of floats, which is built
-// for portable, avx2, avx512 and neon. GLIC_SELECTED_INTEGER: of one of integers, which is built for
-// portable, avx2, avx512vnni, neon, neondotprod and neoni8mm. Each processor has the builds of its own
-// architecture.
+// for portable, avx2, avx512 and neon. GLIC_SELECTED_BFLOAT16: of one of bfloat16's products, which is built for
+// avx512bf16 too. GLIC_SELECTED_INTEGER: of one of integers, which is built for portable, avx2, avx512vnni,
+// neon, neondotprod and neoni8mm. Each processor has the builds of its own architecture.
 #if defined(GLIC_X86_KERNELS)
 #define GLIC_SELECTED(name) glic::selected_build({glic::portable::name, glic::avx2::name, glic::avx512::name})
+#define GLIC_SELECTED_BFLOAT16(name)                              \
+    glic::selected_build({glic::portable::name, glic::avx2::name, \
+                          glic::has_bfloat16() ? glic::avx512bf16::name : glic::avx512::name})
 #define GLIC_SELECTED_INTEGER(name)                               \
     glic::selected_build({glic::portable::name, glic::avx2::name, \
                           glic::has_vnni() ? glic::avx512vnni::name : glic::avx2::name})
 #elif defined(GLIC_ARM64_KERNELS)
 #define GLIC_SELECTED(name) \
     glic::selected_build({glic::portable::name, glic::neon::name, glic::neon::name, glic::neon::name})
+#define GLIC_SELECTED_BFLOAT16(name) GLIC_SELECTED(name)
 #define GLIC_SELECTED_INTEGER(name) \
     glic::selected_build(           \
         {glic::portable::name, glic::neon::name, glic::neondotprod::name, glic::neoni8mm::name})
 #else
 #define GLIC_SELECTED(name) glic::portable::name
+#define GLIC_SELECTED_BFLOAT16(name) glic::portable::name
 #define GLIC_SELECTED_INTEGER(name) glic::portable::name
 #endif
 

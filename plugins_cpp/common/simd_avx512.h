@@ -1,4 +1,5 @@
-// Vectors of 16 floats for the kernels: AVX-512F. simd_avx2.h and simd_portable.h define the same names.
+// Vectors of 16 floats for the kernels: AVX-512F, alone or with more (simd_avx512bf16.h). simd_avx2.h and
+// simd_portable.h define the same names.
 // simd.h includes the one that a kernel is compiled for; the namespace keeps the builds apart.
 #ifndef GLIC_COMMON_SIMD_AVX512_H
 #define GLIC_COMMON_SIMD_AVX512_H
@@ -9,7 +10,7 @@
 #include "bfloat16.h"
 
 namespace glic {
-namespace avx512 {
+namespace GLIC_SIMD {
 
 using Vec = __m512;
 using Lanes = __mmask16;
@@ -105,7 +106,7 @@ static inline void transpose(Vec rows[kWidth]) {
     }
 }
 
-}  // namespace avx512
+}  // namespace GLIC_SIMD
 }  // namespace glic
 
 #include "halves.inl"

@@ -1,4 +1,6 @@
 // Walks over channels by vectors, the last of which may be a part of one. Included after a simd header.
+#ifndef GLIC_COMMON_VECTORS_INL
+#define GLIC_COMMON_VECTORS_INL
 
 #include <cstdint>
 #include <type_traits>
@@ -33,3 +35,5 @@ inline void for_vectors(int64_t channels, Body body) {
 }  // namespace
 }  // namespace GLIC_SIMD
 }  // namespace glic
+
+#endif

@@ -9,6 +9,7 @@
 #include <memory>
 #include <vector>
 
+#include "../common/constant.h"
 #include "../common/kernel.h"
 #include "../common/tasks.h"
 
@@ -94,12 +95,6 @@ struct Depthwise {
     int32_t limit;
 };
 
-// A constant input of a node: int8 where README.md says so, else int32.
-struct Constant {
-    glic_shape shape;
-    const void* values;
-};
-
 struct GatedFfnAttributes {
     int64_t norm_shift, norm_limit, gate_limit;
 };
@@ -119,13 +114,6 @@ std::unique_ptr<Linear> make_linear(const Constant* constants, int64_t limit, ch
 std::unique_ptr<GatedFfn> make_gated_ffn(const Constant* constants, const GatedFfnAttributes& attributes,
                                          char* message);
 std::unique_ptr<Depthwise> make_depthwise(const Constant* constants, int64_t limit, char* message);
-
-// Whether a map is (..., channels); with `image`, (height, width, channels). GLIC_OK, or GLIC_INVALID with a
-// message.
-int check_map(const char* op, glic_shape map, int64_t channels, bool image, char* message);
-
-// How many positions a map that was checked has.
-int64_t positions_of(glic_shape map);
 
 // y (positions × outputs) of x (positions × inputs). Returns GLIC_OK or GLIC_NO_MEMORY.
 int integer_linear(const Linear& linear, const float* x, int64_t positions, float* y,

@@ -12,11 +12,6 @@
 
 namespace glic {
 
-// An op has, beside its attributes:
-//   pack(constants, message): what it computes, as integer.h makes it, or nullptr with a message;
-//   check_map(packed, map, message): whether a map fits;
-//   outputs(packed): the channels of the map that comes out;
-//   compute(packed, x, map, y, threads): as the kernels, of a map that was checked.
 // The shapes of constants in the memory of a GPU.
 template <size_t kCount>
 std::array<Constant, kCount> without_values(const glic_shape* shapes) {
@@ -38,22 +33,22 @@ struct IntegerLinear : Op<signatures::IntegerLinear> {
     void visit(Visitor&& visitor) {
         visitor("limit", limit_);
     }
-    std::unique_ptr<Packed> pack(const Constant* constants, char* message) const {
+    std::unique_ptr<Packed> pack(const Constant* constants, int32_t, char* message) const {
         return make_linear(constants, limit_, message);
     }
     static int check_map(const Packed& linear, glic_shape map, char* message) {
-        return glic::check_map("glic::IntegerLinear", map, linear.panels.inputs(), false, message);
+        return glic::check_map("glic::IntegerLinear", map, linear.panels.inputs(), 0, message);
     }
-    static int64_t outputs(const Packed& linear) { return linear.panels.outputs(); }
-    static int compute(const Packed& linear, const float* x, glic_shape map, float* y,
+    static int64_t outputs(const Packed& linear, size_t) { return linear.panels.outputs(); }
+    static int compute(const Packed& linear, const float* const* maps, glic_shape map, float* const* out,
                        const glic_parallel* threads) {
-        return integer_linear(linear, x, positions_of(map), y, threads);
+        return integer_linear(linear, maps[0], positions_of(map), out[0], threads);
     }
 
     int check_attributes(char* message) const { return check_linear_attributes(limit_, message); }
     int check_cuda(const glic_shape* in, char* message) {
         if (check_linear(without_values<kInputs - 1>(in + 1).data(), limit_, message) != GLIC_OK ||
-            glic::check_map("glic::IntegerLinear", in[0], in[1].dims[0], false, message) != GLIC_OK) {
+            glic::check_map("glic::IntegerLinear", in[0], in[1].dims[0], 0, message) != GLIC_OK) {
             return GLIC_INVALID;
         }
         size_ = {positions_of(in[0]), in[1].dims[0], in[1].dims[1], static_cast<int32_t>(limit_)};
@@ -78,22 +73,22 @@ struct IntegerGatedFfn : Op<signatures::IntegerGatedFfn> {
         visitor("norm_limit", attributes_.norm_limit);
         visitor("gate_limit", attributes_.gate_limit);
     }
-    std::unique_ptr<Packed> pack(const Constant* constants, char* message) const {
+    std::unique_ptr<Packed> pack(const Constant* constants, int32_t, char* message) const {
         return make_gated_ffn(constants, attributes_, message);
     }
     static int check_map(const Packed& ffn, glic_shape map, char* message) {
-        return glic::check_map("glic::IntegerGatedFfn", map, ffn.project_in.inputs(), false, message);
+        return glic::check_map("glic::IntegerGatedFfn", map, ffn.project_in.inputs(), 0, message);
     }
-    static int64_t outputs(const Packed& ffn) { return ffn.project_in.inputs(); }
-    static int compute(const Packed& ffn, const float* stream, glic_shape map, float* out,
+    static int64_t outputs(const Packed& ffn, size_t) { return ffn.project_in.inputs(); }
+    static int compute(const Packed& ffn, const float* const* maps, glic_shape map, float* const* out,
                        const glic_parallel* threads) {
-        return integer_gated_ffn(ffn, stream, positions_of(map), out, threads);
+        return integer_gated_ffn(ffn, maps[0], positions_of(map), out[0], threads);
     }
 
     int check_attributes(char* message) const { return check_gated_ffn_attributes(attributes_, message); }
     int check_cuda(const glic_shape* in, char* message) {
         if (check_gated_ffn(without_values<kInputs - 1>(in + 1).data(), attributes_, message) != GLIC_OK ||
-            glic::check_map("glic::IntegerGatedFfn", in[0], in[3].dims[0], false, message) != GLIC_OK) {
+            glic::check_map("glic::IntegerGatedFfn", in[0], in[3].dims[0], 0, message) != GLIC_OK) {
             return GLIC_INVALID;
         }
         size_ = {positions_of(in[0]),
@@ -125,22 +120,22 @@ struct IntegerDepthwise : Op<signatures::IntegerDepthwise> {
     void visit(Visitor&& visitor) {
         visitor("limit", limit_);
     }
-    std::unique_ptr<Packed> pack(const Constant* constants, char* message) const {
+    std::unique_ptr<Packed> pack(const Constant* constants, int32_t, char* message) const {
         return make_depthwise(constants, limit_, message);
     }
     static int check_map(const Packed& depthwise, glic_shape map, char* message) {
-        return glic::check_map("glic::IntegerDepthwise", map, depthwise.channels, true, message);
+        return glic::check_map("glic::IntegerDepthwise", map, depthwise.channels, 3, message);
     }
-    static int64_t outputs(const Packed& depthwise) { return depthwise.channels; }
-    static int compute(const Packed& depthwise, const float* x, glic_shape map, float* y,
+    static int64_t outputs(const Packed& depthwise, size_t) { return depthwise.channels; }
+    static int compute(const Packed& depthwise, const float* const* maps, glic_shape map, float* const* out,
                        const glic_parallel* threads) {
-        return integer_depthwise(depthwise, x, map.dims[0], map.dims[1], y, threads);
+        return integer_depthwise(depthwise, maps[0], map.dims[0], map.dims[1], out[0], threads);
     }
 
     int check_attributes(char* message) const { return check_depthwise_attributes(limit_, message); }
     int check_cuda(const glic_shape* in, char* message) {
         if (check_depthwise(without_values<kInputs - 1>(in + 1).data(), limit_, message) != GLIC_OK ||
-            glic::check_map("glic::IntegerDepthwise", in[0], in[1].dims[1], true, message) != GLIC_OK) {
+            glic::check_map("glic::IntegerDepthwise", in[0], in[1].dims[1], 3, message) != GLIC_OK) {
             return GLIC_INVALID;
         }
         size_ = {in[0].dims[0], in[0].dims[1], in[0].dims[2], static_cast<int32_t>(limit_)};

@@ -24,11 +24,12 @@ void add(std::vector<const OrtCustomOp*>* all) {
     all->push_back(&op);
 }
 
-// onnxruntime's CPU provider computes in float32, and in float16 as far as the op does.
-template <typename Op>
+// onnxruntime's CPU provider has maps in float32, and in float16 as far as the op does. Ops of packed weights
+// multiply in the type `products`.
+template <typename Op, int32_t products>
 void add_cpu(std::vector<const OrtCustomOp*>* all) {
     using Kernel = typename KernelOf<Op>::Kernel;
-    add<Kernel, GLIC_FLOAT32>(all);
+    add<Kernel, std::is_same_v<Kernel, MapKernel<Op, Cpu>> ? GLIC_FLOAT32 : products>(all);
     if constexpr (Op::kFloat16) add<Kernel, GLIC_FLOAT16>(all);
 }
 
@@ -46,9 +47,10 @@ void add_cuda(std::vector<const OrtCustomOp*>* all) {
 
 }  // namespace
 
+template <int32_t products>
 std::vector<const OrtCustomOp*> ops() {
     std::vector<const OrtCustomOp*> all;
-#define GLIC_ADD(Op) add_cpu<Op>(&all);
+#define GLIC_ADD(Op) add_cpu<Op, products>(&all);
     GLIC_OPS_OF_onnxruntime(GLIC_ADD)
 #undef GLIC_ADD
 #if defined(GLIC_CUDA)
@@ -58,5 +60,8 @@ std::vector<const OrtCustomOp*> ops() {
 #endif
             return all;
 }
+
+template std::vector<const OrtCustomOp*> ops<GLIC_FLOAT32>();
+template std::vector<const OrtCustomOp*> ops<GLIC_BFLOAT16>();
 
 }  // namespace glic

@@ -1,4 +1,4 @@
-// Ops whose inputs after the first are constant and packed when a session opens.
+// Ops whose inputs after the maps are constant and packed when a session opens.
 #ifndef GLIC_ONNXRUNTIME_PACKED_OP_H
 #define GLIC_ONNXRUNTIME_PACKED_OP_H
 
@@ -8,17 +8,17 @@
 #include <utility>
 #include <vector>
 
-#include "../integer/integer.h"
+#include "../common/constant.h"
 #include "custom_op.h"
 
 namespace glic {
 
-// A node's inputs after the first, which have to be constant; the first failure sticks. They refer to this
+// A node's inputs from `first` on, which have to be constant; the first failure sticks. They refer to this
 // reader and to the session.
 class ConstantReader {
   public:
-    ConstantReader(const OrtKernelInfo* info, size_t count) : info_(info), shapes_(count) {
-        for (size_t i = 0; i < count; ++i) constants_.push_back(constant(i + 1, &shapes_[i]));
+    ConstantReader(const OrtKernelInfo* info, size_t first, size_t count) : info_(info), shapes_(count) {
+        for (size_t i = 0; i < count; ++i) constants_.push_back(constant(first + i, &shapes_[i]));
     }
 
     OrtStatus* status() const { return status_; }
@@ -31,7 +31,7 @@ class ConstantReader {
         if (!status_) status_ = api()->KernelInfoGetConstantInput_tensor(info_, index, &constant, &value);
         if (!constant || value == nullptr) {
             const std::string message =
-                "glic's integer ops: input " + std::to_string(index) + " has to be constant";
+                "glic's ops: input " + std::to_string(index) + " has to be constant";
             if (!status_) status_ = error(ORT_INVALID_ARGUMENT, message.c_str());
         }
         if (status_) return {};
@@ -59,36 +59,54 @@ class PackedKernel {
     using Description = Op;
     static constexpr const char* kProvider = nullptr;
 
-    static OrtStatus* create(const OrtKernelInfo* info, int32_t, PackedKernel** made) try {
+    static OrtStatus* create(const OrtKernelInfo* info, int32_t element, PackedKernel** made) try {
         Op op;
         AttributeReader reader{info};
         op.visit(reader);
         if (reader.status) return reader.status;
-        const ConstantReader constants(info, Op::kInputs - 1);
+        const ConstantReader constants(info, Op::kMaps, Op::kInputs - Op::kMaps);
         if (constants.status()) return constants.status();
         char message[GLIC_MESSAGE_SIZE];
-        auto packed = op.pack(constants.get(), message);
+        auto packed = op.pack(constants.get(), element, message);
         if (!packed) return error(ORT_INVALID_ARGUMENT, message);
         *made = new PackedKernel(std::move(packed));
         return nullptr;
     } catch (const std::bad_alloc&) {
-        return error(ORT_FAIL, "glic's integer ops: out of memory for the weights");
+        return error(ORT_FAIL, "glic's ops: out of memory for the weights");
     }
 
     OrtStatus* compute(OrtKernelContext* context) const {
-        const Input map(context, 0);
-        if (map.status()) return map.status();
-        char message[GLIC_MESSAGE_SIZE];
-        if (Op::check_map(*packed_, map.shape(), message) != GLIC_OK)
-            return error(ORT_INVALID_ARGUMENT, message);
-        std::vector<int64_t> dims(map.shape().dims, map.shape().dims + map.shape().rank);
-        dims.back() = Op::outputs(*packed_);
-        void* out = nullptr;
-        if (OrtStatus* status = allocate_output(context, dims.data(), dims.size(), &out, 0)) return status;
+        const float* maps[Op::kMaps];
+        std::vector<int64_t> dims;
+        for (size_t i = 0; i < Op::kMaps; ++i) {
+            const Input map(context, i);
+            if (map.status()) return map.status();
+            const glic_shape shape = map.shape();
+            if (i == 0) {
+                char message[GLIC_MESSAGE_SIZE];
+                if (Op::check_map(*packed_, shape, message) != GLIC_OK)
+                    return error(ORT_INVALID_ARGUMENT, message);
+                dims.assign(shape.dims, shape.dims + shape.rank);
+            } else if (!std::equal(dims.begin(), dims.end(), shape.dims, shape.dims + shape.rank)) {
+                const std::string message = std::string("glic::") + Op::kName + ": " + Op::kInputNames[i] +
+                                            " has another shape than " + Op::kInputNames[0] +
+                                            ", expected the same";
+                return error(ORT_INVALID_ARGUMENT, message.c_str());
+            }
+            maps[i] = map.data<float>();
+        }
+        void* out[Op::kOutputs];
+        float* results[Op::kOutputs];
+        std::vector<int64_t> sides = dims;
+        for (size_t i = 0; i < Op::kOutputs; ++i) {
+            sides.back() = Op::outputs(*packed_, i);
+            OrtStatus* status = allocate_output(context, sides.data(), sides.size(), &out[i], i);
+            if (status) return status;
+            results[i] = static_cast<float*>(out[i]);
+        }
         const RuntimeThreads threads(context);
-        return status_of(
-            Op::compute(*packed_, map.data<float>(), map.shape(), static_cast<float*>(out), threads.get()),
-            Op::kName);
+        return status_of(Op::compute(*packed_, maps, {dims.data(), dims.size()}, results, threads.get()),
+                         Op::kName);
     }
 
   private:

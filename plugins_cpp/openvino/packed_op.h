@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "../integer/integer.h"
+#include "../common/constant.h"
 #include "op.h"
 
 namespace glic {
@@ -93,12 +93,12 @@ class PackedNode : public ov::op::Op {
         char message[GLIC_MESSAGE_SIZE];
         OPENVINO_ASSERT(Description::check_map(packed, map.shape(), message) == GLIC_OK, message);
         ov::Shape shape = inputs[0].get_shape();
-        shape.back() = static_cast<size_t>(Description::outputs(packed));
+        shape.back() = static_cast<size_t>(Description::outputs(packed, 0));
         outputs[0].set_shape(shape);
         const RuntimeThreads threads;
-        check_result(Description::compute(packed, inputs[0].data<float>(), map.shape(),
-                                          outputs[0].data<float>(), threads.get()),
-                     name().c_str());
+        const float* const maps[] = {inputs[0].data<float>()};
+        float* const results[] = {outputs[0].data<float>()};
+        check_result(Description::compute(packed, maps, map.shape(), results, threads.get()), name().c_str());
         return true;
     }
 
@@ -120,7 +120,7 @@ class PackedNode : public ov::op::Op {
 
     std::unique_ptr<Packed> pack(const ov::TensorVector& inputs) const {
         char message[GLIC_MESSAGE_SIZE];
-        auto packed = op_.pack(Constants(inputs, Description::kInputTypes).get(), message);
+        auto packed = op_.pack(Constants(inputs, Description::kInputTypes).get(), GLIC_FLOAT32, message);
         OPENVINO_ASSERT(packed, message);
         return packed;
     }

@@ -162,24 +162,6 @@ std::unique_ptr<GatedFfn> make_gated_ffn(const Constant* constants, const GatedF
         static_cast<int32_t>(attributes.gate_limit), pack_layer(out, false, build.packing)});
 }
 
-int check_map(const char* op, glic_shape map, int64_t channels, bool image, char* message) {
-    Checker check(op, message);
-    const int64_t found = map.rank > 0 ? map.dims[map.rank - 1] : 0;
-    return check.sides("the map", map)
-        .that(map.rank > 0 && found == channels,
-              "the map has %zu dimensions and %" PRId64 " channels, expected %" PRId64 " channels last",
-              map.rank, found, channels)
-        .that(!image || map.rank == 3, "the map has %zu dimensions, expected 3: rows, columns and channels",
-              map.rank)
-        .result();
-}
-
-int64_t positions_of(glic_shape map) {
-    int64_t positions = 1;
-    for (size_t axis = 0; axis + 1 < map.rank; ++axis) positions *= map.dims[axis];
-    return positions;
-}
-
 void Panels::Free::operator()(void* memory) const { free_aligned(memory); }
 
 Panels::Panels(const int8_t* weight, const int32_t* bias, const int32_t* shift, int64_t inputs,

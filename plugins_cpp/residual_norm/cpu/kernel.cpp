@@ -3,9 +3,8 @@
 #include "../../common/simd.h"
 // The instruction set comes first.
 #include <algorithm>
-#include <cmath>
 
-#include "../../common/bfloat16.h"
+#include "../../common/norm.inl"
 #include "kernel.h"
 
 namespace glic {
@@ -14,44 +13,13 @@ namespace {
 
 template <typename T>
 void norm_positions(const ResidualNormProblem& problem, int64_t first, int64_t last) {
-    const int64_t channels = problem.size.channels, whole = channels - channels % kWidth;
-    const int some = static_cast<int>(channels - whole);
-    const float share = 1.0f / static_cast<float>(channels);
+    const int64_t channels = problem.size.channels;
     for (int64_t position = first; position < last; ++position) {
-        const float* x = problem.x + position * channels;
-        const T* update = static_cast<const T*>(problem.update) + position * channels;
-        const float* bias = problem.bias;
         float* sums = problem.sum + position * channels;
         T* normed = static_cast<T*>(problem.normed) + position * (channels + 1);
-
-        Vec totals = set(0.0f);
-        for (int64_t c = 0; c < whole; c += kWidth) {
-            const Vec v = add(load(x + c), add(load(update + c), load(bias + c)));
-            store(sums + c, v);
-            totals = add(totals, v);
-        }
-        if (some) {
-            const Vec v = add(load_some(x + whole, some),
-                              add(load_some(update + whole, some), load_some(bias + whole, some)));
-            store_some(sums + whole, v, some);
-            totals = add(totals, v);
-        }
-        const Vec mean = set(share * sum(totals));
-
-        Vec squares = set(0.0f);
-        for (int64_t c = 0; c < whole; c += kWidth) {
-            const Vec v = sub(load(sums + c), mean);
-            squares = fma(v, v, squares);
-        }
-        if (some) {
-            const Vec v =
-                select(lanes_of((1u << some) - 1), sub(load_some(sums + whole, some), mean), set(0.0f));
-            squares = fma(v, v, squares);
-        }
-        const Vec scale = set(1.0f / std::sqrt(share * sum(squares) + problem.epsilon));
-
-        for (int64_t c = 0; c < whole; c += kWidth) store(normed + c, mul(sub(load(sums + c), mean), scale));
-        if (some) store_some(normed + whole, mul(sub(load_some(sums + whole, some), mean), scale), some);
+        add_update(problem.x + position * channels, static_cast<const T*>(problem.update) + position * channels,
+                   problem.bias, channels, sums);
+        normalise(sums, channels, problem.epsilon, normed);
         store_some(normed + channels, set(1.0f), 1);
     }
 }

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -15,9 +16,9 @@ from numpy.typing import NDArray
 
 from .. import cache, conformance, machine
 from ..bundle import Bundle
+from ..errors import EngineError
 from .base import Backend, Precision
 from .noise import NOISE_LIMIT, noise_db, trial_image
-from .openvino import OpenVinoBackend
 
 GAIN_LIMIT = 1.1
 """The speed relative to float32 that justifies the noise."""
@@ -38,22 +39,34 @@ class Trial(NamedTuple):
         return "bf16" if self.noise >= NOISE_LIMIT and self.gain >= GAIN_LIMIT else "fp32"
 
 
-def fitting(bundle: Bundle, threads: int | None) -> Precision:
-    """Return bf16 if the CPU supports it and a trial shows a speed-up at negligible loss, else fp32."""
+def fitting(bundle: Bundle, open_in: Callable[[Precision], Backend]) -> Precision:
+    """Return bf16 if the CPU supports it and a trial shows a speed-up at negligible loss, else fp32.
+
+    open_in: opens the backend in a precision.
+    """
     if not machine.has_bfloat16():
         return "fp32"
-    low = OpenVinoBackend(bundle, threads, precision="bf16")
+    low = open_in("bf16")
     name = f"precision/{conformance.identity(bundle, low)}"
     try:
         return Trial(**json.loads(cache.fetch(name) or b"")).precision
     except (ValueError, TypeError):
         pass  # no trial was made yet, or the entry is damaged
-    plain = OpenVinoBackend(bundle, threads, precision="fp32")
+    plain = open_in("fp32")
     trial = run_trial(plain, low)
     plain.close()
     low.close()
     cache.store(name, json.dumps(trial._asdict()).encode())
     return trial.precision
+
+
+def require_bfloat16(emulate: bool = False) -> None:
+    """Raise EngineError unless the CPU multiplies bfloat16, or `emulate` accepts that it does so slowly."""
+    if not (emulate or machine.has_bfloat16()):
+        raise EngineError(
+            "this CPU has no bfloat16 (AVX-512 BF16 or AMX), without which precision bf16 is slower than fp32; "
+            "use precision fp32"
+        )
 
 
 def run_trial(plain: Backend, low: Backend) -> Trial:
