@@ -51,7 +51,7 @@ Floats feed_forward(const Block& block, int32_t element, const Map& map, const F
             ? glic::depthwise_feed_forward(*made, x.data(), update.data(), map.images, map.height, map.width,
                                            out.data(), nullptr)
             : glic::feed_forward(*made, x.data(), update.data(), map.positions(), out.data(), nullptr);
-    require(result == GLIC_OK, "FeedForward");
+    require(result == GLIC_OK, block.kernel > 0 ? "DepthwiseFeedForward" : "FeedForward");
     return out;
 }
 
