@@ -61,6 +61,7 @@ for program in /tests/*; do
     said=$($program 2>&1)
     echo "result:" ${program##*/} $? $said
 done
+/busybox sleep 1  # until the serial port has sent everything
 /busybox poweroff -f
 """
 _BOCHS = """config_interface: textconfig
