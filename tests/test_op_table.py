@@ -18,6 +18,7 @@ from .conftest import ROOT
 from .hostile_ops import CASES
 
 TABLE = "glic_deploy/ops.json"
+ENTRIES = json.loads((ROOT / TABLE).read_text())
 
 ALL_OPS = pytest.mark.parametrize("op", OPS.values(), ids=OPS)
 
@@ -52,6 +53,15 @@ def test_every_op_has_a_hostile_case(op: Op) -> None:
     assert op.name in CASES, f"{op.name} has no valid node to spoil: add one to CASES of tests/hostile_ops.py"
     shapes, attributes = CASES[op.name]
     assert (len(shapes), set(attributes)) == (len(op.inputs), set(op.attributes))
+
+
+@pytest.mark.parametrize("folder", [folder for folder, entry in ENTRIES.items() if entry["instruction_sets"]])
+def test_every_kernel_of_several_instruction_sets_has_a_program_that_compares_them(folder: str) -> None:
+    program = ROOT / "tests" / "native" / f"{folder}.cpp"
+    assert program.is_file(), f"tests/native/{folder}.cpp is missing: write compare() and run() of tests/native/check.h"
+    text = program.read_text()
+    for op in ENTRIES[folder]["ops"]:
+        assert op in text, f"tests/native/{folder}.cpp does not mention {op}"
 
 
 @ALL_OPS

@@ -1,6 +1,9 @@
 #include "integer/integer.h"
 
+#include <array>
+
 #include "check.h"
+#include "glic_signatures.h"
 
 namespace test {
 namespace {
@@ -9,6 +12,10 @@ using Integers = std::vector<int32_t>;
 using Floats = std::vector<float>;
 
 constexpr float kWide = 8388607.0f;
+
+// The constants of a node of an op: its inputs after the first.
+template <typename Signature>
+using ConstantsOf = std::array<glic::Constant, Signature::kInputs - 1>;
 
 Integers integers(int64_t count, int64_t low, int64_t high, Random* random) {
     Integers values(static_cast<size_t>(count));
@@ -39,14 +46,28 @@ struct Layer {
 };
 
 Floats linear(const Layer& layer, int64_t limit, const Floats& x) {
-    glic::Constant constants[glic::kLinearConstants];
-    layer.constants(constants);
+    ConstantsOf<glic::signatures::IntegerLinear> constants;
+    layer.constants(constants.data());
     char message[GLIC_MESSAGE_SIZE];
-    const auto made = glic::make_linear(constants, limit, message);
+    const auto made = glic::make_linear(constants.data(), limit, message);
     require(made != nullptr, "the layer is valid");
     const int64_t positions = static_cast<int64_t>(x.size()) / layer.sides[0];
     Floats y(static_cast<size_t>(positions * layer.sides[1]));
     require(glic::integer_linear(*made, x.data(), positions, y.data(), nullptr) == GLIC_OK, "IntegerLinear");
+    return y;
+}
+
+// The weights of a layer are those of 5 × 5 taps: it has 25 inputs.
+Floats depthwise(const Layer& layer, int64_t limit, int64_t height, const Floats& x) {
+    ConstantsOf<glic::signatures::IntegerDepthwise> constants;
+    layer.constants(constants.data());
+    char message[GLIC_MESSAGE_SIZE];
+    const auto made = glic::make_depthwise(constants.data(), limit, message);
+    require(made != nullptr, message);
+    const int64_t width = static_cast<int64_t>(x.size()) / (height * layer.sides[1]);
+    Floats y(x.size());
+    require(glic::integer_depthwise(*made, x.data(), height, width, y.data(), nullptr) == GLIC_OK,
+            "IntegerDepthwise");
     return y;
 }
 
@@ -73,15 +94,15 @@ struct Ffn {
     }
 
     std::unique_ptr<glic::GatedFfn> make() const {
-        glic::Constant constants[glic::kGatedFfnConstants];
+        ConstantsOf<glic::signatures::IntegerGatedFfn> constants;
         constants[0] = {{&channels, 1}, fraction.data()};
         constants[1] = {{entries, 1}, rsqrt.data()};
-        in.constants(constants + 2);
+        in.constants(&constants[2]);
         constants[5] = {{entries + 1, 1}, gelu.data()};
         constants[6] = {{&hidden, 1}, gate_shift.data()};
-        out.constants(constants + 7);
+        out.constants(&constants[7]);
         char message[GLIC_MESSAGE_SIZE];
-        auto made = glic::make_gated_ffn(constants, attributes, message);
+        auto made = glic::make_gated_ffn(constants.data(), attributes, message);
         require(made != nullptr, message);
         return made;
     }
@@ -116,6 +137,18 @@ void compare() {
         Floats want;
         with_portable([&] { want = linear(layer, limit, x); });
         require(linear(layer, limit, x) == want, "IntegerLinear is the portable one's, bit for bit", i);
+    }
+    for (int i = 0; i < 40; ++i) {
+        const Layer layer(25, random.from_to(1, 150), i % 2 ? INT32_MAX : 100000, 30, &random);
+        const int64_t height = random.from_to(1, 9);
+        Floats x =
+            activations(height * random.from_to(1, 9) * layer.sides[1], i % 3 ? 32767.0f : 2047.0f, &random);
+        if (i % 4 == 0) add_special(&x, 20, &random);
+        const int64_t limit = random.from_to(0, (1 << 23) - 1);
+        Floats want;
+        with_portable([&] { want = depthwise(layer, limit, height, x); });
+        require(depthwise(layer, limit, height, x) == want,
+                "IntegerDepthwise is the portable one's, bit for bit", i);
     }
     for (int i = 0; i < 40; ++i) {
         const Ffn ffn(random.from_to(1, 130), random.from_to(1, 90), i % 2 == 0, &random);
