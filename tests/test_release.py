@@ -14,7 +14,7 @@ import pytest
 
 import glic_deploy
 from release import pairs, trial, versions, wheels
-from release.commands import ReleaseError, built
+from release.commands import ReleaseError, built, view_wheel
 from release.machines import Machine
 
 from .conftest import PHOTOS, ROOT
@@ -61,6 +61,12 @@ class TestWheelCheck:
         for words in ("has another tag", "expected ['libglic_kernels.so'", "libstdc++.so.6", "exports"):
             assert words in found
 
+    @pytest.mark.parametrize(("name", "problems"), [("index.html", 0), ("view.js", 1)])
+    def test_a_page_without_its_index_is_found(self, name: str, problems: int, tmp_path: Path) -> None:
+        with zipfile.ZipFile(tmp_path / "a.whl", "w") as archive:
+            archive.writestr(f"glic_deploy_view/web_page/{name}", "")
+        assert len(wheels.problems_of_view(tmp_path / "a.whl")) == problems
+
     @pytest.mark.slow
     def test_the_built_wheels(self) -> None:
         pytest.importorskip("elftools", reason="needs pyelftools: pip install pyelftools")
@@ -91,6 +97,21 @@ class TestInstalled:
         for requirement in trial.lower_bounds():
             name, _, version = requirement.partition("==")
             assert re.search(rf"{name} {re.escape(version)}", said, re.IGNORECASE)
+
+    def test_the_viewers_page(self, engine: Path, tmp_path: Path) -> None:
+        """`glic view` finds the page of glic-deploy-view, and without it says what to install."""
+        try:
+            page = view_wheel()
+        except ReleaseError as error:
+            pytest.skip(f"needs the wheels: {error}")
+        run = trial.empty(sys.executable, tmp_path / "venv", [f"{wheel_for(platform.machine())}[cpu]"])
+        view = ["-m", "glic_deploy", "view", "--engine", str(engine), "--output"]
+        with pytest.raises(ReleaseError, match="pip install glic-deploy-view"):
+            run([*view, str(tmp_path / "page")])
+        run(["-m", "pip", "install", "-q", "--no-index", str(page)])
+        run([*view, str(tmp_path / "page")])
+        assert (tmp_path / "page" / "index.html").is_file()
+        assert sorted(path.name for path in (tmp_path / "page" / "glic" / "ort").glob("*.wasm"))
 
     def test_on_arm64(self, engine: Path, tmp_path: Path) -> None:
         """`make arm64-check` does more. The machine is made by it, since that takes minutes."""
