@@ -90,7 +90,7 @@ class Machine:
             shutil.copy(name, self.folder / name[1:])
         place = Path("/") / _PYTHON.parent.parent
         self.run(["/usr/bin/python3", "-m", "venv", "--clear", str(place)])
-        self.run_python(["-m", "pip", "install", "-q", f"{wheel}[cpu]"])
+        self.run_python(["-m", "pip", "install", "-q", "--no-compile", f"{wheel}[cpu]"])
 
     def run(self, command: Sequence[str]) -> str:
         """Run a command on the machine; see `inside`. Raises ReleaseError if it fails."""

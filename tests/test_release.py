@@ -90,6 +90,9 @@ class TestInstalled:
         run = trial.empty(sys.executable, tmp_path / "venv", [f"{wheel}[cpu]"])
         assert f"on {platform.machine()}" in trial.code(run, engine, PHOTOS / "kodim23.png", tmp_path)
 
+    @pytest.mark.skipif(
+        sys.version_info >= (3, 12), reason="the oldest packages have no wheels for Python 3.12 and later"
+    )
     def test_with_the_oldest_packages(self, engine: Path, tmp_path: Path) -> None:
         wheel = wheel_for(platform.machine())
         run = trial.empty(sys.executable, tmp_path / "venv", [f"{wheel}[cpu]", *trial.lower_bounds()])
@@ -127,6 +130,27 @@ class TestInstalled:
 def test_lower_bounds_are_read() -> None:
     names = {requirement.partition("==")[0] for requirement in trial.lower_bounds()}
     assert names == {"numpy", "Pillow", "google-crc32c", "onnxruntime"}
+
+
+@pytest.mark.parametrize(
+    ("minors", "oldest_with"), [((12, 11, 10), 11), ((10,), 10), ((14, 13), None)], ids=["three", "one", "too new"]
+)
+def test_the_oldest_packages_are_tried_with_a_python_that_they_support(
+    minors: tuple[int, ...], oldest_with: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[tuple[int, bool]] = []
+
+    def empty(python: str, folder: Path, requirements: list[str]) -> trial.Run:
+        tried.append((int(python), set(trial.lower_bounds()) <= set(requirements)))
+        return lambda arguments: ""
+
+    monkeypatch.setattr(trial, "minor_version", int)
+    monkeypatch.setattr(trial, "empty", empty)
+    monkeypatch.setattr(trial, "code", lambda *arguments: "coded")
+    monkeypatch.setattr(trial, "installed_size", lambda folder: "0 MiB")
+    lines = list(trial.on_this_machine([str(minor) for minor in minors], Path("a.whl"), Path("bundle")))
+    assert tried == [(minor, False) for minor in minors] + ([(oldest_with, True)] if oldest_with else [])
+    assert ("not tried" in lines[-1]) == (oldest_with is None)
 
 
 @pytest.mark.parametrize("name", ["bookworm", "bookworm-sparc", "woody-arm64", ""])
