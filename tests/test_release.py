@@ -111,7 +111,7 @@ class TestInstalled:
         view = ["-m", "glic_deploy", "view", "--engine", str(engine), "--output"]
         with pytest.raises(ReleaseError, match="pip install glic-deploy-view"):
             run([*view, str(tmp_path / "page")])
-        run(["-m", "pip", "install", "-q", "--no-index", str(page)])
+        run(["-m", "pip", "install", "-q", "--only-binary", ":all:", str(page)])
         run([*view, str(tmp_path / "page")])
         assert (tmp_path / "page" / "index.html").is_file()
         assert sorted(path.name for path in (tmp_path / "page" / "glic" / "ort").glob("*.wasm"))
