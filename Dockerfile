@@ -30,10 +30,10 @@ FROM base AS cuda
 RUN --mount=type=bind,from=build,source=/wheels,target=/wheels \
     --mount=type=bind,from=build-cuda,source=/wheels,target=/cuda \
     pip install --no-cache-dir "$(echo /wheels/glic_deploy-*.whl)[cuda,serve]" /cuda/glic_deploy_cuda-*.whl
-USER glic
+USER 10001
 
 # The last stage is what `docker build` makes without a target.
 FROM base AS cpu
 RUN --mount=type=bind,from=build,source=/wheels,target=/wheels \
     pip install --no-cache-dir "$(echo /wheels/glic_deploy-*.whl)[cpu,serve]"
-USER glic
+USER 10001

@@ -214,9 +214,11 @@ $(RELEASE)/.installed:
 	$(RELEASE)/bin/pip install -q $(RELEASE_TOOLS)
 	touch $@
 
-# Wheels for x86-64 and ARM64 and the source distribution, in out/wheels, checked.
+# Wheels for x86-64 and ARM64, the source distribution, and the wheel of the viewer's page if Node.js and npm are there;
+# in out/wheels, checked.
 wheels wheel-cuda: export PATH := $(abspath $(RELEASE)/bin):$(PATH)
 wheels: $(RELEASE)/.installed
+	-$(MAKE) web
 	$(RELEASE)/bin/python -m release.wheels
 
 # The wheel of the GPU's libraries, for x86-64; needs g++, and no GPU. CUDA_ARCHITECTURES as for gpu-libraries.
@@ -225,7 +227,8 @@ wheel-cuda: $(RELEASE)/.installed
 	$(RELEASE)/bin/python -m release.wheels --cuda \
 		$(if $(CUDA_ARCHITECTURES),--define CMAKE_CUDA_ARCHITECTURES="$(CUDA_ARCHITECTURES)")
 
-# The wheel in empty environments without a compiler: each Python from 3.10 to 3.14 on the PATH, and the oldest packages.
+# The wheel in empty environments without a compiler: each Python from 3.10 to 3.14 on the PATH, and once the oldest
+# packages, which need Python 3.10 or 3.11.
 wheels-check: out/sample/manifest.json wheels
 	$(BIN)/python -m release.trial --bundle out/sample
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import http.server
+import importlib.util
 import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
+from importlib import metadata
 from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import urlsplit
@@ -25,10 +27,21 @@ from .errors import EngineError
 from .qualities import bundles_in
 
 HOST = "127.0.0.1"
-PAGE = Path(__file__).parent / "web_page"
-"""The folder with the built page. `make web` writes it; wheels contain it."""
-
 INDEX = "index.html"
+_PACKAGE, _DISTRIBUTION = "glic_deploy_view", "glic-deploy-view"
+
+
+def find_page(built: Path = Path(__file__).parent / "web_page") -> Path:
+    """Return the folder of the page: `built`, which `make web` writes in a checkout, else that of glic-deploy-view."""
+    found = importlib.util.find_spec(_PACKAGE)
+    if built.is_dir() or found is None or not found.submodule_search_locations:
+        return built
+    return Path(found.submodule_search_locations[0]) / built.name
+
+
+PAGE = find_page()
+"""The folder with the built page."""
+
 CONTENTS = "contents.json"
 """The document from which the page learns where the bundle and the files are."""
 
@@ -75,11 +88,16 @@ class Answer:
 
 
 def check_page(page: Path) -> None:
-    """Raise EngineError if the page is not built."""
+    """Raise EngineError if the page is missing, or of another version than this package."""
     if not (page / INDEX).is_file():
         raise EngineError(
-            f"the page of glic view is missing, {page} has no {INDEX}; in a checkout of the project, build the page: "
-            "make web (needs Node.js 20 and npm)"
+            f"the page of glic view is missing, {page} has no {INDEX}; pip install {_DISTRIBUTION}, "
+            "or build the page in a checkout of the project: make web (needs Node.js 20 and npm)"
+        )
+    if page.parent.name == _PACKAGE and (version := metadata.version(_DISTRIBUTION)) != __version__:
+        raise EngineError(
+            f"{page} is of {_DISTRIBUTION} {version}, glic-deploy is {__version__}; "
+            f"pip install {_DISTRIBUTION}=={__version__}"
         )
 
 

@@ -57,7 +57,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bundle", type=Path, required=True, help="of the sample network, for all sample photographs")
     parser.add_argument("--full", type=Path, help="a bundle of full size, for one photograph")
-    parser.add_argument("--crop", type=int, default=256, help="side of what is coded of a photograph")
+    parser.add_argument("--crop", type=int, default=128, help="side of what is coded of a photograph")
     args = parser.parse_args()
     if lacking := "; ".join(_MACHINE.lacking()):
         print(f"arm64-check: skipped, since this machine lacks {lacking}")

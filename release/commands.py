@@ -59,6 +59,11 @@ def sdist(folder: Path = WHEELS) -> Path:
     return _only(folder, "glic_deploy-*.tar.gz")
 
 
+def view_wheel(folder: Path = WHEELS) -> Path:
+    """Return the wheel of the page of `glic view`. Raises ReleaseError unless there is one."""
+    return _only(folder, "glic_deploy_view-*-py3-none-any.whl")
+
+
 def _only(folder: Path, pattern: str) -> Path:
     found = sorted(folder.glob(pattern))
     if len(found) != 1:

@@ -89,7 +89,7 @@ class Machine:
         self.connect()
         place = Path("/") / _PYTHON.parent.parent
         self.run(["/usr/bin/python3", "-m", "venv", "--clear", str(place)])
-        self.run_python(["-m", "pip", "install", "-q", f"{wheel}[cpu]"])
+        self.run_python(["-m", "pip", "install", "-q", "--no-compile", f"{wheel}[cpu]"])
 
     def connect(self) -> None:
         """Give the machine the names and certificates of the present one's network."""

@@ -21,7 +21,9 @@ from .commands import ROOT, ReleaseError, built, mebibytes, run
 from .machines import ARCHITECTURES, Machine
 
 PYTHONS = tuple(f"python3.{minor}" for minor in range(10, 15))
+_OLDEST = (10, 11)  # minor versions of Python for which the oldest packages have wheels
 _PHOTO = ROOT / "samples" / "photos" / "kodim23.png"
+_EMULATED_SIDE = 256  # pixels of the photograph's side that an emulated machine codes
 
 Run = Callable[[Sequence[str]], str]
 """Runs the environment's Python with arguments and returns the standard output. Raises ReleaseError."""
@@ -94,22 +96,38 @@ def installed_size(folder: Path) -> str:
 
 
 def on_this_machine(pythons: Sequence[str], wheel: Path, bundle: Path) -> Iterator[str]:
-    """Try a wheel with each Python, and with the oldest packages that it allows. Yields lines; raises ReleaseError."""
-    for number, python in enumerate(pythons):
-        newest = [f"{wheel}[cpu]"]
-        for requirements in [newest] if number else [newest, [*newest, *lower_bounds()]]:
-            with tempfile.TemporaryDirectory() as name:
-                folder = Path(name)
-                yield code(empty(python, folder / "venv", requirements), bundle, _PHOTO, folder)
-                yield f"  {installed_size(folder / 'venv')}"
+    """Try a wheel with each Python, and once with the oldest packages. Yields lines; raises ReleaseError."""
+    newest = [f"{wheel}[cpu]"]
+    trials = [(python, newest) for python in pythons]
+    oldest = next((python for python in pythons if minor_version(python) in _OLDEST), None)
+    if oldest:
+        trials.append((oldest, [*newest, *lower_bounds()]))
+    for python, requirements in trials:
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            yield code(empty(python, folder / "venv", requirements), bundle, _PHOTO, folder)
+            yield f"  {installed_size(folder / 'venv')}"
+    if not oldest:
+        yield "the oldest packages: not tried, since they have no wheels for these Pythons; put python3.11 on the PATH"
+
+
+def minor_version(python: str) -> int:
+    """Return 11 for a Python 3.11. Raises ReleaseError if the program does not run."""
+    return int(run([python, "-c", "import sys; print(sys.version_info.minor)"]))
 
 
 def on(machine: Machine, wheel: Path, bundle: Path) -> None:
-    """Try a wheel on a machine. Raises ReleaseError."""
+    """Try a wheel on a machine, on a part of the photograph if it is emulated. Raises ReleaseError."""
+    from PIL import Image  # late: on this machine, a trial runs with a Python that has no packages
+
     machine.make()
     machine.install(wheel)
     with tempfile.TemporaryDirectory() as name:
-        print(code(machine.run_python, bundle, _PHOTO, Path(name)), flush=True)
+        folder, photo = Path(name), _PHOTO
+        if machine.emulated:
+            photo = folder / _PHOTO.name
+            Image.open(_PHOTO).crop((0, 0, _EMULATED_SIDE, _EMULATED_SIDE)).save(photo)
+        print(code(machine.run_python, bundle, photo, folder), flush=True)
 
 
 def available() -> list[str]:

@@ -36,7 +36,7 @@ def problems(tag: str | None = None, wheels: Path = WHEELS) -> Iterator[str]:
         yield f"docs/versioning.md names the version {row and row[1]}, expected {here}"
     built = [path for path in wheels.glob("*") if path.suffix in (".whl", ".gz")]
     for path in built:
-        if not re.match(rf"glic_deploy(_cuda)?-{re.escape(here)}[-.]", path.name):
+        if not re.match(rf"glic_deploy(_cuda|_view)?-{re.escape(here)}[-.]", path.name):
             yield f"{path.name} is of another version than {here}: rm -r {wheels}; make wheels wheel-cuda"
     if not built:
         yield f"{wheels} is empty: make wheels wheel-cuda"

@@ -17,9 +17,11 @@ import zipfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from .commands import ROOT, WHEELS, ReleaseError, built, mebibytes, run, sdist
+from .commands import ROOT, WHEELS, ReleaseError, built, mebibytes, run, sdist, view_wheel
 
 _CUDA, _CUDA_PACKAGE = ROOT / "release" / "cuda", "glic_deploy_cuda"
+_VIEW = ROOT / "release" / "view"
+_PAGE = ROOT / "glic_deploy" / "web_page" / "index.html"  # of `glic view`; `make web` builds it
 MACHINES = ("x86_64", "aarch64")
 _GLIBC = (2, 28)
 _POLICY = f"manylinux_{_GLIBC[0]}_{_GLIBC[1]}"
@@ -33,6 +35,8 @@ _SYSTEM = {"libc.so.6", "libm.so.6", "libpthread.so.0", "libdl.so.2", "librt.so.
 _SYSTEM |= {"ld-linux-x86-64.so.2", "ld-linux-aarch64.so.1"}
 _OURS = re.compile(r"glic_|rans_|RegisterCustomOps$|getCreators$|setLoggerFinder$")
 _RTX = "libtensorrt_rtx.so.1"  # what the alias is there to need
+
+_NO_PAGE = "no glic-deploy-view, since its page is not built: install Node.js 20 and npm, then type make wheels"
 
 # auditwheel knows only the tags of the machine that it runs on.
 _AUDITWHEEL = """
@@ -111,6 +115,12 @@ def build_sdist(output: Path) -> Path:
     return sdist(output)
 
 
+def build_view(output: Path) -> Path:
+    """Build the wheel of the page of `glic view` for all machines, from what `make web` built."""
+    run([sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", output, _VIEW])
+    return view_wheel(output)
+
+
 def problems(wheel: Path, machine: str, libraries: set[str]) -> list[str]:
     """Return what is wrong with a wheel: its tag, its libraries, what these need, and what they export."""
     found = []
@@ -124,6 +134,13 @@ def problems(wheel: Path, machine: str, libraries: set[str]) -> list[str]:
         for path in native.values():
             found += _problems_of_library(path)
     return found
+
+
+def problems_of_view(wheel: Path) -> list[str]:
+    """Return what is wrong with the wheel of the page of `glic view`."""
+    page = f"glic_deploy_view/{_PAGE.parent.name}/{_PAGE.name}"
+    with zipfile.ZipFile(wheel) as archive:
+        return [] if page in archive.namelist() else [f"{wheel.name} lacks {page}: type make wheels"]
 
 
 def _problems_of_library(path: Path) -> Iterable[str]:
@@ -185,6 +202,12 @@ def main() -> int:
             )
             print(size_line(wheel), flush=True)
             found += problems(wheel, machine, CUDA_LIBRARIES if source == _CUDA else CPU_LIBRARIES)
+        if args.check or (not args.cuda and _PAGE.is_file()):
+            wheel = view_wheel(args.output) if args.check else build_view(args.output)
+            print(size_line(wheel), flush=True)
+            found += problems_of_view(wheel)
+        elif not args.cuda:
+            print(_NO_PAGE, flush=True)
     except ReleaseError as error:
         print(f"wheels: {error}", file=sys.stderr)
         return 1

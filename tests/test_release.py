@@ -14,7 +14,7 @@ import pytest
 
 import glic_deploy
 from release import pairs, trial, versions, wheels
-from release.commands import ReleaseError, built
+from release.commands import ReleaseError, built, view_wheel
 from release.machines import Machine
 
 from .conftest import PHOTOS, ROOT
@@ -61,6 +61,12 @@ class TestWheelCheck:
         for words in ("has another tag", "expected ['libglic_kernels.so'", "libstdc++.so.6", "exports"):
             assert words in found
 
+    @pytest.mark.parametrize(("name", "problems"), [("index.html", 0), ("view.js", 1)])
+    def test_a_page_without_its_index_is_found(self, name: str, problems: int, tmp_path: Path) -> None:
+        with zipfile.ZipFile(tmp_path / "a.whl", "w") as archive:
+            archive.writestr(f"glic_deploy_view/web_page/{name}", "")
+        assert len(wheels.problems_of_view(tmp_path / "a.whl")) == problems
+
     @pytest.mark.slow
     def test_the_built_wheels(self) -> None:
         pytest.importorskip("elftools", reason="needs pyelftools: pip install pyelftools")
@@ -84,6 +90,9 @@ class TestInstalled:
         run = trial.empty(sys.executable, tmp_path / "venv", [f"{wheel}[cpu]"])
         assert f"on {platform.machine()}" in trial.code(run, engine, PHOTOS / "kodim23.png", tmp_path)
 
+    @pytest.mark.skipif(
+        sys.version_info >= (3, 12), reason="the oldest packages have no wheels for Python 3.12 and later"
+    )
     def test_with_the_oldest_packages(self, engine: Path, tmp_path: Path) -> None:
         wheel = wheel_for(platform.machine())
         run = trial.empty(sys.executable, tmp_path / "venv", [f"{wheel}[cpu]", *trial.lower_bounds()])
@@ -91,6 +100,21 @@ class TestInstalled:
         for requirement in trial.lower_bounds():
             name, _, version = requirement.partition("==")
             assert re.search(rf"{name} {re.escape(version)}", said, re.IGNORECASE)
+
+    def test_the_viewers_page(self, engine: Path, tmp_path: Path) -> None:
+        """`glic view` finds the page of glic-deploy-view, and without it says what to install."""
+        try:
+            page = view_wheel()
+        except ReleaseError as error:
+            pytest.skip(f"needs the wheels: {error}")
+        run = trial.empty(sys.executable, tmp_path / "venv", [f"{wheel_for(platform.machine())}[cpu]"])
+        view = ["-m", "glic_deploy", "view", "--engine", str(engine), "--output"]
+        with pytest.raises(ReleaseError, match="pip install glic-deploy-view"):
+            run([*view, str(tmp_path / "page")])
+        run(["-m", "pip", "install", "-q", "--only-binary", ":all:", str(page)])
+        run([*view, str(tmp_path / "page")])
+        assert (tmp_path / "page" / "index.html").is_file()
+        assert sorted(path.name for path in (tmp_path / "page" / "glic" / "ort").glob("*.wasm"))
 
     def test_on_arm64(self, engine: Path, tmp_path: Path) -> None:
         """`make arm64-check` does more. The machine is made by it, since that takes minutes."""
@@ -106,6 +130,27 @@ class TestInstalled:
 def test_lower_bounds_are_read() -> None:
     names = {requirement.partition("==")[0] for requirement in trial.lower_bounds()}
     assert names == {"numpy", "Pillow", "google-crc32c", "onnxruntime"}
+
+
+@pytest.mark.parametrize(
+    ("minors", "oldest_with"), [((12, 11, 10), 11), ((10,), 10), ((14, 13), None)], ids=["three", "one", "too new"]
+)
+def test_the_oldest_packages_are_tried_with_a_python_that_they_support(
+    minors: tuple[int, ...], oldest_with: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[tuple[int, bool]] = []
+
+    def empty(python: str, folder: Path, requirements: list[str]) -> trial.Run:
+        tried.append((int(python), set(trial.lower_bounds()) <= set(requirements)))
+        return lambda arguments: ""
+
+    monkeypatch.setattr(trial, "minor_version", int)
+    monkeypatch.setattr(trial, "empty", empty)
+    monkeypatch.setattr(trial, "code", lambda *arguments: "coded")
+    monkeypatch.setattr(trial, "installed_size", lambda folder: "0 MiB")
+    lines = list(trial.on_this_machine([str(minor) for minor in minors], Path("a.whl"), Path("bundle")))
+    assert tried == [(minor, False) for minor in minors] + ([(oldest_with, True)] if oldest_with else [])
+    assert ("not tried" in lines[-1]) == (oldest_with is None)
 
 
 @pytest.mark.parametrize("name", ["bookworm", "bookworm-sparc", "woody-arm64", ""])

@@ -302,6 +302,25 @@ class TestCommand:
         assert main(["view", "--engine", str(folder / "bundle")]) == exits.BAD_ENGINE
         assert "make web" in capsys.readouterr().err
 
+    def test_the_page_of_the_package(self, tmp_path, monkeypatch):
+        """A page in the checkout comes first; that of the package must have the version of glic_deploy."""
+        package = tmp_path / "glic_deploy_view"
+        for path in (package / "__init__.py", package / "web_page" / "index.html"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+        information = tmp_path / "glic_deploy_view-0.0.9.dist-info" / "METADATA"
+        information.parent.mkdir()
+        monkeypatch.syspath_prepend(str(tmp_path))
+        page = viewer.find_page(tmp_path / "checkout" / "web_page")
+        assert page == package / "web_page"
+        information.write_text(f"Name: glic-deploy-view\nVersion: {viewer.__version__}\n")
+        viewer.check_page(page)
+        information.write_text("Name: glic-deploy-view\nVersion: 0.0.9\n")
+        with pytest.raises(EngineError, match=r"of glic-deploy-view 0\.0\.9.*pip install glic-deploy-view=="):
+            viewer.check_page(page)
+        (tmp_path / "checkout" / "web_page").mkdir(parents=True)
+        assert viewer.find_page(tmp_path / "checkout" / "web_page") == tmp_path / "checkout" / "web_page"
+
     def test_port_that_is_taken(self, folder, capsys):
         with socket.create_server((viewer.HOST, 0)) as other:
             port = str(other.getsockname()[1])

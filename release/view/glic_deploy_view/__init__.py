@@ -1,0 +1,1 @@
+"""The page of `glic view`, in `page`; glic_deploy serves it."""
