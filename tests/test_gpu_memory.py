@@ -118,10 +118,20 @@ def test_an_image_beyond_the_plans_is_tiled(gpu_engine: Path, backend: TensorRTB
 def test_nothing_waits_if_nothing_is_copied_to_the_host(
     backend: TensorRTBackend, simulation: SimulatedTensorRT
 ) -> None:
-    backend.start("analysis", {"image": image_of(128, 128)})
+    backend.run("analysis", {"image": image_of(128, 128)})
     simulation.device.calls.clear()
     backend.start("analysis", {"image": image_of(128, 128)})
     assert not {"synchronize", "wait"} & set(simulation.device.calls)
+
+
+def test_an_image_does_not_overwrite_one_that_is_being_sent(
+    backend: TensorRTBackend, simulation: SimulatedTensorRT
+) -> None:
+    images = image_of(128, 128), image_of(128, 128)[::-1].copy()
+    expected = [backend.run("analysis", {"image": image})[0] for image in images]
+    started = [backend.start("analysis", {"image": image})[0] for image in images]  # without a wait for the first
+    for value, want in zip(started, expected, strict=True):
+        np.testing.assert_array_equal(np.asarray(value), want)
 
 
 def test_a_thread_that_waits_lets_others_start(backend: TensorRTBackend, simulation: SimulatedTensorRT) -> None:

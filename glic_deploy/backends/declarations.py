@@ -14,6 +14,9 @@ from ..forms import BASE, BF16, FP16, NATIVE, TENSORRT
 from ..native import library_path
 from .base import Backend, Precision
 
+GPU_LIBRARIES = "pip install glic-deploy-cuda, or from a checkout: make gpu-libraries"
+"""How to install the native libraries of the GPU backends."""
+
 
 @dataclass(frozen=True)
 class Declaration:
@@ -48,7 +51,7 @@ class Declaration:
     forms: tuple[str, ...]
     exact_forms: tuple[str, ...] = ()
     library: str | None = None
-    library_remedy: str = "pip install glic-deploy-cuda, or from a checkout: make gpu-libraries"
+    library_remedy: str = GPU_LIBRARIES
     forms_without_library: tuple[str, ...] = ()
 
     @property
