@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from ..errors import EngineError, PluginError
-from ..forms import BASE, BF16, FP16, NATIVE, TENSORRT
+from ..forms import BASE, BF16, CUDA, FP16, NATIVE, TENSORRT
 from ..native import library_path
 from .base import Backend, Precision
 
@@ -126,7 +126,7 @@ BACKENDS = (
         device="gpu",
         precisions=("fp16", "bf16", "fp32"),
         forms=(FP16, BF16, BASE),
-        exact_forms=(NATIVE,),
+        exact_forms=(CUDA, NATIVE),
         library="glic_onnxruntime_cuda",
     ),
     Declaration(

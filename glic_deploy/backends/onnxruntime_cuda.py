@@ -84,8 +84,7 @@ class OnnxRuntimeCudaBackend(OnnxRuntimeBackend):
 
     @classmethod
     def _check_sums(cls, bundle: Bundle) -> None:
-        for form in DECLARATION.exact_forms:
-            require_own_sums(bundle, form)
+        require_own_sums(bundle, *DECLARATION.exact_forms)
 
     @classmethod
     def check_machine(cls) -> str:
