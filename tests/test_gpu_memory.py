@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks import gpu_memory
 from glic_deploy import Codec, EngineError, LimitError, Limits
 from glic_deploy.backends import proof
 from glic_deploy.backends.tensorrt import TensorRTBackend
+from glic_deploy.bundle import FP16
 
 from .tensorrt_simulation import SimulatedTensorRT, simulated
 
@@ -86,6 +88,19 @@ def test_an_image_that_does_not_fit_is_tiled_or_refused_before_anything_is_alloc
     assert codec.decode(tiled).shape == image.shape
     simulation.device.capacity = needed
     assert len(codec.encode(image, tile=0)) < len(tiled)
+
+
+def test_the_reckoned_memory_is_what_the_backend_needs(
+    gpu_engine: Path, backend: TensorRTBackend, simulation: SimulatedTensorRT
+) -> None:
+    simulation.scratch_factor = 0
+    bundle = simulation.bundle
+    assert backend._needed(256, 384) == gpu_memory.tensors_between(bundle, 256, 384)
+    image = {"image": (256, 384, 3)}
+    peak = gpu_memory.peak_within(bundle.graph("analysis", [FP16]), image)
+    wide = 128 * 192 * 192 * 2  # the wide map of a half-scale block, in float16
+    assert 2 * wide < peak < 6 * wide
+    assert 3.9 < gpu_memory.peak_within(bundle.graph("analysis", [FP16]), {"image": (512, 768, 3)}) / peak < 4.1
 
 
 def test_what_other_sizes_hold_counts_as_free(backend: TensorRTBackend, simulation: SimulatedTensorRT) -> None:
