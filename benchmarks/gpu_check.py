@@ -41,6 +41,7 @@ KERNELS = (
     "tests/test_gpu.py::test_scatter_aggregate_agrees",
     "tests/test_gpu.py::test_dynamic_knn_agrees",
     *(f"tests/test_gpu_integer.py::test_{op}_equals_the_oracle" for op in ("linear", "gated_ffn", "depthwise")),
+    "tests/test_gpu_steps.py::test_two_passes_of_a_slice_equal_those_of_the_host",
 )
 CHECKPOINTS = {"sample": ROOT / "samples" / "glic_tiny.pth", "full_size": OUT / "full_size.pth"}
 SOURCES = (".py", ".json", ".h", ".cuh", ".cu", ".inl", ".cpp", ".cmake", ".txt")
@@ -112,7 +113,7 @@ def sanitized(tool: str) -> Step:
         if checker is None:
             print("compute-sanitizer is not installed: pip install nvidia-cuda-sanitizer-api")
             return False
-        tests = (sys.executable, "-m", "pytest", "-q", "-x", "-k", SMALL, *KERNELS)
+        tests = (sys.executable, "-m", "pytest", "-q", "-x", "-m", "gpu", "-k", SMALL, *KERNELS)
         # A caching allocator would hide accesses outside a tensor.
         return piece.run(checker, f"--tool={tool}", "--error-exitcode=9", *tests, PYTORCH_NO_CUDA_MEMORY_CACHING="1")
 
@@ -139,6 +140,7 @@ def steps(tensorrt: bool) -> dict[str, Step]:
     found: dict[str, Step] = {
         "kernels": python("pytest", "-q", "-m", "gpu", "tests/test_gpu.py"),
         "integer kernels": python("pytest", "-q", "-m", "gpu", "tests/test_gpu_integer.py"),
+        "steps between graphs": python("pytest", "-q", "-m", "gpu", "tests/test_gpu_steps.py"),
         **{tool: sanitized(tool) for tool in SANITIZER_TOOLS},
         "times": python("benchmarks.gpu_ops", "--json", OUT / "ops.json"),
         "exactness": python("benchmarks.exactness", "--images", ROOT / "samples" / "photos"),

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
 
+from glic_deploy import PluginError, native
 from glic_deploy.backends import Backend
+from glic_deploy.backends.cuda import CudaDevice, Device, gpu_capability
+from glic_deploy.backends.device_runs import DeviceRunner
+from glic_deploy.backends.device_steps import DeviceSteps
 from glic_deploy.backends.tensorrt import TensorRTBackend
 from glic_deploy.bundle import Bundle
 from glic_deploy.bundle_codec import BundleCodec
@@ -27,7 +33,7 @@ from glic_deploy.image import load_image
 
 from . import cuda_emulator
 from .conftest import PHOTOS
-from .tensorrt_simulation import counted, simulated
+from .tensorrt_simulation import SimulatedDevice, counted, simulated
 
 pytestmark = pytest.mark.skipif(shutil.which("cmake") is None, reason="needs cmake to build the emulator")
 
@@ -95,6 +101,52 @@ def test_symbols_are_chosen_like_on_the_host(parity: int, reverse: bool, weighin
     got = np.frombuffer(cuda_emulator.run("pass_quantize", numbers, arrays, reverse=reverse), np.int16)
     np.testing.assert_array_equal(got.reshape(want.shape), want)
     assert np.abs(got).max() == 2047
+
+
+def simulated_device() -> Device:
+    return SimulatedDevice()
+
+
+def real_device() -> Device:
+    if gpu_capability() is None:
+        pytest.skip("needs an NVIDIA GPU and cuda-bindings")
+    try:
+        native.library_path("glic_cuda")
+    except PluginError as error:
+        pytest.skip(f"needs the CUDA kernels: {error}; make gpu-libraries")
+    return CudaDevice()
+
+
+@pytest.mark.parametrize(
+    "open_device", [simulated_device, pytest.param(real_device, marks=pytest.mark.gpu)], ids=["simulated", "on_a_gpu"]
+)
+@pytest.mark.parametrize("sides", [(3, 2, 2), (64, 32, 48)], ids=["smallest", "usual"])
+def test_two_passes_of_a_slice_equal_those_of_the_host(
+    open_device: Callable[[], Device], sides: tuple[int, int, int], engine: Path, costs: Costs
+) -> None:
+    device, bundle = open_device(), Bundle.open(engine)
+    never = mock.Mock(spec_set=())
+    runner = DeviceRunner(device, bundle, never, never)
+    channels, height, width = sides
+    rng = np.random.default_rng(3)
+    y = rng.laplace(0, 3, (1, channels, height, width)).astype(np.float32)
+    weights = rng.uniform(0.25, 4, (height, width)).astype(np.float32)
+    weighing = Weighing(0.4, (0.7, 1.3))
+    results = []
+    for steps in (HostSteps(*sides), DeviceSteps(runner, device, *sides)):
+        rng = np.random.default_rng(4)
+        quantizer, anchors, found = Quantizer(costs, weighing, weights), None, []
+        for parity in (0, 1):
+            part = Pass(0, 0, channels, parity)
+            means = rng.laplace(0, 2, (1, channels, height, width // 2)).astype(np.float32)
+            indexes = rng.integers(0, len(costs.gains), means.shape).astype(np.uint8)
+            symbols = steps.quantize(part, y, means, indexes, quantizer)
+            anchors = steps.place(part, symbols, means, anchors)
+            found.append(symbols)
+        results.append([np.asarray(value) for value in (*found, steps.first(channels))])
+    for on_host, on_device in zip(*results, strict=True):
+        np.testing.assert_array_equal(on_device, on_host)
+    runner.trim()
 
 
 def test_expected_bits_are_whole_units(costs: Costs) -> None:
