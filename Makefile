@@ -83,6 +83,7 @@ tensorrt-check: gpu-libraries
 	$(BIN)/python -m benchmarks.tensorrt_check
 
 # On a machine with an NVIDIA GPU: kernels against the oracle, memory and race checks, times beside PyTorch's, pictures.
+# SECONDS=600 ends after so long; the next call runs what has not passed.
 # onnxruntime for the GPU takes the place of the CPU's, which it contains; side by side they overwrite each other.
 HAS_GPU := import torch; torch.cuda.is_available() or exit("needs an NVIDIA GPU and a PyTorch built for CUDA")
 ON_CUDA := import onnxruntime as o; raise SystemExit("CUDAExecutionProvider" not in o.get_available_providers())
@@ -91,7 +92,7 @@ gpu-check: gpu-libraries
 	$(BIN)/python -c '$(ON_CUDA)' || { $(BIN)/pip uninstall -q -y onnxruntime onnxruntime-gpu; \
 		$(BIN)/pip install -q 'onnxruntime-gpu[cuda,cudnn]'; }
 	$(BIN)/pip install -q 'nvidia-cuda-sanitizer-api>=13,<14'
-	$(BIN)/python -m benchmarks.gpu_check
+	$(BIN)/python -m benchmarks.gpu_check $(if $(SECONDS),--seconds $(SECONDS))
 
 # Ray, Triton's and CompressAI's environments are large; where they cannot be had, their tests say so and are skipped.
 test-all: lint

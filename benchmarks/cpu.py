@@ -57,12 +57,14 @@ def main() -> None:
         sizes = [args.size] if args.size else []
         workload = prepare(Path(directory), [args.image], sizes, DEFAULT_LIMITS)[0]
         ours = args.backend or "glic_deploy"
-        commands = {ours: engine_command(engine, args.backend, args.precision, args.threads)}
+        commands = {ours: engine_command(engine, backend=args.backend, precision=args.precision, threads=args.threads)}
         may_be_low = machine.has_bfloat16()
         if args.precision == "bf16" or (args.precision is None and may_be_low):
-            commands[f"{ours} fp32"] = engine_command(engine, args.backend, "fp32", args.threads)
+            commands[f"{ours} fp32"] = engine_command(
+                engine, backend=args.backend, precision="fp32", threads=args.threads
+            )
         if args.backend == "openvino":
-            commands["onnxruntime"] = engine_command(engine, "onnxruntime", None, args.threads)
+            commands["onnxruntime"] = engine_command(engine, backend="onnxruntime", threads=args.threads)
         if not args.alone:
             commands[EAGER] = torch_command(checkpoint, args.threads)
         contenders = [Contender(name, command) for name, command in commands.items()]

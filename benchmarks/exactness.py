@@ -191,7 +191,7 @@ def encode(groups: tuple[int, ...], backend: Backend, y: Array, z_symbols: Array
         return symbols
 
     y_hat = walk(groups, lambda graph, **inputs: backend.start(graph, inputs), z_symbols, step)
-    return Coded(z_symbols, passes, y_hat)
+    return Coded(z_symbols, passes, np.asarray(y_hat))
 
 
 def decodes(groups: tuple[int, ...], backend: Backend, coded: Coded) -> bool:

@@ -150,7 +150,7 @@ def shown_after(codec: BundleCodec, passes: Sequence[CodedPass], count: int, ima
         return known if part.k < count else np.zeros_like(known)
 
     groups = codec.bundle.groups
-    y_hat, start = walk(groups, run, z.symbols, step), sum(groups[:count])
+    y_hat, start = np.asarray(walk(groups, run, z.symbols, step)), sum(groups[:count])
     cut = y_hat.copy()
     cut[:, start:] = 0
     late = {

@@ -2,8 +2,8 @@
 
 The program compiles the kernels for all architectures. It loads the plugin library into the TensorRT flavours that can
 be installed here. It parses and builds every graph of the sample network, and of a network of the released size, for
-three compute capabilities. It runs the source of the kernels on the CPU against the oracle. The last line is a JSON
-object with the results.
+three compute capabilities. It runs the source of the kernels on the CPU against the oracle, and counts how often the
+codec waits for a simulated GPU. The last line is a JSON object with the results.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from glic_deploy.errors import GlicError
 from glic_deploy.native import library_path
 from glic_deploy.ops import OPS
 from glic_deploy.tensorrt import BuildOptions, Profile, build_plan, load
+from tests.tensorrt_simulation import counted
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build" / "gpu"
@@ -145,9 +146,9 @@ def build_engines(engine: Path) -> tuple[int, int, int, int]:
     return len(bundle.graphs()), complete, built, left
 
 
-def passes(tests: str) -> bool:
-    """Return whether all tests of a file pass, also the slow ones."""
-    command = [sys.executable, "-m", "pytest", "-q", "-m", "slow or not slow", tests]
+def passes(*tests: str) -> bool:
+    """Return whether all tests of these files pass, also the slow ones."""
+    command = [sys.executable, "-m", "pytest", "-q", "-m", "slow or not slow", *tests]
     return subprocess.run(command, cwd=ROOT).returncode == 0
 
 
@@ -157,9 +158,12 @@ def main() -> int:
     args = parser.parse_args()
     architectures = compile_kernels()
     loads_in = list(runtimes())
-    counts = [build_engines(engine) for engine in bundles(args.engine)]
+    engines_of = [*bundles(args.engine)]
+    counts = [build_engines(engine) for engine in engines_of]
     graphs, complete, engines, left = (sum(column) for column in zip(*counts, strict=True))
-    matches, exact = passes("tests/test_cuda_kernels.py"), passes("tests/test_integer_cuda.py")
+    matches = passes("tests/test_cuda_kernels.py")
+    exact = passes("tests/test_integer_cuda.py", "tests/test_gpu_steps.py")
+    waits = counted(engines_of[0])
     result = {
         "architectures": architectures,
         "library_loads_in": loads_in,
@@ -169,9 +173,11 @@ def main() -> int:
         "kernels_match_oracle": matches,
         "exact_in_emulator": exact,
         "entropy_products_left_to_libraries": left,
+        **waits,
     }
     print(json.dumps(result))
-    return 0 if matches and exact and left == 0 and graphs == complete and engines == graphs * len(CAPABILITIES) else 1
+    built = graphs == complete and engines == graphs * len(CAPABILITIES)
+    return 0 if matches and exact and built and left == 0 and set(waits.values()) == {1} else 1
 
 
 if __name__ == "__main__":

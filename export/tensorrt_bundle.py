@@ -12,9 +12,11 @@ import onnx
 
 from glic_deploy.bundle import BASE, NATIVE, PLANS, TENSORRT, PlanEntry, SizeRange
 from glic_deploy.errors import EngineError
+from glic_deploy.forms import CUDA
 from glic_deploy.tensorrt import BuildOptions, Capability, Flavour, build_plan
 
 from .bundle import updating
+from .capture import with_equal_concats, without_unequal_splits
 from .precision import HALVES, in_half_precision
 from .progress import SILENT, Progress
 from .sums import left_to_libraries
@@ -26,8 +28,9 @@ PRECISIONS = ("fp32", *HALVES)
 def add_graphs(directory: Path, precision: str) -> None:
     """Add the form `tensorrt` of all graphs to a bundle and, unless it is fp32, the form `precision` of the transforms.
 
-    The graphs of the exact entropy path are made from the form `native`, whose sums are all in ops of ours. A plan
-    stays in the bundle if its graph did not change.
+    The graphs of the exact entropy path are made from the form `native`, whose sums are all in ops of ours. They get
+    the form `cuda` too, if onnxruntime could not capture `native`. A plan stays in the bundle if its graph did not
+    change.
 
     Raises EngineError if a graph of the exact entropy path leaves a sum to TensorRT.
     """
@@ -37,9 +40,13 @@ def add_graphs(directory: Path, precision: str) -> None:
             path = update.bundle.graph(name, [NATIVE if exact else BASE])
             transform = graph.role == "transform"
             if transform and precision in HALVES:
-                half = in_half_precision(onnx.load(path), precision)
+                half = without_unequal_splits(in_half_precision(onnx.load(path), precision))
                 weights = f"graphs/weights.{precision}.bin"
                 path = update.add_graph(name, precision, half, precision=precision, weights=weights)
+            if exact:
+                captured = onnx.load(path, load_external_data=False)
+                if with_equal_concats(captured):
+                    update.add_graph(name, CUDA, captured)
             # The new graph refers to the weights of its source; they are not read here.
             model = fit_tensorrt(onnx.load(path, load_external_data=False))
             if exact and left_to_libraries(model):

@@ -18,7 +18,7 @@ from .bundle import PREVIEW, Bundle
 from .checksum import symbol_checksum
 from .container import Header
 from .entropy.masking import error_weights
-from .entropy.passes import CodedPass, Pass, RunGraph, Symbols, pack, quantize, walk
+from .entropy.passes import CodedPass, HostSteps, RunGraph, Symbols, walk
 from .entropy.quantizer import NEAREST, Costs, Quantizer, Weighing
 from .entropy.rans import CdfTables, Decoder, Encoder
 from .errors import BitstreamError, EngineError, LimitError, ModelMismatchError
@@ -27,7 +27,8 @@ from .limits import CODED_MULTIPLE, Limits
 from .notices import PROCESS
 from .scales import SCALES, shrunk
 from .stages import stage
-from .values import Settled, Value
+from .steps import Pass, Steps
+from .values import Value, fetch
 
 
 @dataclass(frozen=True)
@@ -36,13 +37,13 @@ class Latents:
 
     Attributes:
         image: the padded image, uint8 (H, W, 3).
-        y: its latents, float32 (1, M, h, w).
-        z_symbols: the symbols of z, int16 (1, N, h/4, w/4).
+        y: its latents, float32 (1, M, h, w), which may be on a device.
+        z_symbols: the symbols of z, int16 (1, N, h/4, w/4), likewise.
     """
 
     image: NDArray[np.uint8]
-    y: NDArray[np.float32]
-    z_symbols: Symbols
+    y: Value
+    z_symbols: Value
 
     @cached_property
     def error_weights(self) -> NDArray[np.float32]:
@@ -57,13 +58,13 @@ class CodedLatents:
     Attributes:
         payload: the range-coded stream.
         checksum: the checksum of its symbols.
-        y_hat: the latents that decoders make of it, float32 (1, M, h, w).
+        y_hat: the latents that decoders make of it, float32 (1, M, h, w), which may be on a device.
         symbols, indexes: the symbols of each pass of y, and their CDF indexes.
     """
 
     payload: bytes
     checksum: int
-    y_hat: NDArray[np.float32]
+    y_hat: Value
     symbols: tuple[Symbols, ...]
     indexes: tuple[NDArray[np.uint8], ...]
 
@@ -160,10 +161,8 @@ class BundleCodec:
         """Return the latents of an image (H, W, 3), H and W multiples of `CODED_MULTIPLE`."""
         run = self._runner(stages)
         self._check_device(padded.shape[1], padded.shape[0])
-        latents = run("analysis", image=padded)[0]
-        z_symbols = np.asarray(run("hyper_analysis", y=latents)[0])
-        with stage(stages, "analysis"):
-            return Latents(padded, np.asarray(latents), z_symbols)
+        y = run("analysis", image=padded)[0]
+        return Latents(padded, y, run("hyper_analysis", y=y)[0])
 
     def code(
         self, latents: Latents, stages: dict[str, float] | None = None, weighing: Weighing = NEAREST
@@ -175,31 +174,27 @@ class BundleCodec:
             stages: receives the seconds that each stage took.
             weighing: how bits are weighed against error.
         """
-        z_symbols = latents.z_symbols
-        coded: list[tuple[CdfTables, Symbols, NDArray[np.uint8]]] = [(self._z_tables, z_symbols, _channels(z_symbols))]
+        fetch(latents.z_symbols)
         quantizer = Quantizer(self.costs, weighing, latents.error_weights) if weighing.strength else None
+        steps = self._steps(latents.z_symbols.shape)
+        coded: list[tuple[Pass, Value, Value]] = []
 
-        def step(part: Pass, indexes: NDArray[np.uint8], means: Value) -> Symbols:
-            y = pack(latents.y[:, part.start : part.stop], part.parity)
-            if quantizer is None:
-                symbols = quantize(y, np.asarray(means))
-            else:
-                symbols = quantizer.symbols(y, np.asarray(means), indexes)
-            coded.append((self._y_tables, symbols, indexes))
+        def step(part: Pass, indexes: Value, means: Value) -> Value:
+            symbols = steps.quantize(part, latents.y, means, indexes, quantizer)
+            fetch(symbols)
+            coded.append((part, symbols, indexes))
             return symbols
 
-        y_hat = walk(self.bundle.groups, self._runner(stages), z_symbols, step)
+        y_hat = walk(self.bundle.groups, self._runner(stages), latents.z_symbols, step, steps)
+        with stage(stages, coded[-1][0].graph):  # a GPU is waited for once: what is read first comes last
+            symbols, indexes = (tuple(np.asarray(each[i]) for each in reversed(coded))[::-1] for i in (1, 2))
+            z_symbols = np.asarray(latents.z_symbols)
         with stage(stages, "range coder"):
             encoder = Encoder()
-            for tables, symbols, indexes in coded:
-                encoder.push(tables, symbols, indexes)
-            return CodedLatents(
-                encoder.finish(),
-                symbol_checksum(symbols for _, symbols, _ in coded),
-                y_hat,
-                tuple(symbols for _, symbols, _ in coded[1:]),
-                tuple(indexes for _, _, indexes in coded[1:]),
-            )
+            encoder.push(self._z_tables, z_symbols, _channels(z_symbols))
+            for pair in zip(symbols, indexes, strict=True):
+                encoder.push(self._y_tables, *pair)
+            return CodedLatents(encoder.finish(), symbol_checksum((z_symbols, *symbols)), y_hat, symbols, indexes)
 
     def encode(
         self, padded: NDArray[np.uint8], stages: dict[str, float] | None = None, weighing: Weighing = NEAREST
@@ -210,7 +205,7 @@ class BundleCodec:
 
     def reconstruct(
         self,
-        y_hat: NDArray[np.float32],
+        y_hat: Value,
         height: int,
         width: int,
         stages: dict[str, float] | None = None,
@@ -218,7 +213,9 @@ class BundleCodec:
     ) -> NDArray[np.uint8]:
         """Return the image (height, width, 3) that decoders make of y_hat, or its preview at 1/scale size."""
         graph, reduced = ("synthesis", 1) if scale == 1 else (PREVIEW, SCALES[0])
-        padded = np.asarray(self._runner(stages)(graph, y_hat=Settled(y_hat, y_hat.shape[1]))[0])
+        padded = self._runner(stages)(graph, y_hat=y_hat)[0]
+        with stage(stages, graph):
+            padded = np.asarray(padded)
         with stage(stages, "crop"):
             return box_reduced(padded[: shrunk(height, reduced), : shrunk(width, reduced)], scale // reduced)
 
@@ -278,13 +275,15 @@ class BundleCodec:
         width: int,
         stages: dict[str, float] | None,
         passes: list[CodedPass] | None,
-    ) -> NDArray[np.float32]:
+    ) -> Value:
         run = self._runner(stages)
         self._check_device(width, height)
         rows, columns = (-(-side // CODED_MULTIPLE) for side in (height, width))
         decoded: list[CodedPass] = []
 
-        def decode_pass(part: Pass | None, indexes: NDArray[np.uint8]) -> Symbols:
+        def decode_pass(part: Pass | None, indexes: Value) -> Symbols:
+            with stage(stages, part.graph if part else "range coder"):
+                indexes = np.asarray(indexes)
             with stage(stages, "range coder"):
                 symbols = decoder.decode(self._y_tables if part else self._z_tables, indexes)
             decoded.append(CodedPass(part, symbols, indexes))
@@ -293,7 +292,8 @@ class BundleCodec:
         decoder = Decoder(payload)
         z_shape = (1, self.bundle.hyper, 2 * rows, 2 * columns)
         z_symbols = decode_pass(None, _channels(np.empty(z_shape, np.int16)))
-        y_hat = walk(self.bundle.groups, run, z_symbols, lambda part, indexes, means: decode_pass(part, indexes))
+        steps = self._steps(z_shape)
+        y_hat = walk(self.bundle.groups, run, z_symbols, lambda part, indexes, _: decode_pass(part, indexes), steps)
         decoder.finish()
         if symbol_checksum(coded.symbols for coded in decoded) != checksum:
             raise BitstreamError(
@@ -307,6 +307,10 @@ class BundleCodec:
         if passes is not None:
             passes.extend(decoded)
         return y_hat
+
+    def _steps(self, z_shape: tuple[int, ...]) -> Steps:
+        sides = self.bundle.latent, *(4 * side for side in z_shape[2:])
+        return self._backend.steps(*sides) or HostSteps(*sides)
 
     def check_fits(self, header: Header) -> None:
         """Raise ModelMismatchError unless this bundle decodes files with this header."""

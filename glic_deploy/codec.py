@@ -278,7 +278,10 @@ class Codec:
                 return tiles.encode(*arguments, weighing, gradient)
             return container.pack(header, *analysed(quality).code(codec, stages, weighing), attachments)
 
-        return target.search(colour_of(pixels), len(self._codecs), code, lambda data: colour_of(self.decode(data)))
+        try:
+            return target.search(colour_of(pixels), len(self._codecs), code, lambda data: colour_of(self.decode(data)))
+        finally:
+            analysed.cache_clear()  # or the latents would keep their place on a GPU until the next garbage collection
 
     def decode(
         self,

@@ -31,7 +31,7 @@ __all__ = ["CASES", "check", "ensure", "identity", "pass_name"]
 
 def pass_name(part: Pass) -> str:
     """Return the name of the graph of a pass, such as `slice0_anchors`."""
-    return f"slice{part.k}_{'nonanchors' if part.parity else 'anchors'}"
+    return part.graph
 
 
 def check(bundle: Bundle, backend: Backend) -> int:

@@ -97,13 +97,14 @@ def round_trip(
     backend: str | None = None,
     threads: int | None = None,
     precision: Precision | None = None,
+    device: int | None = None,
 ) -> list[Finding]:
     """Open `engine`, and encode and decode a small synthetic image. Errors of the engine become findings."""
     from . import Codec
     from .metrics import psnr
 
     try:
-        with Codec(engine, backend=backend, precision=precision, threads=threads) as codec:
+        with Codec(engine, backend=backend, precision=precision, threads=threads, device=device) as codec:
             arithmetic = codec.check_arithmetic()
             image = _test_image()
             start = time.perf_counter()

@@ -166,7 +166,7 @@ def refine(
     y, curvature = latents.y, None
     before: tuple[NDArray[np.float32], NDArray[np.float32], float] | None = None
     for _ in range(STEPS):
-        y_hat = codec.code(replace(latents, y=y), stages, weighing).y_hat
+        y_hat = np.asarray(codec.code(replace(latents, y=y), stages, weighing).y_hat)
         slope, error = differentiated(y_hat)
         if curvature is None:
             signs = np.random.default_rng(_SEED).choice(np.array([-1, 1], np.float32), y_hat.shape)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import subprocess
 from collections.abc import Sequence
@@ -32,15 +33,26 @@ def from_bfloat16(bits: NDArray[np.uint16]) -> NDArray[np.float32]:
 
 @cache
 def executable() -> Path:
-    """Build it, once for all tests; a few seconds where nothing changed."""
+    """The program that runs the kernels under sanitizers."""
+    return _built("emulate_kernels") / "emulate_kernels"
+
+
+@cache
+def passes_library() -> ctypes.CDLL:
+    """The functions of plugins_cpp/passes, which work on the host's memory."""
+    return ctypes.CDLL(str(_built("emulated_passes") / "libemulated_passes.so"))
+
+
+def _built(target: str) -> Path:
+    """Build a target, which takes a few seconds where nothing changed; return its folder."""
     build = ROOT / "build" / "cuda_emulator"
     configure = ["cmake", "-S", ROOT, "-B", build, "-DCMAKE_BUILD_TYPE=Release"]
-    compile_ = ["cmake", "--build", build, "--target", "emulate_kernels"]
+    compile_ = ["cmake", "--build", build, "--target", target]
     with alone(build):
         for command in configure, compile_:
             done = subprocess.run(command, capture_output=True, text=True)
             assert done.returncode == 0, done.stdout + done.stderr
-    return build / "plugins_cpp" / "cuda_emulator" / "emulate_kernels"
+    return build / "plugins_cpp" / "cuda_emulator"
 
 
 def run(op: str, numbers: Sequence[int], arrays: Sequence[Array], *, reverse: bool = False) -> bytes:

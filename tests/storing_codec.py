@@ -12,6 +12,7 @@ import sys
 import time
 import warnings
 import zlib
+from typing import ClassVar
 
 import numpy as np
 
@@ -25,8 +26,10 @@ class StoringCodec:
 
     fingerprint = b"ABCD"
     fingerprints = ("ABCD",)
+    devices: ClassVar[list[int | None]] = []  # of all codecs that were opened
 
-    def __init__(self, engine, *, backend=None, precision=None, threads=None, limits=None, **options):
+    def __init__(self, engine, *, backend=None, precision=None, threads=None, device=None, limits=None, **options):
+        self.devices.append(device)
         if backend == "tensorrt":
             raise EngineError("backend tensorrt is not installed: pip install absent")
         self.limits = limits or Limits()

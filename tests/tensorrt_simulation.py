@@ -6,6 +6,7 @@ what the device memory holds.
 
 from __future__ import annotations
 
+import ctypes
 import itertools
 import json
 import threading
@@ -24,6 +25,8 @@ from glic_deploy.backends.onnxruntime import custom_ops_library
 from glic_deploy.bundle import TENSORRT, Bundle
 from glic_deploy.errors import EngineError
 from glic_deploy.tensorrt import Flavour, Profile
+
+from .cuda_emulator import passes_library
 
 Array = NDArray[Any]
 ENUMERATIONS = {
@@ -179,6 +182,19 @@ class SimulatedDevice:
 
     def free_graph(self, graph: int) -> None:
         del self.graphs[graph]
+
+    def call(self, function: str, *arguments: Any) -> None:
+        """Put a function of the emulated kernels on the stream."""
+        self._check_active()
+        addresses = [argument.value for argument in arguments if isinstance(argument, ctypes.c_void_p)]
+        for address in addresses:
+            if address is not None:
+                self.bytes_at(address, 1)
+
+        def work() -> None:
+            assert getattr(passes_library(), function)(*arguments, None) == 0
+
+        self._put(function, work, *(address for address in addresses if address is not None))
 
     def execute(self, work: Any, *addresses: int, captured: bool = False) -> None:
         self._check_active()
@@ -438,3 +454,32 @@ def simulated(engine: Path, monkeypatch: pytest.MonkeyPatch, flavour: str = "ten
     simulation = SimulatedTensorRT(Bundle.open(engine), SimulatedDevice(), Profile(largest=(512, 768)), flavour)
     monkeypatch.setattr("glic_deploy.backends.tensorrt_plans.build_plan", simulation.build_plan)
     return simulation
+
+
+def counted(engine: Path) -> dict[str, int]:
+    """How often the codec of a bundle with graphs for TensorRT waits for the GPU, at a size that it has coded before.
+
+    decode_waits_per_pass: without those for z and the image.
+    """
+    from glic_deploy.backends.tensorrt import TensorRTBackend
+    from glic_deploy.bundle_codec import BundleCodec
+    from glic_deploy.entropy.quantizer import Weighing
+
+    with pytest.MonkeyPatch.context() as patched:
+        simulation = simulated(engine, patched)
+        device, bundle = simulation.device, simulation.bundle
+        codec = BundleCodec(engine, backend=TensorRTBackend(bundle, device, simulation.flavour))
+        image = np.random.default_rng(0).integers(0, 256, (128, 256, 3), np.uint8)
+        passes = 2 * len(bundle.groups)
+        weighing = Weighing(0.5, (1.0,) * passes)
+        for _ in range(3):
+            device.calls.clear()
+            coded = codec.encode(image, weighing=weighing)
+            waits = sum(device.calls.count(call) for call in ("wait", "synchronize"))
+            device.calls.clear()
+            codec.decode(*coded, 128, 256)
+        of_decoding = device.calls.count("wait") - 1  # for the image
+        assert of_decoding % passes == 0
+        assert "synchronize" not in device.calls
+        codec.close()
+    return {"decode_waits_per_pass": of_decoding // passes, "encode_synchronisations": waits}

@@ -166,7 +166,7 @@ class TestStages:
 class TestContender:
     def test_engine_that_does_not_open(self, tmp_path):
         with pytest.raises(errors.EngineError, match="no engine bundle"):
-            Contender("broken", engine_command(str(tmp_path), None, None, None))
+            Contender("broken", engine_command(str(tmp_path)))
 
     def test_process_that_dies(self):
         with pytest.raises(errors.EngineError, match=r"ended with code 3.*last words"):
@@ -195,7 +195,7 @@ class TestContender:
     def test_picture_that_is_none(self, engine, tmp_path):
         bad = tmp_path / "bad.png"
         bad.write_bytes(b"no picture")
-        with Contender(None, engine_command(str(engine), None, None, 1)) as contender:
+        with Contender(None, engine_command(str(engine), threads=1)) as contender:
             assert contender.name == "onnxruntime"
             with pytest.raises(errors.ImageError, match=r"bad\.png"):
                 contender.round_trip(bad)

@@ -16,7 +16,9 @@ from PIL import Image
 
 import glic_deploy
 from glic_deploy import backends, container, doctor
+from glic_deploy.bench.contender import engine_command
 from glic_deploy.cli import COMMANDS, batch, exits, main, options, progress
+from glic_deploy.evaluation.run import Evaluation, Settings
 from glic_deploy.image import load_image
 from glic_deploy.run_manifest import RunManifest
 
@@ -95,6 +97,18 @@ class TestFiles:
     def test_options_may_stand_anywhere(self, pictures):
         assert main(["encode", "in/a.png", "--engine", "E", "--threads", "2", "a.glic", "-q"]) == exits.OK
 
+    def test_every_command_passes_the_number_of_the_gpu_on(self, pictures, monkeypatch):
+        monkeypatch.setattr(StoringCodec, "devices", [])
+        monkeypatch.setattr("glic_deploy.evaluation.run.Codec", StoringCodec)
+        on_second = ("--device", "1")
+        assert glic("encode", "in/a.png", "a.glic", *on_second) == exits.OK
+        assert glic("decode", "a.glic", "a.png", *on_second) == exits.OK
+        assert glic("decode", "a.glic", "b.png") == exits.OK
+        doctor.round_trip("E", device=1)
+        Evaluation(Settings(engines=["E"], images=[], device=1), print).open_codec("E")
+        assert StoringCodec.devices == [1, 1, None, 1, 1]
+        assert engine_command("E", device=1)[-2:] == ["--device", "1"]
+
     def test_file_whose_name_has_magic(self, folder, pixels):
         Image.fromarray(pixels).save(folder / "photo[1].png")
         assert glic("encode", "photo[1].png", "out.glic") == exits.OK
@@ -112,6 +126,7 @@ class TestFiles:
             (["encode", "in/a.png", "-", "--json", "-"], "only one of them"),
             (["encode", "in/a.png", "a.glic", "--threads", "0"], "at least 1"),
             (["encode", "in/a.png", "a.glic", "--threads", "many"], "many"),
+            (["encode", "in/a.png", "a.glic", "--device", "-1"], "at least 0"),
             (["encode", "in/a.png", "a.glic", "--background", "transparent"], "opaque colour"),
             (["encode", "in/a.png", "a.glic", "--backend", "absent"], "onnxruntime"),
             (["eval", "in", "--backend", "absent"], "onnxruntime"),

@@ -142,6 +142,12 @@ def test_the_check_on_a_gpu_runs_every_tool_of_the_sanitizer() -> None:
     assert "for tool in SANITIZER_TOOLS" in Path(gpu_check.__file__).read_text()
 
 
+def test_the_steps_between_graphs_are_compiled_without_contraction() -> None:
+    """Else a product and a sum are one rounding, and symbols differ from the host's."""
+    text = (ROOT / "plugins_cpp" / "cuda" / "CMakeLists.txt").read_text()
+    assert "plugins_cpp/passes/cuda/passes.cu PROPERTIES COMPILE_OPTIONS -fmad=false" in " ".join(text.split())
+
+
 COUNTING_RUNTIME = """
 #pragma once
 #include <cstddef>

@@ -93,6 +93,15 @@ def test_dynamic_knn_has_no_limit_where_the_complexity_is_nan(sampling: int) -> 
 # ---- ScatterAggregate ----
 
 
+def relative_bias(rng: np.random.Generator, heads: int) -> Array:
+    """A bias of differences of positions alone, as GLIC's is."""
+    table = 16 / (1 + np.exp(-rng.normal(size=(heads, 23, 23))))
+    window, sample = np.arange(8), np.arange(16)
+    rows, columns = (sample - window[:, None] + 7 for _ in range(2))
+    bias = table[:, rows[:, None, :, None], columns[None, :, None, :]]
+    return bias.reshape(heads, 64, 256).astype(np.float32)
+
+
 class Case:
     """Inputs of the op in an element type, and what the oracle makes of them; some rows have no edge."""
 
@@ -114,7 +123,7 @@ class Case:
         features = random_map(rng, n, h, w, 8)
         self.graph = knn_oracle.dynamic_knn(features, complexity_of(features), sampling)
         self.graph[:, :: max(2, self.graph.shape[1] // 3), 5:9] = 0
-        self.bias = random_bias(rng, heads)
+        self.bias = relative_bias(rng, heads)
         self.scale = (scale * rng.uniform(0.5, 1, heads)).astype(np.float32)
 
     def run(self, *, reverse: bool = False) -> Array:
@@ -146,6 +155,18 @@ WIDTHS = [(4, 8), (2, 24), (1, 5), (3, 7), (1, 20), (1, 40), (1, 64), (1, 51)]
 @pytest.mark.parametrize(("heads", "width"), WIDTHS)
 def test_scatter_aggregate_agrees(sampling: int, element: str, heads: int, width: int) -> None:
     case = Case(sampling, element, heads, width, 10.0)
+    case.check(case.run())
+
+
+@ELEMENTS
+@pytest.mark.parametrize(("heads", "width"), [(2, 24), (3, 7), (1, 64)])
+def test_scatter_aggregate_takes_any_bias(element: str, heads: int, width: int) -> None:
+    """Also one that a table of differences does not hold: all of it, or one value of it."""
+    case = Case(LOCAL, element, heads, width, 10.0)
+    case.bias[-1, 63, 255] += 8
+    case.graph[..., 63, 7] |= np.int32(-(2**31))  # the edge that the value belongs to
+    case.check(case.run())
+    case.bias = random_bias(np.random.default_rng(5), heads)
     case.check(case.run())
 
 

@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks import gpu_memory
 from glic_deploy import Codec, EngineError, LimitError, Limits
 from glic_deploy.backends import proof
 from glic_deploy.backends.tensorrt import TensorRTBackend
+from glic_deploy.bundle import FP16
 
 from .tensorrt_simulation import SimulatedTensorRT, simulated
 
@@ -88,6 +90,19 @@ def test_an_image_that_does_not_fit_is_tiled_or_refused_before_anything_is_alloc
     assert len(codec.encode(image, tile=0)) < len(tiled)
 
 
+def test_the_reckoned_memory_is_what_the_backend_needs(
+    gpu_engine: Path, backend: TensorRTBackend, simulation: SimulatedTensorRT
+) -> None:
+    simulation.scratch_factor = 0
+    bundle = simulation.bundle
+    assert backend._needed(256, 384) == gpu_memory.tensors_between(bundle, 256, 384)
+    image = {"image": (256, 384, 3)}
+    peak = gpu_memory.peak_within(bundle.graph("analysis", [FP16]), image)
+    wide = 128 * 192 * 192 * 2  # the wide map of a half-scale block, in float16
+    assert 2 * wide < peak < 6 * wide
+    assert 3.9 < gpu_memory.peak_within(bundle.graph("analysis", [FP16]), {"image": (512, 768, 3)}) / peak < 4.1
+
+
 def test_what_other_sizes_hold_counts_as_free(backend: TensorRTBackend, simulation: SimulatedTensorRT) -> None:
     backend.run("analysis", {"image": image_of(512, 512)})
     needed = backend._needed(512, 512)
@@ -118,10 +133,20 @@ def test_an_image_beyond_the_plans_is_tiled(gpu_engine: Path, backend: TensorRTB
 def test_nothing_waits_if_nothing_is_copied_to_the_host(
     backend: TensorRTBackend, simulation: SimulatedTensorRT
 ) -> None:
-    backend.start("analysis", {"image": image_of(128, 128)})
+    backend.run("analysis", {"image": image_of(128, 128)})
     simulation.device.calls.clear()
     backend.start("analysis", {"image": image_of(128, 128)})
     assert not {"synchronize", "wait"} & set(simulation.device.calls)
+
+
+def test_an_image_does_not_overwrite_one_that_is_being_sent(
+    backend: TensorRTBackend, simulation: SimulatedTensorRT
+) -> None:
+    images = image_of(128, 128), image_of(128, 128)[::-1].copy()
+    expected = [backend.run("analysis", {"image": image})[0] for image in images]
+    started = [backend.start("analysis", {"image": image})[0] for image in images]  # without a wait for the first
+    for value, want in zip(started, expected, strict=True):
+        np.testing.assert_array_equal(np.asarray(value), want)
 
 
 def test_a_thread_that_waits_lets_others_start(backend: TensorRTBackend, simulation: SimulatedTensorRT) -> None:

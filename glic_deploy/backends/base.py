@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from ..bundle import Bundle
+    from ..steps import Steps
     from ..values import Value
 
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -99,13 +100,20 @@ class Backend(ABC):
         """Return the outputs of a graph, in the manifest's order. Raises EngineError if the graph cannot be run."""
 
     def start(self, graph: str, inputs: Mapping[str, Value]) -> Sequence[Value]:
-        """Run a graph, but return as soon as the first output is ready; `np.asarray` waits for the others.
+        """Run a graph, but return before the outputs are ready if the backend can; `np.asarray` waits for them.
 
         The outputs may stay on the device, and later graphs accept them as inputs. The default waits for everything.
         """
         import numpy as np  # not at the top: the command line lists the backends before it needs numpy
 
         return self.run(graph, {name: np.asarray(value) for name, value in inputs.items()})
+
+    def steps(self, channels: int, height: int, width: int) -> Steps | None:
+        """Return what computes the steps between the graphs on the device, for an image with y_hat of these sides.
+
+        None, the default: they are computed on the host.
+        """
+        return None
 
     def trim(self) -> None:  # noqa: B027 - most backends keep nothing
         """Free what is kept for the image sizes seen so far. It is created again on demand."""

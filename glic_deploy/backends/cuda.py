@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import threading
 from collections.abc import Iterator
 from typing import Any, Protocol
@@ -11,9 +12,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from .. import native
 from ..errors import EngineError
 from .base import UnusableError
-from .declarations import ON_THE_CPU
+from .declarations import GPU_LIBRARIES, ON_THE_CPU
 
 INSTALL = "pip install cuda-bindings"
 LEAST_CAPABILITY = (8, 0)
@@ -104,6 +106,7 @@ class Device(Protocol):
     def begin_capture(self) -> None: ...
     def end_capture(self) -> int: ...
     def launch(self, graph: int) -> None: ...
+    def call(self, function: str, *arguments: Any) -> None: ...
     def free_graph(self, graph: int) -> None: ...
 
 
@@ -254,11 +257,24 @@ class CudaDevice:
         self._graphs[int(graph)] = graph
         return int(graph)
 
+    def call(self, function: str, *arguments: Any) -> None:
+        """Put the work of a function of libglic_cuda, whose last argument is the stream, on the stream."""
+        error = getattr(_kernels(), function)(*arguments, ctypes.c_void_p(self.stream))
+        if error:
+            raise EngineError(
+                f"{function} failed with CUDA error {error} on {self.name}; see docs/gpu.md, or {_INSTEAD}"
+            )
+
     def launch(self, graph: int) -> None:
         self._call("cudaGraphLaunch", self._graphs[graph], self._stream)
 
     def free_graph(self, graph: int) -> None:
         self._call("cudaGraphExecDestroy", self._graphs.pop(graph))
+
+
+@functools.cache
+def _kernels() -> ctypes.CDLL:
+    return native.load("glic_cuda", GPU_LIBRARIES)
 
 
 def memory_refusal(device: Device, height: int, width: int, needed: int, available: int) -> str | None:

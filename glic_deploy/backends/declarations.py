@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import Literal
 
 from ..errors import EngineError, PluginError
-from ..forms import BASE, BF16, FP16, FUSED, NATIVE, TENSORRT
+from ..forms import BASE, BF16, CUDA, FP16, FUSED, NATIVE, TENSORRT
 from ..native import library_path
 from .base import Backend, Precision
+
+GPU_LIBRARIES = "pip install glic-deploy-cuda, or from a checkout: make gpu-libraries"
+"""How to install the native libraries of the GPU backends."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ class Declaration:
     forms: tuple[str, ...]
     exact_forms: tuple[str, ...] = ()
     library: str | None = None
-    library_remedy: str = "pip install glic-deploy-cuda, or from a checkout: make gpu-libraries"
+    library_remedy: str = GPU_LIBRARIES
     forms_without_library: tuple[str, ...] = ()
 
     @property
@@ -123,7 +126,7 @@ BACKENDS = (
         device="gpu",
         precisions=("fp16", "bf16", "fp32"),
         forms=(FP16, BF16, BASE),
-        exact_forms=(NATIVE,),
+        exact_forms=(CUDA, NATIVE),
         library="glic_onnxruntime_cuda",
     ),
     Declaration(

@@ -1,9 +1,9 @@
-"""Manages the device memory of graphs on a GPU, for both GPU backends.
+"""Runs graphs and our kernels on a GPU's stream, for both GPU backends.
 
 For every graph and shape, device and pinned memory are allocated once, at fixed addresses. An output that a later graph
-reads is copied on the GPU; its elements are copied to the host only on demand. Outputs that the host needs are copied
-as soon as they are computed, in order, so that a decoder decodes with the indexes of a pass while the copy of the means
-is in flight. A map that is filled slice by slice is uploaded slice by slice, each slice once.
+or kernel reads stays on the GPU; its elements are copied to the host only on demand. The copies of outputs that the
+host needs are started as soon as the graph is. Nothing waits before the elements of an output are asked for. A map that
+is filled slice by slice reaches the graphs slice by slice, each slice once.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import threading
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -21,15 +21,16 @@ from numpy.typing import DTypeLike, NDArray
 
 from ..bundle import Bundle
 from ..errors import EngineError
-from ..values import Settled, Value, converted
+from ..values import Part, Settled, Value, converted
 from .cuda import Device, DeviceMemoryError
+from .device_memory import Canvas, Marks, Shape, Slot, TensorSpec
 from .proof import Proof
 
 KEPT_SHAPES = 4
 """The number of image sizes for which each graph keeps its memory."""
 
-Shape = tuple[int, ...]
-TensorSpec = tuple[Shape, np.dtype[Any]]
+MEANS = "means"
+"""The output of a pass that our kernels read, beside graphs."""
 
 
 class Executable(Protocol):
@@ -57,120 +58,33 @@ Prepare = Callable[[str, Mapping[str, Shape]], Executable]
 """Prepares a graph for inputs of these shapes. Raises EngineError if the graph does not accept them."""
 
 
-class _Slot:
-    """The device memory of a tensor, and pinned memory for its copies, which is allocated by the first copy."""
-
-    def __init__(self, device: Device, spec: TensorSpec) -> None:
-        self._device = device
-        self.shape, self.dtype = spec
-        self.bytes = int(np.prod(self.shape)) * self.dtype.itemsize
-        self.address = device.allocate(max(self.bytes, 1))
-        self.generation = 0  # counts the writes
-        self._host: NDArray[Any] | None = None
-        self._arrived: int | None = None
-        self._waiting = 0  # threads that wait for a copy without the runner's lock
-        self._freed = False
-
-    @property
-    def host(self) -> NDArray[Any]:
-        if self._host is None:
-            self._host = self._device.pinned(self.shape, self.dtype)
-        return self._host
-
-    def download(self) -> None:
-        """Start the copy of the contents to `host`; `wait` waits for it."""
-        if self._arrived is None:
-            self._arrived = self._device.event()
-        self._device.download(self.host, self.address)
-        self._device.record(self._arrived)
-
-    @contextlib.contextmanager
-    def waiting(self, lock: threading.RLock) -> Iterator[None]:
-        """Wait for the last `download`, then enter with the lock. The lock is not held during the wait."""
-        with lock:
-            self._waiting += 1
-        try:
-            if self._arrived is not None:
-                self._device.wait(self._arrived)
-        except BaseException:
-            with lock:
-                self._leave()
-            raise
-        with lock:
-            self._leave()
-            yield
-
-    def _leave(self) -> None:
-        self._waiting -= 1
-        self._free_event()
-
-    def free(self) -> None:
-        self.generation += 1
-        self._freed = True
-        self._device.free(self.address)
-        if self._host is not None:
-            self._device.free_pinned(self._host)
-        self._free_event()
-
-    def _free_event(self) -> None:
-        """Free the event of a slot that was freed, unless threads wait for it: the last of them frees the event."""
-        if self._freed and not self._waiting and self._arrived is not None:
-            self._device.free_event(self._arrived)
-            self._arrived = None
-
-
-class _Canvas(_Slot):
-    """A map that is uploaded slice by slice. Graphs that read its first channels share this memory."""
-
-    users = 0
-    sent = 0
-    _whole: weakref.ref[Any] | None = None
-
-    def extend(self, value: Settled) -> None:
-        """Upload the channels that were not uploaded yet."""
-        if self._whole is None or self._whole() is not value.whole:
-            if self._arrived is not None:
-                self._device.wait(self._arrived)  # another thread's map may still be on its way from `host`
-            self._whole, self.sent = weakref.ref(value.whole), 0
-        if self.sent < value.channels:
-            new = slice(self.sent, value.channels)
-            self.host[:, new] = value.whole[:, new]
-            self._device.upload(self.address + self.sent * (self.bytes // self.shape[1]), self.host[:, new])
-            if self._arrived is None:
-                self._arrived = self._device.event()
-            self._device.record(self._arrived)
-            self.sent = value.channels
-
-    def forget(self) -> None:
-        self._whole = None
-
-
 class _Output:
     """An output of a graph, read from its slot. Its elements are copied before the slot is overwritten."""
 
-    def __init__(self, runner: DeviceRunner, slot: _Slot, dtype: DTypeLike) -> None:
+    def __init__(self, runner: DeviceRunner, slot: Slot, dtype: DTypeLike) -> None:
         self._runner, self._slot, self.dtype = runner, slot, np.dtype(dtype)
         self._generation = slot.generation
         self._array: NDArray[Any] | None = None
         self.shape = slot.shape
         self.in_flight = False
 
-    def slot(self, runner: DeviceRunner) -> _Slot | None:
+    def slot(self, runner: DeviceRunner) -> Slot | None:
         """Return the device memory of the output, None if it was overwritten or belongs to another runner."""
         return self._slot if self._runner is runner and self._slot.generation == self._generation else None
 
     def fetch(self) -> None:
-        self._slot.download()
-        self.in_flight = True
+        """Start the copy to the host, unless it was started."""
+        with self._runner.on_device():
+            if self._array is None and not self.in_flight:
+                self._slot.download()
+                self.in_flight = True
 
     def read(self) -> NDArray[Any]:
         """Wait for the array and return it.
 
         If another thread overwrites the slot during the wait, that thread stores the array first (see `settle`).
         """
-        with self._runner.on_device():
-            if self._array is None and not self.in_flight:
-                self.fetch()
+        self.fetch()
         if self._array is None:
             with self._slot.waiting(self._runner.lock):
                 if self._array is None:
@@ -185,12 +99,12 @@ class _Output:
 
 @dataclass
 class _Prepared:
-    """A graph at one shape, its memory, and references to the outputs that were handed out."""
+    """A graph or a kernel at one shape, its memory, and references to the outputs that were handed out."""
 
-    executable: Executable
-    inputs: dict[str, _Slot]
-    outputs: dict[str, _Slot]
-    handed_out: list[weakref.ref[_Output]]
+    executable: Executable | None
+    inputs: dict[str, Slot] = field(default_factory=dict)
+    outputs: dict[str, Slot] = field(default_factory=dict)
+    handed_out: list[weakref.ref[_Output]] = field(default_factory=list)
 
     def settle(self) -> None:
         """Copy the outputs that are still referenced out of their slots."""
@@ -226,39 +140,92 @@ class DeviceRunner:
         free_shared: Callable[[], None] = lambda: None,
     ) -> None:
         self.lock = threading.RLock()
+        self._marks = Marks(device)
         self._device, self._bundle, self._prepare, self._proof = device, bundle, prepare, proof
         self._free_shared = free_shared
         self._prepared: dict[str, OrderedDict[Key, _Prepared]] = {name: OrderedDict() for name in bundle.graphs()}
-        self._canvases: dict[Shape, _Canvas] = {}
-        self._kept_on_device = _outputs_read_by_graphs(bundle)
+        self._canvases: dict[Shape, Canvas] = {}
+        self._constants: dict[str, Slot] = {}
+        self._kept_on_device = _outputs_read_on_the_device(bundle)
 
     def run(self, graph: str, inputs: Mapping[str, Value]) -> list[NDArray[Any]]:
         """Implements `Backend.run`."""
         with self._exclusive():
             outputs = self._run(graph, inputs)
             for output in outputs:
-                if not output.in_flight:
-                    output.fetch()
+                output.fetch()
         results = [output.read() for output in outputs]
         if self._proof.is_due(graph, inputs):
             self._proof.check(graph, inputs, results)
         return results
 
     def start(self, graph: str, inputs: Mapping[str, Value]) -> Sequence[Value]:
-        """Implements `Backend.start`: the first output that the host needs is ready."""
+        """Implements `Backend.start`: waits for nothing, unless the results must be compared with the CPU's."""
         if self._proof.is_due(graph, inputs):
             return self.run(graph, inputs)
         with self._exclusive():
-            outputs = self._run(graph, inputs)
-        first = next((output for output in outputs if output.in_flight), None)
-        return [output.read() if output is first else output for output in outputs]
+            return self._run(graph, inputs)
+
+    def launch(
+        self,
+        name: str,
+        inputs: Mapping[str, Value],
+        outputs: Mapping[str, TensorSpec],
+        kernel: Callable[[Mapping[str, int]], None],
+    ) -> list[Value]:
+        """Run a kernel of ours on the stream.
+
+        Args:
+            name: names the memory of inputs and outputs, for each shape of the inputs.
+            inputs: the inputs. Those on this device are read where they are.
+            outputs: shape and dtype of each output.
+            kernel: puts the work on the stream, for the addresses of all inputs and outputs.
+        """
+        with self._exclusive():
+            values = {key: self._as_source(value) for key, value in inputs.items()}
+            prepared = self._prepare_once(name, values, lambda: self._allocate_outputs(outputs))
+            prepared.settle()
+            addresses = {key: slot.address for key, slot in prepared.outputs.items()}
+            for key, value in values.items():
+                address = self._address_of(value)
+                addresses[key] = address if address is not None else self._sent(prepared, key, value)
+            kernel(addresses)
+            handed_out = []
+            for slot in prepared.outputs.values():
+                slot.generation += 1
+                handed_out.append(_Output(self, slot, slot.dtype))
+            prepared.handed_out = [weakref.ref(output) for output in handed_out]
+            return [*handed_out]
+
+    def send(self, name: str, array: NDArray[Any]) -> Value:
+        """Upload an array, once for several kernels."""
+        with self._exclusive():
+            prepared = self._prepare_once(
+                name, {name: array}, lambda: self._allocate_outputs({name: (array.shape, array.dtype)})
+            )
+            prepared.settle()
+            slot = prepared.outputs[name]
+            slot.generation += 1
+            slot.upload(array)
+            output = _Output(self, slot, array.dtype)
+            prepared.handed_out = [weakref.ref(output)]
+            return output
+
+    def constant(self, name: str, array: Callable[[], NDArray[Any]]) -> int:
+        """Return the address of a constant, which is uploaded when it is first asked for."""
+        with self._exclusive():
+            if name not in self._constants:
+                values = array()
+                self._constants[name] = Slot(self._marks, (values.shape, values.dtype))
+                self._constants[name].upload(values)
+            return self._constants[name].address
 
     @property
     def held(self) -> int:
         """The bytes of device memory that are allocated for tensors."""
         kept = (prepared for graph in self._prepared.values() for prepared in graph.values())
         slots = {id(slot): slot for each in kept for slot in (*each.inputs.values(), *each.outputs.values())}
-        return sum(slot.bytes for slot in slots.values())
+        return sum(slot.bytes for slot in (*slots.values(), *self._constants.values()))
 
     def trim(self) -> None:
         """Free all memory; it is allocated again on demand. Outputs that are still referenced are copied first."""
@@ -275,10 +242,11 @@ class DeviceRunner:
     def _run(self, graph: str, inputs: Mapping[str, Value]) -> list[_Output]:
         """Enqueue the graph, and then the copies of the outputs that the host needs."""
         values = {name: self._as_source(value) for name, value in inputs.items()}
-        prepared = self._prepare_once(graph, values)
+        prepared = self._prepare_once(graph, values, lambda: self._allocate(graph, values))
         prepared.settle()
         for name, slot in prepared.inputs.items():
             self._upload(values[name], slot)
+        assert prepared.executable is not None  # only kernels have none
         prepared.executable.execute()
         return self._hand_out(graph, prepared)
 
@@ -295,10 +263,26 @@ class DeviceRunner:
                     self._device.synchronize()
                 raise
 
-    def _as_source(self, value: Value) -> NDArray[Any] | Settled | _Output:
-        return value if isinstance(value, (_Output, Settled)) else np.asarray(value)
+    def _as_source(self, value: Value) -> Value:
+        return value if isinstance(value, (_Output, Settled, Part)) else np.asarray(value)
 
-    def _prepare_once(self, graph: str, values: Mapping[str, NDArray[Any] | Settled | _Output]) -> _Prepared:
+    def _address_of(self, value: Value) -> int | None:
+        """Return the address of a value on this device; None if it is on the host."""
+        if isinstance(value, Part):
+            whole = self._address_of(value.whole)
+            channel = int(np.prod(value.shape[2:])) * value.dtype.itemsize
+            return None if whole is None else whole + value.start * channel
+        slot = value.slot(self) if isinstance(value, _Output) else None
+        return slot.address if slot is not None and slot.dtype == value.dtype else None
+
+    def _sent(self, prepared: _Prepared, name: str, value: Value) -> int:
+        """Upload an input of a kernel from the host; return its address."""
+        if name not in prepared.inputs:
+            prepared.inputs[name] = Slot(self._marks, (value.shape, value.dtype))
+        prepared.inputs[name].upload(value)
+        return prepared.inputs[name].address
+
+    def _prepare_once(self, graph: str, values: Mapping[str, Value], allocate: Callable[[], _Prepared]) -> _Prepared:
         kept = self._prepared.setdefault(graph, OrderedDict())
         key: Key = tuple(
             (name, value.shape, value.whole.shape if isinstance(value, Settled) else None)
@@ -308,42 +292,53 @@ class DeviceRunner:
             while len(kept) >= KEPT_SHAPES:
                 self._release(kept.popitem(last=False)[1])
             try:
-                kept[key] = self._allocate(graph, values)
+                kept[key] = allocate()
             except DeviceMemoryError:
                 self._release_all()  # the memory of other sizes may suffice
-                kept[key] = self._allocate(graph, values)
+                kept[key] = allocate()
         kept.move_to_end(key)
         return kept[key]
 
-    def _allocate(self, graph: str, values: Mapping[str, NDArray[Any] | Settled | _Output]) -> _Prepared:
+    def _allocate(self, graph: str, values: Mapping[str, Value]) -> _Prepared:
         executable = self._prepare(graph, {name: value.shape for name, value in values.items()})
-        prepared = _Prepared(executable, {}, {}, [])
+        prepared = _Prepared(executable)
         try:
             for name, spec in executable.inputs.items():
                 prepared.inputs[name] = self._input(values[name], spec)
             for name, spec in executable.outputs.items():
-                prepared.outputs[name] = _Slot(self._device, spec)
+                prepared.outputs[name] = Slot(self._marks, spec)
             executable.bind({name: slot.address for name, slot in (prepared.inputs | prepared.outputs).items()})
         except EngineError:
             self._release(prepared)
             raise
         return prepared
 
-    def _input(self, value: NDArray[Any] | Settled | _Output, spec: TensorSpec) -> _Slot:
+    def _allocate_outputs(self, outputs: Mapping[str, TensorSpec]) -> _Prepared:
+        prepared = _Prepared(None)
+        try:
+            for name, spec in outputs.items():
+                prepared.outputs[name] = Slot(self._marks, spec)
+        except EngineError:
+            self._release(prepared)
+            raise
+        return prepared
+
+    def _input(self, value: Value, spec: TensorSpec) -> Slot:
         if not isinstance(value, Settled):
-            return _Slot(self._device, spec)
+            return Slot(self._marks, spec)
         shape, dtype = value.whole.shape, spec[1]
         if shape not in self._canvases:
-            self._canvases[shape] = _Canvas(self._device, (shape, dtype))
+            self._canvases[shape] = Canvas(self._marks, (shape, dtype))
         self._canvases[shape].users += 1
         return self._canvases[shape]
 
     def _release(self, prepared: _Prepared) -> None:
         prepared.settle()
         self._device.synchronize()
-        prepared.executable.release()
+        if prepared.executable is not None:
+            prepared.executable.release()
         for slot in [*prepared.inputs.values(), *prepared.outputs.values()]:
-            if isinstance(slot, _Canvas):
+            if isinstance(slot, Canvas):
                 slot.users -= 1
                 if slot.users:
                     continue
@@ -354,19 +349,22 @@ class DeviceRunner:
         for kept in self._prepared.values():
             while kept:
                 self._release(kept.popitem()[1])
+        while self._constants:
+            self._device.synchronize()
+            self._constants.popitem()[1].free()
         self._free_shared()
 
-    def _upload(self, value: NDArray[Any] | Settled | _Output, slot: _Slot) -> None:
+    def _upload(self, value: Value, slot: Slot) -> None:
         if isinstance(value, Settled):
-            assert isinstance(slot, _Canvas)  # see `_input`
-            slot.extend(value)
+            assert isinstance(slot, Canvas)  # see `_input`
+            for first, piece in value.pieces(slot.begin(value)):
+                slot.fill(first, piece, piece.slot(self) if isinstance(piece, _Output) else None)
             return
         source = value.slot(self) if isinstance(value, _Output) else None
         if source is not None and source.dtype == slot.dtype:
             self._device.copy(slot.address, source.address, slot.bytes)
         else:
-            np.copyto(slot.host, np.asarray(value), casting="same_kind")
-            self._device.upload(slot.address, slot.host)
+            slot.upload(value)
 
     def _hand_out(self, graph: str, prepared: _Prepared) -> list[_Output]:
         outputs = []
@@ -381,12 +379,12 @@ class DeviceRunner:
         return outputs
 
 
-def _outputs_read_by_graphs(bundle: Bundle) -> set[tuple[str, str]]:
-    """Return the graph and name of every output that a later graph of the manifest reads."""
+def _outputs_read_on_the_device(bundle: Bundle) -> set[tuple[str, str]]:
+    """Return the graph and name of every output that a later graph of the manifest or a kernel reads."""
     found: set[tuple[str, str]] = set()
     read: set[str] = set()
     for graph in reversed(bundle.graphs()):
         inputs, outputs = bundle.ports(graph)
-        found |= {(graph, port.name) for port in outputs if port.name in read}
+        found |= {(graph, port.name) for port in outputs if port.name in read or port.name == MEANS}
         read |= {port.name for port in inputs}
     return found

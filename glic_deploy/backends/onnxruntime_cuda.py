@@ -25,7 +25,9 @@ from .base import Offer, Precision, UnusableError, recorded_precision
 from .cuda import CudaDevice, Device, memory_refusal
 from .cuda_libraries import loaded_versions
 from .declarations import ON_THE_CPU, by_name
-from .device_runs import DeviceRunner, TensorSpec
+from .device_memory import TensorSpec
+from .device_runs import DeviceRunner
+from .device_steps import DeviceSteps
 from .onnxruntime import OnnxRuntimeBackend
 from .proof import Proof, require_own_sums
 
@@ -82,8 +84,7 @@ class OnnxRuntimeCudaBackend(OnnxRuntimeBackend):
 
     @classmethod
     def _check_sums(cls, bundle: Bundle) -> None:
-        for form in DECLARATION.exact_forms:
-            require_own_sums(bundle, form)
+        require_own_sums(bundle, *DECLARATION.exact_forms)
 
     @classmethod
     def check_machine(cls) -> str:
@@ -106,6 +107,9 @@ class OnnxRuntimeCudaBackend(OnnxRuntimeBackend):
 
     def start(self, graph: str, inputs: Mapping[str, Value]) -> Sequence[Value]:
         return self._runner.start(graph, inputs)
+
+    def steps(self, channels: int, height: int, width: int) -> DeviceSteps:
+        return DeviceSteps(self._runner, self._device, channels, height, width)
 
     def _prepare(self, graph: str, shapes: Mapping[str, Shape]) -> _Bound:
         return _Bound(self, self._bundle, self._device, graph, shapes)

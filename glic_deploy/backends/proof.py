@@ -26,12 +26,14 @@ _CPU = BACKENDS[-1]
 Key = tuple[str, tuple[tuple[str, Shape], ...]]
 
 
-def require_own_sums(bundle: Bundle, form: str) -> None:
-    """Raise UnusableError if a graph of the exact entropy path leaves a sum to a library of the runtime in this form.
+def require_own_sums(bundle: Bundle, *forms: str) -> None:
+    """Raise UnusableError if a graph of the exact entropy path leaves a sum to a library of the runtime.
 
-    Only our own kernels compute the same sums at every shape, on every GPU and with every version of a runtime.
+    Each graph is judged in the first of these forms that the bundle has. Only our own kernels compute the same sums at
+    every shape, on every GPU and with every version of a runtime.
     """
     for graph in bundle.exact_graphs():
+        form = next((form for form in forms if bundle.has_form(graph, form)), forms[-1])
         if bundle.form(graph, form).library_sums != 0:
             raise UnusableError(
                 f"{bundle.path} leaves sums of the exact entropy path, in graph {graph}, to a runtime's libraries, "

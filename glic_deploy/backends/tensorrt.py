@@ -19,7 +19,9 @@ from ..tensorrt import INSTALL, Flavour, choose, installed, load
 from ..values import Value
 from .base import Backend, Offer, Precision, UnusableError, recorded_precision
 from .cuda import CudaDevice, Device, memory_refusal
-from .device_runs import DeviceRunner, Shape
+from .device_memory import Shape
+from .device_runs import DeviceRunner
+from .device_steps import DeviceSteps, step_memory
 from .proof import Proof, require_own_sums
 from .tensorrt_execution import Execution, LoadedEngine, Scratch
 from .tensorrt_plans import DECLARATION, FORM, Plans
@@ -89,6 +91,9 @@ class TensorRTBackend(Backend):
 
     def start(self, graph: str, inputs: Mapping[str, Value]) -> Sequence[Value]:
         return self._runner.start(graph, inputs)
+
+    def steps(self, channels: int, height: int, width: int) -> DeviceSteps:
+        return DeviceSteps(self._runner, self._device, channels, height, width)
 
     def _prepare(self, graph: str, shapes: Mapping[str, Shape]) -> Execution:
         engine = self._engine(graph)
@@ -192,7 +197,8 @@ class TensorRTBackend(Backend):
                 return str(error)
             specs = (engine.spec(context, name) for name in engine.tensors())
             tensors += sum(int(np.prod(shape)) * dtype.itemsize for shape, dtype in specs)
-        return tensors + scratch
+        (latents,) = self._bundle.output_shapes("analysis", shapes["analysis"]).values()
+        return tensors + scratch + step_memory(int(np.prod(latents)))
 
     def trim(self) -> None:
         self._runner.trim()

@@ -10,7 +10,7 @@ import numpy as np
 from ..errors import EngineError
 from ..tensorrt import Flavour
 from .cuda import Device, DeviceMemoryError
-from .device_runs import Shape, TensorSpec
+from .device_memory import Shape, TensorSpec
 from .tensorrt_plans import KernelCache
 
 Report = Callable[[str], None]

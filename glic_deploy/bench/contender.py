@@ -121,12 +121,9 @@ class Contender:
         )
 
 
-def engine_command(engine: str, backend: str | None, precision: str | None, threads: int | None) -> list[str]:
-    """Return the command that starts the worker with an engine bundle."""
-    return [
-        sys.executable, "-m", f"{__package__}.worker", "--engine", engine,
-        *_options(backend=backend, precision=precision, threads=threads),
-    ]  # fmt: skip
+def engine_command(engine: str, **options: str | int | None) -> list[str]:
+    """Return the command that starts the worker with an engine bundle and options of `Codec`."""
+    return [sys.executable, "-m", f"{__package__}.worker", "--engine", engine, *_options(**options)]
 
 
 def torch_command(checkpoint: str, threads: int | None) -> list[str]:

@@ -36,6 +36,7 @@ class Settings:
             None stands for the best backend that works here.
         precision: precision of the backends whose name has none.
         threads: CPU threads of each contender; None for the default.
+        device: the number of the GPU; None for the default.
         checkpoint: checkpoint whose eager PyTorch network is a contender too, or None.
         images: image files; each is measured in every size. An empty list stands for a synthetic image.
         sizes: pairs of width and height; an empty list stands for the image's own size.
@@ -50,6 +51,7 @@ class Settings:
     backends: Sequence[str | None] = (None,)
     precision: str | None = None
     threads: int | None = None
+    device: int | None = None
     checkpoint: str | None = None
     images: list[str] = field(default_factory=list)
     sizes: list[Size] = field(default_factory=list)
@@ -126,7 +128,13 @@ def _starts(settings: Settings) -> list[Callable[[], Contender]]:
 
     def command(backend: str | None) -> list[str]:
         name, _, precision = (backend or "").partition(":")
-        return engine_command(settings.engine, name or None, precision or settings.precision, settings.threads)
+        return engine_command(
+            settings.engine,
+            backend=name or None,
+            precision=precision or settings.precision,
+            threads=settings.threads,
+            device=settings.device,
+        )
 
     starts = [start(backend, command(backend)) for backend in settings.backends]
     if settings.checkpoint is not None:

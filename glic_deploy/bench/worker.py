@@ -146,12 +146,12 @@ def main() -> None:
     parser.add_argument("--backend")
     parser.add_argument("--precision")
     parser.add_argument("--threads", type=int)
+    parser.add_argument("--device", type=int)
     parser.add_argument("--started", type=float)
     args = parser.parse_args()
     whole = Limits(max_memory=1 << 62)  # the other contenders do not cut images into tiles
     options: dict[str, Any] = {"backend": args.backend, "threads": args.threads, "limits": whole}
-    if args.precision:
-        options["precision"] = args.precision
+    options |= {name: value for name in ("precision", "device") if (value := getattr(args, name)) is not None}
     serve(lambda: Codec(args.engine, **options), args.started)
 
 

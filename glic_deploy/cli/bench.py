@@ -31,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     options.add_precision(parser)
     options.add_threads(parser)
+    options.add_device(parser)
     parser.add_argument(
         "--against", choices=("torch",), help="also measure the eager PyTorch network, in turns with the engine"
     )
@@ -114,6 +115,7 @@ def run(args: argparse.Namespace) -> int:
         backends=contenders,
         precision=args.precision,
         threads=args.threads,
+        device=args.device,
         checkpoint=args.checkpoint,
         images=args.images,
         sizes=args.size,

@@ -34,7 +34,9 @@ def run(args: argparse.Namespace) -> int:
         console.say(f"deleted {freed:,} bytes of {cache.directory()}")
     report = doctor.examine()
     if args.engine:
-        report += doctor.round_trip(args.engine, backend=args.backend, threads=args.threads, precision=args.precision)
+        report += doctor.round_trip(
+            args.engine, backend=args.backend, threads=args.threads, precision=args.precision, device=args.device
+        )
     healthy = doctor.can_code(report)
     if args.json:
         document = {"command": "doctor", "version": __version__, "healthy": healthy}

@@ -101,6 +101,7 @@ def run(args: argparse.Namespace) -> int:
         backend=args.backend,
         precision=args.precision,
         threads=args.threads,
+        device=args.device,
         background=args.background,
         limits=options.limits(args),
         codecs=_names(args.codecs),

@@ -39,9 +39,10 @@ def add_engine(parser: argparse.ArgumentParser, *, required: bool = True, severa
 
 
 def add_codec(parser: argparse.ArgumentParser) -> None:
-    """Add what `Codec` takes beside an engine and limits: --backend, --precision and --threads."""
+    """Add what `Codec` takes beside an engine and limits: --backend, --precision, --threads and --device."""
     add_backend(parser)
     add_threads(parser)
+    add_device(parser)
 
 
 def add_backend(parser: argparse.ArgumentParser) -> None:
@@ -66,6 +67,15 @@ def add_precision(parser: argparse.ArgumentParser) -> None:
 def add_threads(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--threads", metavar="N", type=threads, help="number of CPU threads (default: one for each available core)"
+    )
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--device",
+        metavar="N",
+        type=whole,
+        help="number of the GPU, from 0, as CUDA counts them (default: the first GPU, or the CPU)",
     )
 
 
@@ -180,14 +190,15 @@ def open_codec(args: argparse.Namespace) -> Codec:
         backend=args.backend,
         precision=args.precision,
         threads=threads,
+        device=args.device,
         limits=limits(args),
         checkpoint=getattr(args, "checkpoint", None),
     )
 
 
 _NO_SETTINGS = {
-    "inputs", "output", "engine", "backend", "threads", "workers", "max_pixels", "max_side", "json", "quiet", "debug",
-    "verbose", "overwrite", "reports_permitted",
+    "inputs", "output", "engine", "backend", "threads", "device", "workers", "max_pixels", "max_side", "json", "quiet",
+    "debug", "verbose", "overwrite", "reports_permitted",
 }  # fmt: skip
 
 

@@ -50,7 +50,9 @@ def run(args: argparse.Namespace) -> int:
     limits = options.limits(args)
     results: list[dict[str, Any]] = []
     for bundle in bundles_in(args.engine):
-        codec = BundleCodec(bundle.path, backend=args.backend, threads=args.threads, precision=args.precision)
+        codec = BundleCodec(
+            bundle.path, backend=args.backend, threads=args.threads, precision=args.precision, device=args.device
+        )
         try:
             found = tune([Measured(codec, load_image(image, limits=limits)) for image in images], exchange)
         finally:

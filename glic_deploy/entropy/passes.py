@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..steps import Pass as Pass
+from ..steps import Steps, Weigher
 from ..values import Settled, Value
 
 MAX_SYMBOL = 2047
@@ -22,24 +25,8 @@ Indexes = NDArray[np.uint8]
 Means = NDArray[np.float32]
 RunGraph = Callable[..., Sequence[Value]]
 """Function that runs a graph, like `Backend.start`; its arguments are the graph's name and, by keyword, its inputs."""
-Step = Callable[["Pass", Indexes, Value], Symbols]
-"""Function that returns the symbols of a pass. The copy of the means may still be in flight when it is called."""
-
-
-@dataclass(frozen=True)
-class Pass:
-    """Describe one pass over a slice of y.
-
-    Attributes:
-        k: the number of the slice.
-        start, stop: the first channel of the slice, and the channel behind its last.
-        parity: 0 for the anchors, 1 for the non-anchors.
-    """
-
-    k: int
-    start: int
-    stop: int
-    parity: int
+Step = Callable[[Pass, Any, Value], Value]
+"""Function that returns the symbols of a pass, from its indexes and means. Both may still be on a device."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +66,35 @@ def unpack_into(y: NDArray[np.float32], packed: NDArray[np.float32], parity: int
     y[:, :, 1::2, 1 - parity :: 2] = packed[:, :, 1::2]
 
 
-def walk(groups: tuple[int, ...], run: RunGraph, z_symbols: Symbols, step: Step) -> NDArray[np.float32]:
+class HostSteps:
+    """Computes the steps between the graphs with NumPy; see `Steps`.
+
+    Args:
+        channels, height, width: those of y_hat.
+    """
+
+    def __init__(self, channels: int, height: int, width: int) -> None:
+        self._y_hat = np.zeros((1, channels, height, width), np.float32)
+
+    def first(self, channels: int) -> Value:
+        return Settled(self._y_hat, channels)
+
+    def quantize(self, part: Pass, y: Value, means: Value, indexes: Value, weigher: Weigher | None) -> Value:
+        packed, means = pack(np.asarray(y)[:, part.start : part.stop], part.parity), np.asarray(means)
+        return quantize(packed, means) if weigher is None else weigher.symbols(packed, means, np.asarray(indexes))
+
+    def place(self, part: Pass, symbols: Value, means: Value, anchors: Value | None) -> Value:
+        latents = np.add(np.asarray(symbols), np.asarray(means), dtype=np.float32)
+        if anchors is None:
+            completed = np.zeros((1, part.stop - part.start, *self._y_hat.shape[2:]), np.float32)
+        else:
+            completed = self._y_hat[:, part.start : part.stop]
+            completed[...] = anchors
+        unpack_into(completed, latents, part.parity)
+        return completed
+
+
+def walk(groups: tuple[int, ...], run: RunGraph, z_symbols: Value, step: Step, steps: Steps | None = None) -> Value:
     """Run all passes of y and return y_hat, float32 (1, M, h, w).
 
     Args:
@@ -87,25 +102,24 @@ def walk(groups: tuple[int, ...], run: RunGraph, z_symbols: Symbols, step: Step)
         run: function that runs a graph.
         z_symbols: the symbols of z, int16 (1, N, h/4, w/4).
         step: function that returns the symbols of a pass.
+        steps: what is computed between the graphs. None computes it with NumPy, and `step` gets indexes as an array.
     """
     hyper = run("hyper_synthesis", z_symbols=z_symbols)[0]
-    height, width = (4 * side for side in z_symbols.shape[2:])
-    y_hat = np.zeros((1, sum(groups), height, width), np.float32)
+    on_host = steps is None
+    steps = steps or HostSteps(sum(groups), *(4 * side for side in z_symbols.shape[2:]))
+
+    def code(part: Pass, indexes: Value, means: Value, anchors: Value | None) -> Value:
+        symbols = step(part, np.asarray(indexes) if on_host else indexes, means)
+        return steps.place(part, symbols, means, anchors)
+
     for k, start, stop in slices(groups):
-        before = {"y_hat": Settled(y_hat, start)} if k else {}
-        indexes, means, support = run(f"slice{k}_anchors", hyper=hyper, **before)
-        anchors = np.zeros((1, stop - start, height, width), np.float32)
-        unpack_into(anchors, _latents(step, Pass(k, start, stop, 0), indexes, means), 0)
-        indexes, means = run(f"slice{k}_nonanchors", anchors=anchors, support=support)
-        y_hat[:, start:stop] = anchors
-        unpack_into(y_hat[:, start:stop], _latents(step, Pass(k, start, stop, 1), indexes, means), 1)
-    return y_hat
-
-
-def _latents(step: Step, part: Pass, indexes: Value, means: Value) -> NDArray[np.float32]:
-    symbols = step(part, np.asarray(indexes), means)
-    latents: NDArray[np.float32] = np.add(symbols, np.asarray(means), dtype=np.float32)
-    return latents
+        first, second = (Pass(k, start, stop, parity) for parity in (0, 1))
+        before = {"y_hat": steps.first(start)} if k else {}
+        indexes, means, support = run(first.graph, hyper=hyper, **before)
+        anchors = code(first, indexes, means, None)
+        indexes, means = run(second.graph, anchors=anchors, support=support)
+        code(second, indexes, means, anchors)
+    return steps.first(sum(groups))
 
 
 def quantize(y: NDArray[np.float32], means: NDArray[np.float32]) -> Symbols:

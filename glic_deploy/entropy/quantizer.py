@@ -65,6 +65,8 @@ class Costs:
     Attributes:
         saved: the bits that the step from magnitude n to n − 1 saves, (rows, LEVELS). The tables are symmetric up to
             the rounding of their frequencies, so positive symbols stand for both signs.
+        gains: `saved` and LATER_BITS, 0 where no step is made: from 0, and from the last magnitude.
+        expected: the expected bits of a symbol with each index, in multiples of COST_UNIT, int32 (rows).
     """
 
     def __init__(self, tables: Mapping[str, NDArray[np.int32]]) -> None:
@@ -78,15 +80,21 @@ class Costs:
 
         costs = bits(np.arange(LEVELS))
         self.saved = np.diff(costs, axis=1, prepend=costs[:, :1])
+        self.gains = self.saved + LATER_BITS
+        self.gains[:, [0, -1]] = 0
         slots = np.arange(cdfs.shape[1] - 1)
         counts = np.where(slots < lengths[:, None] - 2, np.diff(cdfs, axis=1), 0)
         expected = (counts * bits(slots + offsets[:, None])).sum(axis=1)
-        self._expected = np.rint(expected / cdfs.max(axis=1) / COST_UNIT) * COST_UNIT
+        self.expected = np.rint(expected / cdfs.max(axis=1) / COST_UNIT).astype(np.int32)
 
     def expected_bits(self, indexes: Indexes) -> float:
         """Return the expected bits of a symbol with these indexes, on average."""
-        counts = np.bincount(indexes.ravel(), minlength=len(self._expected))
-        return float(counts @ self._expected) / indexes.size
+        return self.expected_units(indexes) * COST_UNIT / indexes.size
+
+    def expected_units(self, indexes: Indexes) -> int:
+        """Return the expected bits of all symbols with these indexes, in multiples of COST_UNIT."""
+        counts = np.bincount(indexes.ravel(), minlength=len(self.expected))
+        return int(counts @ self.expected.astype(np.int64))
 
 
 class Quantizer:
@@ -98,12 +106,27 @@ class Quantizer:
         weights: how much error each position hides, float32 (h, w); see `glic_deploy.entropy.masking`.
     """
 
+    most_strength = MAX_STRENGTH
+    detail_share = float(DETAIL_SHARE)
+
     def __init__(self, costs: Costs, weighing: Weighing, weights: NDArray[np.float32]) -> None:
-        self._costs = costs
-        self._weighing = weighing
-        self._weights = [pack(weights[None, None], parity).ravel() for parity in (0, 1)]
-        self._passes = 0
-        self._bits = self._usual_bits = 0.0
+        self.costs = costs
+        self.strength = weighing.strength
+        self.weights = weights
+        self._packed_weights = [pack(weights[None, None], parity).ravel() for parity in (0, 1)]
+        self._usual_bits = weighing.usual_bits
+        self._passes = self._units = 0
+        self._usual = 0.0
+
+    def usual_units(self, symbols: int) -> float:
+        """Begin a pass of so many symbols; return the usual bits of all symbols up to its end, in COST_UNITs.
+
+        0 says that the strength is not adapted to the image.
+        """
+        if self._usual_bits:
+            self._usual += self._usual_bits[self._passes] * symbols / COST_UNIT
+        self._passes += 1
+        return self._usual
 
     def symbols(self, y: NDArray[np.float32], means: Means, indexes: Indexes) -> Symbols:
         """Return the symbols of the next pass, int16, within ± `MAX_SYMBOL`.
@@ -113,9 +136,8 @@ class Quantizer:
             means: their means, of y's shape.
             indexes: their CDF indexes, of y's shape.
         """
-        weights = self._weights[self._passes % 2]
+        weights = self._packed_weights[self._passes % 2]
         bearable = self._bearable(self._strength(indexes))
-        self._passes += 1
         difference = y - means
         nearest = np.rint(difference)
         places = np.flatnonzero(nearest)  # what is zero stays zero, and most symbols are
@@ -135,13 +157,12 @@ class Quantizer:
 
     def _strength(self, indexes: Indexes) -> float:
         """Return the strength of the next pass, adapted to the expected bits of the passes up to this one."""
-        strength, usual_bits = self._weighing.strength, self._weighing.usual_bits
-        if not usual_bits:
-            return strength
-        self._bits += self._costs.expected_bits(indexes) * indexes.size
-        self._usual_bits += usual_bits[self._passes] * indexes.size
-        ratio = self._bits / self._usual_bits
-        return min(strength * ratio * math.sqrt(ratio), MAX_STRENGTH)
+        usual = self.usual_units(indexes.size)
+        if not usual:
+            return self.strength
+        self._units += self.costs.expected_units(indexes)
+        ratio = self._units / usual
+        return min(self.strength * ratio * math.sqrt(ratio), MAX_STRENGTH)
 
     def _bearable(self, strength: float) -> NDArray[np.float32]:
         """Return how much the squared error may rise with a step, float32 (rows * LEVELS), by index and magnitude.
@@ -149,7 +170,6 @@ class Quantizer:
         A latent at a distance n + e from its mean has the squared error e² at the magnitude n. One step lower, the
         error rises by 2e + 1, which is never negative, so magnitudes that may rise by 0 stay.
         """
-        bearable = ((self._costs.saved + LATER_BITS) * strength).astype(np.float32)
+        bearable = (self.costs.gains * strength).astype(np.float32)
         bearable[:, 1] *= DETAIL_SHARE
-        bearable[:, 0] = bearable[:, -1] = 0
         return bearable.ravel()

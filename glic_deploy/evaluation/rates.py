@@ -20,7 +20,7 @@ def pass_name(coded: CodedPass) -> str:
     """`z`, `slice0_anchors`, `slice0_nonanchors` and so on."""
     if coded.part is None:
         return "z"
-    return f"slice{coded.part.k}_{'nonanchors' if coded.part.parity else 'anchors'}"
+    return coded.part.graph
 
 
 def element_bits(coded: CodedPass, tables: Tables) -> NDArray[np.float64]:

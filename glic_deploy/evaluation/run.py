@@ -41,6 +41,7 @@ class Settings:
         engines: bundles, each a point of a curve; images: paths of images.
         families: the title of each engine's curve; none: all are points of one.
         external: curves that were measured elsewhere, as `load_external` reads them.
+        device: the number of the GPU; None for the default.
         codecs: names of other codecs; None is all that are installed.
         published: name of a set in PUBLISHED that the images are; None: Kodak if their names are those 24.
         effort: that of `Codec.encode`; None is the default. checkpoint: that of the engine, which only effort 2 needs.
@@ -52,6 +53,7 @@ class Settings:
     backend: str | None = None
     precision: str | None = None
     threads: int | None = None
+    device: int | None = None
     background: Background | None = None
     limits: Limits = DEFAULT_LIMITS
     codecs: list[str] | None = None
@@ -115,7 +117,12 @@ class Evaluation:
     def open_codec(self, engine: str) -> Codec:
         """The codec that an engine is measured with."""
         settings = self.settings
-        options: dict[str, Any] = {"backend": settings.backend, "threads": settings.threads, "limits": settings.limits}
+        options: dict[str, Any] = {
+            "backend": settings.backend,
+            "threads": settings.threads,
+            "device": settings.device,
+            "limits": settings.limits,
+        }
         if settings.checkpoint:
             options["checkpoint"] = settings.checkpoint
         if settings.precision:

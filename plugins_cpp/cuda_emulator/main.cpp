@@ -9,6 +9,7 @@
 
 #include "../dynamic_knn/dynamic_knn_cuda.h"
 #include "../integer/integer_cuda.h"
+#include "../passes/passes_cuda.h"
 #include "../scatter_aggregate/scatter_aggregate_cuda.h"
 #include "arrays.h"
 #include "emulator.h"
@@ -111,6 +112,61 @@ int integer_depthwise(Numbers numbers) {
     return result;
 }
 
+int pass_place(Numbers numbers) {
+    const glic_pass_size size{numbers, numbers, numbers, numbers};
+    const bool with_others = static_cast<int32_t>(numbers) != 0;
+    const int64_t values = size.channels * size.height * size.width;
+    Array<int16_t> symbols(values / 2);
+    Array<float> means(values / 2), others(with_others ? values : 0), slice(values);
+    symbols.read();
+    means.read();
+    others.read();
+    const int result = glic_pass_place_cuda(&size, symbols.get(), means.get(),
+                                            with_others ? others.get() : nullptr, slice.get(), nullptr);
+    slice.write();
+    return result;
+}
+
+int pass_expect(Numbers numbers) {
+    const glic_pass_size size{numbers, numbers, numbers, numbers};
+    Array<uint8_t> indexes(size.channels * size.height * size.width / 2);
+    Array<int32_t> units(256);
+    Array<uint64_t> before(1), expected(1);
+    indexes.read();
+    units.read();
+    before.read();
+    const int result =
+        glic_pass_expect_cuda(&size, indexes.get(), units.get(), before.get(), expected.get(), nullptr);
+    expected.write();
+    return result;
+}
+
+// The number after the size: the levels, 0 to round to the nearest.
+int pass_quantize(Numbers numbers) {
+    const glic_pass_size size{numbers, numbers, numbers, numbers};
+    const int32_t levels = numbers;
+    const int64_t values = size.channels * size.height * size.width;
+    Array<float> y(values), means(values / 2), weights(size.height * size.width), share(1);
+    Array<uint8_t> indexes(values / 2);
+    Array<double> gains(256 * levels), scalars(3);
+    Array<uint64_t> expected(1);
+    Array<int16_t> symbols(values / 2);
+    y.read();
+    means.read();
+    indexes.read();
+    gains.read();
+    expected.read();
+    weights.read();
+    scalars.read();
+    share.read();
+    const glic_pass_weighing weighing{gains.get(),      expected.get(),   weights.get(),  scalars.get()[0],
+                                      scalars.get()[1], scalars.get()[2], share.get()[0], levels};
+    const int result = glic_pass_quantize_cuda(&size, y.get(), means.get(), indexes.get(),
+                                               levels != 0 ? &weighing : nullptr, symbols.get(), nullptr);
+    symbols.write();
+    return result;
+}
+
 constexpr struct {
     const char* name;
     int (*run)(Numbers);
@@ -118,7 +174,10 @@ constexpr struct {
             {"scatter_aggregate", scatter_aggregate},
             {"integer_linear", integer_linear},
             {"integer_gated_ffn", integer_gated_ffn},
-            {"integer_depthwise", integer_depthwise}};
+            {"integer_depthwise", integer_depthwise},
+            {"pass_place", pass_place},
+            {"pass_expect", pass_expect},
+            {"pass_quantize", pass_quantize}};
 
 }  // namespace
 

@@ -48,6 +48,13 @@ inline float __uint_as_float(uint32_t bits) {
 }
 using std::min;
 
+// Threads take turns, so that nothing comes between.
+inline unsigned long long atomicAdd(unsigned long long* sum, unsigned long long value) {
+    const unsigned long long before = *sum;
+    *sum += value;
+    return before;
+}
+
 // The emulator is compiled without contraction.
 inline float __fadd_rn(float a, float b) { return a + b; }
 inline float __fmul_rn(float a, float b) { return a * b; }

@@ -15,6 +15,9 @@ constexpr int kStep = 64;  // candidates whose logits a warp holds at a time
 // The most that a block may have on every architecture from sm_80 on.
 constexpr int kSharedLimit = 99 * 1024;
 
+// A bias that depends on the difference of positions alone has this many values a side.
+constexpr int kDifferences = kWindow + kSample - 1;
+
 // kTiles: the width of a head in units of 8, rounded up.
 template <typename T, int kTiles>
 struct Layout {
@@ -22,33 +25,33 @@ struct Layout {
     static constexpr int kChunks = kWidth * static_cast<int>(sizeof(T)) / kChunk;
     static constexpr int kStride = padded_row(kChunks * kChunk);
 
-    static constexpr int kQueryBytes = kQueries * kStride;
-    static constexpr int kMaskBytes = kQueries * kWords * 4;
-    static constexpr int kNormBytes = (kQueries + kCandidates) * 4;
-    static constexpr int kFixedBytes = kQueryBytes + kMaskBytes + kNormBytes;
-
-    // Candidates that are there at a time: all, or a half where keys and values are too large.
-    static constexpr int kHeld =
-        kFixedBytes + 2 * kCandidates * kStride <= kSharedLimit ? kCandidates : kCandidates / 2;
-
-    static constexpr int kKeys = 0;
+    // Candidates that are there at a time, with keys and values.
+    static constexpr int kHeld = kCandidates / 2;
     static constexpr int kValues = kHeld * kStride;
-    static constexpr int kQueryRows = 2 * kHeld * kStride;
-    static constexpr int kMasks = kQueryRows + kQueryBytes;
-    static constexpr int kNorms = kMasks + kMaskBytes;
-    static constexpr int kBias = kNorms + kNormBytes;
+    static constexpr int kCandidateBytes = 2 * kHeld * kStride;
 
-    // The head's bias stays in shared memory where there is room for it, its rows apart by a quarter of the
-    // banks; elsewhere it is read through the cache.
-    static constexpr int kBiasStride = kCandidates + 8;
-    static constexpr int kBiasBytes = kQueries * kBiasStride * 4;
-    static constexpr bool kBiasHeld = kBias + kBiasBytes <= kSharedLimit;
-    static constexpr int kBytes = kBiasHeld ? kBias + kBiasBytes : kBias;
+    // Queries and edges of a group.
+    static constexpr int kMasks = kQueries * kStride;
+    static constexpr int kQueryBytes = kMasks + kQueries * kWords * 4;
+
+    static constexpr int kNormBytes = (kQueries + kHeld) * 4;
+    static constexpr int kTableBytes = (kDifferences * kDifferences * 4 + 15) / 16 * 16;
+
+    // While the warps work on one stage, the next is on its way, where there is room for two.
+    static constexpr int bytes(int stages) {
+        return stages * (kCandidateBytes + kQueryBytes) + kNormBytes + kTableBytes;
+    }
+    static constexpr int kStages = bytes(2) <= kSharedLimit ? 2 : 1;
+    static constexpr int kBytes = bytes(kStages);
+
+    static constexpr int kQueryRows = kStages * kCandidateBytes;
+    static constexpr int kNorms = kQueryRows + kStages * kQueryBytes;
+    static constexpr int kTable = kNorms + kNormBytes;
 
     static_assert(kBytes <= kSharedLimit, "one block must fit");
     static_assert(kHeld / kSplits % kStep == 0, "each split takes whole steps");
-    // The second split leaves its sums in place of the keys and values.
-    static_assert(kRowWarps * kWarp * (4 * kTiles + 4) * 4 <= kQueryRows, "partial results must fit");
+    // The second split leaves its sums in place of the last keys and values.
+    static_assert(kRowWarps * kWarp * (4 * kTiles + 4) * 4 <= kCandidateBytes, "partial results must fit");
 };
 
 }  // namespace glic

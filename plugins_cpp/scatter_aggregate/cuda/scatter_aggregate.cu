@@ -1,7 +1,10 @@
 // ScatterAggregate on a GPU: attention in one kernel, no attention map in memory. A block keeps one head's
-// bias and goes through the groups: keys and values of the 256 candidates to shared memory, then each of its
-// eight warps takes 16 queries and half of the candidates, 64 at a time, with a running maximum and sum; the
-// halves are joined at the end and the result goes to the nodes' positions.
+// bias and goes through the groups: keys and values of 128 candidates at a time to shared memory, the next on
+// their way meanwhile; each of its eight warps takes 16 queries and half of these candidates, with a running
+// maximum and sum; the halves are joined at the end and the result goes to the nodes' positions.
+//
+// The bias of GLIC depends on the difference of the positions in window and sample alone, so that a table of
+// 23 x 23 values holds it. The block finds out whether it does; any other bias is read through the cache.
 //
 // Where an edge's weight is so much larger that a non-edge's is zero in float32, tiles of 16 queries by 8
 // candidates without an edge are skipped; elsewhere, and for queries without any edge, all candidates count
@@ -50,45 +53,67 @@ __device__ void stage_chunk(const Problem& problem, unsigned char* rows, int row
 // Starts copying a head's keys and values of candidates first to first + kHeld.
 template <typename T, typename L>
 __device__ void stage_candidates(const Problem& problem, const Group& group, int head, int first,
-                                 unsigned char* shared) {
+                                 unsigned char* candidates) {
     const T* kv = static_cast<const T*>(problem.kv) + head * problem.head_width;
     for (int i = threadIdx.x; i < L::kHeld * L::kChunks; i += kThreads) {
         const int m = i / L::kChunks, chunk = i % L::kChunks;
         const int node = group.candidate(first + m);
         const bool inside = node != kOutside;
         const T* key = inside ? kv + static_cast<size_t>(node) * 2 * problem.channels : kv;
-        stage_chunk<T, L>(problem, shared + L::kKeys, m, chunk, key, inside);
-        stage_chunk<T, L>(problem, shared + L::kValues, m, chunk, key + problem.channels, inside);
+        stage_chunk<T, L>(problem, candidates, m, chunk, key, inside);
+        stage_chunk<T, L>(problem, candidates + L::kValues, m, chunk, key + problem.channels, inside);
     }
 }
 
 // Starts copying a head's queries and their edges.
 template <typename T, typename L>
 __device__ void stage_queries(const Problem& problem, const Group& group, int head, int index,
-                              unsigned char* shared) {
+                              unsigned char* queries) {
     const T* q = static_cast<const T*>(problem.q) + head * problem.head_width;
     for (int i = threadIdx.x; i < kQueries * L::kChunks; i += kThreads) {
         const int n = i / L::kChunks, chunk = i % L::kChunks;
-        stage_chunk<T, L>(problem, shared + L::kQueryRows, n, chunk,
+        stage_chunk<T, L>(problem, queries, n, chunk,
                           q + static_cast<size_t>(group.query(n)) * problem.channels, true);
     }
-    const int32_t* graph = problem.graph + static_cast<size_t>(index) * kQueries * kWords;
-    int32_t* masks = reinterpret_cast<int32_t*>(shared + L::kMasks);
-    for (int i = threadIdx.x; i < kQueries * kWords; i += kThreads) masks[i] = graph[i];
+    const float* graph =  // of which only the bits matter
+        reinterpret_cast<const float*>(problem.graph) + static_cast<size_t>(index) * kQueries * kWords;
+    constexpr int kElements = kChunk / static_cast<int>(sizeof(float));
+    for (int i = threadIdx.x; i < kQueries * kWords / kElements; i += kThreads) {
+        copy_chunk(queries + L::kMasks + i * kChunk, graph + i * kElements, kElements, problem.aligned);
+    }
 }
 
-// Copies the head's bias where there is room, and finds out whether its non-edges may be skipped: in a row
-// with an edge, the best logit of a non-edge is below the worst of an edge by 98 times the scale (100 less
-// the span of a cosine) less the span of the bias; past 104 its weight is zero in float32. A NaN anywhere
-// says no.
+// The place in the table of the bias between query n and the first candidate; that of candidate m is
+// m / kSample * kDifferences + m % kSample further.
+__device__ __forceinline__ int table_origin(int n) {
+    return (kWindow - 1 - n / kWindow) * kDifferences + kWindow - 1 - n % kWindow;
+}
+__device__ __forceinline__ int table_offset(int m) { return m / kSample * kDifferences + m % kSample; }
+
+struct BiasFacts {
+    bool tabular;     // the table in shared memory holds it
+    bool negligible;  // non-edges may be skipped
+};
+
+// Fills the table and finds out whether it holds the head's bias, and whether non-edges may be skipped: in a
+// row with an edge, the best logit of a non-edge is below the worst of an edge by 98 times the scale (100
+// less the span of a cosine) less the span of the bias; past 104 its weight is zero in float32. A NaN
+// anywhere says no.
 template <typename L>
-__device__ bool prepare_bias(const float* bias, float scale, unsigned char* shared) {
+__device__ BiasFacts prepare_bias(const float* bias, float scale, unsigned char* shared) {
+    float* table = reinterpret_cast<float*>(shared + L::kTable);
+    for (int i = threadIdx.x; i < kDifferences * kDifferences; i += kThreads) {
+        const int rows = i / kDifferences - (kWindow - 1), columns = i % kDifferences - (kWindow - 1);
+        const int n = (rows < 0 ? -rows : 0) * kWindow + (columns < 0 ? -columns : 0);
+        const int m = (rows < 0 ? 0 : rows) * kSample + (columns < 0 ? 0 : columns);
+        table[i] = bias[n * kCandidates + m];
+    }
+    __syncthreads();
     float low = kInfinity, high = -kInfinity;
-    int finite = 1;
-    float* held = reinterpret_cast<float*>(shared + L::kBias);
+    int finite = 1, tabular = 1;
     for (int i = threadIdx.x; i < kQueries * kCandidates; i += kThreads) {
         const float value = bias[i];
-        if (L::kBiasHeld) held[i / kCandidates * L::kBiasStride + i % kCandidates] = value;
+        tabular &= value == table[table_origin(i / kCandidates) + table_offset(i % kCandidates)];
         low = fminf(low, value);
         high = fmaxf(high, value);
         finite &= fabsf(value) <= FLT_MAX;
@@ -104,12 +129,13 @@ __device__ bool prepare_bias(const float* bias, float scale, unsigned char* shar
         spans[threadIdx.x / kWarp * 2 + 1] = high;
     }
     finite = __syncthreads_and(finite);
+    tabular = __syncthreads_and(tabular);
     for (int warp = 0; warp < kThreads / kWarp; ++warp) {
         low = fminf(low, spans[warp * 2]);
         high = fmaxf(high, spans[warp * 2 + 1]);
     }
     __syncthreads();  // before the first keys overwrite the spans
-    return finite && 98.0f * scale - (high - low) > 104.0f;
+    return {tabular != 0, finite && 98.0f * scale - (high - low) > 104.0f};
 }
 
 // What a warp knows of its 16 queries; index 0 is row g of the lane's quad, 1 row g + 8.
@@ -118,9 +144,17 @@ struct Rows {
     uint32_t queries[L::kChunks][2];
     float inverse_norms[2];
     const uint32_t* masks[2];
-    const float* bias[2];
+    const float* bias[2];  // of the first candidate: in the table, or the row of the bias
     float scale;
+    bool tabular;
     bool complete;  // all candidates count
+
+    // The bias of candidates m and m + 1, which are in one row of the sample.
+    __device__ __forceinline__ float2 bias_of(int half, int m) const {
+        if (!tabular) return *reinterpret_cast<const float2*>(bias[half] + m);
+        const float* values = bias[half] + table_offset(m);
+        return make_float2(values[0], values[1]);
+    }
 };
 
 // Running softmax of 16 queries: the maximum in units of log2, sums of weights, weighted sums of values.
@@ -167,7 +201,7 @@ __device__ void fill_logits(float logits[kStepTiles][4], const Rows<T, L>& rows,
 #pragma unroll
         for (int half = 0; half < 2; ++half) {
             const uint32_t edges = words[half][j / 4] >> (8 * (j % 4) + 2 * t);
-            const float2 bias = *reinterpret_cast<const float2*>(rows.bias[half] + first + 8 * j + 2 * t);
+            const float2 bias = rows.bias_of(half, first + 8 * j + 2 * t);
 #pragma unroll
             for (int i = 0; i < 2; ++i) {
                 const bool edge = edges >> i & 1u;
@@ -257,9 +291,8 @@ __device__ __forceinline__ void add_values(float out[kTiles][4], const float fir
 
 // What one warp does with its half of the candidates that are there, of which `first` is the first.
 template <typename T, typename L, int kTiles>
-__device__ void attend(const Rows<T, L>& rows, const unsigned char* shared, int split, int first,
-                       Sums<kTiles>& sums) {
-    const float* key_norms = reinterpret_cast<const float*>(shared + L::kNorms) + kQueries;
+__device__ void attend(const Rows<T, L>& rows, const unsigned char* candidates, const float* key_norms,
+                       int split, int first, Sums<kTiles>& sums) {
 #pragma unroll 1
     for (int m = split * (L::kHeld / kSplits); m < (split + 1) * (L::kHeld / kSplits); m += kStep) {
         uint32_t words[2][2], any[2];
@@ -271,14 +304,13 @@ __device__ void attend(const Rows<T, L>& rows, const unsigned char* shared, int 
         }
         if (!rows.complete && !(any[0] | any[1])) continue;
         float weights[kStepTiles][4];
-        fill_logits<T, L>(weights, rows, shared + L::kKeys + m * L::kStride, key_norms + m, words, any,
-                          first + m);
+        fill_logits<T, L>(weights, rows, candidates + m * L::kStride, key_norms + m, words, any, first + m);
         exponentiate<kTiles>(weights, sums);
 #pragma unroll
         for (int j = 0; j < kStepTiles; j += 2) {
             if (!rows.complete && !(any[j / 4] >> (8 * (j % 4)) & 0xFFFFu)) continue;
             add_values<T, L, kTiles>(sums.out, weights[j], weights[j + 1],
-                                     shared + L::kValues + (m + 8 * j) * L::kStride, T{});
+                                     candidates + L::kValues + (m + 8 * j) * L::kStride, T{});
         }
     }
 }
@@ -349,10 +381,41 @@ __device__ void write_result(const Problem& problem, const Group& group, int hea
     }
 }
 
+// The norms of the vectors in shared memory: of the candidates, and of the queries of a new group.
+template <typename T, typename L>
+__device__ void fill_norms(const unsigned char* queries, const unsigned char* candidates, bool new_group,
+                           float* norms) {
+    for (int row = threadIdx.x + (new_group ? 0 : kQueries); row < kQueries + L::kHeld; row += kThreads) {
+        const unsigned char* vector =
+            row < kQueries ? queries + row * L::kStride : candidates + (row - kQueries) * L::kStride;
+        norms[row] = inverse_norm(sum_of_squares<T>(vector, L::kChunks));
+    }
+}
+
+// The warp's queries and edges. `negligible`: non-edges may be skipped.
+template <typename T, typename L>
+__device__ void load_queries(const unsigned char* queries, const float* norms, const int query[2],
+                             bool negligible, Rows<T, L>& rows) {
+    uint32_t edges[2] = {};
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+        rows.masks[half] = reinterpret_cast<const uint32_t*>(queries + L::kMasks) + query[half] * kWords;
+        rows.inverse_norms[half] = norms[query[half]];
+        for (int word = 0; word < kWords; ++word) edges[half] |= rows.masks[half][word];
+#pragma unroll
+        for (int c = 0; c < L::kChunks; ++c) {
+            rows.queries[c][half] = *reinterpret_cast<const uint32_t*>(queries + query[half] * L::kStride +
+                                                                       c * kChunk + threadIdx.x % 4 * 4);
+        }
+    }
+    rows.complete = !negligible || __any_sync(kAllLanes, !edges[0] || !edges[1]);
+}
+
 template <typename T, int kTiles>
 __global__ void __launch_bounds__(kThreads, kTiles <= 3 && sizeof(T) == 2 ? 2 : 1)
     aggregate(const Problem problem) {
     using L = Layout<T, kTiles>;
+    constexpr int kParts = kCandidates / L::kHeld;
     unsigned char* shared = shared_memory();
     float* norms = reinterpret_cast<float*>(shared + L::kNorms);
     const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
@@ -363,61 +426,65 @@ __global__ void __launch_bounds__(kThreads, kTiles <= 3 && sizeof(T) == 2 ? 2 : 
 
     Rows<T, L> rows;
     rows.scale = problem.scale[head];
-    const bool negligible = prepare_bias<L>(bias, rows.scale, shared);
+    const BiasFacts facts = prepare_bias<L>(bias, rows.scale, shared);
+    rows.tabular = facts.tabular;
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
-        const float* held = reinterpret_cast<const float*>(shared + L::kBias);
+        const float* table = reinterpret_cast<const float*>(shared + L::kTable);
         rows.bias[half] =
-            L::kBiasHeld ? held + query[half] * L::kBiasStride : bias + query[half] * kCandidates;
-        rows.masks[half] = reinterpret_cast<const uint32_t*>(shared + L::kMasks) + query[half] * kWords;
+            facts.tabular ? table + table_origin(query[half]) : bias + query[half] * kCandidates;
     }
 
     const int slots = static_cast<int>(gridDim.x) / problem.heads;
-    for (int index = static_cast<int>(blockIdx.x) / problem.heads; index < problem.groups; index += slots) {
-        const Group group(problem.height, problem.width, problem.sampling, index);
-        stage_queries<T, L>(problem, group, head, index, shared);
-        Sums<kTiles> sums = {{-kInfinity, -kInfinity}, {0.0f, 0.0f}, {}};
+    const int first_group = static_cast<int>(blockIdx.x) / problem.heads;
+    const auto candidates_of = [&](int step) { return shared + step % L::kStages * L::kCandidateBytes; };
+    const auto queries_of = [&](int step) {
+        return shared + L::kQueryRows + step / kParts % L::kStages * L::kQueryBytes;
+    };
+    // Starts the copies of a step: a part of the candidates of a group, and with the first part the queries.
+    const auto stage = [&](int step) {
+        const int index = first_group + step / kParts * slots, part = step % kParts;
+        if (index < problem.groups) {
+            const Group group(problem.height, problem.width, problem.sampling, index);
+            if (part == 0) stage_queries<T, L>(problem, group, head, index, queries_of(step));
+            stage_candidates<T, L>(problem, group, head, part * L::kHeld, candidates_of(step));
+        }
+        copy_async_commit();
+    };
+    Sums<kTiles> sums;
+    if (first_group < problem.groups) stage(0);
 #pragma unroll 1
-        for (int first = 0; first < kCandidates; first += L::kHeld) {
-            stage_candidates<T, L>(problem, group, head, first, shared);
-            copy_async_commit();
-            copy_async_wait<0>();
-            __syncthreads();
-            for (int row = threadIdx.x; row < kQueries + L::kHeld; row += kThreads) {
-                const unsigned char* vector = row < kQueries
-                                                  ? shared + L::kQueryRows + row * L::kStride
-                                                  : shared + L::kKeys + (row - kQueries) * L::kStride;
-                norms[row] = inverse_norm(sum_of_squares<T>(vector, L::kChunks));
-            }
-            __syncthreads();
-
-            uint32_t edges[2] = {};
-#pragma unroll
-            for (int half = 0; half < 2; ++half) {
-                rows.inverse_norms[half] = norms[query[half]];
-                for (int word = 0; word < kWords; ++word) edges[half] |= rows.masks[half][word];
-#pragma unroll
-                for (int c = 0; c < L::kChunks; ++c) {
-                    rows.queries[c][half] = *reinterpret_cast<const uint32_t*>(
-                        shared + L::kQueryRows + query[half] * L::kStride + c * kChunk + lane % 4 * 4);
-                }
-            }
-            rows.complete = !negligible || __any_sync(kAllLanes, !edges[0] || !edges[1]);
-            attend<T, L, kTiles>(rows, shared, split, first, sums);
-            __syncthreads();  // before anything overwrites the candidates
-        }
-
-        float* partial = reinterpret_cast<float*>(shared);
-        sums.weight[0] = quad_sum(sums.weight[0]);
-        sums.weight[1] = quad_sum(sums.weight[1]);
-        if (split == 1) store_sums<kTiles>(sums, partial);
+    for (int step = 0;; ++step) {
+        const int index = first_group + step / kParts * slots, part = step % kParts;
+        if (index >= problem.groups) break;
+        if constexpr (L::kStages > 1) stage(step + 1);
+        copy_async_wait<L::kStages - 1>();
         __syncthreads();
-        if (split == 0) {
-            join_sums<kTiles>(sums, partial);
-            write_result<T, kTiles>(problem, group, head, query, sums);
+        unsigned char* candidates = candidates_of(step);
+        fill_norms<T, L>(queries_of(step), candidates, part == 0, norms);
+        __syncthreads();
+        if (part == 0) {
+            load_queries<T, L>(queries_of(step), norms, query, facts.negligible, rows);
+            sums = {{-kInfinity, -kInfinity}, {0.0f, 0.0f}, {}};
         }
-        __syncthreads();  // before the next keys overwrite the partial sums
+        attend<T, L, kTiles>(rows, candidates, norms + kQueries, split, part * L::kHeld, sums);
+        __syncthreads();  // before anything overwrites the candidates
+        if (part == kParts - 1) {
+            float* partial = reinterpret_cast<float*>(candidates);
+            sums.weight[0] = quad_sum(sums.weight[0]);
+            sums.weight[1] = quad_sum(sums.weight[1]);
+            if (split == 1) store_sums<kTiles>(sums, partial);
+            __syncthreads();
+            if (split == 0) {
+                join_sums<kTiles>(sums, partial);
+                const Group group(problem.height, problem.width, problem.sampling, index);
+                write_result<T, kTiles>(problem, group, head, query, sums);
+            }
+            __syncthreads();  // before the next keys overwrite the partial sums
+        }
+        if constexpr (L::kStages == 1) stage(step + 1);
     }
+    copy_async_wait<0>();
 }
 
 template <typename T, int kTiles>
@@ -441,7 +508,8 @@ cudaError_t launch(Problem problem, cudaStream_t stream) {
     constexpr int64_t kSize = sizeof(T);
     problem.aligned = is_aligned(problem.q, problem.head_width * kSize) &&
                       is_aligned(problem.kv, problem.head_width * kSize) &&
-                      is_aligned(problem.out, problem.head_width * kSize);
+                      is_aligned(problem.out, problem.head_width * kSize) &&
+                      is_aligned(problem.graph, kWords * sizeof(int32_t));
     if (problem.head_width <= 8) return launch<T, 1>(problem, stream);
     if (problem.head_width <= 24) return launch<T, 3>(problem, stream);
     if (problem.head_width <= GLIC_CUDA_MAX_HEAD_WIDTH) return launch<T, 8>(problem, stream);
