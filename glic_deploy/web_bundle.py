@@ -218,6 +218,7 @@ def _optimized(path: Path, *, fold: bool) -> Any:
             tensor.data_location = onnx.TensorProto.DEFAULT
             tensor.ClearField("external_data")
     _narrow(model)
+    _widen(model)
     return model
 
 
@@ -233,6 +234,20 @@ def _narrow(model: Any) -> None:
         values = np.frombuffer(tensor.raw_data, "<f2")
         if np.abs(values).max(initial=0) <= np.iinfo(np.int8).max and np.array_equal(values, np.rint(values)):
             tensor.data_type, tensor.raw_data = tensor.INT8, values.astype(np.int8).tobytes()
+
+
+def _widen(model: Any) -> None:
+    """Make int16 inputs and outputs of a graph int32: onnxruntime-web with WebGPU has no casts of int16."""
+    from onnx import TensorProto
+
+    ports = [*model.graph.input, *model.graph.output]
+    wide = {port.name for port in ports if port.type.tensor_type.elem_type == TensorProto.INT16}
+    for port in ports:
+        if port.name in wide:
+            port.type.tensor_type.elem_type = TensorProto.INT32
+    for node in model.graph.node:
+        if node.op_type == "Cast" and node.output[0] in wide:
+            node.attribute[0].i = TensorProto.INT32
 
 
 class _Trial:
@@ -309,6 +324,11 @@ def _write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> dict[str, d
     return places
 
 
+def _widened(port: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the manifest's entry of an input or an output after `_widen`."""
+    return {**port, "dtype": "int32" if port["dtype"] == "int16" else port["dtype"]}
+
+
 def _manifest(
     bundle: Bundle,
     groups: Mapping[str, Sequence[str]],
@@ -318,8 +338,8 @@ def _manifest(
 ) -> dict[str, Any]:
     described = bundle.manifest.as_dict()
     graphs = {
-        name: {key: described["graphs"][name][key] for key in ("role", "inputs", "outputs")}
-        | {"file": _graph_file(name), "weights": file}
+        name: {"role": described["graphs"][name]["role"], "file": _graph_file(name), "weights": file}
+        | {way: [_widened(port) for port in described["graphs"][name][way]] for way in ("inputs", "outputs")}
         for file, names in groups.items()
         for name in names
     }

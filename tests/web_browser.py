@@ -19,6 +19,12 @@ _OPTIONS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
     "--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage",
 )  # fmt: skip
+_MOST_WAITS = 10
+_WAIT = """
+const done = arguments[0];
+running.then(done);
+setTimeout(() => done(null), 60_000);
+"""
 
 
 def library_bytes() -> int:
@@ -47,14 +53,20 @@ class Browser:
     def run(self, body: str, *arguments: object) -> Any:
         """Run the body of an asynchronous function with the arguments `args`, and return its result.
 
-        Raises AssertionError with the name and the message of the error that the function throws.
+        Raises AssertionError with the name and the message of the error that the function throws, or if the function
+        takes longer than ten minutes.
         """
-        script = (
-            "const args = [...arguments], done = args.pop();"
-            f"(async () => {{ {body} }})().then(value => done({{value}}), error => done({{"
-            "error: `${error.name}: ${error.message}`}))"
+        self.driver.execute_script(
+            f"const args = [...arguments]; globalThis.running = (async () => {{ {body} }})().then("
+            "value => ({value}), error => ({error: `${error.name}: ${error.message}`}))",
+            *arguments,
         )
-        result = self.driver.execute_async_script(script, *arguments)
+        for _ in range(_MOST_WAITS):  # Selenium gives up requests of two minutes
+            result = self.driver.execute_async_script(_WAIT)
+            if result:
+                break
+        else:
+            raise AssertionError("the function takes longer than ten minutes")
         if "error" in result:
             raise AssertionError(result["error"])
         return result.get("value")
@@ -78,7 +90,7 @@ def chromium() -> Iterator[Browser]:
             options.add_argument(argument)
         options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
         chrome = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-        chrome.set_script_timeout(300)
+        chrome.set_script_timeout(100)
         try:
             yield Browser(chrome)
         finally:
