@@ -16,9 +16,11 @@ WEB = Path(__file__).resolve().parent.parent / "web"
 DIST = WEB / "dist"
 
 _OPTIONS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
+    "--headless", "--no-sandbox", "--disable-quic", "--no-first-run", "--disable-sync",
     "--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage",
 )  # fmt: skip
+_NO_GPU = ("--disable-gpu",)
+_SOFTWARE_GPU = ("--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader")
 _MOST_WAITS = 10
 _WAIT = """
 const done = arguments[0];
@@ -73,8 +75,11 @@ class Browser:
 
 
 @contextlib.contextmanager
-def chromium() -> Iterator[Browser]:
-    """Start Chromium with a profile of its own. Raises EngineError if Selenium or Chromium is missing."""
+def chromium(*, webgpu: bool = False) -> Iterator[Browser]:
+    """Start Chromium with a profile of its own; with `webgpu`, on the software GPU that it contains.
+
+    Raises EngineError if Selenium or Chromium is missing.
+    """
     try:
         from selenium import webdriver
     except ImportError:
@@ -86,7 +91,7 @@ def chromium() -> Iterator[Browser]:
     options = webdriver.ChromeOptions()
     options.binary_location = browser
     with tempfile.TemporaryDirectory() as profile:
-        for argument in (*_OPTIONS, f"--user-data-dir={profile}"):
+        for argument in (*_OPTIONS, *(_SOFTWARE_GPU if webgpu else _NO_GPU), f"--user-data-dir={profile}"):
             options.add_argument(argument)
         options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
         chrome = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
