@@ -34,7 +34,7 @@ globalThis.sessions = new core.Sessions(ort, manifest, file, "wasm");
 return crossOriginIsolated;
 """
 _RUN = """
-const types = { float32: Float32Array, int16: Int16Array, uint8: Uint8Array };
+const types = { float32: Float32Array, int32: Int32Array, uint8: Uint8Array };
 const [graph, sent] = args;
 const inputs = Object.fromEntries(Object.entries(sent).map(([name, [type, dims, text]]) => {
   const bytes = Uint8Array.from(atob(text), letter => letter.charCodeAt(0));
@@ -75,12 +75,12 @@ class ChromiumBackend(Backend):
     def run(self, graph: str, inputs: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
         sent = {
             name: (value.dtype.name, list(value.shape), base64.b64encode(value.tobytes()).decode())
-            for name, value in inputs.items()
+            for name, value in ((name, _replaced(value, np.int16, np.int32)) for name, value in inputs.items())
         }
         with self._lock:
             received = self._browser.run(_RUN, graph, sent)
         return [
-            np.frombuffer(base64.b64decode(text), dtype).reshape(dims)
+            _replaced(np.frombuffer(base64.b64decode(text), dtype).reshape(dims), np.int32, np.int16)
             for dtype, dims, text in (received[name] for name in self._bundle.outputs(graph))
         ]
 
@@ -90,3 +90,8 @@ class ChromiumBackend(Backend):
 
     def close(self) -> None:
         self._stack.close()
+
+
+def _replaced(value: NDArray[Any], dtype: type[np.integer[Any]], by: type[np.integer[Any]]) -> NDArray[Any]:
+    """Return a value of `dtype` as one of `by`; web bundles have int32 in place of int16."""
+    return value.astype(by) if value.dtype == dtype else value

@@ -5,7 +5,8 @@ Each decoder then reads the symbols pass by pass, and must compute the encoder's
 output is a row for each encoder, then cost and speed beside the float entropy path, and at last a JSON object that
 counts the pairs of all networks. Rows from another platform, with the same options, are comparable.
 
-`make exactness FULL=C.pth` adds the pairs of a checkpoint of full size, on two images.
+`make exactness FULL=C.pth` adds the pairs of a checkpoint of full size, on two images. `--rows PATTERN` runs the
+configurations alone whose names contain a match of a regular expression: `--rows 'native|Chromium'`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import importlib.util
 import json
 import os
 import platform
+import re
 import tempfile
 import time
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -268,13 +270,13 @@ class Result:
     entropy_speedup: float
 
 
-def run(checkpoint: Checkpoint, paths: list[Path], directory: Path) -> Result:
+def run(checkpoint: Checkpoint, paths: list[Path], directory: Path, rows: str) -> Result:
     """Run the matrix of one network; print a line for each image, and then the rows."""
     network = integer.build(checkpoint)
     exact, floating = bundle(checkpoint, directory / "exact", network), bundle(checkpoint, directory / "float", None)
     groups, tables = exact.groups, exact.tables()
     float_backend, exact_backend = OnnxRuntimeBackend(floating, 1), OnnxRuntimeBackend(exact, 1)
-    matrix = configurations(network, exact, exact_backend)
+    matrix = [row for row in configurations(network, exact, exact_backend) if re.search(rows, row.name)]
     identical = {encoder.name: 0 for encoder in matrix}
     rates, psnr_deltas = [], []
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # most rows run on one thread
@@ -286,7 +288,7 @@ def run(checkpoint: Checkpoint, paths: list[Path], directory: Path) -> Result:
             decoded = decode_distinct(pool, groups, matrix, coded)
             for encoder, coding in zip(matrix, coded, strict=True):
                 identical[encoder.name] += decoded[coding.digest()]
-            y, z_symbols = latents[id(exact_backend)]
+            y, z_symbols = _latents(exact_backend, image)
             ours = encode(groups, exact_backend, y, z_symbols)
             theirs = encode(groups, float_backend, y, z_symbols)
             rates.append(100 * (file_bits(tables, ours) / file_bits(tables, theirs) - 1))
@@ -341,12 +343,13 @@ def main() -> None:
     parser.add_argument("--full", type=Path, help=f"a second checkpoint, run on {_FULL_SIZE_IMAGES} of the images")
     parser.add_argument("--images", type=Path, help="directory of images (default: Kodak, or the samples)")
     parser.add_argument("--limit", type=int, help="number of images to run (default: all)")
+    parser.add_argument("--rows", default="", help="regular expression of the configurations to run (default: all)")
     args = parser.parse_args()
     paths = _images(args.images)[: args.limit]
     with tempfile.TemporaryDirectory() as directory:
         small, full = Path(directory) / "network", Path(directory) / "full_size"
-        result = run(load_checkpoint(args.checkpoint), paths, small)
-        full_size = run(load_checkpoint(args.full), paths[:_FULL_SIZE_IMAGES], full) if args.full else None
+        result = run(load_checkpoint(args.checkpoint), paths, small, args.rows)
+        full_size = run(load_checkpoint(args.full), paths[:_FULL_SIZE_IMAGES], full, args.rows) if args.full else None
     print(json.dumps(summary(result, full_size)))
 
 

@@ -1,8 +1,8 @@
 """Writes web bundles: what a browser needs of an engine bundle, in forms that JavaScript reads (docs/web.md).
 
-The graphs stay as they are, but for their constants, which are gathered in one file for the decoder and one for the
-encoder. The float32 constants of the transforms stand first in a file. They are stored as float16 if this costs next
-to nothing, and the browser makes them float32 again.
+onnxruntime optimizes the graphs, because a browser would need seconds for this. Their constants are gathered in one
+file for the decoder and one for the encoder. The float32 constants of the transforms stand first in a file. They are
+stored as float16 if this costs next to nothing, and the browser makes them float32 again.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ LATENT_LOSS_LIMIT = 0.02
 """In dB of the latents' error at encoding, which rounding to integers makes: what float16 in the encoder may cost."""
 
 _ALIGNMENT = 16
+_LEAST_MOVED = 1024  # bytes of a constant; smaller ones stay in the graph
+_FATAL_ONLY = 4
 _ROUNDING_ERROR = 1 / 12  # the variance of rounding to integers
 
 
@@ -161,31 +163,28 @@ def _files(directory: Path) -> list[Path]:
 
 
 def _write_graphs(bundle: Bundle, names: Iterable[str], file: str, directory: Path) -> _Constants:
-    """Write graphs whose constants lie in `file`, and return the constants."""
+    """Write optimized graphs whose constants lie in `file`, and return the constants."""
     try:
-        import onnx
+        from onnx import TensorProto
+        from onnx.external_data_helper import set_external_data
     except ImportError as error:
         raise EngineError(f"web bundles need the package {error.name}: pip install 'glic-deploy[export]'") from error
     constants = _Constants()
-    floats: dict[str, Any] = {}
+    graphs: dict[str, Any] = {}
     for name in names:
-        path = bundle.graph(name, (BASE,))
-        model = onnx.load(str(path), load_external_data=False)
         transform = name in bundle.transforms()
+        model = _optimized(bundle.graph(name, (BASE,)), fold=transform)
         moved = []
         for tensor in model.graph.initializer:
-            if not onnx.external_data_helper.uses_external_data(tensor):
-                continue
-            onnx.external_data_helper.load_external_data_for_tensor(tensor, str(path.parent))
-            is_float = transform and tensor.data_type == onnx.TensorProto.FLOAT
-            moved.append((tensor, is_float, constants.add(tensor.raw_data, is_float), len(tensor.raw_data)))
-        floats[name] = model, moved
-    for name, (model, moved) in floats.items():
+            if len(tensor.raw_data) >= _LEAST_MOVED:
+                is_float = transform and tensor.data_type == TensorProto.FLOAT
+                moved.append((tensor, is_float, constants.add(tensor.raw_data, is_float), len(tensor.raw_data)))
+        graphs[name] = model, moved
+    for name, (model, moved) in graphs.items():
         for tensor, is_float, offset, length in moved:
             place = offset if is_float else constants.sizes[True] + offset
-            onnx.external_data_helper.set_external_data(tensor, file, place, length)
+            set_external_data(tensor, file, place, length)
             tensor.ClearField("raw_data")
-            tensor.data_location = onnx.TensorProto.EXTERNAL
         content = model.SerializeToString()
         if external_files(content) - {file}:
             raise EngineError(
@@ -194,6 +193,61 @@ def _write_graphs(bundle: Bundle, names: Iterable[str], file: str, directory: Pa
             )
         (directory / _graph_file(name)).write_bytes(content)
     return constants
+
+
+def _optimized(path: Path, *, fold: bool) -> Any:
+    """Return a graph with all constants inside, its functions inlined, as onnxruntime optimizes it for any processor.
+
+    fold: whether constants are computed from others. Those of the entropy path would become four times as large,
+    because their integers become float32.
+    """
+    import onnx
+    import onnxruntime as ort
+
+    with tempfile.TemporaryDirectory(prefix="glic-web-") as folder:
+        options = ort.SessionOptions()
+        options.log_severity_level = _FATAL_ONLY
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
+        options.optimized_model_filepath = str(Path(folder, path.name))
+        unwanted = [] if fold else ["ConstantFolding"]
+        ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"], disabled_optimizers=unwanted)
+        model = onnx.load(options.optimized_model_filepath, load_external_data=False)
+    for tensor in model.graph.initializer:
+        if onnx.external_data_helper.uses_external_data(tensor):
+            onnx.external_data_helper.load_external_data_for_tensor(tensor, str(path.parent))
+            tensor.data_location = onnx.TensorProto.DEFAULT
+            tensor.ClearField("external_data")
+    _narrow(model)
+    _widen(model)
+    return model
+
+
+def _narrow(model: Any) -> None:
+    """Store the float16 constants of a graph that are integers of a byte as int8, if they are only cast."""
+    readers: dict[str, set[str]] = {}
+    for node in model.graph.node:
+        for name in node.input:
+            readers.setdefault(name, set()).add(node.op_type)
+    for tensor in model.graph.initializer:
+        if tensor.data_type != tensor.FLOAT16 or not tensor.raw_data or readers.get(tensor.name) != {"Cast"}:
+            continue
+        values = np.frombuffer(tensor.raw_data, "<f2")
+        if np.abs(values).max(initial=0) <= np.iinfo(np.int8).max and np.array_equal(values, np.rint(values)):
+            tensor.data_type, tensor.raw_data = tensor.INT8, values.astype(np.int8).tobytes()
+
+
+def _widen(model: Any) -> None:
+    """Make int16 inputs and outputs of a graph int32: onnxruntime-web with WebGPU has no casts of int16."""
+    from onnx import TensorProto
+
+    ports = [*model.graph.input, *model.graph.output]
+    wide = {port.name for port in ports if port.type.tensor_type.elem_type == TensorProto.INT16}
+    for port in ports:
+        if port.name in wide:
+            port.type.tensor_type.elem_type = TensorProto.INT32
+    for node in model.graph.node:
+        if node.op_type == "Cast" and node.output[0] in wide:
+            node.attribute[0].i = TensorProto.INT32
 
 
 class _Trial:
@@ -270,6 +324,11 @@ def _write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> dict[str, d
     return places
 
 
+def _widened(port: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the manifest's entry of an input or an output after `_widen`."""
+    return {**port, "dtype": "int32" if port["dtype"] == "int16" else port["dtype"]}
+
+
 def _manifest(
     bundle: Bundle,
     groups: Mapping[str, Sequence[str]],
@@ -279,8 +338,8 @@ def _manifest(
 ) -> dict[str, Any]:
     described = bundle.manifest.as_dict()
     graphs = {
-        name: {key: described["graphs"][name][key] for key in ("role", "inputs", "outputs")}
-        | {"file": _graph_file(name), "weights": file}
+        name: {"role": described["graphs"][name]["role"], "file": _graph_file(name), "weights": file}
+        | {way: [_widened(port) for port in described["graphs"][name][way]] for way in ("inputs", "outputs")}
         for file, names in groups.items()
         for name in names
     }

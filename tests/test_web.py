@@ -193,9 +193,12 @@ class TestChromium:
             width, height, small = found["preview"]
             small = np.frombuffer(base64.b64decode(small), np.uint8).reshape(height, width, 4)
             assert noise_db(preview, small[..., :3]) > 60
-            again = codec.decode(base64.b64decode(found["again"]))
             seen = np.ascontiguousarray(pixels[..., :3])
-            assert abs(psnr(seen, again) - psnr(seen, codec.decode(codec.encode(seen)))) < 0.2
+            theirs, ours = base64.b64decode(found["again"]), codec.encode(seen, effort=0)
+            # Float16 constants and another order of sums round some latents to the other neighbour. Measured on the
+            # sample photographs: up to 0.05 dB and 0.1 % of the bytes; up to 0.12 dB and 0.7 % on parts of 256 x 256.
+            assert abs(psnr(seen, codec.decode(theirs)) - psnr(seen, codec.decode(ours))) < 0.1
+            assert abs(len(theirs) / len(ours) - 1) < 0.01
         assert {"container", "entropy", "range decoder", "synthesis"} <= found["stages"].keys()
         assert found["progress"] == [[done, 12] for done in range(12)]
         assert found["longest"] < found["all"] / 3  # the page never waits for the decoder
@@ -343,6 +346,30 @@ class TestChromium:
         assert ISOLATION
         assert (described["threads"], size) == (1, [1, 1])
         assert "not cross-origin isolated" in described["notices"][0]
+
+    @pytest.mark.slow
+    def test_an_image_decodes_on_webgpu(self, browser: Browser, address: str, engine: Path) -> None:
+        """On a GPU in software, which shows that the results are right, not how fast they are."""
+        photo = load_image(PHOTOS / "kodim23.png")[200:264, 300:364]
+        with Codec(engine) as codec:
+            data = codec.encode(photo)
+            expected = codec.decode(data)
+        with chromium(webgpu=True) as other:
+            other.open(address + PAGE)
+            if not other.run("return Boolean(await navigator.gpu?.requestAdapter())"):
+                pytest.skip("this Chromium has no GPU in software")
+            described, pixels, coded = other.run(
+                f"""{BYTES} {TEXT} {OPEN} const image = await codec.decode(bytes(args[2]));
+                return [codec.describe(), text(image.data), text(await codec.encode(image))];""",
+                "/bundle",
+                {"backend": "webgpu"},
+                encoded(data),
+            )
+        assert (described["backend"], described["conformance"]) == ("webgpu", "passed")
+        decoded = np.frombuffer(base64.b64decode(pixels), np.uint8).reshape(64, 64, 4)[..., :3]
+        assert noise_db(expected, decoded) > 60
+        with Codec(engine) as codec:
+            assert psnr(decoded, codec.decode(base64.b64decode(coded))) > 30
 
     def test_webgpu_by_name_is_refused_where_there_is_none(self, page: Browser) -> None:
         if page.run("return Boolean(navigator.gpu && await navigator.gpu.requestAdapter())"):

@@ -16,9 +16,17 @@ WEB = Path(__file__).resolve().parent.parent / "web"
 DIST = WEB / "dist"
 
 _OPTIONS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
+    "--headless", "--no-sandbox", "--disable-quic", "--no-first-run", "--disable-sync",
     "--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage",
 )  # fmt: skip
+_NO_GPU = ("--disable-gpu",)
+_SOFTWARE_GPU = ("--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader")
+_MOST_WAITS = 10
+_WAIT = """
+const done = arguments[0];
+running.then(done);
+setTimeout(() => done(null), 60_000);
+"""
 
 
 def library_bytes() -> int:
@@ -47,22 +55,31 @@ class Browser:
     def run(self, body: str, *arguments: object) -> Any:
         """Run the body of an asynchronous function with the arguments `args`, and return its result.
 
-        Raises AssertionError with the name and the message of the error that the function throws.
+        Raises AssertionError with the name and the message of the error that the function throws, or if the function
+        takes longer than ten minutes.
         """
-        script = (
-            "const args = [...arguments], done = args.pop();"
-            f"(async () => {{ {body} }})().then(value => done({{value}}), error => done({{"
-            "error: `${error.name}: ${error.message}`}))"
+        self.driver.execute_script(
+            f"const args = [...arguments]; globalThis.running = (async () => {{ {body} }})().then("
+            "value => ({value}), error => ({error: `${error.name}: ${error.message}`}))",
+            *arguments,
         )
-        result = self.driver.execute_async_script(script, *arguments)
+        for _ in range(_MOST_WAITS):  # Selenium gives up requests of two minutes
+            result = self.driver.execute_async_script(_WAIT)
+            if result:
+                break
+        else:
+            raise AssertionError("the function takes longer than ten minutes")
         if "error" in result:
             raise AssertionError(result["error"])
         return result.get("value")
 
 
 @contextlib.contextmanager
-def chromium() -> Iterator[Browser]:
-    """Start Chromium with a profile of its own. Raises EngineError if Selenium or Chromium is missing."""
+def chromium(*, webgpu: bool = False) -> Iterator[Browser]:
+    """Start Chromium with a profile of its own; with `webgpu`, on the software GPU that it contains.
+
+    Raises EngineError if Selenium or Chromium is missing.
+    """
     try:
         from selenium import webdriver
     except ImportError:
@@ -74,11 +91,11 @@ def chromium() -> Iterator[Browser]:
     options = webdriver.ChromeOptions()
     options.binary_location = browser
     with tempfile.TemporaryDirectory() as profile:
-        for argument in (*_OPTIONS, f"--user-data-dir={profile}"):
+        for argument in (*_OPTIONS, *(_SOFTWARE_GPU if webgpu else _NO_GPU), f"--user-data-dir={profile}"):
             options.add_argument(argument)
         options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
         chrome = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-        chrome.set_script_timeout(300)
+        chrome.set_script_timeout(100)
         try:
             yield Browser(chrome)
         finally:

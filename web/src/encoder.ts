@@ -90,11 +90,11 @@ async function encode(
   const image = timed(context, "pixels", () => padded(pixels));
   const { y } = await analyse("analysis", { image: tensor("uint8", image.data, [image.height, image.width, 3]) });
   const z = (await analyse("hyper_analysis", { y })).z_symbols;
-  const zSymbols = z.data as Int16Array;
+  const zSymbols = Int16Array.from(z.data);
   const [height, width] = z.dims.slice(2);
   const { groups, hyper } = engine.manifest.model.config;
   const encoder = new Encoder();
-  const all = [zSymbols];
+  const all: Int16Array[] = [zSymbols];
   encoder.push(engine.tables.z, zSymbols, channelIndexes(hyper, height * width));
   await walk(groups, run, { symbols: zSymbols, hyper, height, width }, (pass, indexes, means) => {
     const symbols = quantize(packed(y.data as Float32Array, pass), means);

@@ -13,7 +13,7 @@ export interface FileEntry {
 
 /** An array in a flat file: its type, its shape, and the offset of its first byte. */
 export interface ArrayEntry {
-  dtype: "int32" | keyof TypedArrays;
+  dtype: "int16" | keyof TypedArrays;
   shape: number[];
   offset: number;
 }

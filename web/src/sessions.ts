@@ -52,10 +52,11 @@ export class Sessions {
   async #create(graph: string): Promise<Ort.InferenceSession> {
     const { role, file, weights } = this.manifest.graphs[graph];
     const [model, constants] = await Promise.all([this.file(file), this.file(weights)]);
+    const onGpu = role === "transform" && this.provider === "webgpu";
     try {
       return await this.runtime.InferenceSession.create(model, {
-        executionProviders: role === "transform" && this.provider === "webgpu" ? ["webgpu", "wasm"] : ["wasm"],
-        graphOptimizationLevel: "all",
+        executionProviders: onGpu ? ["webgpu", "wasm"] : ["wasm"],
+        graphOptimizationLevel: onGpu ? "all" : "disabled", // the bundle's graphs are optimized for any processor
         externalData: [{ path: weights, data: constants }],
       });
     } catch (error) {

@@ -2,7 +2,7 @@
 
 export interface TypedArrays {
   float32: Float32Array;
-  int16: Int16Array;
+  int32: Int32Array;
   uint8: Uint8Array;
 }
 

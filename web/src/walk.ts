@@ -37,7 +37,7 @@ export async function walk(
   z: { symbols: Int16Array; hyper: number; height: number; width: number },
   step: Step,
 ): Promise<Latents> {
-  const zSymbols = tensor("int16", z.symbols, [1, z.hyper, z.height, z.width]);
+  const zSymbols = tensor("int32", Int32Array.from(z.symbols), [1, z.hyper, z.height, z.width]);
   const { hyper } = await run("hyper_synthesis", { z_symbols: zSymbols });
   const [height, width] = [4 * z.height, 4 * z.width];
   const area = height * width;

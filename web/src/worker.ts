@@ -89,11 +89,13 @@ function post(reply: Reply, transfer: Transferable[] = []): void {
 
 async function open(request: OpenRequest, id: number): Promise<Description> {
   const { bundleUrl, threads, limits, isolated } = request;
+  const gpu = request.backend !== "wasm" && (await hasGpu());
+  if (!gpu) load("wasm", threads).then(start, () => undefined); // while the bundle is fetched
   const bundle = await WebBundle.open(bundleUrl);
   const { manifest } = bundle;
   const decoder = Object.keys(manifest.graphs).filter((graph) => ![...ENCODER, PREVIEW].includes(graph));
   const loading = bundle.load(bundle.filesOf(decoder), (done, total) => post({ id, kind: "progress", done, total }));
-  const [{ sessions, notices }] = await Promise.all([chosen(bundle, request), loading]);
+  const [{ sessions, notices }] = await Promise.all([chosen(bundle, request, gpu), loading]);
   for (const graph of decoder) await sessions.prepare(graph);
   const engine = new Engine(manifest, readTables(await bundle.arrays("tables.bin")), sessions.run, bundleUrl);
   const conformance = await ensure(bundle, engine, sessions, threads);
@@ -128,13 +130,12 @@ async function ensure(
 
 /** Opens the runtime that the request names, or the one that a trial finds faster. */
 async function chosen(
-  bundle: WebBundle, { backend, threads }: OpenRequest,
+  bundle: WebBundle, { backend, threads }: OpenRequest, gpu: boolean,
 ): Promise<{ sessions: Sessions; notices: string[] }> {
   const notices: string[] = [];
   const file = (name: string): Promise<Uint8Array> => bundle.file(name);
   const sessionsOn = (runtime: Runtime, provider: Provider): Sessions =>
     new Sessions(runtime, bundle.manifest, file, provider);
-  const gpu = backend !== "wasm" && (await hasGpu());
   if (backend === "webgpu" && !gpu) {
     throw new EngineError('this browser offers no WebGPU; open the bundle with backend: "wasm" or "auto"');
   }
@@ -161,4 +162,10 @@ async function load(provider: Provider, threads: number): Promise<Runtime> {
   runtime.env.wasm.numThreads = threads;
   runtime.env.wasm.wasmPaths = new URL("./ort/", import.meta.url).href;
   return runtime;
+}
+
+/** Compiles WebAssembly and starts its threads. A session that is created later reports why this fails. */
+async function start(runtime: Runtime): Promise<void> {
+  const noGraph = new Uint8Array(0);
+  await runtime.InferenceSession.create(noGraph, { executionProviders: ["wasm"] }).catch(() => undefined);
 }
