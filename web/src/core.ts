@@ -17,4 +17,3 @@ export { CdfTables, Decoder } from "./rans.js";
 export { Encoder } from "./rans_encoder.js";
 export { expanded, Sessions } from "./sessions.js";
 export { readTables } from "./tables.js";
-export { walk } from "./walk.js";
