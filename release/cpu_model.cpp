@@ -12,9 +12,10 @@ struct {
 unsigned __cpu_features2[4];
 
 int __attribute__((constructor(101))) __cpu_indicator_init(void) {
-    unsigned eax, leaf_1, ebx_7 = 0, ecx_7 = 0, ignored, low, high;
+    unsigned eax = 0, leaf_1, ebx_7 = 0, ecx_7 = 0, eax_71 = 0, ignored, low, high;
     if (__cpu_model.features[0] != 0 || !__get_cpuid(1, &eax, &ignored, &leaf_1, &ignored)) return 0;
     __get_cpuid_count(7, 0, &eax, &ebx_7, &ecx_7, &ignored);
+    if (eax >= 1) __get_cpuid_count(7, 1, &eax_71, &ignored, &ignored, &ignored);
     unsigned saved = 0;  // the registers that the operating system saves
     if (leaf_1 >> 27 & 1) {
         __asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
@@ -42,6 +43,7 @@ int __attribute__((constructor(101))) __cpu_indicator_init(void) {
     set(21, avx512 && (ebx_7 >> 30 & 1));  // avx512bw
     set(22, avx512 && (ebx_7 >> 17 & 1));  // avx512dq
     set(34, avx512 && (ecx_7 >> 11 & 1));  // avx512vnni
+    set(36, avx512 && (eax_71 >> 5 & 1));  // avx512bf16
     set(49, avx && (leaf_1 >> 29 & 1));    // f16c
     return 0;
 }

@@ -128,12 +128,12 @@ def expected(op: str, *arrays: Array) -> tuple[Wide, ...]:
 def drawn(
     op: str, rng: np.random.Generator, shape: tuple[int, ...], channels: int, width: int, side: int
 ) -> list[Array]:
-    """Inputs whose sums have a deviation near 1."""
+    """Inputs whose sums have a deviation near 1; the channels of a position differ enough to be normalised."""
 
     def values(*sides: int, inputs: int = 1) -> Array:
         return (rng.normal(size=sides) / np.sqrt(inputs)).astype(np.float32)
 
-    x = values(*shape, channels)
+    x = values(*shape, channels) + np.where(np.arange(channels) % 2, 4, -4).astype(np.float32)
     if op == "Projection":
         return [x, values(channels, width, inputs=channels)]
     if op == "NormQkv":

@@ -7,6 +7,7 @@
 #include "kernel.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "../../common/target.h"
 
