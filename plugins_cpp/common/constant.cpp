@@ -11,8 +11,9 @@ int glic::check_map(const char* op, glic_shape map, int64_t channels, size_t ran
         .that(map.rank > 0 && found == channels,
               "the map has %zu dimensions and %" PRId64 " channels, expected %" PRId64 " channels last",
               map.rank, found, channels)
-        .that(rank == 0 || map.rank == rank, "the map has %zu dimensions, expected %zu: %srows, columns and channels",
-              map.rank, rank, rank == 4 ? "images, " : "")
+        .that(rank == 0 || map.rank == rank,
+              "the map has %zu dimensions, expected %zu: %srows, columns and channels", map.rank, rank,
+              rank == 4 ? "images, " : "")
         .result();
 }
 

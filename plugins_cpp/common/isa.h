@@ -59,9 +59,9 @@ Build selected_build(const Build (&builds)[kIsas]) {
     GLIC_DECLARE_BUILDS(void task(const void* problem, size_t index, void* scratch))
 
 // The build of `name` for the selected instruction set. GLIC_SELECTED: of a kernel of floats, which is built
-// for portable, avx2, avx512 and neon. GLIC_SELECTED_BFLOAT16: of one of bfloat16's products, which is built for
-// avx512bf16 too. GLIC_SELECTED_INTEGER: of one of integers, which is built for portable, avx2, avx512vnni,
-// neon, neondotprod and neoni8mm. Each processor has the builds of its own architecture.
+// for portable, avx2, avx512 and neon. GLIC_SELECTED_BFLOAT16: of one of bfloat16's products, which is built
+// for avx512bf16 too. GLIC_SELECTED_INTEGER: of one of integers, which is built for portable, avx2,
+// avx512vnni, neon, neondotprod and neoni8mm. Each processor has the builds of its own architecture.
 #if defined(GLIC_X86_KERNELS)
 #define GLIC_SELECTED(name) glic::selected_build({glic::portable::name, glic::avx2::name, glic::avx512::name})
 #define GLIC_SELECTED_BFLOAT16(name)                              \

@@ -22,7 +22,8 @@ enum class Presence { kRequired, kOptional };
 //   check_attributes(message), check_cuda(in, message): as check, of the attributes alone, and for the CUDA
 //   kernels; workspace(): bytes of device memory that the CUDA kernels need beside, after a check;
 //   compute_cuda(element, in, out, workspace, stream): as the CUDA kernels, after a check.
-// An op with `maps` in the table, whose other inputs are constant and packed once, has, instead of check, shapes and compute:
+// An op with `maps` in the table, whose other inputs are constant and packed once, has, instead of check,
+// shapes and compute:
 //   pack(constants, element, message): what it computes, with products of this element where it is one of
 //   floats, or nullptr with a message;
 //   check_map(packed, map, message): whether its maps, which have one shape, fit;

@@ -10,18 +10,20 @@
 
 namespace glic {
 
-// How the products of an instruction set read weights of type `element`: panels of `columns` outputs, in which
-// `group` consecutive inputs of an output lie together.
+// How the products of an instruction set read weights of type `element`: panels of `columns` outputs, in
+// which `group` consecutive inputs of an output lie together.
 struct ProductPacking {
     int32_t element;
     int64_t columns, group;
 };
 
-// A weight matrix, packed for one instruction set: panel after panel, with zeros up to whole groups and panels.
+// A weight matrix, packed for one instruction set: panel after panel, with zeros up to whole groups and
+// panels.
 class ProductWeights {
   public:
     // weight: inputs × outputs, whose rows are `stride` apart. Throws std::bad_alloc.
-    ProductWeights(const float* weight, int64_t inputs, int64_t outputs, int64_t stride, const ProductPacking& packing);
+    ProductWeights(const float* weight, int64_t inputs, int64_t outputs, int64_t stride,
+                   const ProductPacking& packing);
 
     int64_t inputs() const { return inputs_; }
     int64_t outputs() const { return outputs_; }

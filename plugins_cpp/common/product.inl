@@ -1,5 +1,5 @@
-// Products of a few rows of a map with a panel of packed weights; the sums stay in registers. Included after a
-// simd header.
+// Products of a few rows of a map with a panel of packed weights; the sums stay in registers. Included after
+// a simd header.
 
 #include <cstdint>
 
@@ -106,8 +106,8 @@ inline ProductPacking packing_of<Bfloat16>() {
     return {GLIC_BFLOAT16, kColumns, kBfloat16Group};
 }
 
-// Adds to `count` rows of results, `stride` apart, the sums of the outputs from `column` on; without kAdd, writes
-// them. There are `outputs` outputs.
+// Adds to `count` rows of results, `stride` apart, the sums of the outputs from `column` on; without kAdd,
+// writes them. There are `outputs` outputs.
 template <bool kAdd>
 inline void store_sums(const Sums& sums, int64_t count, int64_t column, int64_t outputs, float* results,
                        int64_t stride) {
@@ -128,10 +128,10 @@ inline void store_sums(const Sums& sums, int64_t count, int64_t column, int64_t 
     }
 }
 
-// Calls body(sums, row, count, column) with the products of `count` rows of a map, from `row` on, and each panel
-// of a weight matrix, whose outputs start at `column`. The sums start at `bias`, or at 0. The map has `rows`
-// rows, `stride` apart, with zeros after the inputs up to the weights' depth. A panel meets all rows before the
-// next one.
+// Calls body(sums, row, count, column) with the products of `count` rows of a map, from `row` on, and each
+// panel of a weight matrix, whose outputs start at `column`. The sums start at `bias`, or at 0. The map has
+// `rows` rows, `stride` apart, with zeros after the inputs up to the weights' depth. A panel meets all rows
+// before the next one.
 template <typename T, typename Body>
 inline void for_products(const T* map, int64_t stride, int64_t rows, const ProductWeights& weights,
                          const float* bias, Body body) {
@@ -141,7 +141,8 @@ inline void for_products(const T* map, int64_t stride, int64_t rows, const Produ
             const int64_t some = rows - row < kRows ? rows - row : kRows;
             Sums sums;
             start(bias == nullptr ? nullptr : bias + column, sums);
-            multiply(Rows<T>(map + row * stride, stride, some), weights.panel<T>(panel), weights.depth(), sums);
+            multiply(Rows<T>(map + row * stride, stride, some), weights.panel<T>(panel), weights.depth(),
+                     sums);
             body(sums, row, some, column);
         }
     }

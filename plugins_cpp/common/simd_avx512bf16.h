@@ -10,9 +10,7 @@ namespace avx512bf16 {
 // 16 pairs of bfloat16.
 using Pairs = __m512bh;
 
-static inline Pairs load_pairs(const Bfloat16* p) {
-    return reinterpret_cast<Pairs>(_mm512_loadu_si512(p));
-}
+static inline Pairs load_pairs(const Bfloat16* p) { return reinterpret_cast<Pairs>(_mm512_loadu_si512(p)); }
 // The same pair in all lanes.
 static inline Pairs set_pairs(const Bfloat16* p) {
     int32_t pair;

@@ -233,8 +233,8 @@ struct CustomOp : OrtCustomOp {
     }
 };
 
-// All ops of the library, one for each type that the runtime may give them. Ops with packed weights multiply in
-// the type `products`, GLIC_FLOAT32 or GLIC_BFLOAT16.
+// All ops of the library, one for each type that the runtime may give them. Ops with packed weights multiply
+// in the type `products`, GLIC_FLOAT32 or GLIC_BFLOAT16.
 template <int32_t products>
 std::vector<const OrtCustomOp*> ops();
 

@@ -6,8 +6,8 @@
 
 namespace {
 
-// The domain whose ops multiply in the type `products`. Sessions refer to it for as long as they live; the process
-// keeps it.
+// The domain whose ops multiply in the type `products`. Sessions refer to it for as long as they live; the
+// process keeps it.
 template <int32_t products>
 OrtStatus* add_domain(OrtSessionOptions* options) {
     static OrtCustomOpDomain* domain = nullptr;
@@ -19,7 +19,8 @@ OrtStatus* add_domain(OrtSessionOptions* options) {
         return failure;
     }();
     if (status != nullptr) {
-        return glic::api()->CreateStatus(glic::api()->GetErrorCode(status), glic::api()->GetErrorMessage(status));
+        return glic::api()->CreateStatus(glic::api()->GetErrorCode(status),
+                                         glic::api()->GetErrorMessage(status));
     }
     return glic::api()->AddCustomOpDomain(options, domain);
 }

@@ -30,8 +30,7 @@ class ConstantReader {
         int constant = 0;
         if (!status_) status_ = api()->KernelInfoGetConstantInput_tensor(info_, index, &constant, &value);
         if (!constant || value == nullptr) {
-            const std::string message =
-                "glic's ops: input " + std::to_string(index) + " has to be constant";
+            const std::string message = "glic's ops: input " + std::to_string(index) + " has to be constant";
             if (!status_) status_ = error(ORT_INVALID_ARGUMENT, message.c_str());
         }
         if (status_) return {};

@@ -91,8 +91,8 @@ Floats feed_forward(const Block& block, int32_t element, const Map& map, const F
 
 Floats gated_transform(const Mixed& block, int32_t element, const Map& map, const Floats& x) {
     Floats out(x.size());
-    const int result = glic::depthwise_feed_forward(*block.make(element), x.data(), nullptr, map.images, map.height,
-                                                    map.width, out.data(), nullptr);
+    const int result = glic::depthwise_feed_forward(*block.make(element), x.data(), nullptr, map.images,
+                                                    map.height, map.width, out.data(), nullptr);
     require(result == GLIC_OK, "GatedTransform");
     return out;
 }
@@ -107,7 +107,8 @@ void compare_gated_transform(Random* random) {
         want = gated_transform(block, GLIC_FLOAT32, map, x);
         want_bfloat16 = gated_transform(block, GLIC_BFLOAT16, map, x);
     });
-    require_near(gated_transform(block, GLIC_FLOAT32, map, x), want, 1e-5f, "the transform is the portable one's");
+    require_near(gated_transform(block, GLIC_FLOAT32, map, x), want, 1e-5f,
+                 "the transform is the portable one's");
     require_near(gated_transform(block, GLIC_BFLOAT16, map, x), want_bfloat16, 8e-3f,
                  "the transform in bfloat16 is the portable one's");
 }

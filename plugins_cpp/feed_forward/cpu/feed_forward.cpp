@@ -33,7 +33,8 @@ std::vector<float> pack_filter(const float* filter, int64_t channels, int64_t ke
     std::vector<float> packed(static_cast<size_t>(taps * padded_channels));
     for (int64_t channel = 0; channel < channels; ++channel) {
         for (int64_t tap = 0; tap < taps; ++tap) {
-            packed[static_cast<size_t>(tap * padded_channels + place(channel))] = filter[channel * taps + tap];
+            packed[static_cast<size_t>(tap * padded_channels + place(channel))] =
+                filter[channel * taps + tap];
         }
     }
     return packed;
@@ -95,18 +96,18 @@ std::unique_ptr<FeedForwardBlock> make(const char* op, const Constant& bias, con
 
 std::unique_ptr<FeedForwardBlock> make_feed_forward(const Constant* constants, bool depthwise, float epsilon,
                                                     int32_t element, char* message) {
-    return depthwise ? make("glic::DepthwiseFeedForward", constants[0], constants[1], constants + 2, constants[3],
-                            epsilon, element, message)
-                     : make("glic::FeedForward", constants[0], constants[1], nullptr, constants[2], epsilon, element,
-                            message);
+    return depthwise ? make("glic::DepthwiseFeedForward", constants[0], constants[1], constants + 2,
+                            constants[3], epsilon, element, message)
+                     : make("glic::FeedForward", constants[0], constants[1], nullptr, constants[2], epsilon,
+                            element, message);
 }
 
-std::unique_ptr<FeedForwardBlock> make_gated_transform(const Constant* constants, float epsilon, int32_t element,
-                                                       char* message) {
+std::unique_ptr<FeedForwardBlock> make_gated_transform(const Constant* constants, float epsilon,
+                                                       int32_t element, char* message) {
     const Constant &expand = constants[0], &filter = constants[1], &filter_bias = constants[2],
                    &project = constants[3];
-    auto block = make("glic::GatedTransform", constants[4], constants[5], nullptr, constants[6], epsilon, element,
-                      message);
+    auto block = make("glic::GatedTransform", constants[4], constants[5], nullptr, constants[6], epsilon,
+                      element, message);
     if (!block) return nullptr;
     Checker check("glic::GatedTransform", message);
     const glic_shape shape = expand.shape;
@@ -117,7 +118,8 @@ std::unique_ptr<FeedForwardBlock> make_gated_transform(const Constant* constants
     if (!check.ok()) return nullptr;
     const int64_t mixed = shape.dims[1];
     const int64_t kernel = check_filter(&check, "mix_filter", filter.shape, mixed);
-    check.shape("mix_bias", filter_bias.shape, {mixed}).shape("mix_project", project.shape, {mixed, channels});
+    check.shape("mix_bias", filter_bias.shape, {mixed})
+        .shape("mix_project", project.shape, {mixed, channels});
     if (!check.ok()) return nullptr;
 
     const FeedForwardBuild build = selected(element);
@@ -132,18 +134,20 @@ std::unique_ptr<FeedForwardBlock> make_gated_transform(const Constant* constants
     return block;
 }
 
-int feed_forward(const FeedForwardBlock& block, const float* x, const float* update, int64_t positions, float* out,
-                 const glic_parallel* parallel) {
+int feed_forward(const FeedForwardBlock& block, const float* x, const float* update, int64_t positions,
+                 float* out, const glic_parallel* parallel) {
     const FeedForwardProblem problem{&block, x, update, out, positions, 0, 0, 0, 0};
     const size_t scratch = FeedForwardScratch(block, 0).bytes(block.element);
-    return run_tasks(parallel, task_count(positions, kFeedForwardPositions, {}), scratch, block.task, &problem);
+    return run_tasks(parallel, task_count(positions, kFeedForwardPositions, {}), scratch, block.task,
+                     &problem);
 }
 
 int depthwise_feed_forward(const FeedForwardBlock& block, const float* x, const float* update, int64_t images,
                            int64_t height, int64_t width, float* out, const glic_parallel* parallel) {
     if (images == 0 || height == 0 || width == 0) return GLIC_OK;
     // Tiles share no work but compute their borders each: no more of them than keep all lanes busy.
-    const int64_t lanes = parallel == nullptr ? 1 : static_cast<int64_t>(std::min<size_t>(parallel->lanes, 1024));
+    const int64_t lanes =
+        parallel == nullptr ? 1 : static_cast<int64_t>(std::min<size_t>(parallel->lanes, 1024));
     const int64_t across = divided(width, kTileColumns), columns = divided(width, across);
     const int64_t down = divided(kTilesOfALane * lanes, images * across);
     const int64_t rows = std::min(std::max(divided(height, down), kFewestTileRows), height);

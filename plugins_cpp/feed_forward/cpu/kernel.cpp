@@ -102,8 +102,9 @@ void positions_task(const void* argument, size_t index, void* scratch) {
     feed_positions(block, positions, Buffers<T>({block, 0}, scratch), out);
 }
 
-// A tile of a map, with the border that a filter of side `kernel` reaches, which other tiles compute too. The wide
-// maps, of `channels` channels, are kept for as many rows as the filter has: row y in place y mod kernel.
+// A tile of a map, with the border that a filter of side `kernel` reaches, which other tiles compute too. The
+// wide maps, of `channels` channels, are kept for as many rows as the filter has: row y in place y mod
+// kernel.
 template <typename T>
 class Tile {
   public:
@@ -124,7 +125,8 @@ class Tile {
           channels_(channels),
           buffers_({block_, problem.columns}, scratch) {}
 
-    // Calls expand(row) for the rows that the filter reaches, and finish(row) for a row whose wide maps are there.
+    // Calls expand(row) for the rows that the filter reaches, and finish(row) for a row whose wide maps are
+    // there.
     template <typename Derived>
     static void run(Derived tile) {
         for (int64_t row = tile.top_ - tile.reach_; row < tile.bottom_ + tile.reach_; ++row) {
@@ -134,7 +136,8 @@ class Tile {
     }
 
   protected:
-    // The place of the wide map of a row at column first_; around it zeros where the border is outside of the map.
+    // The place of the wide map of a row at column first_; around it zeros where the border is outside of the
+    // map.
     T* begin_wide_row(int64_t row) const {
         T* const wide = wide_row(row);
         const int64_t before = first_ - (left_ - reach_), inside = last_ - first_;
@@ -143,8 +146,8 @@ class Tile {
         return wide + before * channels_;
     }
 
-    // Calls body(Int<side or 0>, Int<columns>, map, rows, column) for all columns of the tile, kTogether of them
-    // at a time with a filter of side kSide.
+    // Calls body(Int<side or 0>, Int<columns>, map, rows, column) for all columns of the tile, kTogether of
+    // them at a time with a filter of side kSide.
     template <int kSide, int kTogether, typename Body>
     void for_columns(int64_t row, Body body) const {
         const T* rows[kLargestDepthwiseSide];
@@ -190,7 +193,8 @@ class GateTile : public Tile<T> {
 
     void expand(int64_t row) const {
         const FeedForwardBlock& block = this->block_;
-        const int64_t depth = block.expand_a.depth(), width = block.expand_a.width(), channels = this->channels_;
+        const int64_t depth = block.expand_a.depth(), width = block.expand_a.width(),
+                      channels = this->channels_;
         T* const rows = this->buffers_.rows;
         const bool own_row = row >= this->top_ && row < this->bottom_;
         for (int64_t column = this->first_; column < this->last_; ++column) {
@@ -222,14 +226,16 @@ class GateTile : public Tile<T> {
                 for (int half = 0; half < 2; ++half) {
                     const int64_t channel = c + half * width;
                     for (int i = 0; i < count; ++i) halves[half][i] = set(0.0f);
-                    convolve<side, count, true>(map, rows, column + this->reach_, channel,
-                                                block.filter.data() + channel, kWidth,
-                                                [](Vec value) { return value; }, halves[half]);
+                    convolve<side, count, true>(
+                        map, rows, column + this->reach_, channel, block.filter.data() + channel, kWidth,
+                        [](Vec value) { return value; }, halves[half]);
                 }
-                for (int i = 0; i < count; ++i) store(hidden + i * width + c, gate(halves[0][i], halves[1][i]));
+                for (int i = 0; i < count; ++i)
+                    store(hidden + i * width + c, gate(halves[0][i], halves[1][i]));
             }
         });
-        project(block, this->buffers_.hidden, this->columns_, this->out_of(this->position_of(row, this->left_)));
+        project(block, this->buffers_.hidden, this->columns_,
+                this->out_of(this->position_of(row, this->left_)));
     }
 };
 
@@ -238,11 +244,13 @@ template <typename T>
 class MixerTile : public Tile<T> {
   public:
     MixerTile(const FeedForwardProblem& problem, int64_t index, void* scratch)
-        : Tile<T>(problem, problem.block->mixer->kernel, problem.block->mixer->expand.width(), index, scratch),
+        : Tile<T>(problem, problem.block->mixer->kernel, problem.block->mixer->expand.width(), index,
+                  scratch),
           mixer_(*problem.block->mixer) {}
 
     void expand(int64_t row) const {
-        const int64_t inputs = mixer_.expand.inputs(), depth = mixer_.expand.depth(), channels = this->channels_;
+        const int64_t inputs = mixer_.expand.inputs(), depth = mixer_.expand.depth(),
+                      channels = this->channels_;
         const int64_t positions = this->last_ - this->first_;
         const float* const x = this->problem_.x + this->position_of(row, this->first_) * inputs;
         T* const rows = this->buffers_.rows;
@@ -272,8 +280,9 @@ class MixerTile : public Tile<T> {
             for (int64_t c = 0; c < width; c += kWidth) {
                 Vec sums[count()];
                 for (int i = 0; i < count; ++i) sums[i] = load(mixer_.filter_bias.data() + c);
-                convolve<side, count, true>(map, rows, column + this->reach_, c, mixer_.filter.data() + c, kWidth,
-                                            [](Vec value) { return value; }, sums);
+                convolve<side, count, true>(
+                    map, rows, column + this->reach_, c, mixer_.filter.data() + c, kWidth,
+                    [](Vec value) { return value; }, sums);
                 for (int i = 0; i < count; ++i) store(mixed + i * width + c, sums[i]);
             }
         });

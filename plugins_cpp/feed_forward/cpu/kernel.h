@@ -10,8 +10,8 @@
 
 namespace glic {
 
-// Without a depthwise filter: positions. Else tiles of `rows` × `columns` positions of maps of height × width, row after row of
-// tiles and image after image.
+// Without a depthwise filter: positions. Else tiles of `rows` × `columns` positions of maps of height ×
+// width, row after row of tiles and image after image.
 struct FeedForwardProblem {
     const FeedForwardBlock* block;
     const float* x;
@@ -34,15 +34,16 @@ GLIC_DECLARE_BUILDS(FeedForwardBuild feed_forward_build(int32_t element))
 
 // The parts of a task's scratch memory, in elements of the products' type, whole cache lines each.
 struct FeedForwardScratch {
-    // Positions before a product; the hidden channels of the feed-forward; the wide maps of the rows under a filter;
-    // what a mixer's filter makes of a row.
+    // Positions before a product; the hidden channels of the feed-forward; the wide maps of the rows under a
+    // filter; what a mixer's filter makes of a row.
     int64_t rows, hidden, wide, mixed;
     // The sums of a position that another task writes, float32.
     int64_t sums;
 
     // columns: of a tile, without its border; 0 where tasks take positions.
     FeedForwardScratch(const FeedForwardBlock& block, int64_t columns) {
-        const int64_t reach = (block.mixer ? block.mixer->kernel : block.kernel) / 2, row = columns + 2 * reach;
+        const int64_t reach = (block.mixer ? block.mixer->kernel : block.kernel) / 2,
+                      row = columns + 2 * reach;
         const int64_t width = block.expand_a.width(), depth = block.expand_a.depth();
         // A feed-forward without a filter takes as many positions at a time as a task of positions.
         const int64_t together = block.kernel > 0 ? columns : kFeedForwardPositions;

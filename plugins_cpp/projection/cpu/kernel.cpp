@@ -20,8 +20,8 @@ void convert(const float* x, int64_t channels, T* out) {
 }
 
 template <typename T>
-void multiply_rows(const T* rows, int64_t stride, int64_t count, const ProductWeights& weights, const float* bias,
-                   float* out) {
+void multiply_rows(const T* rows, int64_t stride, int64_t count, const ProductWeights& weights,
+                   const float* bias, float* out) {
     const int64_t outputs = weights.outputs();
     for_products(rows, stride, count, weights, bias,
                  [&](const Sums& sums, int64_t row, int64_t some, int64_t column) {

@@ -22,14 +22,14 @@ const float* floats(const Constant& constant) { return static_cast<const float*>
 std::unique_ptr<ProjectionLayer> make_projection(const Constant* constants, int32_t element, char* message) {
     const glic_shape shape = constants[0].shape;
     Checker check("glic::Projection", message);
-    check.sides("weight", shape).that(shape.rank == 2 || (shape.rank == 3 && shape.dims[0] > 0),
-                                      "weight has %zu dimensions, expected inputs, outputs, or matrices before them",
-                                      shape.rank);
+    check.sides("weight", shape)
+        .that(shape.rank == 2 || (shape.rank == 3 && shape.dims[0] > 0),
+              "weight has %zu dimensions, expected inputs, outputs, or matrices before them", shape.rank);
     if (!check.ok()) return nullptr;
     const int64_t matrices = shape.rank == 3 ? shape.dims[0] : 1;
     const int64_t inputs = shape.dims[shape.rank - 2], outputs = shape.dims[shape.rank - 1];
-    check.that(inputs > 0 && outputs > 0, "weight has %" PRId64 " inputs and %" PRId64 " outputs, expected some", inputs,
-               outputs);
+    check.that(inputs > 0 && outputs > 0,
+               "weight has %" PRId64 " inputs and %" PRId64 " outputs, expected some", inputs, outputs);
     if (!check.ok()) return nullptr;
     const ProjectionBuild build = selected(element);
     auto layer = std::make_unique<ProjectionLayer>(ProjectionLayer{build.task, element, false, 0, {}, {}});
@@ -55,7 +55,8 @@ std::unique_ptr<ProjectionLayer> make_norm_qkv(const Constant* constants, float 
         if (!check.ok()) return nullptr;
     }
     const ProjectionBuild build = selected(element);
-    auto layer = std::make_unique<ProjectionLayer>(ProjectionLayer{build.task, element, true, epsilon, {}, {}});
+    auto layer =
+        std::make_unique<ProjectionLayer>(ProjectionLayer{build.task, element, true, epsilon, {}, {}});
     for (int i = 0; i < 2; ++i) {
         const int64_t channels = constants[i].shape.dims[0] - 1, outputs = constants[i].shape.dims[1];
         const float* const weight = floats(constants[i]);

@@ -17,8 +17,8 @@ void norm_positions(const ResidualNormProblem& problem, int64_t first, int64_t l
     for (int64_t position = first; position < last; ++position) {
         float* sums = problem.sum + position * channels;
         T* normed = static_cast<T*>(problem.normed) + position * (channels + 1);
-        add_update(problem.x + position * channels, static_cast<const T*>(problem.update) + position * channels,
-                   problem.bias, channels, sums);
+        add_update(problem.x + position * channels,
+                   static_cast<const T*>(problem.update) + position * channels, problem.bias, channels, sums);
         normalise(sums, channels, problem.epsilon, normed);
         store_some(normed + channels, set(1.0f), 1);
     }
