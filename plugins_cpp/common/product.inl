@@ -6,6 +6,7 @@
 #include "bfloat16.h"
 #include "kernel.h"
 #include "product.h"
+#include "vectors.inl"
 
 namespace glic {
 namespace GLIC_SIMD {
@@ -126,6 +127,21 @@ inline void store_sums(const Sums& sums, int64_t count, int64_t column, int64_t 
             }
         }
     }
+}
+
+// Some positions of a map as rows that for_products takes: the map itself if it has that type, else `buffer`,
+// with zeros up to the weights' depth.
+inline const float* rows_of(const float* map, int64_t, int64_t, int64_t, float*) { return map; }
+template <typename T>
+inline const T* rows_of(const float* map, int64_t channels, int64_t count, int64_t depth, T* buffer) {
+    for (int64_t i = 0; i < count; ++i) {
+        T* const row = buffer + i * depth;
+        for_vectors(channels, [&](auto whole, int64_t c, int some) {
+            store_vector<whole>(row + c, load_vector<whole>(map + i * channels + c, some), some);
+        });
+        for (int64_t c = channels; c < depth; ++c) row[c] = T{};
+    }
+    return buffer;
 }
 
 // Calls body(sums, row, count, column) with the products of `count` rows of a map, from `row` on, and each

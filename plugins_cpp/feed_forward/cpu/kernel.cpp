@@ -253,13 +253,7 @@ class MixerTile : public Tile<T> {
                       channels = this->channels_;
         const int64_t positions = this->last_ - this->first_;
         const float* const x = this->problem_.x + this->position_of(row, this->first_) * inputs;
-        T* const rows = this->buffers_.rows;
-        for (int64_t i = 0; i < positions; ++i) {
-            for_vectors(inputs, [&](auto whole, int64_t c, int some) {
-                store_vector<whole>(rows + i * depth + c, load_vector<whole>(x + i * inputs + c, some), some);
-            });
-            std::fill(rows + i * depth + inputs, rows + (i + 1) * depth, T{});
-        }
+        const T* const rows = rows_of(x, inputs, positions, depth, this->buffers_.rows);
         T* const wide = this->begin_wide_row(row);
         for_products(rows, depth, positions, mixer_.expand, mixer_.expand_bias.data(),
                      [&](Sums& sums, int64_t at, int64_t count, int64_t column) {

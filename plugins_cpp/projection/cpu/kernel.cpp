@@ -2,7 +2,6 @@
 #include "../../common/simd.h"
 // The instruction set comes first.
 #include <algorithm>
-#include <type_traits>
 
 #include "../../common/norm.inl"
 #include "../../common/product.inl"
@@ -11,13 +10,6 @@
 namespace glic {
 namespace GLIC_SIMD {
 namespace {
-
-template <typename T>
-void convert(const float* x, int64_t channels, T* out) {
-    for_vectors(channels, [&](auto whole, int64_t c, int some) {
-        store_vector<whole>(out + c, load_vector<whole>(x + c, some), some);
-    });
-}
 
 template <typename T>
 void multiply_rows(const T* rows, int64_t stride, int64_t count, const ProductWeights& weights,
@@ -53,15 +45,7 @@ void task(const void* argument, size_t index, void* scratch) {
         return;
     }
     float* const out = problem.out[0] + position * layer.weights[part].outputs();
-    if constexpr (std::is_same_v<T, float>) {
-        multiply_rows(x, channels, count, layer.weights[part], nullptr, out);
-    } else {
-        for (int64_t i = 0; i < count; ++i) {
-            convert(x + i * channels, channels, rows + i * depth);
-            std::fill(rows + i * depth + channels, rows + (i + 1) * depth, T{});
-        }
-        multiply_rows(rows, depth, count, layer.weights[part], nullptr, out);
-    }
+    multiply_rows(rows_of(x, channels, count, depth, rows), depth, count, layer.weights[part], nullptr, out);
 }
 
 }  // namespace
