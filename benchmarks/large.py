@@ -26,7 +26,8 @@ from PIL import Image
 
 from glic_deploy import machine
 from glic_deploy.image import load_image
-from glic_deploy.limits import Limits, network_memory
+from glic_deploy.limits import Limits
+from glic_deploy.qualities import bundles_in
 
 PHOTOS = Path(__file__).resolve().parent.parent / "samples" / "photos"
 
@@ -88,6 +89,7 @@ def image(args: argparse.Namespace, folder: Path) -> dict[str, object]:
 
 def tiles(args: argparse.Namespace, folder: Path) -> dict[str, object]:
     found: dict[str, object] = {}
+    memory = bundles_in(args.engine)[0].memory
     print(f"{'tile':>6}{'encode':>12}{'decode':>12}{'estimate':>12}")
     for side in args.tiles:
         source, coded, decoded = (folder / f"{side}{suffix}" for suffix in (".png", ".glic", ".ppm"))
@@ -96,7 +98,7 @@ def tiles(args: argparse.Namespace, folder: Path) -> dict[str, object]:
         options += ["--threads", str(args.threads)] if args.threads else []
         ways = (["encode", str(source), str(coded), "--tile", "0"], ["decode", str(coded), str(decoded)])
         encode, decode = (run(["-m", "glic_deploy", *way, *options])["peak_mib"] for way in ways)
-        estimate = network_memory(side, side) >> 20
+        estimate = memory.needed(side, side) >> 20
         print(f"{side:6}{encode:8.0f} MiB{decode:8.0f} MiB{estimate:8} MiB", flush=True)
         found[str(side)] = {"encode_peak_mib": encode, "decode_peak_mib": decode, "estimate_mib": estimate}
     return found

@@ -51,8 +51,7 @@ def add_traced_graphs(writer: BundleWriter, specs: Iterable[GraphSpec], progress
 
 def forms_for_kernels(model: ModelProto) -> dict[str, ModelProto]:
     """Derive from a transform's graph the forms for our kernels on the CPU."""
-    native = for_kernels(model)
-    return {NATIVE: in_strips(native), FUSED: fuse_blocks(native)}
+    return {NATIVE: in_strips(for_kernels(model)), FUSED: fuse_blocks(for_kernels(model, upsample=False))}
 
 
 def _warn_of_unmatched(spec: GraphSpec, form: str, model: ModelProto) -> None:

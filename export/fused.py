@@ -5,6 +5,7 @@
 - A feed-forward with the depthwise mixer before it becomes `glic::GatedTransform`.
 - A norm and the products for queries, keys and values become `glic::NormQkv`.
 - Every other product with a constant matrix becomes `glic::Projection`.
+- Convolutions become `glic::Convolution` (`export/convolutions.py`).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from onnx import ModelProto, NodeProto, helper
 
 from glic_deploy.ops import DOMAIN
 
+from .convolutions import convolve_channels_last
 from .ops.functions import attach_functions
 from .rewriting import Graph
 
@@ -22,7 +24,8 @@ from .rewriting import Graph
 def fuse_blocks(model: ModelProto) -> ModelProto:
     """Copy a transform's native graph, and rewrite the copy to the ops of whole blocks.
 
-    A pattern that is not found stays as it is; `export.native.unmatched` finds such nodes.
+    The graph must have its convolutions still, not Winograd's transformations. A pattern that is not found stays as it
+    is; `export.native.unmatched` finds such nodes.
     """
     model = ModelProto.FromString(model.SerializeToString())
     for op, rewrite in (
@@ -37,6 +40,8 @@ def fuse_blocks(model: ModelProto) -> ModelProto:
             if node.op_type == op:
                 rewrite(graph, node)
         graph.finish()
+    convolve_channels_last(model)
+    _move_qkv_forward(model)
     attach_functions(model)
     onnx.checker.check_model(model)
     return model
@@ -107,6 +112,24 @@ def _fuse_gated_transform(graph: Graph, block: NodeProto) -> None:
     inputs = [x, weight, filters, after, project.input[1], *constants]
     fused = helper.make_node("GatedTransform", inputs, block.output, domain=DOMAIN, epsilon=_epsilon(block))
     graph.replace([expand, mix, project, block], [fused])
+
+
+def _move_qkv_forward(model: ModelProto) -> None:
+    """Put each node NormQkv behind the node that makes its map.
+
+    Of two branches, onnxruntime runs the one that the graph lists last first. The complexity map and the choice of
+    neighbours are so computed before q, k and v, whose maps would wait meanwhile.
+    """
+    nodes = list(model.graph.node)
+    moved: dict[str, list[NodeProto]] = {}
+    for node in nodes:
+        if node.op_type == "NormQkv":
+            moved.setdefault(node.input[0], []).append(node)
+    del model.graph.node[:]
+    for node in nodes:
+        if node.op_type != "NormQkv":
+            model.graph.node.append(node)
+            model.graph.node.extend(node for output in node.output for node in moved.get(output, []))
 
 
 def _name_projection(graph: Graph, product: NodeProto) -> None:

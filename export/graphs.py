@@ -99,6 +99,7 @@ def _block_ops(config: Config, side: str) -> dict[str, dict[str, int]]:
         "LayerNormalization": 0,
         "ResidualNorm": 0,
         "MatMul": 0,
+        "Convolution": 2 * len(config.widths) + 2,
     }
     return {NATIVE: common | native, FUSED: common | fused}
 
@@ -110,12 +111,14 @@ def _synthesis_ops(config: Config) -> dict[str, dict[str, int]]:
     """
     results = [4 * channels for channels in (*config.widths[::-1][1:], 3)]
     by_winograd = sum(channels >= WINOGRAD_CHANNELS for channels in results)
-    upsampling = {
+    forms = _block_ops(config, "g_s")
+    forms[NATIVE] |= {
         "WinogradInput": by_winograd,
         "WinogradShuffle": by_winograd,
         "PixelShuffle": 2 * (1 + len(results)) - by_winograd,
     }
-    return {form: ops | upsampling for form, ops in _block_ops(config, "g_s").items()}
+    forms[FUSED] |= {"PixelShuffle": 0}
+    return forms
 
 
 def entropy_graphs(checkpoint: Checkpoint) -> Iterator[GraphSpec]:

@@ -20,27 +20,26 @@ from onnx import ModelProto, NodeProto, helper
 from glic_deploy.ops import DOMAIN
 
 from .bundle import graphs_in
-from .graphs import WINOGRAD_CHANNELS
+from .convolutions import by_phase, takes_winograd
 from .ops import winograd
 from .ops.functions import attach_functions
-from .rewriting import Graph
+from .rewriting import TO_FIRST, TO_LAST, Graph, cancel_transpositions
 
-_TO_LAST, _TO_FIRST = [0, 2, 3, 1], [0, 3, 1, 2]
 _LEAKY_SLOPE = 0.01  # the slope that glic::DepthwiseMix computes with
 
 
-def for_kernels(model: ModelProto) -> ModelProto:
-    """Copy a transform's graph, and rewrite the copy to the native ops.
+def for_kernels(model: ModelProto, *, upsample: bool = True) -> ModelProto:
+    """Copy a transform's graph, and rewrite the copy to the native ops; without `upsample`, convolutions stay.
 
     A pattern that is not found stays as it is; `unmatched` finds such nodes.
     """
     model = ModelProto.FromString(model.SerializeToString())
     graph = Graph(model)
     for node in list(model.graph.node):
-        if node.op_type == "DepthToSpace":
+        if node.op_type == "DepthToSpace" and upsample:
             _upsample_by_winograd(graph, node)
     graph.finish()
-    _cancel_transpositions(model)
+    cancel_transpositions(model)
     graph = Graph(model)
     for node in list(model.graph.node):
         if node.op_type == "Gelu":
@@ -70,27 +69,20 @@ def unmatched(model: ModelProto, expected: Mapping[str, int]) -> list[tuple[str,
 
 
 def _upsample_by_winograd(graph: Graph, shuffle: NodeProto) -> None:
-    """Rewrite a 3×3 convolution and pixel shuffle as a product between Winograd's transformations, channels-last.
-
-    Two kinds of convolutions are not rewritten. The first one, of the coarsest map, would lose more time by reading the
-    matrices, which are four times as large as the filters, than the products save. For a convolution with fewer than
-    WINOGRAD_CHANNELS outputs, the transformations cost more than the products save.
-    """
+    """Rewrite a 3×3 convolution and pixel shuffle as a product between Winograd's transformations, channels-last."""
     conv = graph.before(shuffle, "Conv")
-    if conv is None or not _is_pixel_shuffle(shuffle) or conv.input[0] not in graph.makers:
+    if conv is None or not _is_pixel_shuffle(shuffle) or not takes_winograd(graph, conv):
         return
     filters = graph.array(conv.input[1])
-    if filters.shape[2:] != (3, 3) or len(filters) < WINOGRAD_CHANNELS:
-        return
     name = shuffle.output[0]
     x, last, patches, rows, products, sides, shape, parted, out = (
         f"{name}_{part}"
         for part in ("x", "other", "patches", "rows", "products", "sides", "shape", "parted", "channels_last")
     )
     channels, inputs = filters.shape[:2]
-    by_phase = np.arange(channels).reshape(-1, 4).T.ravel()  # pixel shuffle's channels 4c + p in the order p, c
-    weight = graph.constant(f"{conv.input[1]}_winograd", winograd.matrices(filters[by_phase]))
-    bias = graph.constant(f"{conv.input[2]}_by_phase", graph.array(conv.input[2])[by_phase])
+    order = by_phase(channels)
+    weight = graph.constant(f"{conv.input[1]}_winograd", winograd.matrices(filters[order]))
+    bias = graph.constant(f"{conv.input[2]}_by_phase", graph.array(conv.input[2])[order])
     flat = graph.constant(f"{name}_flat", np.array([len(winograd.B) ** 2, -1, inputs]))
     width = graph.constant(f"{name}_width", np.array([channels]))
 
@@ -100,12 +92,12 @@ def _upsample_by_winograd(graph: Graph, shuffle: NodeProto) -> None:
         other = next(value for value in total.input if value != transposed)
         old = [total, conv, shuffle]
         new = [
-            helper.make_node("Transpose", [other], [last], perm=_TO_LAST),
+            helper.make_node("Transpose", [other], [last], perm=TO_LAST),
             helper.make_node("Add", [graph.makers[transposed].input[0], last], [x]),
         ]
     else:
         old = [conv, shuffle]
-        new = [helper.make_node("Transpose", [conv.input[0]], [x], perm=_TO_LAST)]
+        new = [helper.make_node("Transpose", [conv.input[0]], [x], perm=TO_LAST)]
     new += [
         helper.make_node("WinogradInput", [x], [patches], domain=DOMAIN, channels=inputs),
         helper.make_node("Reshape", [patches, flat], [rows]),
@@ -114,24 +106,9 @@ def _upsample_by_winograd(graph: Graph, shuffle: NodeProto) -> None:
         helper.make_node("Concat", [sides, width], [shape], axis=0),
         helper.make_node("Reshape", [products, shape], [parted]),
         helper.make_node("WinogradShuffle", [parted, bias], [out], domain=DOMAIN),
-        helper.make_node("Transpose", [out], [name], perm=_TO_FIRST),
+        helper.make_node("Transpose", [out], [name], perm=TO_FIRST),
     ]
     graph.replace(old, new)
-
-
-def _cancel_transpositions(model: ModelProto) -> None:
-    """Drop pairs of transpositions that cancel each other."""
-    graph = Graph(model)
-    renamed = {}
-    for node in model.graph.node:
-        before = graph.makers.get(node.input[0]) if node.op_type == "Transpose" else None
-        if before is not None and before.op_type == "Transpose":
-            first, second = (helper.get_attribute_value(n.attribute[0]) for n in (before, node))
-            if [first[axis] for axis in second] == list(range(len(first))):
-                renamed[node.output[0]] = before.input[0]
-    for node in model.graph.node:
-        node.input[:] = [renamed.get(value, value) for value in node.input]
-    Graph(model).finish()
 
 
 def _fuse_gate(graph: Graph, gelu: NodeProto) -> bool:
@@ -197,7 +174,7 @@ def _fuse_depthwise_mixer(graph: Graph, activation: NodeProto) -> None:
         x = to_first.input[0]
     else:
         x = f"{expand.input[0]}_channels_last"
-        new = [helper.make_node("Transpose", [expand.input[0]], [x], perm=_TO_LAST)]
+        new = [helper.make_node("Transpose", [expand.input[0]], [x], perm=TO_LAST)]
     name = to_last.output[0]
     expanded, mixed, projected, biased = (f"{name}_{part}" for part in ("expanded", "mixed", "projected", "biased"))
     matrices = [

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections import Counter
 
 import numpy as np
-from onnx import ModelProto, NodeProto, numpy_helper
+from onnx import ModelProto, NodeProto, helper, numpy_helper
+
+TO_LAST, TO_FIRST = [0, 2, 3, 1], [0, 3, 1, 2]
+"""The permutations that move the channels of a map last, and first."""
 
 
 class Graph:
@@ -82,3 +85,24 @@ class Graph:
         ):
             del field[:]
             field.extend(contents)
+
+
+def is_transposition(node: NodeProto, order: list[int]) -> bool:
+    """Return whether a node permutes the axes of a map in this order."""
+    return node.op_type == "Transpose" and list(helper.get_attribute_value(node.attribute[0])) == order
+
+
+def cancel_transpositions(model: ModelProto) -> bool:
+    """Drop pairs of transpositions that cancel each other; return whether there was one."""
+    graph = Graph(model)
+    renamed = {}
+    for node in model.graph.node:
+        before = graph.makers.get(node.input[0]) if node.op_type == "Transpose" else None
+        if before is not None and before.op_type == "Transpose":
+            first, second = (helper.get_attribute_value(n.attribute[0]) for n in (before, node))
+            if [first[axis] for axis in second] == list(range(len(first))):
+                renamed[node.output[0]] = before.input[0]
+    for node in model.graph.node:
+        node.input[:] = [renamed.get(value, value) for value in node.input]
+    Graph(model).finish()
+    return bool(renamed)

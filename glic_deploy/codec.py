@@ -116,12 +116,12 @@ class Codec:
         ):
             if not right:
                 raise EngineError(f"{name} is {shown(value)}, expected {expected}")
-        self._limits = limits or DEFAULT_LIMITS
         self._workers = max(many.LEAST_WORKERS, cores() // (threads or cores()))
         self._gradients = Gradients(checkpoint, threads)
         self._codecs = BundleCodecs(
             engine, backend=backend, threads=threads, precision=precision, device=device, keep=keep
         )
+        self._limits = (limits or DEFAULT_LIMITS).for_network(self._codecs.memory())
 
     def __enter__(self) -> Codec:
         return self

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 
 from .arguments import integer
 from .errors import LimitError
@@ -17,12 +18,32 @@ def coded_pixels(width: int, height: int) -> int:
     return (-width % CODED_MULTIPLE + width) * (-height % CODED_MULTIPLE + height)
 
 
-def network_memory(width: int, height: int) -> int:
-    """Return an upper estimate of the memory, in bytes, that coding an image of this size as a whole needs.
+@dataclass(frozen=True)
+class NetworkMemory:
+    """Estimate the memory that a network needs on a CPU, from above: `fixed` bytes, and so many for each coded pixel.
 
-    The estimate is based on measurements of the largest network on the CPU: `python -m benchmarks.large --tiles SIDES`.
+    Source: measurements by `python -m benchmarks.large --tiles SIDES`, on the CPU backend that needs most.
     """
-    return (600 << 20) + 1600 * coded_pixels(width, height)
+
+    fixed: int
+    per_pixel: int
+
+    @classmethod
+    def of(cls, widths: Sequence[int], weights: int) -> NetworkMemory:
+        """Estimate from the channels of the maps at 1/2 and 1/4 scale, and from the bytes of the weights in files.
+
+        The maps at one of these scales are most of what a transform needs.
+        """
+        half, quarter = widths[:2]
+        return cls((240 << 20) + weights, math.ceil(1600 * max(half / 128, quarter / 192)))
+
+    def needed(self, width: int, height: int, times: int = 1) -> int:
+        """Return the bytes that coding `times` images of this size at once, each as a whole, needs at most."""
+        return self.fixed + times * self.per_pixel * coded_pixels(width, height)
+
+
+LARGEST_NETWORK = NetworkMemory.of((128, 192), 360 << 20)
+"""The network of the released checkpoints."""
 
 
 def raised(limit: str, option: object, value: object = None) -> str:
@@ -39,7 +60,7 @@ class Limits:
 
     Attributes:
         max_pixels: width times height, before padding. The default, 16384 squared, is 0.8 GB as an array.
-        max_memory: the bytes that coding may use, as `network_memory` estimates them. The encoder cuts larger images
+        max_memory: the bytes that coding may use, as `NetworkMemory` estimates them. The encoder cuts larger images
             into tiles; the decoder refuses larger images that are not in tiles. With the default, images of 1920 x 1080
             pixels are coded whole. A GPU needs less memory, so the limit may be raised for GPUs.
         max_side: the maximum of width and height.
@@ -53,11 +74,18 @@ class Limits:
     max_side: int = 1 << 15
     max_payload_bpp: int = 64
     max_metadata: int = 16 << 20
+    network = LARGEST_NETWORK  # no field: a codec decides it, see `for_network`
 
     def __post_init__(self) -> None:
         for field in fields(self):
             limit = integer(field.name, getattr(self, field.name), "an integer of at least 1", LimitError, least=1)
             object.__setattr__(self, field.name, limit)  # Python's integers do not overflow, numpy's do
+
+    def for_network(self, network: NetworkMemory) -> Limits:
+        """Return these limits for a codec, whose `max_memory` is compared with what this network needs."""
+        limits = replace(self)
+        object.__setattr__(limits, "network", network)
+        return limits
 
     def check_image(self, width: int, height: int) -> None:
         """Raise LimitError unless an image of `width` x `height` pixels may be coded."""
@@ -76,13 +104,12 @@ class Limits:
 
     def fits_memory(self, width: int, height: int, times: int = 1) -> bool:
         """Return whether `times` images of this size may be coded at the same time."""
-        one, none = network_memory(width, height), network_memory(0, 0)
-        return none + times * (one - none) <= self.max_memory
+        return self.network.needed(width, height, times) <= self.max_memory
 
     def check_memory(self, width: int, height: int) -> None:
         """Raise LimitError unless an image or a tile of this size may be coded as a whole."""
         if not self.fits_memory(width, height):
-            needed = network_memory(width, height) / (1 << 30)
+            needed = self.network.needed(width, height) / (1 << 30)
             whole = math.ceil(needed)
             raise LimitError(
                 f"coding {width:,} x {height:,} pixels at once takes up to {needed:.1f} GiB of memory, at most "

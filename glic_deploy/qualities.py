@@ -19,6 +19,7 @@ from .bundle import MANIFEST, Bundle
 from .bundle_codec import BundleCodec
 from .container import Header
 from .errors import EngineError, ModelMismatchError
+from .limits import NetworkMemory
 
 
 def bundles_in(path: str | os.PathLike[str]) -> list[Bundle]:
@@ -79,6 +80,10 @@ class BundleCodecs:
         self._lock = threading.Lock()
         self._closed = False
         self.best()
+
+    def memory(self) -> NetworkMemory:
+        """Return the memory that the largest of the networks needs."""
+        return max((bundle.memory for bundle in self.bundles), key=lambda memory: (memory.per_pixel, memory.fixed))
 
     def __len__(self) -> int:
         return len(self.bundles)

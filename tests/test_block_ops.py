@@ -93,12 +93,13 @@ def isa(name: str) -> Iterator[None]:
     library.glic_select_isa(before)
 
 
-def session(op: str, *arrays: Array, precision: Precision = "fp32", threads: int = 1) -> onnxruntime.InferenceSession:
+def session(
+    op: str, *arrays: Array, precision: Precision = "fp32", threads: int = 1, **attributes: int
+) -> onnxruntime.InferenceSession:
     described = OPS[op]
     names, maps = list(described.inputs), described.maps
-    node = helper.make_node(
-        op, names, list(described.outputs), domain=DOMAIN, **dict.fromkeys(described.attributes, EPSILON)
-    )
+    values = attributes or dict.fromkeys(described.attributes, EPSILON)
+    node = helper.make_node(op, names, list(described.outputs), domain=DOMAIN, **values)
     graph = helper.make_graph(
         [node],
         op,
@@ -115,8 +116,8 @@ def session(op: str, *arrays: Array, precision: Precision = "fp32", threads: int
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
-def run(op: str, *arrays: Array, precision: Precision = "fp32", threads: int = 1) -> list[Array]:
-    made = session(op, *arrays, precision=precision, threads=threads)
+def run(op: str, *arrays: Array, precision: Precision = "fp32", threads: int = 1, **attributes: int) -> list[Array]:
+    made = session(op, *arrays, precision=precision, threads=threads, **attributes)
     return made.run(None, dict(zip(OPS[op].inputs, arrays[: OPS[op].maps], strict=False)))
 
 

@@ -16,7 +16,7 @@ from glic_deploy import BitstreamError, Codec, LimitError, Limits, container
 from glic_deploy.backends.onnxruntime import OnnxRuntimeBackend
 from glic_deploy.bundle import Bundle
 from glic_deploy.checksum import crc32c
-from glic_deploy.limits import network_memory
+from glic_deploy.limits import LARGEST_NETWORK
 from glic_deploy.varint import write_varint
 
 from .conftest import ROOT
@@ -77,7 +77,7 @@ def test_every_tile_takes_bytes_of_the_file(engine: Path, counting: Counting) ->
 
 
 def test_memory_is_bounded_by_the_limits() -> None:
-    limits = Limits(max_memory=network_memory(512, 512))
+    limits = Limits(max_memory=LARGEST_NETWORK.needed(512, 512))
     limits.check_memory(512, 512)
     with pytest.raises(LimitError, match="max-memory"):
         limits.check_memory(640, 512)
@@ -104,3 +104,15 @@ def encoded(engine: Path, backend: Counting) -> bytes:
         data = codec.encode(np.zeros((64, 64, 3), np.uint8))
     backend.ran.clear()
     return data
+
+
+def test_the_memory_that_is_allowed_is_compared_with_what_the_bundle_needs(engine: Path) -> None:
+    """A small network is not cut into tiles as if it were of the released size."""
+    with Codec(engine) as codec:
+        small = codec.limits.network
+    assert small.needed(768, 512) < LARGEST_NETWORK.needed(768, 512) // 2
+    between = Limits(max_memory=LARGEST_NETWORK.needed(512, 512) - 1)
+    with pytest.raises(LimitError):
+        between.check_memory(512, 512)
+    with Codec(engine, limits=between) as codec:
+        codec.limits.check_memory(512, 512)

@@ -16,6 +16,7 @@ from ..errors import EngineError, PluginError
 from ..forms import FUSED
 from .base import Backend, Offer, Precision
 from .declarations import by_name
+from .mapped_files import forget_pages
 from .precision_trial import fitting, require_bfloat16
 
 if TYPE_CHECKING:
@@ -198,7 +199,9 @@ class OnnxRuntimeBackend(Backend):
         return self._forms
 
     def _open(self, graph: str, path: Path) -> ort.InferenceSession:
-        return open_session(path, self._threads, optimize=self._optimize, products=self.precision)
+        session = open_session(path, self._threads, optimize=self._optimize, products=self.precision)
+        forget_pages(path.parent)  # the session has packed copies of most weights, and reads the rest again
+        return session
 
     def describe(self) -> dict[str, Any]:
         return {

@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 
 from ..bundle import Bundle, Shape
 from ..errors import EngineError
-from ..limits import network_memory
 from ..values import Value
 from .base import Offer, Precision, UnusableError, recorded_precision
 from .cuda import CudaDevice, Device, memory_refusal
@@ -201,7 +200,7 @@ class OnnxRuntimeCudaBackend(OnnxRuntimeBackend):
     def refusal(self, height: int, width: int) -> str | None:
         """Return why the GPU's memory does not suffice for an image of this size, by the estimate for the CPU."""
         available = self._device.memory_info()[0] + self._runner.held
-        return memory_refusal(self._device, height, width, network_memory(width, height), available)
+        return memory_refusal(self._device, height, width, self._bundle.memory.needed(width, height), available)
 
     def trim(self) -> None:
         self._runner.trim()

@@ -22,6 +22,7 @@ from ..entropy.quantizer import NEAREST
 from ..errors import EngineError
 from ..files import atomic_write
 from ..forms import BF16, FP16, TENSORRT
+from ..limits import NetworkMemory
 from ..values import Value
 from .files import digest_of, open_regular, read_exactly, size_of
 from .graphs import PREVIEW, Port, Shape
@@ -109,6 +110,12 @@ class Bundle:
     def fingerprints(self) -> str:
         """The fingerprints of model and arithmetic in `.glic` files, as hexadecimal digits."""
         return (self.model_fingerprint + self.arithmetic_fingerprint).hex()
+
+    @property
+    def memory(self) -> NetworkMemory:
+        """What coding with this network needs on a CPU."""
+        weights = max((entry.bytes for name, entry in self.manifest.files.items() if name.endswith(".bin")), default=0)
+        return NetworkMemory.of(self.manifest.model.config.widths, weights)
 
     def file(self, name: str) -> Path:
         """Return the path of a file of the bundle. Raises EngineError if its bytes were altered."""

@@ -19,7 +19,7 @@ from ..entropy.passes import CodedPass
 from ..entropy.quantizer import NEAREST, Weighing
 from ..errors import BitstreamError, DamagedTilesWarning, ImageError, LimitError
 from ..image import box_reduced
-from ..limits import CODED_MULTIPLE, Limits, network_memory, raised
+from ..limits import CODED_MULTIPLE, Limits, raised
 from ..machine import cores
 from ..refinement import SynthesisGradient
 from . import table
@@ -77,11 +77,12 @@ def check_tile(tile: int | None) -> int | None:
 
 def _largest_side(pixels: int, limits: Limits) -> int:
     for side in range(SIDE, CODED_MULTIPLE, -CODED_MULTIPLE):
-        if network_memory(side, side) + 3 * pixels <= limits.max_memory:
+        if limits.network.needed(side, side) + 3 * pixels <= limits.max_memory:
             return side
+    least = limits.network.needed(2 * CODED_MULTIPLE, 2 * CODED_MULTIPLE) + 3 * pixels
     raise LimitError(
         f"{limits.max_memory / (1 << 20):.0f} MiB of memory are allowed, coding {pixels:,} pixels in the smallest "
-        f"tiles takes {(network_memory(2 * CODED_MULTIPLE, 2 * CODED_MULTIPLE) + 3 * pixels) / (1 << 20):.0f} MiB; "
+        f"tiles takes {least / (1 << 20):.0f} MiB; "
         f"{raised('max_memory', '...')}"
     )
 

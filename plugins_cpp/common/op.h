@@ -27,7 +27,7 @@ enum class Presence { kRequired, kOptional };
 //   pack(constants, element, message): what it computes, with products of this element where it is one of
 //   floats, or nullptr with a message;
 //   check_map(packed, map, message): whether its maps, which have one shape, fit;
-//   outputs(packed, i): the channels of its output i;
+//   shape(packed, map, i): that of its output i;
 //   compute(packed, maps, shape, out, threads): as the kernels, of maps that were checked.
 template <typename Signature>
 struct Op : Signature {

@@ -37,17 +37,18 @@ inline void start(const float* bias, Sums& sums) {
     }
 }
 
-// sums += rows × panel, over `depth` inputs.
-inline void multiply(const Rows<float>& rows, const float* panel, int64_t depth, Sums& sums) {
+// sums += rows × panel, over `depth` inputs, for the first kUsed vectors of the panel's outputs.
+template <int kUsed>
+inline void multiply_inputs(const Rows<float>& rows, const float* panel, int64_t depth, Sums& sums) {
     for (int64_t k = 0; k < depth; ++k, panel += kColumns) {
-        Vec weights[kVectors];
+        Vec weights[kUsed];
 #pragma GCC unroll 8
-        for (int v = 0; v < kVectors; ++v) weights[v] = load(panel + v * kWidth);
+        for (int v = 0; v < kUsed; ++v) weights[v] = load(panel + v * kWidth);
 #pragma GCC unroll 8
         for (int r = 0; r < kRows; ++r) {
             const Vec value = set(rows.at[r][k]);
 #pragma GCC unroll 8
-            for (int v = 0; v < kVectors; ++v) sums[r][v] = fma(value, weights[v], sums[r][v]);
+            for (int v = 0; v < kUsed; ++v) sums[r][v] = fma(value, weights[v], sums[r][v]);
         }
     }
 }
@@ -55,16 +56,17 @@ inline void multiply(const Rows<float>& rows, const float* panel, int64_t depth,
 #if defined(GLIC_PAIRS)
 constexpr int64_t kBfloat16Group = 2;
 
-inline void multiply(const Rows<Bfloat16>& rows, const Bfloat16* panel, int64_t depth, Sums& sums) {
+template <int kUsed>
+inline void multiply_inputs(const Rows<Bfloat16>& rows, const Bfloat16* panel, int64_t depth, Sums& sums) {
     for (int64_t k = 0; k < depth; k += 2, panel += 2 * kColumns) {
-        Pairs weights[kVectors];
+        Pairs weights[kUsed];
 #pragma GCC unroll 8
-        for (int v = 0; v < kVectors; ++v) weights[v] = load_pairs(panel + v * 2 * kWidth);
+        for (int v = 0; v < kUsed; ++v) weights[v] = load_pairs(panel + v * 2 * kWidth);
 #pragma GCC unroll 8
         for (int r = 0; r < kRows; ++r) {
             const Pairs value = set_pairs(rows.at[r] + k);
 #pragma GCC unroll 8
-            for (int v = 0; v < kVectors; ++v) sums[r][v] = fma_pairs(value, weights[v], sums[r][v]);
+            for (int v = 0; v < kUsed; ++v) sums[r][v] = fma_pairs(value, weights[v], sums[r][v]);
         }
     }
 }
@@ -80,21 +82,28 @@ inline float widened(Bfloat16 value) {
     return result;
 }
 
-inline void multiply(const Rows<Bfloat16>& rows, const Bfloat16* panel, int64_t depth, Sums& sums) {
+template <int kUsed>
+inline void multiply_inputs(const Rows<Bfloat16>& rows, const Bfloat16* panel, int64_t depth, Sums& sums) {
     for (int64_t i = 0; i < depth; ++i) {
         const int64_t k = (i ^ 1) < depth ? i ^ 1 : i;
-        Vec weights[kVectors];
+        Vec weights[kUsed];
 #pragma GCC unroll 8
-        for (int v = 0; v < kVectors; ++v) weights[v] = load(panel + k * kColumns + v * kWidth);
+        for (int v = 0; v < kUsed; ++v) weights[v] = load(panel + k * kColumns + v * kWidth);
 #pragma GCC unroll 8
         for (int r = 0; r < kRows; ++r) {
             const Vec value = set(widened(rows.at[r][k]));
 #pragma GCC unroll 8
-            for (int v = 0; v < kVectors; ++v) sums[r][v] = fma(value, weights[v], sums[r][v]);
+            for (int v = 0; v < kUsed; ++v) sums[r][v] = fma(value, weights[v], sums[r][v]);
         }
     }
 }
 #endif
+
+// sums += rows × the panel of this index.
+template <int kUsed = kVectors, typename T>
+inline void multiply(const Rows<T>& rows, const ProductWeights& weights, int64_t panel, Sums& sums) {
+    multiply_inputs<kUsed>(rows, weights.panel<T>(panel), weights.depth(), sums);
+}
 
 template <typename T>
 ProductPacking packing_of();
@@ -157,8 +166,7 @@ inline void for_products(const T* map, int64_t stride, int64_t rows, const Produ
             const int64_t some = rows - row < kRows ? rows - row : kRows;
             Sums sums;
             start(bias == nullptr ? nullptr : bias + column, sums);
-            multiply(Rows<T>(map + row * stride, stride, some), weights.panel<T>(panel), weights.depth(),
-                     sums);
+            multiply(Rows<T>(map + row * stride, stride, some), weights, panel, sums);
             body(sums, row, some, column);
         }
     }

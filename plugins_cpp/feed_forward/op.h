@@ -23,7 +23,9 @@ struct BlockOp : Op<Signature> {
         const std::string name = std::string("glic::") + Signature::kName;
         return glic::check_map(name.c_str(), map, block.project.outputs(), kRank, message);
     }
-    static int64_t outputs(const Packed& block, size_t) { return block.project.outputs(); }
+    static Shape shape(const Packed& block, glic_shape map, size_t) {
+        return Op<Signature>::with_channels(map, block.project.outputs());
+    }
 
   protected:
     float epsilon_ = 0;

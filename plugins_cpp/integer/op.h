@@ -39,7 +39,9 @@ struct IntegerLinear : Op<signatures::IntegerLinear> {
     static int check_map(const Packed& linear, glic_shape map, char* message) {
         return glic::check_map("glic::IntegerLinear", map, linear.panels.inputs(), 0, message);
     }
-    static int64_t outputs(const Packed& linear, size_t) { return linear.panels.outputs(); }
+    static Shape shape(const Packed& linear, glic_shape map, size_t) {
+        return with_channels(map, linear.panels.outputs());
+    }
     static int compute(const Packed& linear, const float* const* maps, glic_shape map, float* const* out,
                        const glic_parallel* threads) {
         return integer_linear(linear, maps[0], positions_of(map), out[0], threads);
@@ -79,7 +81,9 @@ struct IntegerGatedFfn : Op<signatures::IntegerGatedFfn> {
     static int check_map(const Packed& ffn, glic_shape map, char* message) {
         return glic::check_map("glic::IntegerGatedFfn", map, ffn.project_in.inputs(), 0, message);
     }
-    static int64_t outputs(const Packed& ffn, size_t) { return ffn.project_in.inputs(); }
+    static Shape shape(const Packed& ffn, glic_shape map, size_t) {
+        return with_channels(map, ffn.project_in.inputs());
+    }
     static int compute(const Packed& ffn, const float* const* maps, glic_shape map, float* const* out,
                        const glic_parallel* threads) {
         return integer_gated_ffn(ffn, maps[0], positions_of(map), out[0], threads);
@@ -126,7 +130,9 @@ struct IntegerDepthwise : Op<signatures::IntegerDepthwise> {
     static int check_map(const Packed& depthwise, glic_shape map, char* message) {
         return glic::check_map("glic::IntegerDepthwise", map, depthwise.channels, 3, message);
     }
-    static int64_t outputs(const Packed& depthwise, size_t) { return depthwise.channels; }
+    static Shape shape(const Packed& depthwise, glic_shape map, size_t) {
+        return with_channels(map, depthwise.channels);
+    }
     static int compute(const Packed& depthwise, const float* const* maps, glic_shape map, float* const* out,
                        const glic_parallel* threads) {
         return integer_depthwise(depthwise, maps[0], map.dims[0], map.dims[1], out[0], threads);

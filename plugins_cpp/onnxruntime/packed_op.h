@@ -76,7 +76,7 @@ class PackedKernel {
 
     OrtStatus* compute(OrtKernelContext* context) const {
         const float* maps[Op::kMaps];
-        std::vector<int64_t> dims;
+        Shape dims;
         for (size_t i = 0; i < Op::kMaps; ++i) {
             const Input map(context, i);
             if (map.status()) return map.status();
@@ -96,16 +96,15 @@ class PackedKernel {
         }
         void* out[Op::kOutputs];
         float* results[Op::kOutputs];
-        std::vector<int64_t> sides = dims;
+        const glic_shape map{dims.data(), dims.size()};
         for (size_t i = 0; i < Op::kOutputs; ++i) {
-            sides.back() = Op::outputs(*packed_, i);
+            const Shape sides = Op::shape(*packed_, map, i);
             OrtStatus* status = allocate_output(context, sides.data(), sides.size(), &out[i], i);
             if (status) return status;
             results[i] = static_cast<float*>(out[i]);
         }
         const RuntimeThreads threads(context);
-        return status_of(Op::compute(*packed_, maps, {dims.data(), dims.size()}, results, threads.get()),
-                         Op::kName);
+        return status_of(Op::compute(*packed_, maps, map, results, threads.get()), Op::kName);
     }
 
   private:

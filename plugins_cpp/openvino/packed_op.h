@@ -92,9 +92,8 @@ class PackedNode : public ov::op::Op {
         const Dims map(inputs[0]);
         char message[GLIC_MESSAGE_SIZE];
         OPENVINO_ASSERT(Description::check_map(packed, map.shape(), message) == GLIC_OK, message);
-        ov::Shape shape = inputs[0].get_shape();
-        shape.back() = static_cast<size_t>(Description::outputs(packed, 0));
-        outputs[0].set_shape(shape);
+        const Shape shape = Description::shape(packed, map.shape(), 0);
+        outputs[0].set_shape(ov::Shape(shape.begin(), shape.end()));
         const RuntimeThreads threads;
         const float* const maps[] = {inputs[0].data<float>()};
         float* const results[] = {outputs[0].data<float>()};

@@ -26,7 +26,9 @@ struct Projection : Op<signatures::Projection> {
                   static_cast<long long>(map.dims[0]), static_cast<long long>(matrices))
             .result();
     }
-    static int64_t outputs(const Packed& layer, size_t) { return layer.weights[0].outputs(); }
+    static Shape shape(const Packed& layer, glic_shape map, size_t) {
+        return with_channels(map, layer.weights[0].outputs());
+    }
     static int compute(const Packed& layer, const float* const* maps, glic_shape map, float* const* out,
                        const glic_parallel* threads) {
         return project(layer, maps[0], positions_of(map), out, threads);
@@ -46,7 +48,9 @@ struct NormQkv : Op<signatures::NormQkv> {
     static int check_map(const Packed& layer, glic_shape map, char* message) {
         return glic::check_map("glic::NormQkv", map, layer.weights[0].inputs(), 0, message);
     }
-    static int64_t outputs(const Packed& layer, size_t i) { return layer.weights[i].outputs(); }
+    static Shape shape(const Packed& layer, glic_shape map, size_t i) {
+        return with_channels(map, layer.weights[i].outputs());
+    }
     static int compute(const Packed& layer, const float* const* maps, glic_shape map, float* const* out,
                        const glic_parallel* threads) {
         return project(layer, maps[0], positions_of(map), out, threads);

@@ -78,9 +78,9 @@ void feed_positions(const FeedForwardBlock& block, int64_t positions, const Buff
             const Rows<T> rows(buffers.rows + row * depth, depth, positions - row);
             Sums a, b;
             start(block.bias_a.data() + column, a);
-            multiply(rows, block.expand_a.template panel<T>(panel), depth, a);
+            multiply(rows, block.expand_a, panel, a);
             start(block.bias_b.data() + column, b);
-            multiply(rows, block.expand_b.template panel<T>(panel), depth, b);
+            multiply(rows, block.expand_b, panel, b);
             for (int r = 0; r < kRows; ++r) {
                 for (int v = 0; v < kVectors; ++v) a[r][v] = gate(a[r][v], b[r][v]);
             }
