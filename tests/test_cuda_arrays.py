@@ -8,19 +8,25 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
 
 from glic_deploy import Codec, EngineError, ImageError, LimitError, Limits, Metadata, dlpack
-from glic_deploy.backends.cuda import CaptureGate
+from glic_deploy.backends.cuda import CaptureGate, Device
+from glic_deploy.backends.device_images import DeviceImages
+from glic_deploy.backends.device_runs import DeviceRunner
 from glic_deploy.backends.tensorrt import TensorRTBackend
-from glic_deploy.cuda_arrays import CudaArray
-from glic_deploy.image import load_image
+from glic_deploy.bundle import Bundle
+from glic_deploy.channels import as_rgb
+from glic_deploy.cuda_arrays import CudaArray, CudaImage
+from glic_deploy.image import load_image, pad
 
 from . import cuda_emulator
 from .conftest import PHOTOS
 from .tensorrt_simulation import SimulatedDevice, SimulatedTensorRT, simulated
+from .test_gpu_steps import real_device, simulated_device
 
 pytestmark = pytest.mark.skipif(shutil.which("cmake") is None, reason="needs cmake to build the emulator")
 
@@ -298,3 +304,52 @@ def test_without_a_gpu_it_says_what_to_do(gpu_engine: Path, picture: np.ndarray)
             codec.decode(data, device="cuda", out=picture)
         with pytest.raises(ImageError, match=r"device is 'cpu', expected"):
             codec.decode(data, device="cpu")  # type: ignore[call-overload]
+
+
+def on_simulated_gpu(device: SimulatedDevice, array: np.ndarray) -> Any:
+    return OnGpu(device, array)
+
+
+def on_real_gpu(device: Device, array: np.ndarray) -> Any:
+    import torch
+
+    stream = torch.cuda.Stream(device.number)
+    with torch.cuda.stream(stream):  # its work must be waited for
+        busy = torch.ones(1 << 26, device="cuda").cumsum(0)
+        return (torch.from_numpy(array.copy()).cuda() + (busy[:1] - 1)).to(torch.uint8)
+
+
+@pytest.mark.parametrize(
+    ("open_device", "send"),
+    [
+        (simulated_device, on_simulated_gpu),
+        pytest.param(real_device, on_real_gpu, marks=pytest.mark.gpu),
+    ],
+    ids=["simulated", "on_a_gpu"],
+)
+def test_a_gpu_pads_and_crops_like_numpy(open_device: Any, send: Any, gpu_engine: Path) -> None:
+    device, never = open_device(), mock.Mock(spec_set=())
+    on_a_gpu = not isinstance(device, SimulatedDevice)
+    if on_a_gpu:
+        torch = pytest.importorskip("torch", reason="needs torch, of the export extra")
+        if not torch.cuda.is_available():
+            pytest.skip("needs a torch that was built for CUDA")
+    images = DeviceImages(DeviceRunner(device, Bundle.open(gpu_engine), never, never), device)
+    rng = np.random.default_rng(1)
+    for shape in ((100, 130, 3), (128, 128), (1, 257, 3)):
+        array = rng.integers(0, 256, shape, np.uint8)
+        image = CudaImage.of(send(device, array))
+        assert image is not None
+        assert images.owns(image)
+        expected = pad(as_rgb(array))
+        padded = images.place(image, *expected.shape[:2])
+        np.testing.assert_array_equal(padded, expected)
+        crop = images.crop(padded, 3, 0, 90, 1)
+        np.testing.assert_array_equal(crop, expected[:1, 3:93])
+        uploaded = images.upload(array)
+        np.testing.assert_array_equal(uploaded, array)
+        if on_a_gpu:
+            for mine in (crop, uploaded):
+                theirs = torch.from_dlpack(mine)
+                assert theirs.data_ptr() == mine.address == torch.as_tensor(mine, device="cuda").data_ptr()
+                np.testing.assert_array_equal(theirs.cpu(), np.asarray(mine))
