@@ -321,7 +321,8 @@ class Codec:
     ) -> NDArray[np.uint8] | CudaArray:
         """Decompress a `.glic` file to a uint8 array (H, W, 3).
 
-        A grey image is an array (H, W). An image with alpha is an array (H, W, 4), or (H, W, 2) if it is grey.
+        A grey image is an array (H, W). An image with alpha is an array (H, W, 4), or (H, W, 2) if it is grey. With
+        `device`, the array is in the memory of a GPU.
 
         Args:
             data: the bytes of the file in any object with the buffer protocol, the path of the file, or an open binary
