@@ -17,8 +17,11 @@ MOST_PIECES = 32
 _ELEMENTWISE = {"Add", "Clip", "Floor", "Max", "Min", "Mul", "Round", "Sub"}
 
 
-def without_unequal_splits(model: ModelProto) -> ModelProto:
-    """Replace every Split into unequal widths by a Slice for each output; change `model` and return it."""
+def without_unequal_splits(model: ModelProto) -> bool:
+    """Replace every Split into unequal widths by a Slice for each output.
+
+    Changes `model`, and returns whether there was such a node.
+    """
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     nodes: list[NodeProto] = []
     for node in model.graph.node:
@@ -33,8 +36,9 @@ def without_unequal_splits(model: ModelProto) -> ModelProto:
                 model.graph.initializer.append(numpy_helper.from_array(np.array([value], np.int64), limit))
             nodes.append(helper.make_node("Slice", [node.input[0], *limits], [name]))
             start += width
+    changed = len(nodes) > len(model.graph.node)
     _replace(model, nodes)
-    return model
+    return changed
 
 
 def with_equal_concats(model: ModelProto) -> bool:

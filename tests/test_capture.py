@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,10 @@ import pytest
 from onnx import ModelProto, TensorProto, helper
 
 from export.capture import with_equal_concats, without_unequal_splits
+from export.tensorrt_bundle import add_graphs
 from glic_deploy.backends.onnxruntime import custom_ops_library
 from glic_deploy.backends.onnxruntime_cuda import DECLARATION
-from glic_deploy.bundle import FP16, NATIVE, Bundle
+from glic_deploy.bundle import NATIVE, Bundle
 from glic_deploy.forms import CUDA
 
 
@@ -59,10 +61,14 @@ def test_exact_graphs_join_and_split_equal_widths_alone(gpu_engine: Path) -> Non
             assert len({shapes[name] for name in names}) == 1, (graph, names)
 
 
-def test_half_precision_transforms_have_no_unequal_split(gpu_engine: Path) -> None:
-    bundle = Bundle.open(gpu_engine)
+@pytest.mark.parametrize("precision", ["fp16", "fp32"])
+def test_transforms_on_a_gpu_have_no_unequal_split(precision: str, engine: Path, tmp_path: Path) -> None:
+    path = Path(shutil.copytree(engine, tmp_path / "engine"))
+    add_graphs(path, precision)
+    bundle, forms = Bundle.open(path), DECLARATION.forms
+    assert bundle.precision(forms) == precision
     for graph in bundle.transforms():
-        model = onnx.load(bundle.graph(graph, [FP16]), load_external_data=False)
+        model = onnx.load(bundle.graph(graph, forms), load_external_data=False)
         constants = {tensor.name: tensor for tensor in model.graph.initializer}
         for node in model.graph.node:
             if node.op_type == "Split" and len(node.input) > 1:
@@ -78,9 +84,10 @@ def test_slices_equal_the_split() -> None:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
     feeds = {"x": np.arange(21, dtype=np.float32).reshape(3, 7)}
     want = results(model, feeds)
-    rewritten = without_unequal_splits(model)
-    assert [node.op_type for node in rewritten.graph.node] == ["Slice", "Slice"]
-    for value, expected in zip(results(rewritten, feeds), want, strict=True):
+    assert without_unequal_splits(model)
+    assert [node.op_type for node in model.graph.node] == ["Slice", "Slice"]
+    assert not without_unequal_splits(model)
+    for value, expected in zip(results(model, feeds), want, strict=True):
         np.testing.assert_array_equal(value, expected)
 
 
