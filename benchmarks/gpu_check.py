@@ -141,6 +141,7 @@ def steps(tensorrt: bool) -> dict[str, Step]:
         "kernels": python("pytest", "-q", "-m", "gpu", "tests/test_gpu.py"),
         "integer kernels": python("pytest", "-q", "-m", "gpu", "tests/test_gpu_integer.py"),
         "steps between graphs": python("pytest", "-q", "-m", "gpu", "tests/test_gpu_steps.py"),
+        "images in GPU memory": python("pytest", "-q", "-m", "gpu", "tests/test_cuda_arrays.py"),
         **{tool: sanitized(tool) for tool in SANITIZER_TOOLS},
         "times": python("benchmarks.gpu_ops", "--json", OUT / "ops.json"),
         "exactness": python("benchmarks.exactness", "--images", ROOT / "samples" / "photos"),

@@ -28,9 +28,9 @@ PRECISIONS = ("fp32", *HALVES)
 def add_graphs(directory: Path, precision: str) -> None:
     """Add the form `tensorrt` of all graphs to a bundle and, unless it is fp32, the form `precision` of the transforms.
 
-    The graphs of the exact entropy path are made from the form `native`, whose sums are all in ops of ours. They get
-    the form `cuda` too, if onnxruntime could not capture `native`. A plan stays in the bundle if its graph did not
-    change.
+    The graphs of the exact entropy path are made from the form `native`, whose sums are all in ops of ours. Graphs that
+    onnxruntime could not capture in `native`, or in fp32 in `base`, get the form `cuda` too. A plan stays in the bundle
+    if its graph did not change.
 
     Raises EngineError if a graph of the exact entropy path leaves a sum to TensorRT.
     """
@@ -40,12 +40,13 @@ def add_graphs(directory: Path, precision: str) -> None:
             path = update.bundle.graph(name, [NATIVE if exact else BASE])
             transform = graph.role == "transform"
             if transform and precision in HALVES:
-                half = without_unequal_splits(in_half_precision(onnx.load(path), precision))
+                half = in_half_precision(onnx.load(path), precision)
+                without_unequal_splits(half)
                 weights = f"graphs/weights.{precision}.bin"
                 path = update.add_graph(name, precision, half, precision=precision, weights=weights)
-            if exact:
+            elif transform or exact:
                 captured = onnx.load(path, load_external_data=False)
-                if with_equal_concats(captured):
+                if with_equal_concats(captured) if exact else without_unequal_splits(captured):
                     update.add_graph(name, CUDA, captured)
             # The new graph refers to the weights of its source; they are not read here.
             model = fit_tensorrt(onnx.load(path, load_external_data=False))

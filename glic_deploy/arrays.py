@@ -15,7 +15,8 @@ from .errors import ImageError
 
 # The device types of DLPack whose memory the host can access: kDLCPU, kDLCUDAHost, kDLROCMHost.
 _HOST = frozenset({1, 3, 11})
-_EXPORT_ERRORS = (BufferError, RuntimeError, TypeError, ValueError)
+EXPORT_ERRORS = (BufferError, RuntimeError, TypeError, ValueError)
+"""The errors of libraries that do not export an array."""
 
 
 class DlpackArray(Protocol):
@@ -91,7 +92,7 @@ def _writable_twin(out: Any, view: NDArray[Any]) -> NDArray[Any]:
     """
     try:
         twin = np.asarray(out)
-    except _EXPORT_ERRORS:
+    except EXPORT_ERRORS:
         return view
     same = (twin.ctypes.data, twin.shape, twin.strides) == (view.ctypes.data, view.shape, view.strides)
     return twin if same and twin.dtype == view.dtype and twin.flags.writeable else view
@@ -102,7 +103,7 @@ def _from_dlpack(source: Any) -> NDArray[Any]:
         if source.__dlpack_device__()[0] in _HOST:
             return np.from_dlpack(source)
         return np.from_dlpack(source, device="cpu")  # needs numpy 2.1, and DLPack 1.0 in the library
-    except _EXPORT_ERRORS as error:
+    except EXPORT_ERRORS as error:
         raise ImageError(
             f"the {type(source).__name__} on device {_device(source)} cannot be read through DLPack: {error}; "
             "convert it to uint8 (height, width, 3) in host memory first, for torch: tensor.detach().cpu()"

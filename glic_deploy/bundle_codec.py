@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,14 +15,16 @@ from . import conformance
 from .backends import Backend, Precision, open_backend, require_precision
 from .backends.declarations import ON_THE_CPU
 from .bundle import PREVIEW, Bundle
+from .channels import as_rgb
 from .checksum import symbol_checksum
 from .container import Header
+from .cuda_arrays import CudaArray, CudaImage
 from .entropy.masking import error_weights
 from .entropy.passes import CodedPass, HostSteps, RunGraph, Symbols, walk
 from .entropy.quantizer import NEAREST, Costs, Quantizer, Weighing
 from .entropy.rans import CdfTables, Decoder, Encoder
 from .errors import BitstreamError, EngineError, LimitError, ModelMismatchError
-from .image import box_reduced
+from .image import box_reduced, pad
 from .limits import CODED_MULTIPLE, Limits
 from .notices import PROCESS
 from .scales import SCALES, shrunk
@@ -30,25 +32,28 @@ from .stages import stage
 from .steps import Pass, Steps
 from .values import Value, fetch
 
+if TYPE_CHECKING:
+    from .backends.device_images import DeviceImages
+
 
 @dataclass(frozen=True)
 class Latents:
     """The latents of a padded image.
 
     Attributes:
-        image: the padded image, uint8 (H, W, 3).
+        image: the padded image, uint8 (H, W, 3), which may be on a device.
         y: its latents, float32 (1, M, h, w), which may be on a device.
         z_symbols: the symbols of z, int16 (1, N, h/4, w/4), likewise.
     """
 
-    image: NDArray[np.uint8]
+    image: Value
     y: Value
     z_symbols: Value
 
     @cached_property
     def error_weights(self) -> NDArray[np.float32]:
         """How much error each position of y hides, float32 (h, w)."""
-        return error_weights(self.image)
+        return error_weights(np.asarray(self.image))
 
 
 @dataclass(frozen=True)
@@ -157,12 +162,24 @@ class BundleCodec:
         if reason := self._refusal(width, height):
             raise LimitError(f"{reason}; encode in tiles (--tile, tile=...), or use the CPU: {ON_THE_CPU}")
 
-    def analyse(self, padded: NDArray[np.uint8], stages: dict[str, float] | None = None) -> Latents:
-        """Return the latents of an image (H, W, 3), H and W multiples of `CODED_MULTIPLE`."""
+    def analyse(self, image: NDArray[np.uint8] | CudaImage, stages: dict[str, float] | None = None) -> Latents:
+        """Return the latents of an image, uint8 (H, W, 3) or grey (H, W), which is padded to `CODED_MULTIPLE`.
+
+        The pixels of a CudaImage stay on the GPU if they are in the memory of the backend's.
+        """
         run = self._runner(stages)
-        self._check_device(padded.shape[1], padded.shape[0])
+        height, width = image.shape[:2]
+        self._check_device(width, height)
+        with stage(stages, "pad"):
+            padded = self._padded(image)
         y = run("analysis", image=padded)[0]
         return Latents(padded, y, run("hyper_analysis", y=y)[0])
+
+    def _padded(self, image: NDArray[np.uint8] | CudaImage) -> Value:
+        images = self._backend.images()
+        if isinstance(image, CudaImage) and images is not None and images.owns(image):
+            return images.place(image, *(-(-side // CODED_MULTIPLE) * CODED_MULTIPLE for side in image.shape[:2]))
+        return pad(as_rgb(np.asarray(image)))
 
     def code(
         self, latents: Latents, stages: dict[str, float] | None = None, weighing: Weighing = NEAREST
@@ -197,10 +214,10 @@ class BundleCodec:
             return CodedLatents(encoder.finish(), symbol_checksum((z_symbols, *symbols)), y_hat, symbols, indexes)
 
     def encode(
-        self, padded: NDArray[np.uint8], stages: dict[str, float] | None = None, weighing: Weighing = NEAREST
+        self, image: NDArray[np.uint8], stages: dict[str, float] | None = None, weighing: Weighing = NEAREST
     ) -> tuple[bytes, int]:
         """Return the payload and the symbol checksum of an image; see `analyse` and `code`."""
-        coded = self.code(self.analyse(padded, stages), stages, weighing)
+        coded = self.code(self.analyse(image, stages), stages, weighing)
         return coded.payload, coded.checksum
 
     def reconstruct(
@@ -215,6 +232,7 @@ class BundleCodec:
         graph, reduced = ("synthesis", 1) if scale == 1 else (PREVIEW, SCALES[0])
         padded = self._runner(stages)(graph, y_hat=y_hat)[0]
         with stage(stages, graph):
+            fetch(padded)
             padded = np.asarray(padded)
         with stage(stages, "crop"):
             return box_reduced(padded[: shrunk(height, reduced), : shrunk(width, reduced)], scale // reduced)
@@ -253,6 +271,36 @@ class BundleCodec:
                 return np.ascontiguousarray(image)
             np.copyto(out, image)
             return out
+
+    def decode_on_gpu(
+        self,
+        payload: bytes | memoryview,
+        checksum: int,
+        height: int,
+        width: int,
+        box: tuple[int, int, int, int],
+        stages: dict[str, float] | None = None,
+        passes: list[CodedPass] | None = None,
+    ) -> CudaArray:
+        """Decode a payload to a part (x, y, width, height) of the image, in the memory of the backend's GPU.
+
+        The other arguments and the errors are those of `decode`. Raises EngineError too if the backend has no GPU.
+        """
+        images = self.gpu_images()
+        y_hat = self._decode_latents(payload, checksum, height, width, stages, passes)
+        padded = self._runner(stages)("synthesis", y_hat=y_hat)[0]
+        with stage(stages, "crop"):
+            return images.crop(padded, *box)
+
+    def gpu_images(self) -> DeviceImages:
+        """Return what reads and writes images in GPU memory. Raises EngineError if the backend has no GPU."""
+        images = self._backend.images()
+        if images is None:
+            raise EngineError(
+                f"device is 'cuda', but backend {self._backend.name} does not run on a GPU; open the codec on one, "
+                "Codec(engine, device=0), or decode without device and copy the array to the GPU"
+            )
+        return images
 
     def decode_symbols(
         self,

@@ -14,10 +14,11 @@ from PIL import Image
 
 from .bundle_codec import BundleCodec
 from .channels import Channels, as_rgb, colour_of
+from .cuda_arrays import CudaImage
 from .entropy.passes import CodedPass
 from .entropy.quantizer import NEAREST, Weighing
 from .errors import BitstreamError
-from .image import box_reduced, pad
+from .image import box_reduced
 from .refinement import SynthesisGradient, refine
 from .stages import stage
 from .varint import ALTERED, read_varint, write_varint
@@ -28,17 +29,17 @@ class Analysed:
 
     Args:
         engine: runs the analysis of the colours.
-        pixels: uint8 of any channels, contiguous or not.
+        pixels: uint8 of any channels, contiguous or not, on the host or on a GPU.
         stages: receives the seconds that each stage took.
     """
 
-    def __init__(self, engine: BundleCodec, pixels: NDArray[np.uint8], stages: dict[str, float] | None = None) -> None:
-        self._colours = as_rgb(pixels)
-        with stage(stages, "pad"):
-            padded = pad(self._colours)
-        self._latents = engine.analyse(padded, stages)
+    def __init__(
+        self, engine: BundleCodec, pixels: NDArray[np.uint8] | CudaImage, stages: dict[str, float] | None = None
+    ) -> None:
+        self._colours = pixels if isinstance(pixels, CudaImage) else colour_of(pixels)
+        self._latents = engine.analyse(self._colours, stages)
         self._alpha = None
-        if Channels.of(pixels).alpha:
+        if not isinstance(pixels, CudaImage) and Channels.of(pixels).alpha:
             with stage(stages, "alpha"):
                 self._alpha = _encode_alpha(pixels[..., -1])
 
@@ -50,7 +51,7 @@ class Analysed:
         stages: dict[str, float] | None = None,
     ) -> None:
         """Refine the latents; see `glic_deploy.refinement.refine`."""
-        self._latents = refine(engine, self._latents, self._colours, weighing, gradient, stages)
+        self._latents = refine(engine, self._latents, as_rgb(np.asarray(self._colours)), weighing, gradient, stages)
 
     def code(
         self, engine: BundleCodec, stages: dict[str, float] | None = None, weighing: Weighing = NEAREST

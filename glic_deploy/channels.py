@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from .container import Header
+    from .values import Value
 
 _OPAQUE = 255
 
@@ -25,9 +26,9 @@ class Channels(NamedTuple):
     alpha: bool
 
     @classmethod
-    def of(cls, pixels: NDArray[np.uint8]) -> Channels:
+    def of(cls, pixels: Value) -> Channels:
         """Return the channels of pixels (H, W), (H, W, 2), (H, W, 3) or (H, W, 4)."""
-        count = 1 if pixels.ndim == 2 else pixels.shape[2]
+        count = 1 if len(pixels.shape) == 2 else pixels.shape[2]
         return cls(grey=count < 3, alpha=count % 2 == 0)
 
     @classmethod

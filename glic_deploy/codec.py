@@ -12,16 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import channel_codec, colour, container, many, metadata, tiles
-from .arguments import check_receivers, integer, known, shown, thread_count
+from .arguments import check_receivers, integer, known, one_of, shown, thread_count
 from .arrays import DlpackArray, writable
 from .backends import Backend, Precision
 from .channels import Channels, colour_of, with_colour
 from .coded import CodedFile, read_coded
 from .container import Header
+from .cuda_arrays import CudaArray, CudaImage, CudaSource
 from .effort import check_effort, refines, weighing_at
 from .entropy.passes import CodedPass
 from .entropy.quantizer import Weighing
-from .errors import BitstreamError, EngineError
+from .errors import BitstreamError, EngineError, ImageError
 from .image import Alpha, Background, Colour, Handling, Source, SourceImage, check_colour, read_image
 from .limits import DEFAULT_LIMITS, Limits
 from .machine import cores
@@ -66,6 +67,15 @@ class DecodeOptions(TypedDict, total=False):
     color: Colour
     stages: dict[str, float] | None
     progress: tiles.Progress | None
+
+
+class AllDecodeOptions(DecodeOptions, total=False):
+    """Keyword arguments of `Codec.decode`, without `device`."""
+
+    out: DlpackArray | memoryview | None
+    on_error: tiles.OnError
+    damaged: list[tiles.Box] | None
+    passes: list[CodedPass] | None
 
 
 class Codec:
@@ -185,7 +195,7 @@ class Codec:
 
         Args:
             img: a uint8 array (H, W, 3), (H, W) for grey, (H, W, 4) or (H, W, 2) with alpha, a PIL image, or a path;
-                see `glic_deploy.image.read_image`.
+                see `glic_deploy.image.read_image`. Arrays may be in the memory of a GPU (docs/gpu.md#cuda-arrays).
             quality: 1 (the smallest files) to the number of bundles; None: the highest. A fraction is a rate between
                 two bundles: 3.5 is the geometric mean of the rates of 3 and 4.
             target_bpp: the most bits per pixel that the file may have. The best file within the target is returned. If
@@ -216,9 +226,11 @@ class Codec:
         side = tiles.check_tile(tile)
         handling = Handling(background, alpha, color, metadata)
         check_receivers(stages=stages, progress=progress)
+        return self._encode(self._read(img, handling, stages), target, side, stages, progress)
+
+    def _read(self, img: Source, handling: Handling, stages: dict[str, float] | None) -> SourceImage | CudaSource:
         with stage(stages, "read"):
-            source = read_image(img, handling, self._limits)
-        return self._encode(source, target, side, stages, progress)
+            return CudaSource.of(img, handling, self._limits) or read_image(img, handling, self._limits)
 
     def _target(
         self,
@@ -236,7 +248,7 @@ class Codec:
 
     def _encode(
         self,
-        source: SourceImage,
+        source: SourceImage | CudaSource,
         target: Target,
         tile: int | None,
         stages: dict[str, float] | None,
@@ -274,19 +286,29 @@ class Codec:
             )
             if grid:
                 gradient = self._gradients.of(codec.bundle) if refines(target.effort, codec.bundle) else None
-                arguments = (codec, header, pixels, grid, self._limits, stages, progress, attachments)
+                arguments = (codec, header, np.asarray(pixels), grid, self._limits, stages, progress, attachments)
                 return tiles.encode(*arguments, weighing, gradient)
             return container.pack(header, *analysed(quality).code(codec, stages, weighing), attachments)
 
         try:
-            return target.search(colour_of(pixels), len(self._codecs), code, lambda data: colour_of(self.decode(data)))
+            colours = pixels if isinstance(pixels, CudaImage) else colour_of(pixels)
+            return target.search(colours, len(self._codecs), code, lambda data: colour_of(self.decode(data)))
         finally:
             analysed.cache_clear()  # or the latents would keep their place on a GPU until the next garbage collection
+
+    @overload
+    def decode(
+        self, data: CodedFile, *, device: None = ..., **options: Unpack[AllDecodeOptions]
+    ) -> NDArray[np.uint8]: ...
+
+    @overload
+    def decode(self, data: CodedFile, *, device: Literal["cuda"], **options: Unpack[AllDecodeOptions]) -> CudaArray: ...
 
     def decode(
         self,
         data: CodedFile,
         *,
+        device: Literal["cuda"] | None = None,
         out: DlpackArray | memoryview | None = None,
         region: tuple[int, int, int, int] | None = None,
         scale: int = 1,
@@ -296,15 +318,18 @@ class Codec:
         stages: dict[str, float] | None = None,
         passes: list[CodedPass] | None = None,
         progress: tiles.Progress | None = None,
-    ) -> NDArray[np.uint8]:
+    ) -> NDArray[np.uint8] | CudaArray:
         """Decompress a `.glic` file to a uint8 array (H, W, 3).
 
-        A grey image is an array (H, W). An image with alpha is an array (H, W, 4), or (H, W, 2) if it is grey.
+        A grey image is an array (H, W). An image with alpha is an array (H, W, 4), or (H, W, 2) if it is grey. With
+        `device`, the array is in the memory of a GPU.
 
         Args:
             data: the bytes of the file in any object with the buffer protocol, the path of the file, or an open binary
                 file. Paths and files are not read further than the limits allow. To decode a region of a file in tiles,
                 the data may end behind the last tile that the region needs.
+            device: "cuda" returns the image in the memory of the codec's GPU, as a `glic_deploy.cuda_arrays.CudaArray`,
+                which torch and CuPy take without a copy. None returns a numpy array.
             out: an array that receives the image: uint8 of its shape, contiguous, in host memory, of numpy, torch or
                 any library with DLPack. The image is decoded into its memory, and numpy's view of it is returned.
             region: (x, y, width, height) of the part to decode. The result equals a crop of the whole image. Of an
@@ -324,15 +349,20 @@ class Codec:
 
         Raises BitstreamError for a damaged file, ModelMismatchError for a file of another model or arithmetic,
         LimitError for a file that is too large, ImageError for a region outside of the image, another scale or an
-        unsuitable `out`, EngineError, also for a preview from a bundle without previews, and OSError if a path or file
-        cannot be read. Wrong arguments are refused before anything is read.
+        unsuitable `out`, EngineError, also for a preview from a bundle without previews and for "cuda" without a GPU,
+        and OSError if a path or file cannot be read. Wrong arguments are refused before anything is read.
         """
         tiles.check_on_error(on_error)
         tiles.region_box(region)
         scale = check_scale(scale)
         check_colour(color)
         check_receivers(stages=stages, passes=passes, damaged=damaged, progress=progress)
+        if device is not None:
+            one_of("device", device, ("cuda",), ImageError)
+            if out is not None:
+                raise ImageError("got device='cuda' and out, expected at most one of them; leave out one of them")
         coded = read_coded(data, self._limits)
+        gpu = None if device is None else self._codecs.for_file(container.read_front(coded).header).gpu_images()
         if container.is_tiled(coded):
             strips = self.decode_strips(
                 coded,
@@ -345,7 +375,8 @@ class Codec:
                 passes=passes,
                 progress=progress,
             )
-            return strips.gather(None if out is None else writable(out, strips.shape))
+            image = strips.gather(None if out is None else writable(out, strips.shape))
+            return image if gpu is None else gpu.upload(image)
         file = container.parse(coded, self._limits)
         header, kept = file.header, Channels.of_header(file.header)
         codec = self._codecs.for_file(header)
@@ -353,12 +384,17 @@ class Codec:
         box = tiles.check_region(region, header.width, header.height).reduced(scale)
         converted = self._to_srgb(coded, header, color)
         view = None if out is None else writable(out, kept.shape(box.height, box.width))
-        arguments = (codec, kept, file.payload, file.symbol_checksum, header.height, header.width, stages, passes)
-        if region is None and converted is None:
+        coded_image = (file.payload, file.symbol_checksum, header.height, header.width)
+        if gpu is not None and kept == Channels(grey=False, alpha=False) and scale == 1 and converted is None:
+            return codec.decode_on_gpu(*coded_image, box, stages, passes)
+        arguments = (codec, kept, *coded_image, stages, passes)
+        if region is None and converted is None and gpu is None:
             return channel_codec.decode(*arguments, out=view, scale=scale)
         part = channel_codec.decode(*arguments, scale=scale)[box.slices]
         if converted is not None:
             part = converted(part)
+        if gpu is not None:
+            return gpu.upload(part)
         if view is None:
             return np.ascontiguousarray(part)
         np.copyto(view, part)
@@ -492,11 +528,10 @@ class Codec:
         stages, progress = options.get("stages"), options.get("progress")
         check_receivers(stages=stages, progress=progress)
 
-        def read(source: Source) -> SourceImage:
-            with stage(stages, "read"):
-                return read_image(source, handling, self._limits)
+        def read(source: Source) -> SourceImage | CudaSource:
+            return self._read(source, handling, stages)
 
-        def code(image: SourceImage) -> bytes:
+        def code(image: SourceImage | CudaSource) -> bytes:
             return self._encode(image, target, side, stages, progress)
 
         return self._overlap(sources, read, code, workers, on_error)

@@ -19,6 +19,7 @@ from .arguments import integer, number, positive
 from .entropy.quantizer import MAX_STRENGTH
 from .errors import EngineError, TargetError, TargetWarning
 from .metrics import bits_per_pixel, psnr
+from .values import Value
 
 NEAR_RATE = 0.01
 """A file whose size is below its target by this share or less is near enough to end the search."""
@@ -71,7 +72,7 @@ class Target:
 
     def search(
         self,
-        image: NDArray[np.uint8],
+        image: Value,
         qualities: int,
         encode: Encode,
         decode: Decode,
@@ -103,9 +104,7 @@ class Target:
 class _Search:
     """The files of one image, each coded and decoded at most once."""
 
-    def __init__(
-        self, image: NDArray[np.uint8], qualities: int, encode: Encode, decode: Decode, dial: bool, strict: bool
-    ) -> None:
+    def __init__(self, image: Value, qualities: int, encode: Encode, decode: Decode, dial: bool, strict: bool) -> None:
         self._pixels = image.shape[0] * image.shape[1]
         self._qualities = qualities
         self._dial = dial
@@ -114,7 +113,7 @@ class _Search:
 
         @functools.cache
         def decibels(quality: int, strength: float) -> float:
-            measured = psnr(image, decode(self._file(quality, strength)))
+            measured = psnr(np.asarray(image), decode(self._file(quality, strength)))
             return math.inf if measured is None else measured
 
         self._decibels = decibels

@@ -34,6 +34,13 @@ class Fetchable(Protocol):
     def fetch(self) -> None: ...
 
 
+@runtime_checkable
+class Placeable(Protocol):
+    """Declare a deferred array that a kernel writes to a device, each time that it is asked for."""
+
+    def place(self) -> Value: ...
+
+
 class Slices:
     """Hold a map (1, C, h, w), float32, as the slices of its channels that are known so far."""
 

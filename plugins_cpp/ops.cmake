@@ -99,9 +99,9 @@ function(glic_kernel_objects library result)
   set(${result} ${objects} PARENT_SCOPE)
 endfunction()
 
-# The CUDA sources of the steps between the graphs and of all ops that have one: <folder>/cuda/<folder>.cu.
+# The CUDA sources of what is between the graphs and of all ops that have one: <folder>/cuda/<folder>.cu.
 function(glic_cuda_sources result)
-  set(sources ${CMAKE_SOURCE_DIR}/plugins_cpp/passes/cuda/passes.cu)
+  set(sources ${CMAKE_SOURCE_DIR}/plugins_cpp/passes/cuda/passes.cu ${CMAKE_SOURCE_DIR}/plugins_cpp/images/cuda/images.cu)
   foreach(folder ${GLIC_OP_FOLDERS})
     if(GLIC_CUDA_OF_${folder})
       list(APPEND sources ${CMAKE_SOURCE_DIR}/plugins_cpp/${folder}/cuda/${folder}.cu)

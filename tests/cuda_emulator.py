@@ -39,7 +39,7 @@ def executable() -> Path:
 
 @cache
 def passes_library() -> ctypes.CDLL:
-    """The functions of plugins_cpp/passes, which work on the host's memory."""
+    """The functions of plugins_cpp/passes and plugins_cpp/images, which work on the host's memory."""
     return ctypes.CDLL(str(_built("emulated_passes") / "libemulated_passes.so"))
 
 

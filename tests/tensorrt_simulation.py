@@ -66,6 +66,7 @@ class SimulatedDevice:
         self.events: dict[int, int] = {}
         self.calls: list[str] = []
         self.uploaded = 0
+        self.followed: list[int] = []  # the streams that were waited for
         self._numbers = itertools.count(1)
 
     def describe(self) -> dict[str, Any]:
@@ -98,6 +99,9 @@ class SimulatedDevice:
 
     def free(self, address: int) -> None:
         assert not self._used(self.memory.pop(address)), "device memory freed that is still worked on"
+
+    def owns(self, address: int) -> bool:
+        return any(start <= address < start + block.nbytes for start, block in self.memory.items())
 
     def pinned(self, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
         array = np.empty(shape, dtype)
@@ -138,8 +142,15 @@ class SimulatedDevice:
     def synchronize(self) -> None:
         assert self.capturing is None, "waited for the stream while capturing"
         self.calls.append("synchronize")
+        self.flush()
+
+    def flush(self) -> None:
+        """Run all that is on the stream, as a library that waits for it."""
         with self.lock:
             self._run(len(self.queue))
+
+    def follow(self, stream: int) -> None:
+        self._put("follow", lambda: self.followed.append(stream))
 
     def event(self) -> int:
         self._check_active()

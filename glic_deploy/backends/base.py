@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ..bundle import Bundle
     from ..steps import Steps
     from ..values import Value
+    from .device_images import DeviceImages
 
 Precision = Literal["fp32", "bf16", "fp16"]
 
@@ -113,6 +114,10 @@ class Backend(ABC):
 
         None, the default: they are computed on the host.
         """
+        return None
+
+    def images(self) -> DeviceImages | None:
+        """Return what reads and writes images in the memory of the backend's GPU. None, the default: it has none."""
         return None
 
     def trim(self) -> None:  # noqa: B027 - most backends keep nothing

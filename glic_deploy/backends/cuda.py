@@ -6,7 +6,7 @@ import contextlib
 import ctypes
 import functools
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 import numpy as np
@@ -41,13 +41,14 @@ class CaptureGate:
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._calls = 0
-        self._capturing = False
+        self._capturing: int | None = None  # the thread
+        self._postponed: list[Callable[[], None]] = []
 
     @contextlib.contextmanager
     def call(self) -> Iterator[None]:
         """Wait until no thread captures, and hold captures back."""
         with self._changed:
-            self._changed.wait_for(lambda: not self._capturing)
+            self._changed.wait_for(lambda: self._capturing is None)
             self._calls += 1
         try:
             yield
@@ -60,15 +61,27 @@ class CaptureGate:
     def capture(self) -> Iterator[None]:
         """Wait until no thread captures and no call is under way, and hold both back."""
         with self._changed:
-            self._changed.wait_for(lambda: not self._capturing)
-            self._capturing = True
+            self._changed.wait_for(lambda: self._capturing is None)
+            self._capturing = threading.get_ident()
             self._changed.wait_for(lambda: not self._calls)
         try:
             yield
         finally:
             with self._changed:
-                self._capturing = False
+                self._capturing = None
                 self._changed.notify_all()
+            while self._postponed:
+                self._postponed.pop()()
+
+    def outside(self, function: Callable[..., None], *arguments: Any) -> None:
+        """Call a function that passes the gate; if this thread captures, after the capture.
+
+        Finalizers run in any thread at any time, so also in one that captures.
+        """
+        if self._capturing == threading.get_ident():
+            self._postponed.append(lambda: function(*arguments))
+        else:
+            function(*arguments)
 
 
 GATE = CaptureGate()
@@ -93,12 +106,14 @@ class Device(Protocol):
     def memory_info(self) -> tuple[int, int]: ...
     def allocate(self, size: int) -> int: ...
     def free(self, address: int) -> None: ...
+    def owns(self, address: int) -> bool: ...
     def pinned(self, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]: ...
     def free_pinned(self, array: NDArray[Any]) -> None: ...
     def upload(self, address: int, array: NDArray[Any]) -> None: ...
     def download(self, array: NDArray[Any], address: int) -> None: ...
     def copy(self, to: int, source: int, size: int) -> None: ...
     def synchronize(self) -> None: ...
+    def follow(self, stream: int) -> None: ...
     def event(self) -> int: ...
     def record(self, event: int) -> None: ...
     def wait(self, event: int) -> None: ...
@@ -207,6 +222,13 @@ class CudaDevice:
     def free(self, address: int) -> None:
         self._call_outside_captures("cudaFree", address)
 
+    def owns(self, address: int) -> bool:
+        """Return whether an address is in the memory of this GPU."""
+        attributes = self._call_outside_captures("cudaPointerGetAttributes", address)
+        kinds = self._cuda.cudaMemoryType
+        is_on_a_gpu = attributes.type in (kinds.cudaMemoryTypeDevice, kinds.cudaMemoryTypeManaged)
+        return bool(is_on_a_gpu and attributes.device == self.number)
+
     def pinned(self, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
         size = int(np.prod(shape)) * np.dtype(dtype).itemsize
         address = int(self._call_outside_captures("cudaMallocHost", max(size, 1)))
@@ -231,6 +253,13 @@ class CudaDevice:
 
     def synchronize(self) -> None:
         self._call_outside_captures("cudaStreamSynchronize", self._stream)
+
+    def follow(self, stream: int) -> None:
+        """Let the stream wait for the work that is on another stream now."""
+        event = self._call_outside_captures("cudaEventCreateWithFlags", 2)
+        self._call("cudaEventRecord", event, stream)
+        self._call("cudaStreamWaitEvent", self._stream, event, 0)
+        self._call_outside_captures("cudaEventDestroy", event)
 
     def event(self) -> int:
         event = self._call_outside_captures("cudaEventCreateWithFlags", 2)  # without timing, which is cheaper

@@ -125,7 +125,7 @@ BACKENDS = (
         extra="cuda",
         device="gpu",
         precisions=("fp16", "bf16", "fp32"),
-        forms=(FP16, BF16, BASE),
+        forms=(FP16, BF16, CUDA, BASE),
         exact_forms=(CUDA, NATIVE),
         library="glic_onnxruntime_cuda",
     ),

@@ -21,7 +21,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from ..bundle import Bundle
 from ..errors import EngineError
-from ..values import Part, Settled, Value, converted
+from ..values import Part, Placeable, Settled, Value, converted
 from .cuda import Device, DeviceMemoryError
 from .device_memory import Canvas, Marks, Shape, Slot, TensorSpec
 from .proof import Proof
@@ -29,8 +29,8 @@ from .proof import Proof
 KEPT_SHAPES = 4
 """The number of image sizes for which each graph keeps its memory."""
 
-MEANS = "means"
-"""The output of a pass that our kernels read, beside graphs."""
+READ_BY_KERNELS = frozenset({"means", "image"})
+"""The outputs that our kernels may read, beside graphs: those of a pass and of the synthesis."""
 
 
 class Executable(Protocol):
@@ -183,7 +183,8 @@ class DeviceRunner:
         """
         with self._exclusive():
             values = {key: self._as_source(value) for key, value in inputs.items()}
-            prepared = self._prepare_once(name, values, lambda: self._allocate_outputs(outputs))
+            memory = _key(values) + tuple((each, shape, None) for each, (shape, _) in outputs.items())
+            prepared = self._prepare_once(name, memory, lambda: self._allocate_outputs(outputs))
             prepared.settle()
             addresses = {key: slot.address for key, slot in prepared.outputs.items()}
             for key, value in values.items():
@@ -201,7 +202,7 @@ class DeviceRunner:
         """Upload an array, once for several kernels."""
         with self._exclusive():
             prepared = self._prepare_once(
-                name, {name: array}, lambda: self._allocate_outputs({name: (array.shape, array.dtype)})
+                name, _key({name: array}), lambda: self._allocate_outputs({name: (array.shape, array.dtype)})
             )
             prepared.settle()
             slot = prepared.outputs[name]
@@ -242,7 +243,7 @@ class DeviceRunner:
     def _run(self, graph: str, inputs: Mapping[str, Value]) -> list[_Output]:
         """Enqueue the graph, and then the copies of the outputs that the host needs."""
         values = {name: self._as_source(value) for name, value in inputs.items()}
-        prepared = self._prepare_once(graph, values, lambda: self._allocate(graph, values))
+        prepared = self._prepare_once(graph, _key(values), lambda: self._allocate(graph, values))
         prepared.settle()
         for name, slot in prepared.inputs.items():
             self._upload(values[name], slot)
@@ -264,6 +265,8 @@ class DeviceRunner:
                 raise
 
     def _as_source(self, value: Value) -> Value:
+        if isinstance(value, Placeable):
+            value = value.place()
         return value if isinstance(value, (_Output, Settled, Part)) else np.asarray(value)
 
     def _address_of(self, value: Value) -> int | None:
@@ -282,12 +285,8 @@ class DeviceRunner:
         prepared.inputs[name].upload(value)
         return prepared.inputs[name].address
 
-    def _prepare_once(self, graph: str, values: Mapping[str, Value], allocate: Callable[[], _Prepared]) -> _Prepared:
+    def _prepare_once(self, graph: str, key: Key, allocate: Callable[[], _Prepared]) -> _Prepared:
         kept = self._prepared.setdefault(graph, OrderedDict())
-        key: Key = tuple(
-            (name, value.shape, value.whole.shape if isinstance(value, Settled) else None)
-            for name, value in sorted(values.items())
-        )
         if key not in kept:
             while len(kept) >= KEPT_SHAPES:
                 self._release(kept.popitem(last=False)[1])
@@ -379,12 +378,20 @@ class DeviceRunner:
         return outputs
 
 
+def _key(values: Mapping[str, Value]) -> Key:
+    """Return what the memory of a graph or kernel depends on."""
+    return tuple(
+        (name, value.shape, value.whole.shape if isinstance(value, Settled) else None)
+        for name, value in sorted(values.items())
+    )
+
+
 def _outputs_read_on_the_device(bundle: Bundle) -> set[tuple[str, str]]:
     """Return the graph and name of every output that a later graph of the manifest or a kernel reads."""
     found: set[tuple[str, str]] = set()
     read: set[str] = set()
     for graph in reversed(bundle.graphs()):
         inputs, outputs = bundle.ports(graph)
-        found |= {(graph, port.name) for port in outputs if port.name in read or port.name == MEANS}
+        found |= {(graph, port.name) for port in outputs if port.name in read | READ_BY_KERNELS}
         read |= {port.name for port in inputs}
     return found

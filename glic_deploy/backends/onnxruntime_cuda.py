@@ -24,6 +24,7 @@ from .base import Offer, Precision, UnusableError, recorded_precision
 from .cuda import CudaDevice, Device, memory_refusal
 from .cuda_libraries import loaded_versions
 from .declarations import ON_THE_CPU, by_name
+from .device_images import DeviceImages
 from .device_memory import TensorSpec
 from .device_runs import DeviceRunner
 from .device_steps import DeviceSteps
@@ -110,6 +111,9 @@ class OnnxRuntimeCudaBackend(OnnxRuntimeBackend):
     def steps(self, channels: int, height: int, width: int) -> DeviceSteps:
         return DeviceSteps(self._runner, self._device, channels, height, width)
 
+    def images(self) -> DeviceImages:
+        return DeviceImages(self._runner, self._device)
+
     def _prepare(self, graph: str, shapes: Mapping[str, Shape]) -> _Bound:
         return _Bound(self, self._bundle, self._device, graph, shapes)
 
@@ -144,6 +148,7 @@ class OnnxRuntimeCudaBackend(OnnxRuntimeBackend):
         provider = {
             **self._options,
             "device_id": str(self._device.number),
+            "user_compute_stream": str(self._device.stream),
             "use_tf32": "1" if graph in self._bundle.transforms() else "0",
         }
         if self.captures(graph):
@@ -241,8 +246,6 @@ class _Bound:
         self._addresses = addresses
 
     def execute(self) -> None:
-        # onnxruntime uses its own stream and returns when that stream is done.
-        self._device.synchronize()
         session = self._backend.session(self._graph)
         if session is not self._session:
             self._session, self._binding = session, self._bound_to(session)
@@ -291,7 +294,12 @@ class _Bound:
 
 
 def _run_options(number: int) -> ort.RunOptions:
-    """Return the options of a run that captures, or replays, the CUDA graph of this number."""
+    """Return the options of a run that captures, or replays, the CUDA graph of this number.
+
+    The run returns when its work is on the stream. Versions of onnxruntime without pull request 28686 wait for a replay
+    nevertheless.
+    """
     options = ort.RunOptions()
+    options.add_run_config_entry("disable_synchronize_execution_providers", "1")
     options.add_run_config_entry("gpu_graph_id", str(number))
     return options

@@ -19,6 +19,7 @@ from ..tensorrt import INSTALL, Flavour, choose, installed, load
 from ..values import Value
 from .base import Backend, Offer, Precision, UnusableError, recorded_precision
 from .cuda import CudaDevice, Device, memory_refusal
+from .device_images import DeviceImages
 from .device_memory import Shape
 from .device_runs import DeviceRunner
 from .device_steps import DeviceSteps, step_memory
@@ -94,6 +95,9 @@ class TensorRTBackend(Backend):
 
     def steps(self, channels: int, height: int, width: int) -> DeviceSteps:
         return DeviceSteps(self._runner, self._device, channels, height, width)
+
+    def images(self) -> DeviceImages:
+        return DeviceImages(self._runner, self._device)
 
     def _prepare(self, graph: str, shapes: Mapping[str, Shape]) -> Execution:
         engine = self._engine(graph)

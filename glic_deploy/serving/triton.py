@@ -137,7 +137,7 @@ class DecodeModel(CodecModel):
     def work(self, request: Any) -> NDArray[np.uint8]:
         data = _input(request, "glic")
         assert data is not None  # the input is not optional: Triton refuses requests without it
-        image = self._codec.decode(data.data, **_options(request, self._options))
+        image = self._codec.decode(data.data, device=None, **_options(request, self._options))
         return image if image.ndim == 3 else image[:, :, np.newaxis]
 
 

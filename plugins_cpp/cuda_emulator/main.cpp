@@ -8,6 +8,7 @@
 #include <iterator>
 
 #include "../dynamic_knn/dynamic_knn_cuda.h"
+#include "../images/images_cuda.h"
 #include "../integer/integer_cuda.h"
 #include "../passes/passes_cuda.h"
 #include "../scatter_aggregate/scatter_aggregate_cuda.h"
@@ -167,6 +168,18 @@ int pass_quantize(Numbers numbers) {
     return result;
 }
 
+// The source holds all bytes from its first to its last; `channel` may be 0.
+int image_place(Numbers numbers) {
+    const glic_image_place_size size{numbers, numbers, numbers, numbers, numbers, numbers, numbers};
+    Array<uint8_t> source((size.source_height - 1) * size.row + (size.source_width - 1) * size.column +
+                          2 * size.channel + 1);
+    Array<uint8_t> target(3 * size.height * size.width);
+    source.read();
+    const int result = glic_image_place_cuda(&size, source.get(), target.get(), nullptr);
+    target.write();
+    return result;
+}
+
 constexpr struct {
     const char* name;
     int (*run)(Numbers);
@@ -177,7 +190,8 @@ constexpr struct {
             {"integer_depthwise", integer_depthwise},
             {"pass_place", pass_place},
             {"pass_expect", pass_expect},
-            {"pass_quantize", pass_quantize}};
+            {"pass_quantize", pass_quantize},
+            {"image_place", image_place}};
 
 }  // namespace
 
