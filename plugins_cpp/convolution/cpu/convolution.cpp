@@ -19,9 +19,9 @@ int64_t divided(int64_t whole, int64_t parts) { return (whole + parts - 1) / par
 
 const float* floats(const Constant& constant) { return static_cast<const float*>(constant.values); }
 
-ConvolutionBuild selected(int32_t element) {
-    return element == GLIC_BFLOAT16 ? GLIC_SELECTED_BFLOAT16(convolution_build)(element)
-                                    : GLIC_SELECTED(convolution_build)(element);
+ConvolutionBuild selected(int32_t element, bool winograd) {
+    return element == GLIC_BFLOAT16 ? GLIC_SELECTED_BFLOAT16(convolution_build)(element, winograd)
+                                    : GLIC_SELECTED(convolution_build)(element, winograd);
 }
 
 // Of GgGᵀ for each of the filters g the values in row `row`: six matrices, channels × outputs, which hold
@@ -81,17 +81,10 @@ std::unique_ptr<ConvolutionLayer> make_convolution(const Constant* constants,
     if (check.ok()) check.shape("bias", constants[1].shape, {outputs});
     if (!check.ok()) return nullptr;
 
-    const ConvolutionBuild build = selected(element);
-    auto layer =
-        std::make_unique<ConvolutionLayer>(ConvolutionLayer{winograd ? build.winograd_task : build.task,
-                                                            element,
-                                                            attributes,
-                                                            kernel,
-                                                            channels,
-                                                            outputs,
-                                                            build.packing,
-                                                            {},
-                                                            {}});
+    if (!winograd) element = GLIC_FLOAT32;  // README.md says why
+    const ConvolutionBuild build = selected(element, winograd);
+    auto layer = std::make_unique<ConvolutionLayer>(
+        ConvolutionLayer{build.task, element, attributes, kernel, channels, outputs, build.packing, {}, {}});
     const float* const bias = floats(constants[1]);
     layer->bias.assign(bias, bias + outputs);
     const auto pack = [&](const float* matrices, int64_t count, int64_t inputs) {
@@ -132,7 +125,7 @@ int convolve(const ConvolutionLayer& layer, const float* x, int64_t images, int6
                         static_cast<size_t>(tiles * std::max(kWinogradOutputs, layer.packing.columns) +
                                             kWinogradGap) *
                             sizeof(float))
-                 : static_cast<size_t>(under * layer.channels + layer.packing.group) * element;
+                 : static_cast<size_t>(under * layer.channels) * element;
     const size_t count = static_cast<size_t>(images * divided(rows, down) * divided(columns, across));
     return run_tasks(parallel, count, scratch, layer.task, &problem);
 }

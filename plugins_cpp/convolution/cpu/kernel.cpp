@@ -71,30 +71,27 @@ struct Tile {
     int64_t image, top, left, rows, columns;
 };
 
-// Copies `count` positions of a row of x from `column` on, as T, with zeros outside of the map.
-template <typename T>
+// Copies `count` positions of a row of x from `column` on, with zeros outside of the map.
 void copy_row(const ConvolutionProblem& problem, int64_t image, int64_t row, int64_t column, int64_t count,
-              T* to) {
+              float* to) {
     const int64_t channels = problem.layer->channels;
     const bool inside = row >= 0 && row < problem.height;
     const int64_t first = inside ? std::clamp<int64_t>(-column, 0, count) : count;
     const int64_t last = inside ? std::clamp<int64_t>(problem.width - column, first, count) : count;
-    std::fill(to, to + first * channels, T{});
+    std::fill(to, to + first * channels, 0.0f);
     if (first < last) {
         const float* const from =
             problem.x + ((image * problem.height + row) * problem.width + column + first) * channels;
-        for_vectors((last - first) * channels, [&](auto whole, int64_t i, int some) {
-            store_vector<whole>(to + first * channels + i, load_vector<whole>(from + i, some), some);
-        });
+        std::copy(from, from + (last - first) * channels, to + first * channels);
     }
-    std::fill(to + last * channels, to + count * channels, T{});
+    std::fill(to + last * channels, to + count * channels, 0.0f);
 }
 
 // The results of a tile for the first kUsed vectors of a panel's outputs, from the copied rows of the map, of
 // `length` values each. The positions under a row of a filter lie side by side, so that the row is one
 // product.
-template <int kUsed, typename T>
-void multiply_tile(const ConvolutionProblem& problem, const Tile& tile, const T* map, int64_t length,
+template <int kUsed>
+void multiply_tile(const ConvolutionProblem& problem, const Tile& tile, const float* map, int64_t length,
                    int64_t panel) {
     const ConvolutionLayer& layer = *problem.layer;
     const int64_t stride = layer.attributes.stride, step = stride * layer.channels, first = panel * kColumns;
@@ -106,8 +103,9 @@ void multiply_tile(const ConvolutionProblem& problem, const Tile& tile, const T*
             Sums sums;
             start(layer.bias.data() + first, sums);
             for (int64_t k = 0; k < layer.kernel; ++k) {
-                const T* const at = map + (row * stride + k) * length + column * step;
-                multiply<kUsed>(Rows<T>(at, step, some), layer.weights[static_cast<size_t>(k)], panel, sums);
+                const float* const at = map + (row * stride + k) * length + column * step;
+                multiply<kUsed>(Rows<float>(at, step, some), layer.weights[static_cast<size_t>(k)], panel,
+                                sums);
             }
 #pragma GCC unroll 8
             for (int r = 0; r < kRows; ++r) {
@@ -121,21 +119,18 @@ void multiply_tile(const ConvolutionProblem& problem, const Tile& tile, const T*
     }
 }
 
-template <typename T>
 void tile_task(const void* argument, size_t index, void* scratch) {
     const ConvolutionProblem& problem = *static_cast<const ConvolutionProblem*>(argument);
     const ConvolutionLayer& layer = *problem.layer;
     const Tile tile(problem, static_cast<int64_t>(index));
     const int64_t stride = layer.attributes.stride, kernel = layer.kernel, before = (kernel - 1) / 2;
     const int64_t under = (tile.columns - 1) * stride + kernel, length = under * layer.channels;
-    T* const map = static_cast<T*>(scratch);
+    float* const map = static_cast<float*>(scratch);
     const int64_t map_rows = (tile.rows - 1) * stride + kernel;
     for (int64_t row = 0; row < map_rows; ++row) {
         copy_row(problem, tile.image, tile.top * stride - before + row, tile.left * stride - before, under,
                  map + row * length);
     }
-    // The last product may read on to the end of a group of inputs, where the weights are zeros.
-    std::fill(map + map_rows * length, map + map_rows * length + layer.packing.group, T{});
     for (int64_t panel = 0; panel < layer.weights[0].panels(); ++panel) {
         if (layer.outputs - panel * kColumns > kWidth) {
             multiply_tile<kVectors>(problem, tile, map, length, panel);
@@ -255,15 +250,12 @@ void winograd_task(const void* argument, size_t index, void* scratch) {
     Patches<T>(problem, static_cast<int64_t>(index), scratch).run();
 }
 
-template <typename T>
-ConvolutionBuild build() {
-    return {packing_of<T>(), tile_task<T>, winograd_task<T>};
-}
-
 }  // namespace
 
-ConvolutionBuild convolution_build(int32_t element) {
-    return element == GLIC_BFLOAT16 ? build<Bfloat16>() : build<float>();
+ConvolutionBuild convolution_build(int32_t element, bool winograd) {
+    if (!winograd) return {packing_of<float>(), tile_task};
+    if (element == GLIC_BFLOAT16) return {packing_of<Bfloat16>(), winograd_task<Bfloat16>};
+    return {packing_of<float>(), winograd_task<float>};
 }
 
 }  // namespace GLIC_SIMD

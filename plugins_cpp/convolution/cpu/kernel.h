@@ -25,13 +25,13 @@ constexpr int64_t kWinogradOutputs = 32;
 // multiples of 4 KiB apart, and share few lines of the first cache.
 constexpr int64_t kWinogradGap = 32;
 
-// What is built for an instruction set and a type of products.
+// What is built for an instruction set, a type of products, which is float32 without Winograd, and a method.
 struct ConvolutionBuild {
     ProductPacking packing;
-    Task task, winograd_task;
+    Task task;
 };
 
-GLIC_DECLARE_BUILDS(ConvolutionBuild convolution_build(int32_t element))
+GLIC_DECLARE_BUILDS(ConvolutionBuild convolution_build(int32_t element, bool winograd))
 
 }  // namespace glic
 
