@@ -240,7 +240,7 @@ def _residual(graph: Graph, total: NodeProto) -> tuple[str, str | None, NodeProt
         bias = _constant_of(graph, biased)
         if biased is not None and bias:
             update = next(value for value in biased.input if value != bias)
-        if graph.maker(update, "MatMul"):
+        if x not in graph.constants and graph.maker(update, "MatMul"):
             return x, update, biased if bias else None
     return total.input[0], None, None
 

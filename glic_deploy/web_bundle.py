@@ -1,7 +1,7 @@
 """Writes web bundles: what a browser needs of an engine bundle, in forms that JavaScript reads (docs/web.md).
 
-onnxruntime optimizes the graphs, because a browser would need seconds for this. Their constants are gathered in one
-file for the decoder and one for the encoder. The float32 constants of the transforms stand first in a file. They are
+Graphs are rewritten for onnxruntime-web (web_graphs.py). Their constants are gathered in one file for the decoder and
+one for the encoder. The float32 constants of the transforms stand first in a file. They are
 stored as float16 if this costs next to nothing, and the browser makes them float32 again.
 """
 
@@ -24,6 +24,7 @@ from .backends.noise import NOISE_LIMIT, noise_db, trial_image
 from .bundle import BASE, PREVIEW, Bundle, external_files
 from .errors import EngineError
 from .files import atomic_directory
+from .web_graphs import optimized, with_exact_gelu
 
 FORMAT = 1
 MANIFEST = "web.json"
@@ -36,7 +37,6 @@ LATENT_LOSS_LIMIT = 0.02
 
 _ALIGNMENT = 16
 _LEAST_MOVED = 1024  # bytes of a constant; smaller ones stay in the graph
-_FATAL_ONLY = 4
 _ROUNDING_ERROR = 1 / 12  # the variance of rounding to integers
 
 
@@ -47,10 +47,10 @@ class Written:
     Attributes:
         files: the bytes of each file.
         decoder: the bytes of all files that a decoder fetches.
-        noise: the noise of decoding with float16 constants, in dB (see `glic_deploy.backends.noise`); None if no
-            transform was there to try.
-        latent_loss: the loss of encoding with float16 constants, in dB; None without the encoder.
-        half: for each file of constants, whether those of the transforms are float16.
+        noise: the noise of decoding with float16 constants and approximated GELU, in dB (see
+            `glic_deploy.backends.noise`); None if no transform was there to try.
+        latent_loss: the loss of encoding with them, in dB; None without the encoder.
+        half: for each file of constants, whether those of the transforms are float16, and their GELU approximated.
     """
 
     files: Mapping[str, int]
@@ -79,12 +79,10 @@ class _Constants:
             self.sizes[is_float] += len(padded)
         return self.places[key]
 
-    def expanded(self, half: bool) -> bytes:
-        """Return the file as the graphs read it, after a detour over float16 if `half`."""
-        floats = b"".join(self.floats)
-        if half:
-            floats = np.frombuffer(floats, "<f4").astype("<f2").astype("<f4").tobytes()
-        return floats + b"".join(self.others)
+    def rounded(self) -> bytes:
+        """Return the file as the graphs read it, after a detour over float16."""
+        floats = np.frombuffer(b"".join(self.floats), "<f4").astype("<f2").astype("<f4")
+        return floats.tobytes() + b"".join(self.others)
 
     def stored(self, half: bool) -> bytes:
         """Return the file as it is stored."""
@@ -131,6 +129,9 @@ def write(engine: str | Path, output: str | Path, *, encoder: bool = False) -> W
         }
         for file, content in constants.items():
             (directory / file).write_bytes(content.stored(half[file]))
+            for name in groups[file] if not half[file] else ():
+                graph = directory / _graph_file(name)
+                graph.write_bytes(with_exact_gelu(graph.read_bytes()))
         arrays = {TABLES: _write_arrays(directory / TABLES, _ragged(bundle.tables()))}
         if bundle.exact:
             arrays[CONFORMANCE] = _write_arrays(directory / CONFORMANCE, bundle.conformance())
@@ -173,7 +174,7 @@ def _write_graphs(bundle: Bundle, names: Iterable[str], file: str, directory: Pa
     graphs: dict[str, Any] = {}
     for name in names:
         transform = name in bundle.transforms()
-        model = _optimized(bundle.graph(name, (BASE,)), fold=transform)
+        model = optimized(bundle.graph(name, (BASE,)), transform=transform)
         moved = []
         for tensor in model.graph.initializer:
             if len(tensor.raw_data) >= _LEAST_MOVED:
@@ -195,63 +196,8 @@ def _write_graphs(bundle: Bundle, names: Iterable[str], file: str, directory: Pa
     return constants
 
 
-def _optimized(path: Path, *, fold: bool) -> Any:
-    """Return a graph with all constants inside, its functions inlined, as onnxruntime optimizes it for any processor.
-
-    fold: whether constants are computed from others. Those of the entropy path would become four times as large,
-    because their integers become float32.
-    """
-    import onnx
-    import onnxruntime as ort
-
-    with tempfile.TemporaryDirectory(prefix="glic-web-") as folder:
-        options = ort.SessionOptions()
-        options.log_severity_level = _FATAL_ONLY
-        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
-        options.optimized_model_filepath = str(Path(folder, path.name))
-        unwanted = [] if fold else ["ConstantFolding"]
-        ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"], disabled_optimizers=unwanted)
-        model = onnx.load(options.optimized_model_filepath, load_external_data=False)
-    for tensor in model.graph.initializer:
-        if onnx.external_data_helper.uses_external_data(tensor):
-            onnx.external_data_helper.load_external_data_for_tensor(tensor, str(path.parent))
-            tensor.data_location = onnx.TensorProto.DEFAULT
-            tensor.ClearField("external_data")
-    _narrow(model)
-    _widen(model)
-    return model
-
-
-def _narrow(model: Any) -> None:
-    """Store the float16 constants of a graph that are integers of a byte as int8, if they are only cast."""
-    readers: dict[str, set[str]] = {}
-    for node in model.graph.node:
-        for name in node.input:
-            readers.setdefault(name, set()).add(node.op_type)
-    for tensor in model.graph.initializer:
-        if tensor.data_type != tensor.FLOAT16 or not tensor.raw_data or readers.get(tensor.name) != {"Cast"}:
-            continue
-        values = np.frombuffer(tensor.raw_data, "<f2")
-        if np.abs(values).max(initial=0) <= np.iinfo(np.int8).max and np.array_equal(values, np.rint(values)):
-            tensor.data_type, tensor.raw_data = tensor.INT8, values.astype(np.int8).tobytes()
-
-
-def _widen(model: Any) -> None:
-    """Make int16 inputs and outputs of a graph int32: onnxruntime-web with WebGPU has no casts of int16."""
-    from onnx import TensorProto
-
-    ports = [*model.graph.input, *model.graph.output]
-    wide = {port.name for port in ports if port.type.tensor_type.elem_type == TensorProto.INT16}
-    for port in ports:
-        if port.name in wide:
-            port.type.tensor_type.elem_type = TensorProto.INT32
-    for node in model.graph.node:
-        if node.op_type == "Cast" and node.output[0] in wide:
-            node.attribute[0].i = TensorProto.INT32
-
-
 class _Trial:
-    """Compares the transforms with float32 and with float16 constants, on one image."""
+    """Compares the transforms of a bundle with those that were written, with float16 constants, on one image."""
 
     def __init__(self, bundle: Bundle, directory: Path, constants: Mapping[str, _Constants]) -> None:
         self._bundle, self._directory, self._constants = bundle, directory, constants
@@ -261,8 +207,9 @@ class _Trial:
         graphs = [name for name in ("synthesis", PREVIEW) if (self._directory / _graph_file(name)).is_file()]
         if not graphs or not self._constants[DECODER].fit_half or not self._bundle.has_form("analysis", BASE):
             return None
-        y_hat = {"y_hat": np.round(self._latents())}
-        exact, rounded = (self._run(graphs, DECODER, y_hat, half) for half in (False, True))
+        [latents] = self._exact(["analysis"], {"image": trial_image()})
+        y_hat = {"y_hat": np.round(latents)}
+        exact, rounded = self._exact(graphs, y_hat), self._rounded(graphs, DECODER, y_hat)
         return min(noise_db(one, other) for one, other in zip(exact, rounded, strict=True))
 
     def latent_loss(self) -> float | None:
@@ -270,29 +217,28 @@ class _Trial:
         if ENCODER not in self._constants or not self._constants[ENCODER].fit_half:
             return None
         image = {"image": trial_image()}
-        (exact,), (rounded,) = (self._run(["analysis"], ENCODER, image, half) for half in (False, True))
+        [exact], [rounded] = self._exact(["analysis"], image), self._rounded(["analysis"], ENCODER, image)
         added = float(np.square(exact - rounded, dtype=np.float64).mean())
         return 10 * math.log10(1 + added / _ROUNDING_ERROR)
 
-    def _latents(self) -> NDArray[Any]:
+    def _exact(self, graphs: Sequence[str], inputs: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
+        """Run graphs of the bundle, and return the first output of each."""
         from .backends.onnxruntime import OnnxRuntimeBackend
 
         backend = OnnxRuntimeBackend(self._bundle)
         try:
-            return backend.run("analysis", {"image": trial_image()})[0]
+            return [backend.run(name, inputs)[0] for name in graphs]
         finally:
             backend.close()
 
-    def _run(
-        self, graphs: Sequence[str], file: str, inputs: Mapping[str, NDArray[Any]], half: bool
-    ) -> list[NDArray[Any]]:
-        """Run graphs as they were written, and return the first output of each."""
+    def _rounded(self, graphs: Sequence[str], file: str, inputs: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
+        """Run graphs as they were written, with float16 constants, and return the first output of each."""
         from onnxruntime import InferenceSession
 
         from .backends.onnxruntime import session_options
 
         with tempfile.TemporaryDirectory(prefix="glic-web-") as folder:
-            Path(folder, file).write_bytes(self._constants[file].expanded(half))
+            Path(folder, file).write_bytes(self._constants[file].rounded())
             options = session_options(0)
             options.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
             found = []

@@ -36,6 +36,7 @@ _SYSTEM |= {"ld-linux-x86-64.so.2", "ld-linux-aarch64.so.1"}
 _OURS = re.compile(r"glic_|rans_|RegisterCustomOps$|getCreators$|setLoggerFinder$")
 _RTX = "libtensorrt_rtx.so.1"  # what the alias is there to need
 
+_RUNTIME_NOTICES = ("glic/ort/LICENSE", "glic/ort/ThirdPartyNotices.txt")  # which onnxruntime's licence requires
 _NO_PAGE = "no glic-deploy-view, since its page is not built: install Node.js 20 and npm, then type make wheels"
 
 # auditwheel knows only the tags of the machine that it runs on.
@@ -138,9 +139,10 @@ def problems(wheel: Path, machine: str, libraries: set[str]) -> list[str]:
 
 def problems_of_view(wheel: Path) -> list[str]:
     """Return what is wrong with the wheel of the page of `glic view`."""
-    page = f"glic_deploy_view/{_PAGE.parent.name}/{_PAGE.name}"
+    needed = [f"glic_deploy_view/{_PAGE.parent.name}/{name}" for name in (_PAGE.name, *_RUNTIME_NOTICES)]
     with zipfile.ZipFile(wheel) as archive:
-        return [] if page in archive.namelist() else [f"{wheel.name} lacks {page}: type make wheels"]
+        missing = [name for name in needed if name not in archive.namelist()]
+    return [f"{wheel.name} lacks {name}: type make web wheels" for name in missing]
 
 
 def _problems_of_library(path: Path) -> Iterable[str]:

@@ -23,7 +23,7 @@ from export.assembly import _warn_of_unmatched, entropy_tables, forms_for_kernel
 from export.bundle import bundle_directory
 from export.checkpoint import Checkpoint, from_state, load_checkpoint
 from export.graphs import transform_graphs
-from export.native import unmatched
+from export.native import for_kernels, unmatched
 from export.progress import Progress
 from export.to_onnx import export_bundle, main
 from export.tracing import trace
@@ -210,3 +210,21 @@ def test_a_pattern_that_a_rewrite_misses_is_told(
     for form, op in (("native", "DepthwiseMix"), ("fused", "GatedTransform")):
         assert f"graph analysis has 0 nodes {op} in its form {form}, expected 3" in caplog.text
     assert "pip install torch==" in caplog.text
+
+
+def test_a_norm_of_a_product_without_a_residual_stays() -> None:
+    """As in the float entropy path, whose bias is no map that a product updates."""
+    model = onnx.parser.parse_model("""
+        <ir_version: 9, opset_import: ["" : 20]>
+        g (float[1,h,w,4] x) => (float[1,h,w,4] y)
+        <float[4,4] first = {1,0,0,0, 0,1,0,0, 0,0,1,0, 0,0,0,1}, float[4] bias = {1,2,3,5},
+         float[4] weight = {1,1,1,1}, float[4] offset = {0,0,0,0},
+         float[4,4] second = {1,0,0,0, 0,1,0,0, 0,0,1,0, 0,0,0,1}>
+        {
+            product = MatMul (x, first)
+            biased = Add (product, bias)
+            normed = LayerNormalization <epsilon = 1e-5> (biased, weight, offset)
+            y = MatMul (normed, second)
+        }
+    """)
+    assert [node.op_type for node in for_kernels(model).graph.node].count("LayerNormalization") == 1

@@ -61,11 +61,13 @@ class TestWheelCheck:
         for words in ("has another tag", "expected ['libglic_kernels.so'", "libstdc++.so.6", "exports"):
             assert words in found
 
-    @pytest.mark.parametrize(("name", "problems"), [("index.html", 0), ("view.js", 1)])
-    def test_a_page_without_its_index_is_found(self, name: str, problems: int, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("missing", [None, "index.html", "glic/ort/LICENSE", "glic/ort/ThirdPartyNotices.txt"])
+    def test_a_page_without_its_index_or_a_licence_is_found(self, missing: str | None, tmp_path: Path) -> None:
         with zipfile.ZipFile(tmp_path / "a.whl", "w") as archive:
-            archive.writestr(f"glic_deploy_view/web_page/{name}", "")
-        assert len(wheels.problems_of_view(tmp_path / "a.whl")) == problems
+            for name in {"index.html", "glic/ort/LICENSE", "glic/ort/ThirdPartyNotices.txt"} - {missing}:
+                archive.writestr(f"glic_deploy_view/web_page/{name}", "")
+        problems = wheels.problems_of_view(tmp_path / "a.whl")
+        assert [missing in problem for problem in problems] == ([True] if missing else [])
 
     @pytest.mark.slow
     def test_the_built_wheels(self) -> None:

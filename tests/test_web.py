@@ -11,14 +11,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
+from onnxruntime import InferenceSession
 
 from glic_deploy import Codec, EngineError, web_bundle
 from glic_deploy.backends.noise import noise_db
+from glic_deploy.bundle import BASE, Bundle
 from glic_deploy.cli import exits, main
 from glic_deploy.colour import array_to_srgb
 from glic_deploy.image import load_image
 from glic_deploy.metrics import psnr
+from glic_deploy.web_graphs import optimized
 
 from . import web_files
 from .conformance_check import FOLDER, LIST
@@ -33,6 +37,12 @@ TEXT = """const text = bytes => {
   for (let i = 0; i < bytes.length; i += 8192) letters += String.fromCharCode(...bytes.subarray(i, i + 8192));
   return btoa(letters);
 };"""
+
+
+def _approximations(web: Path, graph: str) -> set[bytes]:
+    """Return how the graph of a web bundle computes GELU."""
+    model = onnx.load(web / f"graphs/{graph}.onnx", load_external_data=False)
+    return {node.attribute[0].s for node in model.graph.node if node.op_type == "Gelu"}
 
 
 def encoded(data: bytes) -> str:
@@ -122,6 +132,46 @@ class TestBundle:
         assert written.half == {web_bundle.DECODER: False, web_bundle.ENCODER: False}
         manifest = json.loads((tmp_path / "web" / web_bundle.MANIFEST).read_text())
         assert manifest["weights"] == {web_bundle.DECODER: {"half": 0}, web_bundle.ENCODER: {"half": 0}}
+        for graph in ("synthesis", "analysis"):
+            assert _approximations(tmp_path / "web", graph) == {b"none"}
+
+    def test_transforms_are_written_for_onnxruntime(self, web: Path) -> None:
+        for graph in ("synthesis", "analysis"):
+            assert _approximations(web, graph) == {b"tanh"}
+            nodes = [
+                node.op_type for node in onnx.load(web / f"graphs/{graph}.onnx", load_external_data=False).graph.node
+            ]
+            assert [nodes.count(op) for op in ("MultiHeadAttention", "FusedMatMul", "Softmax", "BitwiseAnd")] == [
+                4,
+                4,
+                0,
+                0,
+            ]
+
+    def test_the_attention_is_that_of_the_bundle_at_any_scale(self, engine: Path, tmp_path: Path) -> None:
+        """At small scales, candidates without an edge have a visible weight, as the specification wants it."""
+        model = onnx.load(Bundle.open(engine).graph("synthesis", (BASE,)))
+        for tensor in model.graph.initializer:
+            if tensor.name.endswith("aggregation.scale"):
+                tensor.CopyFrom(onnx.numpy_helper.from_array(np.float32([0.001, 0.02, 1, 10]), tensor.name))
+        onnx.save(model, tmp_path / "changed.onnx")
+        written = optimized(tmp_path / "changed.onnx", transform=True)
+        y_hat = {"y_hat": np.random.default_rng(1).integers(-4, 5, (1, 64, 16, 8)).astype(np.float32)}
+        images = [
+            InferenceSession(content.SerializeToString(), providers=["CPUExecutionProvider"]).run(None, y_hat)[0]
+            for content in (model, written)
+        ]
+        assert noise_db(*images) > 75
+
+    def test_graphs_of_another_version_are_refused(self, engine: Path, tmp_path: Path) -> None:
+        model = onnx.load(Bundle.open(engine).graph("synthesis", (BASE,)))
+        function = next(function for function in model.functions if function.name == "DynamicKnn")
+        for node in function.node:
+            for names in (node.input, node.output):
+                names[:] = ["neighbours" if name == "candidate" else name for name in names]
+        onnx.save(model, tmp_path / "changed.onnx")
+        with pytest.raises(EngineError, match="DynamicKnn has no value candidate"):
+            optimized(tmp_path / "changed.onnx", transform=True)
 
     def test_what_is_no_web_bundle_is_not_replaced(self, engine: Path, tmp_path: Path) -> None:
         (tmp_path / "photo.png").write_bytes(b"precious")

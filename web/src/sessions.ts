@@ -56,6 +56,8 @@ export class Sessions {
     try {
       return await this.runtime.InferenceSession.create(model, {
         executionProviders: onGpu ? ["webgpu", "wasm"] : ["wasm"],
+        // Sequential execution plans the reuse of memory, which takes longer than to run a small graph of many nodes.
+        executionMode: role === "entropy" ? "parallel" : "sequential",
         graphOptimizationLevel: onGpu ? "all" : "disabled", // the bundle's graphs are optimized for any processor
         externalData: [{ path: weights, data: constants }],
       });

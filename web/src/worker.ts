@@ -8,11 +8,14 @@ import type { Limits } from "./limits.js";
 import type { Calls, OpenRequest, Reply, Request } from "./protocol.js";
 import { type Provider, type Runtime, Sessions } from "./sessions.js";
 import { readTables } from "./tables.js";
+import { tensor } from "./tensors.js";
 import type { Description } from "./types.js";
 
 const RUNTIMES: Record<Provider, string> = { wasm: "./ort/ort.wasm.min.mjs", webgpu: "./ort/ort.webgpu.min.mjs" };
 const ENCODER = ["analysis", "hyper_analysis"];
 const PREVIEW = "preview";
+const WARM_UP_SIDE = 8; // of the latents: those of 128 x 128 pixels
+
 interface Opened {
   engine: Engine;
   limits: Limits;
@@ -96,6 +99,7 @@ async function open(request: OpenRequest, id: number): Promise<Description> {
   const decoder = Object.keys(manifest.graphs).filter((graph) => ![...ENCODER, PREVIEW].includes(graph));
   const loading = bundle.load(bundle.filesOf(decoder), (done, total) => post({ id, kind: "progress", done, total }));
   const [{ sessions, notices }] = await Promise.all([chosen(bundle, request, gpu), loading]);
+  await warmUp(sessions, manifest.model.config.latent);
   for (const graph of decoder) await sessions.prepare(graph);
   const engine = new Engine(manifest, readTables(await bundle.arrays("tables.bin")), sessions.run, bundleUrl);
   const conformance = await ensure(bundle, engine, sessions, threads);
@@ -112,6 +116,13 @@ async function open(request: OpenRequest, id: number): Promise<Description> {
     encoder: ENCODER.every((graph) => engine.has(graph)),
     previews: engine.has(PREVIEW),
   };
+}
+
+/** Synthesises a small image, whose kernels the browser then compiles to faster code beside all that follows. */
+async function warmUp(sessions: Sessions, channels: number): Promise<void> {
+  const sides = [1, channels, WARM_UP_SIDE, WARM_UP_SIDE];
+  const data = new Float32Array(channels * WARM_UP_SIDE ** 2);
+  await sessions.run("synthesis", { y_hat: tensor("float32", data, sides) });
 }
 
 /** Runs the conformance vectors unless an earlier visit did, with the same browser, backend and bundle. */
