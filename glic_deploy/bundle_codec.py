@@ -99,8 +99,7 @@ class BundleCodec:
     ) -> None:
         self.bundle = Bundle.open(directory)
         self.threads = threads
-        tables = self.bundle.tables()
-        self.costs = Costs(tables)
+        self._tables = tables = self.bundle.tables()
         self._y_tables, self._z_tables = (
             CdfTables(tables[f"{latent}_cdfs"], tables[f"{latent}_lengths"], tables[f"{latent}_offsets"])
             for latent in "yz"
@@ -118,6 +117,11 @@ class BundleCodec:
                 "with the backend and number of threads that wrote them; to keep files, export the checkpoint without "
                 "--entropy float"
             )
+
+    @cached_property
+    def costs(self) -> Costs:
+        """What symbols cost, computed when an encoder first needs it."""
+        return Costs(self._tables)
 
     def close(self) -> None:
         """Free the backend. The codec cannot be used afterwards."""

@@ -70,6 +70,11 @@ def workflows() -> str:
     return f"{len(files)} workflows fit GitHub's schema"
 
 
+def container() -> str:
+    run([_RELEASE_PYTHON.with_name("hadolint"), ROOT / "Dockerfile"])
+    return "hadolint names nothing in Dockerfile"
+
+
 def wheels() -> str:
     return run([_RELEASE_PYTHON, "-m", "release.wheels", "--check"]).strip()
 
@@ -107,6 +112,7 @@ def checks(tag: str | None) -> dict[str, Check]:
         "files of all releases are kept": files_of_releases,
         "linters and types": linters,
         "workflows": workflows,
+        "the container's recipe": container,
         "wheels": wheels,
         "the source distribution builds offline": source_builds,
         "the wheel installs and codes": wheel_installs,

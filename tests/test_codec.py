@@ -30,6 +30,7 @@ from glic_deploy import (
     Limits,
     ModelMismatchError,
     arguments,
+    bundle_codec,
     container,
 )
 from glic_deploy.checksum import crc32c
@@ -55,6 +56,19 @@ def crop() -> np.ndarray:
 @pytest.fixture(scope="module")
 def crop_file(codec: Codec, crop: np.ndarray) -> bytes:
     return codec.encode(crop)
+
+
+def test_decoders_do_not_wait_for_what_only_encoders_need(
+    engine: Path, crop: np.ndarray, crop_file: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def costs(tables: object) -> None:
+        raise AssertionError("the costs of symbols were computed")
+
+    monkeypatch.setattr(bundle_codec, "Costs", costs)
+    with Codec(engine, threads=2) as decoder:
+        assert decoder.decode(crop_file).shape == crop.shape
+        with pytest.raises(AssertionError, match="the costs of symbols"):
+            decoder.encode(crop)
 
 
 def psnr(a: np.ndarray, b: np.ndarray) -> float:

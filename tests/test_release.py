@@ -192,3 +192,11 @@ class TestWorkflows:
         if not tool.exists():
             pytest.skip("needs check-jsonschema: make wheels installs it")
         subprocess.run([tool, "--builtin-schema", "vendor.github-workflows", *WORKFLOWS], check=True)
+
+
+@pytest.mark.slow
+def test_a_linter_names_nothing_in_the_dockerfile() -> None:
+    tool = ROOT / ".venv-release" / "bin" / "hadolint"
+    if not tool.exists():
+        pytest.skip("needs hadolint: make wheels installs it")
+    subprocess.run([tool, ROOT / "Dockerfile"], check=True)
