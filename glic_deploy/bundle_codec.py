@@ -120,7 +120,7 @@ class BundleCodec:
 
     @cached_property
     def costs(self) -> Costs:
-        """What symbols cost, computed when an encoder first needs it."""
+        """What symbols cost, computed when an encoder first weighs bits against error."""
         return Costs(self._tables)
 
     def close(self) -> None:

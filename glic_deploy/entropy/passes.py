@@ -70,7 +70,9 @@ class HostSteps:
     """Computes the steps between the graphs with NumPy; see `Steps`.
 
     Args:
-        channels, height, width: those of y_hat.
+        channels: the channels of y_hat.
+        height: its rows.
+        width: its columns.
     """
 
     def __init__(self, channels: int, height: int, width: int) -> None:
