@@ -19,6 +19,7 @@ from glic_deploy.backends.base import Offer
 from glic_deploy.backends.onnxruntime import OnnxRuntimeBackend
 from glic_deploy.bundle import BASE, BF16, FP16, FUSED, NATIVE, TENSORRT, Bundle
 from glic_deploy.cli import exits, main
+from glic_deploy.forms import CUDA
 from glic_deploy.notices import PROCESS, Notices
 
 from .conftest import PHOTOS
@@ -302,7 +303,7 @@ def test_a_new_backend_is_a_module_and_a_declaration(
 
 def test_every_declaration_names_its_class() -> None:
     for declaration in declarations.BACKENDS:
-        assert set(declaration.forms) <= {FUSED, NATIVE, BASE, FP16, BF16, TENSORRT}
+        assert set(declaration.forms) <= {CUDA, FUSED, NATIVE, BASE, FP16, BF16, TENSORRT}
         assert set(declaration.forms_without_library) < set(declaration.forms)
         if declaration.is_installed() and declaration.versions():
             assert declaration.load().name == declaration.name

@@ -33,6 +33,7 @@ from glic_deploy import (
     bundle_codec,
     container,
 )
+from glic_deploy.bundle import Bundle
 from glic_deploy.checksum import crc32c
 from glic_deploy.coded import read_coded
 from glic_deploy.entropy import passes
@@ -340,9 +341,10 @@ def test_limits_hold_both_ways(engine: Path, crop: np.ndarray, crop_file: bytes)
 
 
 def test_memory_limits_what_is_decoded_at_once(engine: Path, crop_file: bytes) -> None:
+    fixed = Bundle.open(engine).memory.needed(0, 0)
     with (
-        Codec(engine, limits=Limits(max_memory=650 << 20)) as strict,
-        pytest.raises(LimitError, match=r"takes up to 0\.7 GiB .*--max-memory 1G"),
+        Codec(engine, limits=Limits(max_memory=fixed)) as strict,
+        pytest.raises(LimitError, match=r"takes up to 0\.3 GiB .*--max-memory 1G"),
     ):
         strict.decode(crop_file)
 

@@ -140,7 +140,8 @@ class TestLikelihoods:
 
     def test_each_tile_has_its_own(self, engine: Path, codec: Codec) -> None:
         picture = load_image(PHOTOS / "kodim23.png")[:300, :500]
-        with EngineModel(engine, threads=1, limits=Limits(max_memory=720 << 20)) as model:
+        tile = Bundle.open(engine).memory.needed(256, 256) + picture.size
+        with EngineModel(engine, threads=1, limits=Limits(max_memory=tile)) as model:
             out = model(tensor(picture[np.newaxis]))
             coded = model.compress(tensor(picture[np.newaxis]))
             assert coded["shape"] == torch.Size((6, 8))

@@ -16,10 +16,11 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from glic_deploy import BitstreamError, Codec, GlicError, ImageError, LimitError, Limits, container, tiles
+from glic_deploy.bundle import Bundle
 from glic_deploy.bundle_codec import BundleCodec
 from glic_deploy.checksum import crc32c
 from glic_deploy.errors import DamagedTilesWarning
-from glic_deploy.image import load_image
+from glic_deploy.image import load_image, pad
 from glic_deploy.scales import SCALES
 from glic_deploy.tiles import Box, Grid, TiledFile, table
 from glic_deploy.tiles.geometry import Axis
@@ -227,12 +228,13 @@ class TestCodec:
         assert codec.encode(small, tile=256) == codec.encode(small) == codec.encode(small, tile=0)
 
     def test_memory_decides_when_nothing_is_said(self, engine: Path, picture: np.ndarray, file: bytes) -> None:
-        with Codec(engine, limits=Limits(max_memory=720 << 20)) as small:
+        least = Bundle.open(engine).memory.needed(256, 256) + 3 * picture.shape[0] * picture.shape[1]
+        with Codec(engine, limits=Limits(max_memory=least)) as small:
             assert small.encode(picture) == file
             small.decode(file)
             with pytest.raises(LimitError, match="max-memory"):
                 small.encode(picture, tile=0)
-        with Codec(engine, limits=Limits(max_memory=640 << 20)) as smaller:
+        with Codec(engine, limits=Limits(max_memory=Bundle.open(engine).memory.needed(128, 128))) as smaller:
             with pytest.raises(LimitError, match="smallest tiles"):
                 smaller.encode(picture)
             with pytest.raises(LimitError, match="max-memory"):
@@ -258,8 +260,8 @@ class Stored(BundleCodec):
     def __init__(self) -> None:
         pass
 
-    def analyse(self, padded, stages=None):  # type: ignore[no-untyped-def]
-        return padded[::8, ::8]
+    def analyse(self, image, stages=None):  # type: ignore[no-untyped-def]
+        return pad(image)[::8, ::8]
 
     def code(self, latents, stages=None, weighing=None):  # type: ignore[no-untyped-def]
         return SimpleNamespace(payload=latents.tobytes(), checksum=int(latents.sum()))
