@@ -60,8 +60,7 @@ void compare() {
                          "Convolution by Winograd in bfloat16 is the portable one's");
         } else {
             require_near(result, want, 4e-6f, "Convolution is the portable one's");
-            require(in_bfloat16 == want_bfloat16,
-                    "Convolution in bfloat16 is the portable one's, bit for bit", i);
+            require(in_bfloat16 == result, "Convolution without Winograd is in float32 always", i);
         }
     }
 }
