@@ -80,21 +80,22 @@ def _name_convolution(graph: Graph, conv: NodeProto) -> None:
 
 
 def _sink_transpositions(model: ModelProto) -> bool:
-    """Compute elementwise steps of maps before their channels are moved first; return whether there was one."""
+    """Compute an elementwise step of maps before their channels are moved first; return whether there was one."""
     graph = Graph(model)
-    found = False
-    for node in list(model.graph.node):
-        maps = [name for name in node.input if name not in graph.constants]
-        makers = [graph.makers.get(name) for name in maps]
-        if node.op_type not in _ELEMENTWISE or not all(maker and is_transposition(maker, TO_FIRST) for maker in makers):
+    for node in model.graph.node:
+        makers = {name: graph.makers[name] for name in node.input if name in graph.makers}
+        moved = {name: maker.input[0] for name, maker in makers.items() if is_transposition(maker, TO_FIRST)}
+        others = [name for name in node.input if name not in moved]
+        # Constants of several values would need another order too.
+        single = all(name in graph.constants and graph.array(name).size == 1 for name in others)
+        if node.op_type not in _ELEMENTWISE or not moved or not single:
             continue
         name = node.output[0]
         last = NodeProto()
         last.CopyFrom(node)
-        last.input[: len(maps)] = [maker.input[0] for maker in makers if maker]
+        last.input[:] = [moved.get(value, value) for value in node.input]
         last.output[0] = f"{name}_last"
         graph.replace([node], [last, helper.make_node("Transpose", last.output, [name], perm=TO_FIRST)])
-        found = True
-        break
-    graph.finish()
-    return found
+        graph.finish()
+        return True
+    return False

@@ -15,6 +15,8 @@ struct Constant {
     const void* values;
 };
 
+inline const float* floats(const Constant& constant) { return static_cast<const float*>(constant.values); }
+
 // Whether a map is (..., channels); with `rank` not 0, of that rank. GLIC_OK, or GLIC_INVALID with a message.
 int check_map(const char* op, glic_shape map, int64_t channels, size_t rank, char* message);
 

@@ -55,7 +55,7 @@ int run_tasks(const glic_parallel* parallel, size_t count, size_t scratch_bytes,
 
 size_t task_count(int64_t items, int64_t each, std::initializer_list<int64_t> other_sides) {
     if (std::count(other_sides.begin(), other_sides.end(), 0) != 0) return 0;
-    return static_cast<size_t>((items + each - 1) / each);
+    return static_cast<size_t>(divided(items, each));
 }
 
 }  // namespace glic

@@ -15,10 +15,6 @@ constexpr int64_t kLargestKernel = 7;
 // Of a task: results, and Winograd's tiles. They are as many as make the reading of the weights cheap.
 constexpr int64_t kRows = 2, kColumns = 48, kWinogradTiles = 48;
 
-int64_t divided(int64_t whole, int64_t parts) { return (whole + parts - 1) / parts; }
-
-const float* floats(const Constant& constant) { return static_cast<const float*>(constant.values); }
-
 ConvolutionBuild selected(int32_t element, bool winograd) {
     return element == GLIC_BFLOAT16 ? GLIC_SELECTED_BFLOAT16(convolution_build)(element, winograd)
                                     : GLIC_SELECTED(convolution_build)(element, winograd);

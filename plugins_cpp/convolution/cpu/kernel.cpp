@@ -60,8 +60,8 @@ class Results {
 // The tile of a task: its image, and its rows and columns among the results of that image.
 struct Tile {
     Tile(const ConvolutionProblem& problem, int64_t index) {
-        const int64_t parts = (problem.columns + problem.across - 1) / problem.across;
-        const int64_t strips = (problem.rows + problem.down - 1) / problem.down;
+        const int64_t parts = divided(problem.columns, problem.across);
+        const int64_t strips = divided(problem.rows, problem.down);
         image = index / (parts * strips);
         top = index / parts % strips * problem.down;
         left = index % parts * problem.across;

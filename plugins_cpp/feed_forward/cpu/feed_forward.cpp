@@ -15,10 +15,6 @@ namespace {
 
 constexpr int64_t kTileColumns = 96, kFewestTileRows = 8, kTilesOfALane = 2;
 
-int64_t divided(int64_t whole, int64_t parts) { return (whole + parts - 1) / parts; }
-
-const float* floats(const Constant& constant) { return static_cast<const float*>(constant.values); }
-
 std::vector<float> padded(const float* values, int64_t count, int64_t size) {
     std::vector<float> result(values, values + count);
     result.resize(static_cast<size_t>(size));

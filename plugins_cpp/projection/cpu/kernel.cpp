@@ -25,7 +25,7 @@ template <typename T>
 void task(const void* argument, size_t index, void* scratch) {
     const ProjectionProblem& problem = *static_cast<const ProjectionProblem*>(argument);
     const ProjectionLayer& layer = *problem.layer;
-    const int64_t tasks = (problem.positions + kProjectionPositions - 1) / kProjectionPositions;
+    const int64_t tasks = divided(problem.positions, kProjectionPositions);
     const auto part = static_cast<size_t>(static_cast<int64_t>(index) / tasks);
     const int64_t first = static_cast<int64_t>(index) % tasks * kProjectionPositions;
     const int64_t count = std::min(problem.positions - first, kProjectionPositions);

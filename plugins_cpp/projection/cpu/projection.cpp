@@ -15,8 +15,6 @@ ProjectionBuild selected(int32_t element) {
                                     : GLIC_SELECTED(projection_build)(element);
 }
 
-const float* floats(const Constant& constant) { return static_cast<const float*>(constant.values); }
-
 }  // namespace
 
 std::unique_ptr<ProjectionLayer> make_projection(const Constant* constants, int32_t element, char* message) {
