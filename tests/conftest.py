@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from export.checkpoint import Checkpoint
 
+    from .tensorrt_simulation import SimulatedTensorRT
+
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT / "tests" / "data"
 SAMPLE_CHECKPOINT = ROOT / "samples" / "glic_tiny.pth"
@@ -119,6 +121,20 @@ def gpu_engine(engine: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(engine, path)
     add_graphs(path, "fp16")
     return path
+
+
+@pytest.fixture
+def simulation(gpu_engine: Path, monkeypatch: pytest.MonkeyPatch) -> SimulatedTensorRT:
+    """A simulated GPU with TensorRT, and the bundle for it."""
+    from .tensorrt_simulation import simulated
+
+    return simulated(gpu_engine, monkeypatch)
+
+
+@pytest.fixture
+def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cache of its own for the test, which holds nothing."""
+    monkeypatch.setenv("GLIC_CACHE", str(tmp_path / "cache"))
 
 
 @pytest.fixture(scope="session")

@@ -25,20 +25,13 @@ from glic_deploy.image import load_image, pad
 
 from . import cuda_emulator
 from .conftest import PHOTOS
-from .tensorrt_simulation import SimulatedDevice, SimulatedTensorRT, simulated
+from .tensorrt_simulation import SimulatedDevice, SimulatedTensorRT
 from .test_gpu_steps import real_device, simulated_device
 
-pytestmark = pytest.mark.skipif(shutil.which("cmake") is None, reason="needs cmake to build the emulator")
-
-
-@pytest.fixture(autouse=True)
-def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GLIC_CACHE", str(tmp_path / "cache"))
-
-
-@pytest.fixture
-def simulation(gpu_engine: Path, monkeypatch: pytest.MonkeyPatch) -> SimulatedTensorRT:
-    return simulated(gpu_engine, monkeypatch)
+pytestmark = [
+    pytest.mark.usefixtures("empty_cache"),
+    pytest.mark.skipif(shutil.which("cmake") is None, reason="needs cmake to build the emulator"),
+]
 
 
 @pytest.fixture

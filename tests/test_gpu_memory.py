@@ -15,17 +15,9 @@ from glic_deploy.backends import proof
 from glic_deploy.backends.tensorrt import TensorRTBackend
 from glic_deploy.bundle import FP16
 
-from .tensorrt_simulation import SimulatedTensorRT, simulated
+from .tensorrt_simulation import SimulatedTensorRT
 
-
-@pytest.fixture(autouse=True)
-def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GLIC_CACHE", str(tmp_path / "cache"))
-
-
-@pytest.fixture
-def simulation(gpu_engine: Path, monkeypatch: pytest.MonkeyPatch) -> SimulatedTensorRT:
-    return simulated(gpu_engine, monkeypatch)
+pytestmark = pytest.mark.usefixtures("empty_cache")
 
 
 @pytest.fixture

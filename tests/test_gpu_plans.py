@@ -21,10 +21,7 @@ from glic_deploy.tensorrt.plans import configured
 
 from .tensorrt_simulation import SimulatedDevice, SimulatedTensorRT, simulated
 
-
-@pytest.fixture(autouse=True)
-def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GLIC_CACHE", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("empty_cache")
 
 
 @pytest.fixture

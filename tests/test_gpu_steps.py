@@ -35,16 +35,14 @@ from . import cuda_emulator
 from .conftest import PHOTOS
 from .tensorrt_simulation import SimulatedDevice, counted, simulated
 
-pytestmark = pytest.mark.skipif(shutil.which("cmake") is None, reason="needs cmake to build the emulator")
+pytestmark = [
+    pytest.mark.usefixtures("empty_cache"),
+    pytest.mark.skipif(shutil.which("cmake") is None, reason="needs cmake to build the emulator"),
+]
 
 C, H, W = 3, 6, 8
 IN_BOTH_ORDERS = pytest.mark.parametrize("reverse", [False, True])
 PARITIES = pytest.mark.parametrize("parity", [0, 1])
-
-
-@pytest.fixture(autouse=True)
-def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GLIC_CACHE", str(tmp_path / "cache"))
 
 
 @pytest.fixture(scope="module")

@@ -20,12 +20,9 @@ from glic_deploy.image import load_image
 from glic_deploy.tensorrt import BuildOptions
 
 from .conftest import PHOTOS
-from .tensorrt_simulation import SimulatedTensorRT, simulated
+from .tensorrt_simulation import SimulatedTensorRT
 
-
-@pytest.fixture
-def simulation(gpu_engine: Path, monkeypatch: pytest.MonkeyPatch) -> SimulatedTensorRT:
-    return simulated(gpu_engine, monkeypatch)
+pytestmark = pytest.mark.usefixtures("empty_cache")
 
 
 @pytest.fixture
@@ -42,11 +39,6 @@ def codec(gpu_engine: Path, backend: TensorRTBackend) -> Iterator[Codec]:
 @pytest.fixture(scope="module")
 def crop() -> np.ndarray:
     return load_image(PHOTOS / "kodim23.png")[100:300, 200:450]
-
-
-@pytest.fixture(autouse=True)
-def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GLIC_CACHE", str(tmp_path / "cache"))
 
 
 def test_files_decode_on_either_backend(codec: Codec, gpu_engine: Path, crop: np.ndarray) -> None:
