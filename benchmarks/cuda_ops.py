@@ -25,6 +25,12 @@ class _AggregateSize(ctypes.Structure):
     _fields_ = (*((name, ctypes.c_int64) for name in ("n", "h", "w", "c", "heads")), ("sampling", ctypes.c_int32))
 
 
+class _GatedFfnSize(ctypes.Structure):
+    """Mirror the C struct glic_gated_ffn_size."""
+
+    _fields_ = tuple((name, ctypes.c_int64) for name in ("positions", "channels", "hidden"))
+
+
 class _LinearSize(ctypes.Structure):
     """Mirror the C struct glic_integer_linear_size."""
 
@@ -146,4 +152,13 @@ def scatter_aggregate(
     out = torch.empty_like(q) if out is None else out
     size = _AggregateSize(*q.shape, len(scale), sampling)
     _call("glic_scatter_aggregate_cuda", size, ELEMENTS[q.dtype], q, kv, graph, bias, scale, out)
+    return out
+
+
+def gated_ffn(x: Tensor, expand: Tensor, bias: Tensor, project: Tensor, epsilon: float) -> Tensor:
+    """Run glic::GatedFfn on tensors of the GPU."""
+    out = torch.empty_like(x)
+    size = _GatedFfnSize(x[..., 0].numel(), x.shape[-1], len(project))
+    arguments = map(_address, (x, expand, bias, project, out))
+    _launch("glic_gated_ffn_cuda", size, ctypes.c_float(epsilon), ELEMENTS[x.dtype], *arguments)
     return out

@@ -27,6 +27,7 @@ from export.ops.groups import candidate_groups, query_groups, scatter_groups
 from . import cuda_ops
 
 CHANNELS, HEADS = 192, 8
+FFN_CHANNELS, FFN_HIDDEN, EPSILON = 128, 512, 1e-6
 IMAGES = {"768x512": (512, 768), "1920x1152": (1152, 1920)}
 INPUTS, WARM_UP, REPEATS = 8, 3, 20
 
@@ -164,11 +165,37 @@ def measure(size: tuple[int, int], divisor: int, dtype: torch.dtype, sampling: i
     return rows
 
 
+def eager_ffn(x: Tensor, expand: Tensor, bias: Tensor, project: Tensor) -> Tensor:
+    functional = torch.nn.functional
+    normed = functional.layer_norm(x.float(), x.shape[-1:], eps=EPSILON).to(x.dtype)
+    a, b = functional.linear(normed, expand.T, bias.to(x.dtype)).chunk(2, -1)
+    return x + (functional.gelu(a) * b) @ project
+
+
+def measure_ffn(size: tuple[int, int], dtype: torch.dtype, peaks: tuple[float, float]) -> dict:
+    """The gated feed-forward of a half-scale block."""
+    h, w = (side // 2 for side in size)
+    maps = [torch.randn(h, w, FFN_CHANNELS, device="cuda").to(dtype) for _ in range(INPUTS)]
+    expand = (torch.randn(FFN_CHANNELS, 2 * FFN_HIDDEN, device="cuda") / FFN_CHANNELS**0.5).to(dtype)
+    project = (torch.randn(FFN_HIDDEN, FFN_CHANNELS, device="cuda") / FFN_HIDDEN**0.5).to(dtype)
+    bias = torch.randn(2 * FFN_HIDDEN, device="cuda")
+    seconds = median_seconds([partial(cuda_ops.gated_ffn, x, expand, bias, project, EPSILON) for x in maps])
+    moved, products = 2 * maps[0].nbytes, 6 * h * w * FFN_CHANNELS * FFN_HIDDEN
+    least = max(moved / peaks[0], products / peaks[1])
+    row = {
+        "op": "GatedFfn", "map": f"{w}x{h}", "type": str(dtype).removeprefix("torch."),
+        "us": round(seconds * 1e6, 1), "floor_us": round(least * 1e6, 1), "times_floor": round(seconds / least, 2),
+        "eager_us": round(median_seconds([partial(eager_ffn, x, expand, bias, project) for x in maps]) * 1e6, 1),
+    }  # fmt: skip
+    print(row, flush=True)
+    return row
+
+
 def summary(rows: list[dict]) -> dict[str, dict[str, float]]:
     """By op, over the samplings of the larger map of a 768×512 image in float16."""
     found = {}
-    for op in ("DynamicKnn", "ScatterAggregate"):
-        chosen = [row for row in rows if (row["op"], row["map"], row["type"]) == (op, "192x128", "float16")]
+    for op, map_ in (("DynamicKnn", "192x128"), ("ScatterAggregate", "192x128"), ("GatedFfn", "384x256")):
+        chosen = [row for row in rows if (row["op"], row["map"], row["type"]) == (op, map_, "float16")]
         found[op] = {
             "over_eager": min(row["eager_us"] / row["us"] for row in chosen),
             "times_floor": max(row["times_floor"] for row in chosen),
@@ -194,6 +221,7 @@ def main() -> None:
         for sampling in (LOCAL, GLOBAL)
         for row in measure(size, divisor, dtype, sampling, peaks)
     ]
+    rows += [measure_ffn(size, dtype, peaks) for size in IMAGES.values() for dtype in (torch.float16, torch.bfloat16)]
     if args.json:
         found = {
             "gpu": torch.cuda.get_device_name(), "torch": torch.__version__, "repeats": REPEATS,

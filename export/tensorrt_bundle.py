@@ -17,6 +17,7 @@ from glic_deploy.tensorrt import BuildOptions, Capability, Flavour, build_plan
 
 from .bundle import updating
 from .capture import with_equal_concats, without_unequal_splits
+from .gated_ffn import fuse_gated_ffns
 from .precision import HALVES, in_half_precision
 from .progress import SILENT, Progress
 from .sums import left_to_libraries
@@ -40,7 +41,9 @@ def add_graphs(directory: Path, precision: str) -> None:
             path = update.bundle.graph(name, [NATIVE if exact else BASE])
             transform = graph.role == "transform"
             if transform and precision in HALVES:
-                half = in_half_precision(onnx.load(path), precision)
+                blocks = onnx.load(path)
+                fuse_gated_ffns(blocks)
+                half = in_half_precision(blocks, precision)
                 without_unequal_splits(half)
                 weights = f"graphs/weights.{precision}.bin"
                 path = update.add_graph(name, precision, half, precision=precision, weights=weights)

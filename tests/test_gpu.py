@@ -19,6 +19,9 @@ from .conftest import PHOTOS
 from .oracles import dynamic_knn as knn_oracle
 from .oracles import scatter_aggregate as aggregate_oracle
 from .oracles.grouping import LOCAL, query_nodes, unpack
+from .test_block_ops import EPSILON
+from .test_gated_ffn import SIZES as FFN_SIZES
+from .test_gated_ffn import Case as FfnCase
 from .test_ops import MAPS, SAMPLINGS, Array, assert_same_graph, complexity_of, random_bias, random_map
 
 pytestmark = [
@@ -103,6 +106,16 @@ def test_scatter_aggregate_agrees(
     tolerance = highest * np.where(empty, 4e-5 * scales.max() + 1e-5, 2e-6 * scales.max() + 1e-5)
     error = np.abs(got.float().cpu().numpy().astype(np.float64) - want).reshape(n, h * w, c).max(-1)
     assert np.all(error <= tolerance + highest * PRECISION[dtype]), f"{error.max()} of {highest}"
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("size", [*FFN_SIZES, (98_304, 128, 512)])
+def test_a_feed_forward_agrees(dtype: torch.dtype, size: tuple[int, int, int]) -> None:
+    case = FfnCase(str(dtype).removeprefix("torch."), *size)
+    tensors = [torch.from_numpy(np.array(a)) for a in (case.x, case.expand, case.bias, case.project)]
+    x, expand, bias, project = (tensor if tensor.dtype == torch.float32 else tensor.view(dtype) for tensor in tensors)
+    out = cuda_ops.gated_ffn(x.cuda(), expand.cuda(), bias.cuda(), project.cuda(), EPSILON).cpu()
+    case.check(out.view(tensors[0].dtype).numpy())
 
 
 @TYPES

@@ -57,12 +57,17 @@ def graph_of(op: str, changed: dict[str, object] | None = None, **types: int) ->
             "bias": (2, 64, 256),
             "scale": (2,),
         },
+        "GatedFfn": {"x": (1, 32, 48, 16), "expand": (16, 64), "bias": (64,), "project": (32, 16)},
     }[op]
-    kinds = {name: TensorProto.INT32 if name == "graph" else TensorProto.FLOAT for name in shapes} | types
+    kinds = {name: TensorProto.INT32 if name == "graph" else TensorProto.FLOAT for name in shapes}
+    if op == "GatedFfn":
+        kinds |= dict.fromkeys(("x", "expand", "project"), TensorProto.FLOAT16)
+    kinds |= types
     inputs = [helper.make_tensor_value_info(name, kinds[name], shape) for name, shape in shapes.items()]
-    attributes = {"sampling": 0, "window": 8, "sample": 16} | PLUGIN | (changed or {})
+    own = {"epsilon": 1e-6} if op == "GatedFfn" else {"sampling": 0, "window": 8, "sample": 16}
+    attributes = own | PLUGIN | (changed or {})
     node = helper.make_node(op, list(shapes), ["out"], domain=DOMAIN, **attributes)
-    kind = TensorProto.INT32 if op == "DynamicKnn" else kinds["q"]
+    kind = TensorProto.INT32 if op == "DynamicKnn" else kinds[next(iter(shapes))]
     output = helper.make_tensor_value_info("out", kind, None)
     opsets = [helper.make_opsetid("", 20), helper.make_opsetid(DOMAIN, 1)]
     return helper.make_model(helper.make_graph([node], op, inputs, [output]), opset_imports=opsets, ir_version=10)
@@ -91,6 +96,20 @@ def test_the_library_exports_two_symbols_and_needs_no_tensorrt() -> None:
 def test_a_node_becomes_a_plan(rtx: Flavour, tmp_path: Path, op: str, kind: int) -> None:
     types = {"x": kind} if op == "DynamicKnn" else {"q": kind, "kv": kind}
     assert build(rtx, graph_of(op, **types), tmp_path / "node.onnx")
+
+
+@pytest.mark.parametrize("kind", [TensorProto.FLOAT16, TensorProto.BFLOAT16])
+def test_a_feed_forward_becomes_a_plan(rtx: Flavour, tmp_path: Path, kind: int) -> None:
+    assert build(rtx, graph_of("GatedFfn", x=kind, expand=kind, project=kind), tmp_path / "node.onnx")
+
+
+@pytest.mark.parametrize("epsilon", [1, "small"])
+def test_a_feed_forward_with_a_wrong_attribute_is_refused(
+    rtx: Flavour, tmp_path: Path, capfd: pytest.CaptureFixture[str], epsilon: object
+) -> None:
+    with pytest.raises(EngineError, match="cannot parse"):
+        build(rtx, graph_of("GatedFfn", {"epsilon": epsilon}), tmp_path / "node.onnx")
+    assert "glic::GatedFfn: attribute epsilon is missing or of another type" in capfd.readouterr().err
 
 
 def integer_graph(op: str, changed: dict[str, int] | None = None) -> onnx.ModelProto:
@@ -182,6 +201,8 @@ def test_wrong_attributes_are_refused(
         ("ScatterAggregate", {"kv": TensorProto.FLOAT16}, "kv is float16, expected float32"),
         ("ScatterAggregate", {"graph": TensorProto.FLOAT}, "graph is float32, expected int32"),
         ("ScatterAggregate", {"bias": TensorProto.FLOAT16}, "bias is float16, expected float32"),
+        ("GatedFfn", {"x": TensorProto.FLOAT}, "x is float32, expected float16 or bfloat16"),
+        ("GatedFfn", {"project": TensorProto.BFLOAT16}, "project is bfloat16, expected float16"),
     ],
 )
 def test_wrong_types_are_refused(
@@ -201,6 +222,9 @@ def test_wrong_types_are_refused(
         ("ScatterAggregate", "graph", [1, 24, 64, 4], "[1, 24, 64, 8]"),
         ("ScatterAggregate", "bias", [2, 64, 128], "[2, 64, 256]"),
         ("ScatterAggregate", "scale", [3], "[2]"),
+        ("GatedFfn", "expand", [16, 48], "[16, 64]"),
+        ("GatedFfn", "bias", [32], "[64]"),
+        ("GatedFfn", "project", [32, 24], "[32, 16]"),
     ],
 )
 def test_wrong_shapes_are_refused(

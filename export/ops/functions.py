@@ -313,6 +313,31 @@ ResidualNorm <epsilon> (x, update, bias) => (sum, normed)
 """
 
 
+_GATED_FFN = f"""
+GatedFfn <epsilon, plugin_namespace, plugin_version> (x, expand, bias, project) => (out)
+{{
+    last = Constant <value_ints = [-1]> ()
+    wide = Cast <to = 1> (x)
+    mean = ReduceMean (wide, last)
+    centred = Sub (wide, mean)
+    squares = Mul (centred, centred)
+    variance = ReduceMean (squares, last)
+    least = Constant <value_float: float = @epsilon> ()
+    raised = Add (variance, least)
+    deviation = Sqrt (raised)
+    unit = Div (centred, deviation)
+    normed = CastLike (unit, x)
+    expanded = MatMul (normed, expand)
+    expanded_wide = Cast <to = 1> (expanded)
+    biased = Add (expanded_wide, bias)
+    {_gate("biased", "gated_wide")}
+    gated = CastLike (gated_wide, x)
+    update = MatMul (gated, project)
+    out = Add (x, update)
+}}
+"""
+
+
 def _floats(name: str, values: NDArray[np.float64]) -> str:
     numbers = ", ".join(repr(float(np.float32(value))) for value in values.flat)
     return f"{name} = Constant <value = float[{','.join(map(str, values.shape))}] {{{numbers}}}> ()"
@@ -377,6 +402,7 @@ PixelShuffle (x) => (out)
 """
 
 BODIES = {
+    "GatedFfn": _GATED_FFN,
     "DynamicKnn": _DYNAMIC_KNN,
     "ScatterAggregate": _SCATTER_AGGREGATE,
     "Gate": _GATE,

@@ -8,6 +8,7 @@
 #include <iterator>
 
 #include "../dynamic_knn/dynamic_knn_cuda.h"
+#include "../gated_ffn/gated_ffn_cuda.h"
 #include "../images/images_cuda.h"
 #include "../integer/integer_cuda.h"
 #include "../passes/passes_cuda.h"
@@ -60,6 +61,22 @@ int scatter_aggregate(Numbers numbers) {
     const int result = glic_scatter_aggregate_cuda(&size, element, q.get(), kv.get(), graph.get(), bias.get(),
                                                    scale.get(), out.get(), nullptr);
     out.write();
+    return result;
+}
+
+int gated_ffn(Numbers numbers) {
+    const int32_t element = numbers;
+    const glic_gated_ffn_size size{numbers, numbers, numbers};
+    Array<> x(size.positions * size.channels * 2), expand(size.channels * size.hidden * 4),
+        project(size.hidden * size.channels * 2);
+    Array<float> bias(2 * size.hidden), epsilon(1);
+    x.read();
+    expand.read();
+    bias.read();
+    project.read();
+    const int result = glic_gated_ffn_cuda(&size, epsilon.read()[0], element, x.get(), expand.get(),
+                                           bias.get(), project.get(), x.get(), nullptr);
+    x.write();
     return result;
 }
 
@@ -185,6 +202,7 @@ constexpr struct {
     int (*run)(Numbers);
 } kOps[] = {{"dynamic_knn", dynamic_knn},
             {"scatter_aggregate", scatter_aggregate},
+            {"gated_ffn", gated_ffn},
             {"integer_linear", integer_linear},
             {"integer_gated_ffn", integer_gated_ffn},
             {"integer_depthwise", integer_depthwise},

@@ -74,7 +74,7 @@ struct UnitNorm {
     int32_t input_shift, limit;
 };
 
-struct GatedFfn {
+struct PackedGatedFfn {
     Task task;
     UnitNorm norm;
     Panels project_in;                // in halves
@@ -111,7 +111,7 @@ int check_depthwise(const Constant* constants, int64_t limit, char* message);
 
 // What a node computes, from the same. nullptr, with a message, where the check fails. Throws std::bad_alloc.
 std::unique_ptr<Linear> make_linear(const Constant* constants, int64_t limit, char* message);
-std::unique_ptr<GatedFfn> make_gated_ffn(const Constant* constants, const GatedFfnAttributes& attributes,
+std::unique_ptr<PackedGatedFfn> make_gated_ffn(const Constant* constants, const GatedFfnAttributes& attributes,
                                          char* message);
 std::unique_ptr<Depthwise> make_depthwise(const Constant* constants, int64_t limit, char* message);
 
@@ -120,7 +120,7 @@ int integer_linear(const Linear& linear, const float* x, int64_t positions, floa
                    const glic_parallel* parallel);
 
 // The stream (positions × channels) after the block. out may be stream. Returns GLIC_OK or GLIC_NO_MEMORY.
-int integer_gated_ffn(const GatedFfn& ffn, const float* stream, int64_t positions, float* out,
+int integer_gated_ffn(const PackedGatedFfn& ffn, const float* stream, int64_t positions, float* out,
                       const glic_parallel* parallel);
 
 // y (height × width × channels) of x. Returns GLIC_OK or GLIC_NO_MEMORY.

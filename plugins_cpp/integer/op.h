@@ -67,7 +67,7 @@ struct IntegerLinear : Op<signatures::IntegerLinear> {
 };
 
 struct IntegerGatedFfn : Op<signatures::IntegerGatedFfn> {
-    using Packed = GatedFfn;
+    using Packed = PackedGatedFfn;
 
     template <typename Visitor>
     void visit(Visitor&& visitor) {

@@ -37,7 +37,7 @@ void add_cpu(std::vector<const OrtCustomOp*>* all) {
 template <typename Op>
 void add_cuda(std::vector<const OrtCustomOp*>* all) {
     using Kernel = MapKernel<Op, Cuda>;
-    add<Kernel, GLIC_FLOAT32>(all);
+    if constexpr (!is_typed<Op>() || Op::kFloat32) add<Kernel, GLIC_FLOAT32>(all);
     if constexpr (is_typed<Op>()) {
         add<Kernel, GLIC_FLOAT16>(all);
         add<Kernel, GLIC_BFLOAT16>(all);

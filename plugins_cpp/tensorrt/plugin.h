@@ -66,6 +66,13 @@ inline nvinfer1::DataType data_type(Type type, nvinfer1::DataType typed) {
     return typed;
 }
 
+// Whether an op of typed maps takes maps of this type.
+template <typename Op>
+bool takes(nvinfer1::DataType typed) {
+    const int32_t element = element_of(typed);
+    return element >= 0 && (Op::kFloat32 || element != GLIC_FLOAT32);
+}
+
 // The inputs' dimensions as the kernels' checks take them. Valid while this lives.
 template <size_t kCount>
 class Shapes {
@@ -88,6 +95,9 @@ struct FieldLister {
 
     void operator()(const char* name, int64_t& value, Presence = Presence::kRequired) {
         fields->push_back({name, &value, nvinfer1::PluginFieldType::kINT64, 1});
+    }
+    void operator()(const char* name, float& value) {
+        fields->push_back({name, &value, nvinfer1::PluginFieldType::kFLOAT32, 1});
     }
 };
 
@@ -129,9 +139,10 @@ class Plugin final : public nvinfer1::IPluginV3,
                                int32_t count) const noexcept override {
         if (count != kInputs) return refuse_count(count);
         const nvinfer1::DataType typed = inputs[first_typed<Op>()];
-        if (is_typed<Op>() && element_of(typed) < 0) {
+        if (is_typed<Op>() && !takes<Op>(typed)) {
             return refuse_type(first_typed<Op>(), typed,
-                               "float32, float16 or bfloat16: insert a Cast before it");
+                               Op::kFloat32 ? "float32, float16 or bfloat16: insert a Cast before it"
+                                            : "float16 or bfloat16: insert a Cast before it");
         }
         for (int32_t i = 0; i < count; ++i) {
             const nvinfer1::DataType expected = data_type(Op::kInputTypes[i], typed);
@@ -160,7 +171,7 @@ class Plugin final : public nvinfer1::IPluginV3,
         const nvinfer1::PluginTensorDesc& tensor = tensors[position].desc;
         const nvinfer1::DataType typed = tensors[first_typed<Op>()].desc.type;
         if (tensor.format != nvinfer1::TensorFormat::kLINEAR) return false;
-        if (is_typed<Op>() && element_of(typed) < 0) return false;
+        if (is_typed<Op>() && !takes<Op>(typed)) return false;
         const Type type = position < inputs ? Op::kInputTypes[position] : Op::kOutputTypes[position - inputs];
         return tensor.type == data_type(type, typed);
     }
@@ -247,14 +258,24 @@ struct FieldReader {
     const char* wrong = nullptr;  // the name of a field
 
     void operator()(const char* name, int64_t& value, Presence presence = Presence::kRequired) {
-        bool found = presence == Presence::kOptional;
+        set(name, value, presence == Presence::kOptional);
+    }
+    void operator()(const char* name, float& value) { set(name, value, false); }
+
+  private:
+    template <typename Value>
+    void set(const char* name, Value& value, bool found) {
         for (int32_t f = 0; f < given->nbFields; ++f) {
             if (std::strcmp(given->fields[f].name, name) == 0) found = read(given->fields[f], &value);
         }
         if (!found && wrong == nullptr) wrong = name;
     }
-
-  private:
+    static bool read(const nvinfer1::PluginField& field, float* value) {
+        if (field.data == nullptr || field.length < 1) return false;
+        if (field.type != nvinfer1::PluginFieldType::kFLOAT32) return false;
+        *value = *static_cast<const float*>(field.data);
+        return true;
+    }
     // Parsers differ in the width of integers.
     static bool read(const nvinfer1::PluginField& field, int64_t* value) {
         if (field.data == nullptr || field.length < 1) return false;
@@ -286,7 +307,8 @@ class Creator final : public nvinfer1::IPluginCreatorV3One {
         op.visit(reader);
         if (reader.wrong != nullptr) {
             std::snprintf(message, sizeof message,
-                          "glic::%s: attribute %s is missing or no integer, expected one", Op::kName,
+                          "glic::%s: attribute %s is missing or of another type than the op's page says",
+                          Op::kName,
                           reader.wrong);
             refuse(message);
             return nullptr;

@@ -93,7 +93,7 @@ struct Ffn {
         }
     }
 
-    std::unique_ptr<glic::GatedFfn> make() const {
+    std::unique_ptr<glic::PackedGatedFfn> make() const {
         ConstantsOf<glic::signatures::IntegerGatedFfn> constants;
         constants[0] = {{&channels, 1}, fraction.data()};
         constants[1] = {{entries, 1}, rsqrt.data()};

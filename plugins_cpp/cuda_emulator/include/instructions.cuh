@@ -146,24 +146,38 @@ inline void multiply_signed_16x8x32(int32_t sum[4], const uint32_t a[4], const u
     glic_emulator::warp_collective("mma.m16n8k32.s8", &product, emulated::multiply_bytes<int8_t>);
 }
 
-inline void load_transposed(uint32_t matrices[2], const void* row) {
-    struct Load {
-        uint32_t* matrices;
-        const void* row;
-    } load{matrices, row};
-    glic_emulator::warp_collective("ldmatrix.x2.trans", &load, [](void* const lanes[32]) {
-        for (int lane = 0; lane < 32; ++lane) {
-            uint16_t* got = reinterpret_cast<uint16_t*>(static_cast<Load*>(lanes[lane])->matrices);
-            for (int matrix = 0; matrix < 2; ++matrix) {
-                for (int part = 0; part < 2; ++part) {
-                    const int source = 8 * matrix + lane % 4 * 2 + part;
-                    const void* address = static_cast<Load*>(lanes[source])->row;
-                    glic_emulator::require_aligned(address, 16, "ldmatrix");
-                    got[2 * matrix + part] = static_cast<const uint16_t*>(address)[lane / 4];
-                }
+namespace emulated {
+
+struct Load {
+    uint32_t* matrices;
+    const void* row;
+};
+
+// Lanes 8·m to 8·m + 7 have the rows of matrix m.
+template <int kMatrices>
+void load_transposed(void* const lanes[32]) {
+    for (int lane = 0; lane < 32; ++lane) {
+        uint16_t* got = reinterpret_cast<uint16_t*>(static_cast<Load*>(lanes[lane])->matrices);
+        for (int matrix = 0; matrix < kMatrices; ++matrix) {
+            for (int part = 0; part < 2; ++part) {
+                const int source = 8 * matrix + lane % 4 * 2 + part;
+                const void* address = static_cast<Load*>(lanes[source])->row;
+                glic_emulator::require_aligned(address, 16, "ldmatrix");
+                got[2 * matrix + part] = static_cast<const uint16_t*>(address)[lane / 4];
             }
         }
-    });
+    }
+}
+
+}  // namespace emulated
+
+inline void load_transposed(uint32_t matrices[2], const void* row) {
+    emulated::Load load{matrices, row};
+    glic_emulator::warp_collective("ldmatrix.x2.trans", &load, emulated::load_transposed<2>);
+}
+inline void load_transposed_pair(uint32_t matrices[4], const void* row) {
+    emulated::Load load{matrices, row};
+    glic_emulator::warp_collective("ldmatrix.x4.trans", &load, emulated::load_transposed<4>);
 }
 
 inline void copy_async(void* to, const void* from, bool inside) {

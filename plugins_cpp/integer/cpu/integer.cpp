@@ -146,7 +146,7 @@ std::unique_ptr<Depthwise> make_depthwise(const Constant* constants, int64_t lim
                                                  static_cast<int32_t>(limit)});
 }
 
-std::unique_ptr<GatedFfn> make_gated_ffn(const Constant* constants, const GatedFfnAttributes& attributes,
+std::unique_ptr<PackedGatedFfn> make_gated_ffn(const Constant* constants, const GatedFfnAttributes& attributes,
                                          char* message) {
     if (check_gated_ffn(constants, attributes, message) != GLIC_OK) return nullptr;
     const Constant *fraction = constants, *rsqrt = constants + 1, *in = constants + 2, *gelu = constants + 5,
@@ -157,7 +157,7 @@ std::unique_ptr<GatedFfn> make_gated_ffn(const Constant* constants, const GatedF
     Panels project_in = pack_layer(in, true, build.packing);
     std::vector<int32_t> shifts = vector(*gate_shift);
     shifts.resize(static_cast<size_t>(project_in.count() * kPanelColumns / 2));
-    return std::make_unique<GatedFfn>(GatedFfn{
+    return std::make_unique<PackedGatedFfn>(PackedGatedFfn{
         build.gated_ffn_task, std::move(norm), std::move(project_in), vector(*gelu), std::move(shifts),
         static_cast<int32_t>(attributes.gate_limit), pack_layer(out, false, build.packing)});
 }
@@ -212,7 +212,7 @@ int integer_linear(const Linear& linear, const float* x, int64_t positions, floa
                      &problem);
 }
 
-int integer_gated_ffn(const GatedFfn& ffn, const float* stream, int64_t positions, float* out,
+int integer_gated_ffn(const PackedGatedFfn& ffn, const float* stream, int64_t positions, float* out,
                       const glic_parallel* parallel) {
     const FfnProblem problem{&ffn, stream, out, positions, tile_size(positions, parallel)};
     const size_t tiles = task_count(positions, problem.tile, {});

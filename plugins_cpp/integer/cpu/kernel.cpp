@@ -144,7 +144,7 @@ void linear_task(const void* argument, size_t index, void* scratch) {
 
 void gated_ffn_task(const void* argument, size_t index, void* scratch) {
     const FfnProblem& problem = *static_cast<const FfnProblem*>(argument);
-    const GatedFfn& ffn = *problem.ffn;
+    const PackedGatedFfn& ffn = *problem.ffn;
     const int64_t first = static_cast<int64_t>(index) * problem.tile;
     const int64_t count = std::min(problem.tile, problem.positions - first);
     const int64_t channels = ffn.project_in.inputs();

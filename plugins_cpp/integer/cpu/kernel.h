@@ -20,7 +20,7 @@ struct LinearProblem {
 };
 
 struct FfnProblem {
-    const GatedFfn* ffn;
+    const PackedGatedFfn* ffn;
     const float* stream;
     float* out;
     int64_t positions, tile;
@@ -30,7 +30,7 @@ inline size_t linear_scratch_bytes(const Panels& linear, int64_t tile) {
     return sizeof(int16_t) * static_cast<size_t>(tile * linear.padded_inputs());
 }
 
-inline size_t ffn_scratch_bytes(const GatedFfn& ffn, int64_t tile) {
+inline size_t ffn_scratch_bytes(const PackedGatedFfn& ffn, int64_t tile) {
     const int64_t rows = ffn.project_in.padded_inputs() + ffn.project_out.padded_inputs();
     return sizeof(int32_t) * static_cast<size_t>(ffn.project_in.inputs()) +
            sizeof(int16_t) * static_cast<size_t>(tile * rows) + 128;

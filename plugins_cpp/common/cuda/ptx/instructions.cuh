@@ -131,6 +131,14 @@ __device__ __forceinline__ void load_transposed(uint32_t matrices[2], const void
                  : "memory");
 }
 
+// The same of four matrices: lanes 16 to 31 say where the rows of the third and the fourth are.
+__device__ __forceinline__ void load_transposed_pair(uint32_t matrices[4], const void* row) {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(matrices[0]), "=r"(matrices[1]), "=r"(matrices[2]), "=r"(matrices[3])
+                 : "r"(static_cast<uint32_t>(__cvta_generic_to_shared(row)))
+                 : "memory");
+}
+
 // 16 bytes from global to shared memory in the background, both aligned; zeros, and no access, unless
 // `inside`.
 __device__ __forceinline__ void copy_async(void* to, const void* from, bool inside) {
