@@ -308,8 +308,7 @@ class Creator final : public nvinfer1::IPluginCreatorV3One {
         if (reader.wrong != nullptr) {
             std::snprintf(message, sizeof message,
                           "glic::%s: attribute %s is missing or of another type than the op's page says",
-                          Op::kName,
-                          reader.wrong);
+                          Op::kName, reader.wrong);
             refuse(message);
             return nullptr;
         }

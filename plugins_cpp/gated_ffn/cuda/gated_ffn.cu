@@ -3,19 +3,18 @@
 // kHidden, whose weights are copied to shared memory in the background, in two stages. Of each 16 hidden
 // channels a warp computes both halves, gates them in registers, and multiplies the result, which is already
 // spread as a left operand is, with its rows of the second matrix. Of the wide map nothing reaches memory.
-#include "../gated_ffn_cuda.h"
-
 #include "../../common/cuda/launch.cuh"
 #include "../../common/cuda/warp.cuh"
 #include "../../common/gelu.h"
+#include "../gated_ffn_cuda.h"
 
 namespace glic {
 namespace {
 
 constexpr int kWarps = 8, kThreads = kWarps * kWarp, kRows = 16, kPositions = kWarps * kRows;
-constexpr int kStep = 16;        // inputs of one product instruction
-constexpr int kHidden = 32;      // hidden channels of a chunk
-constexpr int kHalf = 2;         // bytes of an element
+constexpr int kStep = 16;    // inputs of one product instruction
+constexpr int kHidden = 32;  // hidden channels of a chunk
+constexpr int kHalf = 2;     // bytes of an element
 constexpr int kElements = kChunk / kHalf;
 
 struct Problem {
@@ -118,7 +117,8 @@ __device__ __forceinline__ void copy_stage(const Problem& problem, int chunk, un
         const int row = i / (2 * kParts), part = i % (2 * kParts);
         const int column = first + part % kParts * kElements;
         const bool inside = row < problem.channels && column < problem.hidden;
-        const int64_t from = static_cast<int64_t>(row) * 2 * problem.hidden + part / kParts * problem.hidden + column;
+        const int64_t from =
+            static_cast<int64_t>(row) * 2 * problem.hidden + part / kParts * problem.hidden + column;
         copy_async(stage + row * Layout::kExpandRow + part * kChunk, expand + (inside ? from : 0), inside);
     }
     for (int i = static_cast<int>(threadIdx.x); i < kHidden * kChannels / kElements; i += kThreads) {
@@ -177,8 +177,8 @@ __global__ void __launch_bounds__(kThreads) gated_ffn(const Problem problem) {
                 for (int half = 0; half < 2; ++half) {
                     uint32_t weights[4];
                     const int column = half * kHidden + step * kStep + lane / 16 * 8;
-                    load_transposed_pair(weights, stage + (k * kStep + lane % 16) * Layout::kExpandRow +
-                                                      column * kHalf);
+                    load_transposed_pair(
+                        weights, stage + (k * kStep + lane % 16) * Layout::kExpandRow + column * kHalf);
                     multiply_step<T>(halves[half][0], normed[k], weights);
                     multiply_step<T>(halves[half][1], normed[k], weights + 2);
                 }
@@ -243,20 +243,25 @@ cudaError_t launch(const Problem& problem, cudaStream_t stream) {
 }  // namespace glic
 
 int glic_gated_ffn_cuda(const glic_gated_ffn_size* size, float epsilon, int32_t element, const void* x,
-                        const void* expand, const float* bias, const void* project, void* out,
-                        void* stream) {
+                        const void* expand, const float* bias, const void* project, void* out, void* stream) {
     using namespace glic;
     const auto aligned = [](const void* array) { return is_aligned(array, 0); };
     if (size->positions == 0) return cudaSuccess;
-    if (size->channels < 1 || size->channels > GLIC_GATED_FFN_MAX_CHANNELS || size->channels % kElements != 0 ||
-        size->hidden < 1 || size->hidden % kElements != 0 || size->hidden >= INT64_C(1) << 24 ||
-        size->positions < 0 || size->positions >= INT64_C(1) << 31 || !aligned(x) || !aligned(expand) ||
-        !aligned(bias) || !aligned(project) || !aligned(out)) {
+    if (size->channels < 1 || size->channels > GLIC_GATED_FFN_MAX_CHANNELS ||
+        size->channels % kElements != 0 || size->hidden < 1 || size->hidden % kElements != 0 ||
+        size->hidden >= INT64_C(1) << 24 || size->positions < 0 || size->positions >= INT64_C(1) << 31 ||
+        !aligned(x) || !aligned(expand) || !aligned(bias) || !aligned(project) || !aligned(out)) {
         return cudaErrorInvalidValue;
     }
-    const Problem problem{x,   expand,           bias,
-                          project, out,          size->positions,
-                          static_cast<int>(size->channels), static_cast<int>(size->hidden), epsilon};
+    const Problem problem{x,
+                          expand,
+                          bias,
+                          project,
+                          out,
+                          size->positions,
+                          static_cast<int>(size->channels),
+                          static_cast<int>(size->hidden),
+                          epsilon};
     const auto on = static_cast<cudaStream_t>(stream);
     if (element == GLIC_FLOAT16) return launch<float16>(problem, on);
     if (element == GLIC_BFLOAT16) return launch<bfloat16>(problem, on);

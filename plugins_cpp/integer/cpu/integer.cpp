@@ -146,8 +146,8 @@ std::unique_ptr<Depthwise> make_depthwise(const Constant* constants, int64_t lim
                                                  static_cast<int32_t>(limit)});
 }
 
-std::unique_ptr<PackedGatedFfn> make_gated_ffn(const Constant* constants, const GatedFfnAttributes& attributes,
-                                         char* message) {
+std::unique_ptr<PackedGatedFfn> make_gated_ffn(const Constant* constants,
+                                               const GatedFfnAttributes& attributes, char* message) {
     if (check_gated_ffn(constants, attributes, message) != GLIC_OK) return nullptr;
     const Constant *fraction = constants, *rsqrt = constants + 1, *in = constants + 2, *gelu = constants + 5,
                    *gate_shift = constants + 6, *out = constants + 7;
