@@ -31,6 +31,12 @@ class _GatedFfnSize(ctypes.Structure):
     _fields_ = tuple((name, ctypes.c_int64) for name in ("positions", "channels", "hidden"))
 
 
+class _DepthwiseGatedFfnSize(ctypes.Structure):
+    """Mirror the C struct glic_depthwise_gated_ffn_size."""
+
+    _fields_ = tuple((name, ctypes.c_int64) for name in ("images", "height", "width", "channels", "hidden"))
+
+
 class _LinearSize(ctypes.Structure):
     """Mirror the C struct glic_integer_linear_size."""
 
@@ -155,10 +161,12 @@ def scatter_aggregate(
     return out
 
 
-def gated_ffn(x: Tensor, expand: Tensor, bias: Tensor, project: Tensor, epsilon: float) -> Tensor:
-    """Run glic::GatedFfn on tensors of the GPU."""
-    out = torch.empty_like(x)
-    size = _GatedFfnSize(x[..., 0].numel(), x.shape[-1], len(project))
-    arguments = map(_address, (x, expand, bias, project, out))
-    _launch("glic_gated_ffn_cuda", size, ctypes.c_float(epsilon), ELEMENTS[x.dtype], *arguments)
+def gated_ffn(x: Tensor, *constants: Tensor, epsilon: float) -> Tensor:
+    """Run glic::GatedFfn or, with four constants, glic::DepthwiseGatedFfn on tensors of the GPU."""
+    out, hidden = torch.empty_like(x), len(constants[-1])
+    size: ctypes.Structure = _GatedFfnSize(x[..., 0].numel(), x.shape[-1], hidden)
+    if len(constants) == 4:
+        size = _DepthwiseGatedFfnSize(*x.shape, hidden)
+    name = "glic_gated_ffn_cuda" if len(constants) == 3 else "glic_depthwise_gated_ffn_cuda"
+    _launch(name, size, ctypes.c_float(epsilon), ELEMENTS[x.dtype], *map(_address, (x, *constants, out)))
     return out

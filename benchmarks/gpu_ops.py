@@ -27,7 +27,9 @@ from export.ops.groups import candidate_groups, query_groups, scatter_groups
 from . import cuda_ops
 
 CHANNELS, HEADS = 192, 8
-FFN_CHANNELS, FFN_HIDDEN, EPSILON = 128, 512, 1e-6
+# What divides the image's sides to give the map's, channels, hidden channels.
+FFNS = {"GatedFfn": (2, 128, 512), "DepthwiseGatedFfn": (4, 192, 768)}
+EPSILON = 1e-6
 IMAGES = {"768x512": (512, 768), "1920x1152": (1152, 1920)}
 INPUTS, WARM_UP, REPEATS = 8, 3, 20
 
@@ -165,36 +167,45 @@ def measure(size: tuple[int, int], divisor: int, dtype: torch.dtype, sampling: i
     return rows
 
 
-def eager_ffn(x: Tensor, expand: Tensor, bias: Tensor, project: Tensor) -> Tensor:
+def eager_ffn(x: Tensor, expand: Tensor, bias: Tensor, *others: Tensor) -> Tensor:
     functional = torch.nn.functional
     normed = functional.layer_norm(x.float(), x.shape[-1:], eps=EPSILON).to(x.dtype)
-    a, b = functional.linear(normed, expand.T, bias.to(x.dtype)).chunk(2, -1)
-    return x + (functional.gelu(a) * b) @ project
+    wide = functional.linear(normed, expand.T, bias.to(x.dtype))
+    if len(others) == 2:
+        first = wide.permute(0, 3, 1, 2)
+        wide = functional.conv2d(first, others[0].to(x.dtype), padding=1, groups=first.shape[1]).permute(0, 2, 3, 1)
+    a, b = wide.chunk(2, -1)
+    return x + (functional.gelu(a) * b) @ others[-1]
 
 
-def measure_ffn(size: tuple[int, int], dtype: torch.dtype, peaks: tuple[float, float]) -> dict:
-    """The gated feed-forward of a half-scale block."""
-    h, w = (side // 2 for side in size)
-    maps = [torch.randn(h, w, FFN_CHANNELS, device="cuda").to(dtype) for _ in range(INPUTS)]
-    expand = (torch.randn(FFN_CHANNELS, 2 * FFN_HIDDEN, device="cuda") / FFN_CHANNELS**0.5).to(dtype)
-    project = (torch.randn(FFN_HIDDEN, FFN_CHANNELS, device="cuda") / FFN_HIDDEN**0.5).to(dtype)
-    bias = torch.randn(2 * FFN_HIDDEN, device="cuda")
-    seconds = median_seconds([partial(cuda_ops.gated_ffn, x, expand, bias, project, EPSILON) for x in maps])
-    moved, products = 2 * maps[0].nbytes, 6 * h * w * FFN_CHANNELS * FFN_HIDDEN
+def measure_ffn(op: str, size: tuple[int, int], dtype: torch.dtype, peaks: tuple[float, float]) -> dict:
+    """The gated feed-forward of a block at half scale, or of a graph block at quarter scale."""
+    divisor, channels, hidden = FFNS[op]
+    h, w = (side // divisor for side in size)
+    maps = [torch.randn(1, h, w, channels, device="cuda").to(dtype) for _ in range(INPUTS)]
+    constants = [
+        (torch.randn(channels, 2 * hidden, device="cuda") / channels**0.5).to(dtype),
+        torch.randn(2 * hidden, device="cuda"),
+        *([torch.randn(2 * hidden, 1, 3, 3, device="cuda")] if op == "DepthwiseGatedFfn" else []),
+        (torch.randn(hidden, channels, device="cuda") / hidden**0.5).to(dtype),
+    ]
+    seconds = median_seconds([partial(cuda_ops.gated_ffn, x, *constants, epsilon=EPSILON) for x in maps])
+    moved, products = 2 * maps[0].nbytes, 6 * h * w * channels * hidden
     least = max(moved / peaks[0], products / peaks[1])
     row = {
-        "op": "GatedFfn", "map": f"{w}x{h}", "type": str(dtype).removeprefix("torch."),
+        "op": op, "map": f"{w}x{h}", "type": str(dtype).removeprefix("torch."),
         "us": round(seconds * 1e6, 1), "floor_us": round(least * 1e6, 1), "times_floor": round(seconds / least, 2),
-        "eager_us": round(median_seconds([partial(eager_ffn, x, expand, bias, project) for x in maps]) * 1e6, 1),
+        "eager_us": round(median_seconds([partial(eager_ffn, x, *constants) for x in maps]) * 1e6, 1),
     }  # fmt: skip
     print(row, flush=True)
     return row
 
 
 def summary(rows: list[dict]) -> dict[str, dict[str, float]]:
-    """By op, over the samplings of the larger map of a 768×512 image in float16."""
+    """By op, over the samplings of its largest map of a 768×512 image in float16."""
     found = {}
-    for op, map_ in (("DynamicKnn", "192x128"), ("ScatterAggregate", "192x128"), ("GatedFfn", "384x256")):
+    for op in ("DynamicKnn", "ScatterAggregate", *FFNS):
+        map_ = "384x256" if op == "GatedFfn" else "192x128"
         chosen = [row for row in rows if (row["op"], row["map"], row["type"]) == (op, map_, "float16")]
         found[op] = {
             "over_eager": min(row["eager_us"] / row["us"] for row in chosen),
@@ -221,7 +232,12 @@ def main() -> None:
         for sampling in (LOCAL, GLOBAL)
         for row in measure(size, divisor, dtype, sampling, peaks)
     ]
-    rows += [measure_ffn(size, dtype, peaks) for size in IMAGES.values() for dtype in (torch.float16, torch.bfloat16)]
+    rows += [
+        measure_ffn(op, size, dtype, peaks)
+        for op in FFNS
+        for size in IMAGES.values()
+        for dtype in (torch.float16, torch.bfloat16)
+    ]
     if args.json:
         found = {
             "gpu": torch.cuda.get_device_name(), "torch": torch.__version__, "repeats": REPEATS,

@@ -21,7 +21,16 @@ from .ops.functions import attach_functions
 
 HALVES = {"fp16": TensorProto.FLOAT16, "bf16": TensorProto.BFLOAT16}
 
-_PRODUCTS = {"Conv", "ConvTranspose", "MatMul", "Gemm", "DynamicKnn", "GatedFfn", "ScatterAggregate"}
+_PRODUCTS = {
+    "Conv",
+    "ConvTranspose",
+    "MatMul",
+    "Gemm",
+    "DynamicKnn",
+    "ScatterAggregate",
+    "GatedFfn",
+    "DepthwiseGatedFfn",
+}
 _ALSO_HALF = {"Add", "Sub", "Mul", "Div", "Gelu", "LeakyRelu", "Relu"} | {
     "Transpose", "Reshape", "Squeeze", "Unsqueeze", "Split", "Concat", "Slice", "Pad", "Gather", "DepthToSpace",
 }  # fmt: skip

@@ -54,6 +54,10 @@ CASES: dict[str, tuple[list[tuple[int, ...]], dict[str, Any]]] = {
         {"epsilon": 1e-5},
     ),
     "GatedFfn": ([(2, 3, 8), (8, 16), (16,), (8, 8)], {"epsilon": 1e-5}),
+    "DepthwiseGatedFfn": (
+        [(1, 4, 5, 8), (8, 16), (16,), (16, 1, 3, 3), (8, 8)],
+        {"channels": 16, "epsilon": 1e-5},
+    ),
     "Convolution": ([(1, 4, 6, 5), (3, 3, 5, 8), (8,)], {"stride": 1, "shuffle": 2, "winograd": 1}),
     "WinogradInput": ([(1, 4, 8, 6)], {"channels": 6}),
     "WinogradShuffle": ([(36, 1, 1, 2, 8), (8,)], {}),

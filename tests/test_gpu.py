@@ -109,13 +109,15 @@ def test_scatter_aggregate_agrees(
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
-@pytest.mark.parametrize("size", [*FFN_SIZES, (98_304, 128, 512)])
-def test_a_feed_forward_agrees(dtype: torch.dtype, size: tuple[int, int, int]) -> None:
-    case = FfnCase(str(dtype).removeprefix("torch."), *size)
-    tensors = [torch.from_numpy(np.array(a)) for a in (case.x, case.expand, case.bias, case.project)]
-    x, expand, bias, project = (tensor if tensor.dtype == torch.float32 else tensor.view(dtype) for tensor in tensors)
-    out = cuda_ops.gated_ffn(x.cuda(), expand.cuda(), bias.cuda(), project.cuda(), EPSILON).cpu()
-    case.check(out.view(tensors[0].dtype).numpy())
+@pytest.mark.parametrize(
+    ("places", "channels", "hidden"), [*FFN_SIZES, ((98_304,), 128, 512), ((1, 128, 192), 192, 768)]
+)
+def test_a_feed_forward_agrees(dtype: torch.dtype, places: tuple[int, ...], channels: int, hidden: int) -> None:
+    case = FfnCase(str(dtype).removeprefix("torch."), places, channels, hidden)
+    arrays = [torch.from_numpy(np.array(array)) for array in case.inputs()]
+    tensors = [(each if each.dtype == torch.float32 else each.view(dtype)).cuda() for each in arrays]
+    out = cuda_ops.gated_ffn(*tensors, epsilon=EPSILON).cpu()
+    case.check(out.view(arrays[0].dtype).numpy())
 
 
 @TYPES

@@ -58,13 +58,20 @@ def graph_of(op: str, changed: dict[str, object] | None = None, **types: int) ->
             "scale": (2,),
         },
         "GatedFfn": {"x": (1, 32, 48, 16), "expand": (16, 64), "bias": (64,), "project": (32, 16)},
+        "DepthwiseGatedFfn": {
+            "x": (1, 32, 48, 16),
+            "expand": (16, 64),
+            "bias": (64,),
+            "filter": (64, 1, 3, 3),
+            "project": (32, 16),
+        },
     }[op]
     kinds = {name: TensorProto.INT32 if name == "graph" else TensorProto.FLOAT for name in shapes}
-    if op == "GatedFfn":
+    if "GatedFfn" in op:
         kinds |= dict.fromkeys(("x", "expand", "project"), TensorProto.FLOAT16)
     kinds |= types
     inputs = [helper.make_tensor_value_info(name, kinds[name], shape) for name, shape in shapes.items()]
-    own = {"epsilon": 1e-6} if op == "GatedFfn" else {"sampling": 0, "window": 8, "sample": 16}
+    own = dict(CASES[op][1])
     attributes = own | PLUGIN | (changed or {})
     node = helper.make_node(op, list(shapes), ["out"], domain=DOMAIN, **attributes)
     kind = TensorProto.INT32 if op == "DynamicKnn" else kinds[next(iter(shapes))]
@@ -98,9 +105,10 @@ def test_a_node_becomes_a_plan(rtx: Flavour, tmp_path: Path, op: str, kind: int)
     assert build(rtx, graph_of(op, **types), tmp_path / "node.onnx")
 
 
+@pytest.mark.parametrize("op", ["GatedFfn", "DepthwiseGatedFfn"])
 @pytest.mark.parametrize("kind", [TensorProto.FLOAT16, TensorProto.BFLOAT16])
-def test_a_feed_forward_becomes_a_plan(rtx: Flavour, tmp_path: Path, kind: int) -> None:
-    assert build(rtx, graph_of("GatedFfn", x=kind, expand=kind, project=kind), tmp_path / "node.onnx")
+def test_a_feed_forward_becomes_a_plan(rtx: Flavour, tmp_path: Path, op: str, kind: int) -> None:
+    assert build(rtx, graph_of(op, x=kind, expand=kind, project=kind), tmp_path / "node.onnx")
 
 
 @pytest.mark.parametrize("epsilon", [1, "small"])
@@ -225,6 +233,7 @@ def test_wrong_types_are_refused(
         ("GatedFfn", "expand", [16, 48], "[16, 64]"),
         ("GatedFfn", "bias", [32], "[64]"),
         ("GatedFfn", "project", [32, 24], "[32, 16]"),
+        ("DepthwiseGatedFfn", "filter", [64, 1, 5, 5], "[64, 1, 3, 3]"),
     ],
 )
 def test_wrong_shapes_are_refused(

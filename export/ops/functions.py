@@ -313,9 +313,9 @@ ResidualNorm <epsilon> (x, update, bias) => (sum, normed)
 """
 
 
-_GATED_FFN = f"""
-GatedFfn <epsilon, plugin_namespace, plugin_version> (x, expand, bias, project) => (out)
-{{
+def _ffn(filtering: str, filtered: str) -> str:
+    """Write nodes of a feed-forward network; `filtering` are those that make `filtered` of the wide map `biased`."""
+    return f"""
     last = Constant <value_ints = [-1]> ()
     wide = Cast <to = 1> (x)
     mean = ReduceMean (wide, last)
@@ -330,10 +330,31 @@ GatedFfn <epsilon, plugin_namespace, plugin_version> (x, expand, bias, project) 
     expanded = MatMul (normed, expand)
     expanded_wide = Cast <to = 1> (expanded)
     biased = Add (expanded_wide, bias)
-    {_gate("biased", "gated_wide")}
+    {filtering}
+    {_gate(filtered, "gated_wide")}
     gated = CastLike (gated_wide, x)
     update = MatMul (gated, project)
     out = Add (x, update)
+"""
+
+
+_GATED_FFN = f"""
+GatedFfn <epsilon, plugin_namespace, plugin_version> (x, expand, bias, project) => (out)
+{{
+    {_ffn("", "biased")}
+}}
+"""
+
+_CONVOLVED = """
+    first = Transpose <perm = [0, 3, 1, 2]> (biased)
+    convolved = Conv <group: int = @channels, auto_pad = "SAME_UPPER"> (first, filter)
+    filtered = Transpose <perm = [0, 2, 3, 1]> (convolved)
+"""
+
+_DEPTHWISE_GATED_FFN = f"""
+DepthwiseGatedFfn <channels, epsilon, plugin_namespace, plugin_version> (x, expand, bias, filter, project) => (out)
+{{
+    {_ffn(_CONVOLVED, "filtered")}
 }}
 """
 
@@ -403,6 +424,7 @@ PixelShuffle (x) => (out)
 
 BODIES = {
     "GatedFfn": _GATED_FFN,
+    "DepthwiseGatedFfn": _DEPTHWISE_GATED_FFN,
     "DynamicKnn": _DYNAMIC_KNN,
     "ScatterAggregate": _SCATTER_AGGREGATE,
     "Gate": _GATE,

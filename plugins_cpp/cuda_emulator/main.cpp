@@ -80,6 +80,25 @@ int gated_ffn(Numbers numbers) {
     return result;
 }
 
+int depthwise_gated_ffn(Numbers numbers) {
+    const int32_t element = numbers;
+    const glic_depthwise_gated_ffn_size size{numbers, numbers, numbers, numbers, numbers};
+    const int64_t map = size.images * size.height * size.width * size.channels * 2;
+    Array<> x(map), expand(size.channels * size.hidden * 4), project(size.hidden * size.channels * 2),
+        out(map);
+    Array<float> bias(2 * size.hidden), filter(2 * size.hidden * 9), epsilon(1);
+    x.read();
+    expand.read();
+    bias.read();
+    filter.read();
+    project.read();
+    const int result =
+        glic_depthwise_gated_ffn_cuda(&size, epsilon.read()[0], element, x.get(), expand.get(), bias.get(),
+                                      filter.get(), project.get(), out.get(), nullptr);
+    out.write();
+    return result;
+}
+
 // The constants of a layer.
 struct Layer {
     Array<int8_t> weight;
@@ -203,6 +222,7 @@ constexpr struct {
 } kOps[] = {{"dynamic_knn", dynamic_knn},
             {"scatter_aggregate", scatter_aggregate},
             {"gated_ffn", gated_ffn},
+            {"depthwise_gated_ffn", depthwise_gated_ffn},
             {"integer_linear", integer_linear},
             {"integer_gated_ffn", integer_gated_ffn},
             {"integer_depthwise", integer_depthwise},

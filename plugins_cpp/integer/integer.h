@@ -111,8 +111,8 @@ int check_depthwise(const Constant* constants, int64_t limit, char* message);
 
 // What a node computes, from the same. nullptr, with a message, where the check fails. Throws std::bad_alloc.
 std::unique_ptr<Linear> make_linear(const Constant* constants, int64_t limit, char* message);
-std::unique_ptr<PackedGatedFfn> make_gated_ffn(const Constant* constants, const GatedFfnAttributes& attributes,
-                                         char* message);
+std::unique_ptr<PackedGatedFfn> make_gated_ffn(const Constant* constants,
+                                               const GatedFfnAttributes& attributes, char* message);
 std::unique_ptr<Depthwise> make_depthwise(const Constant* constants, int64_t limit, char* message);
 
 // y (positions × outputs) of x (positions × inputs). Returns GLIC_OK or GLIC_NO_MEMORY.
