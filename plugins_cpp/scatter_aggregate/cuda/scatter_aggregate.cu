@@ -28,9 +28,11 @@ constexpr float kNoEdge = -100.0f;
 constexpr float kLog2E = 1.44269504f;
 constexpr float kInfinity = __builtin_inff();
 constexpr int kStepTiles = kStep / 8;
+constexpr int kSharing = 4;  // groups that have the same candidates in global sampling
 
 struct Problem {
     int groups, height, width, channels, heads, head_width, sampling;
+    int sharing;  // groups with the same candidates that a block visits in turn: 1, or kSharing
     bool aligned;
     const void* q;
     const void* kv;
@@ -381,16 +383,36 @@ __device__ void write_result(const Problem& problem, const Group& group, int hea
     }
 }
 
-// The norms of the vectors in shared memory: of the candidates, and of the queries of a new group.
+// The norms of rows of vectors in shared memory.
 template <typename T, typename L>
-__device__ void fill_norms(const unsigned char* queries, const unsigned char* candidates, bool new_group,
-                           float* norms) {
-    for (int row = threadIdx.x + (new_group ? 0 : kQueries); row < kQueries + L::kHeld; row += kThreads) {
-        const unsigned char* vector =
-            row < kQueries ? queries + row * L::kStride : candidates + (row - kQueries) * L::kStride;
-        norms[row] = inverse_norm(sum_of_squares<T>(vector, L::kChunks));
+__device__ void fill_norms(const unsigned char* vectors, int count, float* norms) {
+    for (int row = static_cast<int>(threadIdx.x); row < count; row += kThreads) {
+        norms[row] = inverse_norm(sum_of_squares<T>(vectors + row * L::kStride, L::kChunks));
     }
 }
+
+// The groups of a block, one after another: `sharing` groups with the same candidates at a time.
+class Visit {
+  public:
+    __device__ Visit(const Problem& problem, int number) : member_(number % problem.sharing) {
+        const int slots = static_cast<int>(gridDim.x) / problem.heads;
+        const int unit = static_cast<int>(blockIdx.x) / problem.heads + number / problem.sharing * slots;
+        if (problem.sharing == 1) {
+            index_ = unit;
+            return;
+        }
+        // Groups (i, j), (i, j + columns), (i + rows, j) and (i + rows, j + columns) of an image.
+        const int rows = problem.height / kWindow / 2, columns = problem.width / kWindow / 2;
+        const int image = unit / (rows * columns), i = unit / columns % rows, j = unit % columns;
+        index_ = ((image * 2 * rows) + i + member_ / 2 * rows) * 2 * columns + j + member_ % 2 * columns;
+    }
+    __device__ int index() const { return index_; }
+    // Whether its candidates are not those of the group before.
+    __device__ bool is_new() const { return member_ == 0; }
+
+  private:
+    int member_, index_;
+};
 
 // The warp's queries and edges. `negligible`: non-edges may be skipped.
 template <typename T, typename L>
@@ -435,42 +457,46 @@ __global__ void __launch_bounds__(kThreads, kTiles <= 3 && sizeof(T) == 2 ? 2 : 
             facts.tabular ? table + table_origin(query[half]) : bias + query[half] * kCandidates;
     }
 
-    const int slots = static_cast<int>(gridDim.x) / problem.heads;
-    const int first_group = static_cast<int>(blockIdx.x) / problem.heads;
     const auto candidates_of = [&](int step) { return shared + step % L::kStages * L::kCandidateBytes; };
     const auto queries_of = [&](int step) {
         return shared + L::kQueryRows + step / kParts % L::kStages * L::kQueryBytes;
     };
     // Starts the copies of a step: a part of the candidates of a group, and with the first part the queries.
     const auto stage = [&](int step) {
-        const int index = first_group + step / kParts * slots, part = step % kParts;
-        if (index < problem.groups) {
-            const Group group(problem.height, problem.width, problem.sampling, index);
-            if (part == 0) stage_queries<T, L>(problem, group, head, index, queries_of(step));
-            stage_candidates<T, L>(problem, group, head, part * L::kHeld, candidates_of(step));
+        const Visit visit(problem, step / kParts);
+        const int part = step % kParts;
+        if (visit.index() < problem.groups) {
+            const Group group(problem.height, problem.width, problem.sampling, visit.index());
+            if (part == 0) stage_queries<T, L>(problem, group, head, visit.index(), queries_of(step));
+            if (visit.is_new()) {
+                stage_candidates<T, L>(problem, group, head, part * L::kHeld, candidates_of(step));
+            }
         }
         copy_async_commit();
     };
     Sums<kTiles> sums;
-    if (first_group < problem.groups) stage(0);
+    stage(0);
 #pragma unroll 1
     for (int step = 0;; ++step) {
-        const int index = first_group + step / kParts * slots, part = step % kParts;
+        const Visit visit(problem, step / kParts);
+        const int index = visit.index(), part = step % kParts;
         if (index >= problem.groups) break;
         if constexpr (L::kStages > 1) stage(step + 1);
         copy_async_wait<L::kStages - 1>();
         __syncthreads();
         unsigned char* candidates = candidates_of(step);
-        fill_norms<T, L>(queries_of(step), candidates, part == 0, norms);
+        float* key_norms = norms + kQueries + part * L::kHeld;
+        if (part == 0) fill_norms<T, L>(queries_of(step), kQueries, norms);
+        if (visit.is_new()) fill_norms<T, L>(candidates, L::kHeld, key_norms);
         __syncthreads();
         if (part == 0) {
             load_queries<T, L>(queries_of(step), norms, query, facts.negligible, rows);
             sums = {{-kInfinity, -kInfinity}, {0.0f, 0.0f}, {}};
         }
-        attend<T, L, kTiles>(rows, candidates, norms + kQueries, split, part * L::kHeld, sums);
+        attend<T, L, kTiles>(rows, candidates, key_norms, split, part * L::kHeld, sums);
         __syncthreads();  // before anything overwrites the candidates
         if (part == kParts - 1) {
-            float* partial = reinterpret_cast<float*>(candidates);
+            float* partial = reinterpret_cast<float*>(L::kKeeps ? shared + L::kPartial : candidates);
             sums.weight[0] = quad_sum(sums.weight[0]);
             sums.weight[1] = quad_sum(sums.weight[1]);
             if (split == 1) store_sums<kTiles>(sums, partial);
@@ -495,10 +521,15 @@ cudaError_t launch(Problem problem, cudaStream_t stream) {
     int blocks = 0;
     const cudaError_t result = blocks_at_once.get(kernel, kThreads, kBytes, &blocks);
     if (result != cudaSuccess) return result;
-    // As many blocks a head as run at a time, or fewer where all then have the same number of groups.
-    const int most = blocks / problem.heads;
-    const int rounds = (problem.groups + (most > 0 ? most : 1) - 1) / (most > 0 ? most : 1);
-    const int slots = (problem.groups + rounds - 1) / rounds;
+    // As many blocks a head as run at a time, or fewer where all then have the same number of groups. Blocks
+    // share candidates where none has more groups for it.
+    const int most = blocks / problem.heads > 0 ? blocks / problem.heads : 1;
+    const auto rounds = [&](int units) { return (units + most - 1) / most; };
+    const bool shares = Layout<T, kTiles>::kKeeps && problem.sampling == GLIC_GLOBAL &&
+                        rounds(problem.groups / kSharing) * kSharing <= rounds(problem.groups);
+    problem.sharing = shares ? kSharing : 1;
+    const int units = problem.groups / problem.sharing;
+    const int slots = (units + rounds(units) - 1) / rounds(units);
     return launch_kernel(kernel, static_cast<unsigned>(slots * problem.heads), kThreads, kBytes, stream,
                          problem);
 }
@@ -531,6 +562,7 @@ int glic_scatter_aggregate_cuda(const glic_scatter_aggregate_size* size, int32_t
                                 static_cast<int>(size->heads),
                                 static_cast<int>(size->channels / size->heads),
                                 size->sampling,
+                                1,
                                 false,
                                 q,
                                 kv,
