@@ -13,7 +13,7 @@ from export.ops.functions import BODIES
 from export.ops.translation import schema
 from glic_deploy.ops import OPS, Op
 
-from . import test_block_ops, test_convolution, test_integer, test_ops, test_transform_ops
+from . import test_block_ops, test_complexity_map, test_convolution, test_integer, test_ops, test_transform_ops
 from .conftest import ROOT
 from .hostile_ops import CASES
 
@@ -47,6 +47,7 @@ def test_every_op_has_an_oracle(op: Op) -> None:
     oracles = {
         *test_transform_ops.ORACLES,
         *test_block_ops.ORACLES,
+        *test_complexity_map.ORACLES,
         *test_convolution.ORACLES,
         *test_ops.ORACLES,
         *test_integer.ORACLES,
@@ -81,6 +82,7 @@ def test_no_oracle_body_or_case_is_of_an_unknown_op() -> None:
     oracles = (
         *test_transform_ops.ORACLES,
         *test_block_ops.ORACLES,
+        *test_complexity_map.ORACLES,
         *test_convolution.ORACLES,
         *test_ops.ORACLES,
         *test_integer.ORACLES,
