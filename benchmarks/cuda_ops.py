@@ -13,6 +13,12 @@ from glic_deploy import native
 ELEMENTS = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}
 
 
+class _MapSize(ctypes.Structure):
+    """Mirror the C struct glic_complexity_map_size."""
+
+    _fields_ = tuple((name, ctypes.c_int64) for name in ("n", "h", "w", "c"))
+
+
 class _KnnSize(ctypes.Structure):
     """Mirror the C struct glic_dynamic_knn_size."""
 
@@ -99,6 +105,13 @@ def _call(name: str, size: ctypes.Structure, element: int, *tensors: Tensor) -> 
     _launch(name, size, element, *map(_address, tensors))
 
 
+def _workspace(name: str, size: ctypes.Structure, x: Tensor) -> Tensor:
+    """Allocate the device memory that a kernel needs beside, on the GPU of x."""
+    needed = getattr(library(), name)
+    needed.restype = ctypes.c_size_t
+    return torch.empty(needed(ctypes.byref(size)), dtype=torch.uint8, device=x.device)
+
+
 def _layer(weight: Tensor, bias: Tensor, shift: Tensor) -> _Layer:
     return _Layer(*(_address(tensor) for tensor in (weight, bias, shift)))
 
@@ -131,13 +144,20 @@ def integer_gated_ffn(x: Tensor, *constants: Tensor, norm_shift: int, norm_limit
         _layer(weight, bias, shift),
     )
     size = _FfnSize(x[..., 0].numel(), *weight.shape[::-1], norm_shift, norm_limit, gate_limit)
-    needed = library().glic_integer_gated_ffn_workspace
-    needed.restype = ctypes.c_size_t
-    workspace = torch.empty(needed(ctypes.byref(size)), dtype=torch.uint8, device=x.device)
+    workspace = _workspace("glic_integer_gated_ffn_workspace", size, x)
     out = torch.empty_like(x)
     arguments = _address(x), ctypes.byref(held), _address(out), _address(workspace)
     _launch("glic_integer_gated_ffn_cuda", size, *arguments)
     return out
+
+
+def complexity_map(x: Tensor) -> Tensor:
+    """Run the op on a tensor of the GPU; see export.ops.complexity."""
+    complexity = torch.empty(x.shape[:3], device=x.device)
+    size = _MapSize(*x.shape)
+    workspace = _workspace("glic_complexity_map_workspace", size, x)
+    _call("glic_complexity_map_cuda", size, ELEMENTS[x.dtype], x, complexity, workspace)
+    return complexity
 
 
 def dynamic_knn(x: Tensor, complexity: Tensor, sampling: int) -> Tensor:

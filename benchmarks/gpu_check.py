@@ -41,6 +41,7 @@ KERNELS = (
     "tests/test_gpu.py::test_scatter_aggregate_agrees",
     "tests/test_gpu.py::test_dynamic_knn_agrees",
     "tests/test_gpu.py::test_a_feed_forward_agrees",
+    "tests/test_gpu.py::test_complexity_map_agrees",
     *(f"tests/test_gpu_integer.py::test_{op}_equals_the_oracle" for op in ("linear", "gated_ffn", "depthwise")),
     "tests/test_gpu_steps.py::test_two_passes_of_a_slice_equal_those_of_the_host",
 )

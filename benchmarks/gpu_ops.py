@@ -14,13 +14,14 @@ import argparse
 import json
 import statistics
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from export.ops import GLOBAL, LOCAL, complexity_map
+from export.ops import GLOBAL, LOCAL
+from export.ops.complexity import CONTRAST, LEAST_SQUARE, SOBEL, gaussian_taps
 from export.ops.dynamic_knn import dynamic_knn as _op  # noqa: F401  (registers the ops)
 from export.ops.groups import candidate_groups, query_groups, scatter_groups
 
@@ -37,7 +38,10 @@ INPUTS, WARM_UP, REPEATS = 8, 3, 20
 def floor_seconds(op: str, nodes: int, element_bytes: int, bandwidth: float, flops: float) -> float:
     """The least that an op on this many nodes can take."""
     graph = nodes * 32
-    if op == "DynamicKnn":
+    if op == "ComplexityMap":
+        moved = nodes * (CHANNELS * element_bytes + 12)  # the result is written, read for its mean, and written
+        products = 0
+    elif op == "DynamicKnn":
         moved = nodes * (CHANNELS * element_bytes + 4) + graph
         products = 2 * nodes * 256 * CHANNELS
     else:
@@ -105,6 +109,25 @@ def dense_attention(q: Tensor, kv: Tensor, graph: Tensor, bias: Tensor, sampling
     return scatter_groups(out.transpose(1, 2).flatten(-2).unflatten(0, (n, -1)), h, w, sampling)
 
 
+def eager_complexity(x: Tensor) -> Tensor:
+    """The formulation of export.ops.complexity on the GPU, with the constants of `complexity_filters`."""
+    pad, convolve = torch.nn.functional.pad, torch.nn.functional.conv2d
+    slope, slope_t, blur = complexity_filters()
+    first = pad(x.float().permute(0, 3, 1, 2), (1, 1, 1, 1), mode="replicate")
+    gx, gy = (convolve(first, kernel, groups=CHANNELS) for kernel in (slope, slope_t))
+    magnitude = (gx.square() + gy.square() + LEAST_SQUARE).sqrt()
+    blurred = convolve(pad(magnitude, (1, 1, 1, 1), mode="replicate"), blur, groups=CHANNELS)
+    d = blurred.square().mean(1).sqrt()
+    mean = d.mean((1, 2), keepdim=True)
+    return mean + (d - mean) / CONTRAST
+
+
+@cache
+def complexity_filters() -> tuple[Tensor, ...]:
+    slope, taps = torch.tensor(SOBEL), torch.tensor(gaussian_taps())
+    return tuple(kernel.expand(CHANNELS, 1, 3, 3).cuda() for kernel in (slope, slope.T, torch.outer(taps, taps)))
+
+
 def eager_knn(x: Tensor, complexity: Tensor, sampling: int) -> Tensor:
     unit = torch.nn.functional.normalize(x.float(), dim=-1, eps=1e-12)
     similarity = query_groups(unit, sampling) @ candidate_groups(unit, sampling).transpose(-1, -2)
@@ -130,7 +153,7 @@ def eager_aggregate(q: Tensor, kv: Tensor, graph: Tensor, bias: Tensor, scale: T
 def measure(size: tuple[int, int], divisor: int, dtype: torch.dtype, sampling: int, peaks: tuple[float, float]) -> list:
     h, w = (side // divisor for side in size)
     maps = [torch.randn(1, h, w, CHANNELS, device="cuda").to(dtype) for _ in range(INPUTS)]
-    complexities = [complexity_map(x.float().permute(0, 3, 1, 2).cpu()).cuda().contiguous() for x in maps]
+    complexities = [cuda_ops.complexity_map(x) for x in maps]
     kvs = [torch.randn(1, h, w, 2 * CHANNELS, device="cuda").to(dtype) for _ in range(INPUTS)]
     bias = 16 * torch.rand(HEADS, 64, 256, device="cuda")
     scale = torch.full((HEADS,), 10.0, device="cuda")
@@ -140,6 +163,12 @@ def measure(size: tuple[int, int], divisor: int, dtype: torch.dtype, sampling: i
     kind = "local" if sampling == LOCAL else "global"
     rows = []
     for op, kernel, eager, dense in (
+        (
+            "ComplexityMap",
+            [partial(cuda_ops.complexity_map, x) for x in maps],
+            [partial(eager_complexity, x) for x in maps],
+            [],
+        ),
         (
             "DynamicKnn",
             [partial(cuda_ops.dynamic_knn, x, d, sampling) for x, d in knn],
@@ -204,7 +233,7 @@ def measure_ffn(op: str, size: tuple[int, int], dtype: torch.dtype, peaks: tuple
 def summary(rows: list[dict]) -> dict[str, dict[str, float]]:
     """By op, over the samplings of its largest map of a 768×512 image in float16."""
     found = {}
-    for op in ("DynamicKnn", "ScatterAggregate", *FFNS):
+    for op in ("ComplexityMap", "DynamicKnn", "ScatterAggregate", *FFNS):
         map_ = "384x256" if op == "GatedFfn" else "192x128"
         chosen = [row for row in rows if (row["op"], row["map"], row["type"]) == (op, map_, "float16")]
         found[op] = {

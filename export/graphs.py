@@ -80,6 +80,7 @@ def _block_ops(config: Config, side: str) -> dict[str, dict[str, int]]:
     depths = [graph.depth for graph in config.graphs if graph.name.startswith(side)]
     blocks = sum(depths)
     common = {
+        "ComplexityMap": len(depths),
         "DynamicKnn": sum(min(depth, 2) for depth in depths),  # local and global, which the blocks of a stage share
         "ScatterAggregate": blocks,
         "Split": 0,  # products are parted instead

@@ -1,8 +1,9 @@
 """Rewrite a graph to half precision with explicit casts, so that strongly typed runtimes follow ONNX exactly.
 
 Products, convolutions and the nodes between them are computed in float16 or bfloat16. Layer norms, sums, roots, powers,
-the complexity map that decides each node's degree, and the nodes before the first and after the last product stay in
-float32. The graph's inputs and outputs keep their types.
+and the nodes before the first and after the last product stay in float32. So does the complexity map that decides each
+node's degree: its op reads the map that the graph ops read, in whichever type, and computes in float32. The graph's
+inputs and outputs keep their types.
 """
 
 from __future__ import annotations
@@ -21,16 +22,9 @@ from .ops.functions import attach_functions
 
 HALVES = {"fp16": TensorProto.FLOAT16, "bf16": TensorProto.BFLOAT16}
 
-_PRODUCTS = {
-    "Conv",
-    "ConvTranspose",
-    "MatMul",
-    "Gemm",
-    "DynamicKnn",
-    "ScatterAggregate",
-    "GatedFfn",
-    "DepthwiseGatedFfn",
-}
+_PRODUCTS = {"Conv", "ConvTranspose", "MatMul", "Gemm"} | {
+    "DynamicKnn", "ScatterAggregate", "GatedFfn", "DepthwiseGatedFfn",
+}  # fmt: skip
 _ALSO_HALF = {"Add", "Sub", "Mul", "Div", "Gelu", "LeakyRelu", "Relu"} | {
     "Transpose", "Reshape", "Squeeze", "Unsqueeze", "Split", "Concat", "Slice", "Pad", "Gather", "DepthToSpace",
 }  # fmt: skip
@@ -68,7 +62,7 @@ class _Rewriter:
         for node in nodes:
             in_half = node.output[0] in chosen
             for position, name in enumerate(node.input):
-                if self._is_float(name):
+                if self._is_float(name) and node.op_type != "ComplexityMap":
                     keep = node.domain == DOMAIN and position in _ALWAYS_FLOAT[node.op_type]
                     wanted = self.half if in_half and not keep else TensorProto.FLOAT
                     node.input[position] = self._as_type(name, wanted)
@@ -121,7 +115,12 @@ class _Rewriter:
 
     def _note_outputs(self, node: NodeProto) -> None:
         attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
-        fixed = {"Shape": TensorProto.INT64, "DynamicKnn": TensorProto.INT32, "Cast": attributes.get("to")}
+        fixed = {
+            "Shape": TensorProto.INT64,
+            "ComplexityMap": TensorProto.FLOAT,
+            "DynamicKnn": TensorProto.INT32,
+            "Cast": attributes.get("to"),
+        }
         kind = fixed.get(node.op_type) or self.types[node.input[0]]
         self.types |= dict.fromkeys(node.output, kind)
 

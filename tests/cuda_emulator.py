@@ -67,6 +67,11 @@ def run(op: str, numbers: Sequence[int], arrays: Sequence[Array], *, reverse: bo
     return done.stdout
 
 
+def complexity_map(x: Array, *, reverse: bool = False) -> Array:
+    complexity = run("complexity_map", (ELEMENTS[x.dtype], *x.shape), [x], reverse=reverse)
+    return np.frombuffer(complexity, np.float32).reshape(x.shape[:3])
+
+
 def dynamic_knn(x: Array, complexity: NDArray[np.float32], *, sampling: int, reverse: bool = False) -> Array:
     n, h, w, _ = x.shape
     graph = run("dynamic_knn", (ELEMENTS[x.dtype], *x.shape, sampling), [x, complexity], reverse=reverse)

@@ -33,6 +33,7 @@ F, N, W = np.float32, np.int32, np.int8
 TYPES_BY_NAME: dict[str, type] = {"T": F, "float32": F, "int32": N, "int8": W}
 # A valid node of each op: the shapes of its inputs, and its attributes.
 CASES: dict[str, tuple[list[tuple[int, ...]], dict[str, Any]]] = {
+    "ComplexityMap": ([(2, 5, 7, 6)], {"channels": 6}),
     "DynamicKnn": ([(1, 16, 16, 8), (1, 16, 16)], {"sampling": 0, "window": 8, "sample": 16}),
     "ScatterAggregate": (
         [(1, 16, 16, 8), (1, 16, 16, 16), (1, 4, 64, 8), (2, 64, 256), (2,)],
@@ -217,6 +218,9 @@ def test_an_empty_map_gives_an_empty_one_at_once(
 @pytest.mark.parametrize(
     ("op", "shapes", "message"),
     [
+        ("ComplexityMap", [(5, 7, 6)], "x has 3 dimensions, expected N, H, W, C"),
+        ("ComplexityMap", [(1, 5, 7, 0)], r"x has shape \[1, 5, 7, 0\], expected N, H, W, C of 1 or more"),
+        ("ComplexityMap", [(1, 0, HUGE, 8)], "at most 2.40 elements"),
         ("DynamicKnn", [(0, 16, 16, 8), (0, 16, 16)], r"x has shape \[0, 16, 16, 8\], expected \[N, H, W, C\]"),
         ("DynamicKnn", [(1, 16, 16, 0)], "expected .N, H, W, C. with H and W multiples of 16"),
         ("DynamicKnn", [(1, 16, 16, 8), (1, 16, 15)], r"complexity has shape \[1, 16, 15\]"),
@@ -352,8 +356,8 @@ def test_inputs_of_other_types_are_refused(op: str) -> None:
         for dtype in (np.float16, np.float64, np.int64, np.uint8):
             node = Node(op)
             node.inputs[index] = np.zeros(node.inputs[index].shape, dtype)
-            if (op, dtype) == ("DynamicKnn", np.float16) and index == 0:
-                continue  # it takes these
+            if op in ("ComplexityMap", "DynamicKnn") and dtype == np.float16 and index == 0:
+                continue  # they take these
             assert refusal(node), expected
 
 
@@ -448,5 +452,11 @@ def test_any_node_runs_or_is_refused(node: Node) -> None:
         results = node.run()
     except REFUSALS:
         return
-    expected: Mapping[str, int] = {"WinogradInput": 5, "WinogradShuffle": 4, "PixelShuffle": 4, "DynamicKnn": 4}
+    expected: Mapping[str, int] = {
+        "WinogradInput": 5,
+        "WinogradShuffle": 4,
+        "PixelShuffle": 4,
+        "ComplexityMap": 3,
+        "DynamicKnn": 4,
+    }
     assert all(out.ndim == expected.get(node.op, node.inputs[0].ndim) for out in results)

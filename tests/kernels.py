@@ -1,4 +1,4 @@
-"""The CPU kernels of the two ops, called through their plain C interface (libglic_kernels.so)."""
+"""The CPU kernels of the graph ops, called through their plain C interface (libglic_kernels.so)."""
 
 from __future__ import annotations
 
@@ -45,6 +45,12 @@ class Parallel(ctypes.Structure):
     _fields_ = (("context", ctypes.c_void_p), ("lanes", ctypes.c_size_t), ("run", _Run))
 
 
+class MapSize(ctypes.Structure):
+    """glic_complexity_map_size"""
+
+    _fields_ = tuple((name, ctypes.c_int64) for name in ("n", "h", "w", "c"))
+
+
 class KnnSize(ctypes.Structure):
     """glic_dynamic_knn_size"""
 
@@ -61,6 +67,7 @@ class AggregateSize(ctypes.Structure):
 def library() -> ctypes.CDLL:
     lib = native.load("glic_kernels")
     lib.glic_selected_isa.restype = ctypes.c_char_p
+    lib.glic_complexity_map_check.argtypes = [Shape, ctypes.c_void_p, ctypes.c_char_p]
     for check, shapes in (lib.glic_dynamic_knn_check, 2), (lib.glic_scatter_aggregate_check, 5):
         check.argtypes = [Shape] * shapes + [ctypes.c_int64] * 3 + [ctypes.c_void_p, ctypes.c_char_p]
     return lib
@@ -104,6 +111,22 @@ def check_scatter_aggregate(
 
 def _pointer(array: NDArray[np.generic]) -> ctypes.c_void_p:
     return ctypes.c_void_p(array.ctypes.data)
+
+
+def complexity_map(x: NDArray[np.floating], parallel: Parallel | None = None) -> NDArray[np.float32]:
+    size, message = MapSize(), ctypes.create_string_buffer(MESSAGE_SIZE)
+    if library().glic_complexity_map_check(Shape(*x.shape), ctypes.byref(size), message) != OK:
+        raise ValueError(message.value.decode())
+    x, complexity = np.ascontiguousarray(x), np.empty((size.n, size.h, size.w), np.float32)
+    result = library().glic_complexity_map_cpu(
+        ctypes.byref(size),
+        ELEMENTS[x.dtype],
+        _pointer(x),
+        _pointer(complexity),
+        ctypes.byref(parallel) if parallel else None,
+    )
+    assert result == OK
+    return complexity
 
 
 def dynamic_knn(

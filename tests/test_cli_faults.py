@@ -171,7 +171,7 @@ class TestSignals:
         )
         while not list(temporary.glob("glic-*")):
             time.sleep(0.01)
-        time.sleep(3)
+        time.sleep(1)
         assert process.poll() is None
         process.send_signal(number)
         process.wait(timeout=30)

@@ -30,7 +30,7 @@ RUNS = [
     ("onnxruntime", "native", "avx512", "avx512"),
     ("onnxruntime", "native", "neon", "neon"),
     ("onnxruntime", "base", "portable", "best"),
-    ("openvino", "native", "portable", "scalar"),
+    pytest.param("openvino", "native", "portable", "scalar", marks=pytest.mark.slow),
     ("openvino", "native", "avx512", "best"),
 ]
 

@@ -9,6 +9,7 @@ import pytest
 
 from . import cuda_emulator
 from .cuda_emulator import BFLOAT16, from_bfloat16, to_bfloat16
+from .oracles import complexity as complexity_oracle
 from .oracles import dynamic_knn as knn_oracle
 from .oracles import scatter_aggregate as aggregate_oracle
 from .oracles.grouping import GLOBAL, LOCAL, candidate_nodes, query_nodes, unpack
@@ -32,6 +33,58 @@ def cast(values: Array, element: str) -> tuple[Array, Array]:
 
 def as_float(values: Array) -> Array:
     return from_bfloat16(values) if values.dtype == BFLOAT16 else values.astype(np.float32)
+
+
+# ---- ComplexityMap ----
+
+# The kernel's tiles have 8 rows and 8 columns, its warps 4 columns and 32 channels, its blocks up to 192 channels.
+COMPLEXITY_SHAPES = [
+    (1, 16, 16, 32),
+    (2, 7, 5, 21),
+    (1, 1, 1, 1),
+    (1, 1, 19, 40),
+    (1, 18, 1, 8),
+    (3, 9, 11, 33),
+    (1, 8, 9, 192),
+    (1, 5, 6, 250),
+]
+
+
+@ELEMENTS
+@pytest.mark.parametrize("shape", COMPLEXITY_SHAPES)
+def test_complexity_map_agrees(element: str, shape: tuple[int, int, int, int]) -> None:
+    x, values = cast(random_map(np.random.default_rng(1), *shape), element)
+    got, want = cuda_emulator.complexity_map(x), complexity_oracle.complexity_map(values)
+    np.testing.assert_allclose(got, want, rtol=0, atol=2e-6 * want.max())
+
+
+@pytest.mark.parametrize("kind", ["photo", "graphic", "flat", "huge", "minute"])
+def test_complexity_map_of_every_kind_of_map_agrees(kind: str) -> None:
+    x = MAPS[kind](np.random.default_rng(1))[:, :24, :40]
+    got, want = cuda_emulator.complexity_map(x), complexity_oracle.complexity_map(x)
+    np.testing.assert_allclose(got, want, rtol=0, atol=2e-6 * want.max())
+
+
+def test_complexity_map_of_more_positions_than_a_block_flattens() -> None:
+    x = random_map(np.random.default_rng(1), 2, 37, 45, 2)
+    got, want = cuda_emulator.complexity_map(x), complexity_oracle.complexity_map(x)
+    np.testing.assert_allclose(got, want, rtol=0, atol=2e-6 * want.max())
+
+
+def test_a_nan_stays_in_the_complexity_map_of_its_image() -> None:
+    x = random_map(np.random.default_rng(2), 2, 9, 17, 40)
+    clean = cuda_emulator.complexity_map(x)
+    x[1, 3, 4, 5] = np.nan
+    got = cuda_emulator.complexity_map(x)
+    np.testing.assert_array_equal(got[0], clean[0])
+    assert np.isnan(got[1]).all()
+
+
+@ELEMENTS
+def test_every_order_of_threads_gives_the_same_complexity_map(element: str) -> None:
+    x, _ = cast(random_map(np.random.default_rng(3), 1, 19, 21, 70), element)
+    maps = [cuda_emulator.complexity_map(x, reverse=order) for order in (False, True)]
+    np.testing.assert_array_equal(*maps)
 
 
 # ---- DynamicKnn ----

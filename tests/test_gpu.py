@@ -16,6 +16,7 @@ from glic_deploy.backends.cuda import CudaDevice, DeviceMemoryError, NoDeviceErr
 from glic_deploy.image import load_image
 
 from .conftest import PHOTOS
+from .oracles import complexity as complexity_oracle
 from .oracles import dynamic_knn as knn_oracle
 from .oracles import scatter_aggregate as aggregate_oracle
 from .oracles.grouping import LOCAL, query_nodes, unpack
@@ -54,6 +55,17 @@ KNN_MAPS = {
     "1/4 of 768x512": lambda rng: random_map(rng, 1, 128, 192, 192),
     "1/4 of 1920x1152": lambda rng: random_map(rng, 1, 288, 480, 32),
 }
+
+
+@TYPES
+@pytest.mark.parametrize("kind", [*KNN_MAPS, "odd sides"])
+def test_complexity_map_agrees(dtype: torch.dtype, kind: str) -> None:
+    rng = np.random.default_rng(1)
+    x, values = on_gpu(KNN_MAPS[kind](rng) if kind in KNN_MAPS else random_map(rng, 3, 7, 5, 21), dtype)
+    got = cuda_ops.complexity_map(x)
+    assert torch.equal(cuda_ops.complexity_map(x), got)  # to the bit, in every run
+    want = complexity_oracle.complexity_map(values)
+    np.testing.assert_allclose(got.cpu().numpy(), want, rtol=0, atol=2e-6 * want.max())
 
 
 @SAMPLINGS

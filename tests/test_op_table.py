@@ -13,14 +13,30 @@ from export.ops.functions import BODIES
 from export.ops.translation import schema
 from glic_deploy.ops import OPS, Op
 
-from . import test_block_ops, test_convolution, test_gated_ffn, test_integer, test_ops, test_transform_ops
+from . import (
+    test_block_ops,
+    test_complexity_map,
+    test_convolution,
+    test_gated_ffn,
+    test_integer,
+    test_ops,
+    test_transform_ops,
+)
 from .conftest import ROOT
 from .hostile_ops import CASES
 
 TABLE = "glic_deploy/ops.json"
 ENTRIES = json.loads((ROOT / TABLE).read_text())
 
-TESTS = (test_block_ops, test_convolution, test_gated_ffn, test_integer, test_ops, test_transform_ops)
+TESTS = (
+    test_block_ops,
+    test_complexity_map,
+    test_convolution,
+    test_gated_ffn,
+    test_integer,
+    test_ops,
+    test_transform_ops,
+)
 ORACLES = {name for tests in TESTS for name in tests.ORACLES}
 
 ALL_OPS = pytest.mark.parametrize("op", OPS.values(), ids=OPS)

@@ -1,4 +1,4 @@
-"""The two custom ops: every implementation against the NumPy oracle (specification §3)."""
+"""The two ops of the graph of edges: every implementation against the NumPy oracle (specification §3)."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ MAPS: dict[str, Callable[[np.random.Generator], Array]] = {
 
 
 def complexity_of(x: Array) -> Array:
-    return complexity_oracle.complexity_map(x.transpose(0, 3, 1, 2)).astype(np.float32)
+    return complexity_oracle.complexity_map(x).astype(np.float32)
 
 
 def random_bias(rng: np.random.Generator, heads: int) -> Array:
@@ -262,7 +262,7 @@ def test_dynamic_knn_reproduces_the_authors_graphs(implementation: Implementatio
         for stage in stages:
             features = golden[f"{stage}_input"][None]
             x = np.ascontiguousarray(features.transpose(0, 2, 3, 1))
-            complexity = torch_ops.complexity_map(torch.from_numpy(features)).numpy()
+            complexity = torch_ops.complexity_map(torch.from_numpy(x)).numpy()
             for sampling, kind in enumerate(("local", "global")):
                 want = np.ascontiguousarray(golden[f"{stage}_{kind}_edges"]).view("<i4")[None]
                 got = implementation.dynamic_knn(x, complexity, sampling=sampling)
@@ -566,7 +566,7 @@ def test_an_unknown_instruction_set_is_refused() -> None:
 
 
 class _Network(torch.nn.Module):
-    """Both ops twice, as a graph feature aggregation uses them."""
+    """The three ops, as a graph feature aggregation uses them."""
 
     def __init__(self, channels: int, heads: int) -> None:
         super().__init__()
@@ -576,8 +576,8 @@ class _Network(torch.nn.Module):
         self.kv = torch.nn.Linear(channels, 2 * channels)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        complexity = torch_ops.complexity_map(x)
         nodes = out = x.permute(0, 2, 3, 1).contiguous()
+        complexity = torch_ops.complexity_map(nodes)
         for sampling in (LOCAL, GLOBAL):
             graph = torch_ops.dynamic_knn(nodes, complexity, sampling)
             out = out + torch_ops.scatter_aggregate(out, self.kv(out), graph, self.bias, self.scale, sampling)
@@ -601,7 +601,11 @@ def exported() -> tuple[_Network, bytes]:
     attach_functions(model)
     attach_functions(model)  # again changes nothing
     onnx.checker.check_model(model, full_check=True)
-    assert [f.name for f in model.functions if f.domain == DOMAIN] == ["DynamicKnn", "ScatterAggregate"]
+    assert [f.name for f in model.functions if f.domain == DOMAIN] == [
+        "ComplexityMap",
+        "DynamicKnn",
+        "ScatterAggregate",
+    ]
     return network, model.SerializeToString()
 
 
@@ -628,6 +632,7 @@ def test_exported_model_runs_with_and_without_the_library(
             np.testing.assert_allclose(run(x), want, atol=1e-4)
     # The library's kernels win over the bodies; without it the bodies are all there is.
     assert ran.count("DynamicKnn") == ran.count("ScatterAggregate") == (4 if registered else 0)
+    assert ran.count("ComplexityMap") == (2 if registered else 0)
 
 
 def test_fake_kernels_agree_with_the_real_ones() -> None:
@@ -636,13 +641,3 @@ def test_fake_kernels_agree_with_the_real_ones() -> None:
     torch.library.opcheck(torch.ops.glic.scatter_aggregate.default, (*arrays, LOCAL), test_utils=utilities)
     arrays = [torch.from_numpy(a) for a in zeros_of("DynamicKnn", {})]
     torch.library.opcheck(torch.ops.glic.dynamic_knn.default, (*arrays, GLOBAL), test_utils=utilities)
-
-
-# ---- The complexity map ----
-
-
-@pytest.mark.parametrize("kind", ["random", "photo", "graphic", "flat"])
-def test_complexity_map_agrees(kind: str) -> None:
-    x = MAPS[kind](np.random.default_rng(13)).transpose(0, 3, 1, 2)
-    got = torch_ops.complexity_map(torch.from_numpy(np.ascontiguousarray(x))).numpy()
-    np.testing.assert_allclose(got, complexity_oracle.complexity_map(x), rtol=2e-6)

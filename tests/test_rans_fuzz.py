@@ -10,7 +10,7 @@ import pytest
 
 from .conftest import ROOT
 
-SECONDS = 20
+SECONDS = 5
 
 
 def test_fuzz_targets():

@@ -49,6 +49,7 @@ def rtx() -> Flavour:
 def graph_of(op: str, changed: dict[str, object] | None = None, **types: int) -> onnx.ModelProto:
     """One node of an op on a 32×48 map of 16 channels and 2 heads, its attributes and types changed as asked."""
     shapes = {
+        "ComplexityMap": {"x": (1, 32, 48, 16)},
         "DynamicKnn": {"x": (1, 32, 48, 16), "complexity": (1, 32, 48)},
         "ScatterAggregate": {
             "q": (1, 32, 48, 16),
@@ -71,10 +72,10 @@ def graph_of(op: str, changed: dict[str, object] | None = None, **types: int) ->
         kinds |= dict.fromkeys(("x", "expand", "project"), TensorProto.FLOAT16)
     kinds |= types
     inputs = [helper.make_tensor_value_info(name, kinds[name], shape) for name, shape in shapes.items()]
-    own = dict(CASES[op][1])
-    attributes = own | PLUGIN | (changed or {})
+    attributes = CASES[op][1] | ({"channels": 16} if op == "ComplexityMap" else {}) | PLUGIN | (changed or {})
     node = helper.make_node(op, list(shapes), ["out"], domain=DOMAIN, **attributes)
-    kind = TensorProto.INT32 if op == "DynamicKnn" else kinds[next(iter(shapes))]
+    kinds_of_others = {"ComplexityMap": TensorProto.FLOAT, "DynamicKnn": TensorProto.INT32}
+    kind = kinds_of_others.get(op, kinds[next(iter(shapes))])
     output = helper.make_tensor_value_info("out", kind, None)
     opsets = [helper.make_opsetid("", 20), helper.make_opsetid(DOMAIN, 1)]
     return helper.make_model(helper.make_graph([node], op, inputs, [output]), opset_imports=opsets, ir_version=10)
@@ -98,10 +99,10 @@ def test_the_library_exports_two_symbols_and_needs_no_tensorrt() -> None:
     assert not [line for line in listed if " U " in line and ("nvinfer" in line or "cuda" in line.lower())]
 
 
-@pytest.mark.parametrize("op", ["DynamicKnn", "ScatterAggregate"])
+@pytest.mark.parametrize("op", ["ComplexityMap", "DynamicKnn", "ScatterAggregate"])
 @pytest.mark.parametrize("kind", [TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16])
 def test_a_node_becomes_a_plan(rtx: Flavour, tmp_path: Path, op: str, kind: int) -> None:
-    types = {"x": kind} if op == "DynamicKnn" else {"q": kind, "kv": kind}
+    types = {"q": kind, "kv": kind} if op == "ScatterAggregate" else {"x": kind}
     assert build(rtx, graph_of(op, **types), tmp_path / "node.onnx")
 
 
@@ -204,6 +205,7 @@ def test_wrong_attributes_are_refused(
 @pytest.mark.parametrize(
     ("op", "types", "message"),
     [
+        ("ComplexityMap", {"x": TensorProto.INT32}, "x is int32, expected float32, float16 or bfloat16"),
         ("DynamicKnn", {"x": TensorProto.INT32}, "x is int32, expected float32, float16 or bfloat16"),
         ("DynamicKnn", {"complexity": TensorProto.FLOAT16}, "complexity is float16, expected float32"),
         ("ScatterAggregate", {"kv": TensorProto.FLOAT16}, "kv is float16, expected float32"),
@@ -397,8 +399,11 @@ def test_half_precision_keeps_the_complexity_map_and_norms_in_float32(gpu_engine
     }
     kinds |= {tensor.name: tensor.data_type for tensor in half.graph.initializer}
     for node in half.graph.node:
-        if node.op_type in ("LayerNormalization", "Sqrt", "Pow", "ReduceMean"):
+        if node.op_type in ("LayerNormalization", "Sqrt", "ReduceMean"):
             assert all(kinds[name] in (TensorProto.FLOAT, TensorProto.INT64) for name in node.input)
+        if node.op_type == "ComplexityMap":  # reads what a convolution gave, in halves, and computes in float32
+            assert [kinds[name] for name in (*node.input, *node.output)] == [TensorProto.FLOAT16, TensorProto.FLOAT]
         if node.op_type == "MatMul":
             assert all(kinds[name] == TensorProto.FLOAT16 for name in node.input)
+    assert [node.op_type for node in half.graph.node].count("ComplexityMap") == 2
     assert [(v.name, v.type) for v in half.graph.output] == [(v.name, v.type) for v in model.graph.output]

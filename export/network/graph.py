@@ -101,7 +101,8 @@ class GraphAggregation(nn.Module):
 
     def graphs(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Build the local and the global graph of a channels-first map: int32 (N, groups, 64, 8) bit masks each."""
-        complexity, nodes = complexity_map(x), channels_last(x)
+        nodes = channels_last(x)
+        complexity = complexity_map(nodes)
         first: Aggregation = self.blocks[0].aggregation  # type: ignore[assignment]
         local, far = (dynamic_knn(nodes, complexity, s, first.window, first.sample) for s in (LOCAL, GLOBAL))
         return local, far

@@ -1,4 +1,4 @@
-"""Define GLIC's two custom ops and the complexity map for PyTorch and its exporter."""
+"""Define the custom ops of GLIC's graph feature aggregation for PyTorch and its exporter."""
 
 from .complexity import complexity_map
 from .dynamic_knn import dynamic_knn

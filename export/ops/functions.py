@@ -13,12 +13,13 @@ from collections.abc import Iterator
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from onnx import GraphProto, ModelProto, NodeProto
 
 from glic_deploy.ops import DOMAIN, VERSION
 
 from . import winograd
+from .complexity import CONTRAST, LEAST_SQUARE, SOBEL, gaussian_taps
 from .dynamic_knn import BISECTIONS
 
 # Opset 18 introduced BitwiseAnd and num_outputs of Split. Later opsets do not change the ops that are used here.
@@ -121,6 +122,55 @@ def _unit(x: str, out: str) -> str:
 # The 32 bits of a word as an int32 constant; bit 31 is the sign.
 _POWERS = ", ".join(str(1 << bit) for bit in range(31)) + f", {-(1 << 31)}"
 _BITS = f"bits = Constant <value = int32[32] {{{_POWERS}}}> ()"
+
+
+def _filter_of_each(name: str, values: ArrayLike) -> str:
+    """Write a node of a 3×3 filter, the same for each of the `channels` of the attribute."""
+    numbers = ", ".join(repr(float(value)) for value in np.asarray(values, np.float32).ravel())
+    return f"""
+    {name}_one = Constant <value = float[1, 1, 3, 3] {{{numbers}}}> ()
+    {name} = Expand ({name}_one, filters)
+"""
+
+
+_COMPLEXITY_MAP = f"""
+ComplexityMap <channels, plugin_namespace, plugin_version> (x) => (complexity)
+{{
+    c = Constant <value_int: int = @channels> ()
+    first_axis = Constant <value_ints = [0]> ()
+    c_row = Unsqueeze (c, first_axis)
+    ones = Constant <value_ints = [1, 1, 1]> ()
+    filters = Concat <axis = 0> (c_row, ones)
+    {_filter_of_each("slope", SOBEL)}
+    {_filter_of_each("slope_t", np.transpose(SOBEL))}
+    {_filter_of_each("blur", np.outer(gaussian_taps(), gaussian_taps()))}
+    around = Constant <value_ints = [0, 0, 1, 1, 0, 0, 1, 1]> ()
+    least = Constant <value = float {{{LEAST_SQUARE}}}> ()
+    contrast = Constant <value = float {{{CONTRAST}}}> ()
+
+    x32 = Cast <to = 1> (x)
+    first = Transpose <perm = [0, 3, 1, 2]> (x32)
+    padded = Pad <mode = "edge"> (first, around)
+    gx = Conv <group: int = @channels> (padded, slope)
+    gy = Conv <group: int = @channels> (padded, slope_t)
+    gx_square = Mul (gx, gx)
+    gy_square = Mul (gy, gy)
+    squares = Add (gx_square, gy_square)
+    positive = Add (squares, least)
+    magnitude = Sqrt (positive)
+    magnitude_padded = Pad <mode = "edge"> (magnitude, around)
+    blurred = Conv <group: int = @channels> (magnitude_padded, blur)
+    blurred_square = Mul (blurred, blurred)
+    channel_axis = Constant <value_ints = [1]> ()
+    mean_square = ReduceMean <keepdims = 0> (blurred_square, channel_axis)
+    d = Sqrt (mean_square)
+    map_axes = Constant <value_ints = [1, 2]> ()
+    mean = ReduceMean <keepdims = 1> (d, map_axes)
+    deviation = Sub (d, mean)
+    flattened = Div (deviation, contrast)
+    complexity = Add (mean, flattened)
+}}
+"""
 
 
 def _bisection(step: int) -> str:
@@ -425,6 +475,7 @@ PixelShuffle (x) => (out)
 BODIES = {
     "GatedFfn": _GATED_FFN,
     "DepthwiseGatedFfn": _DEPTHWISE_GATED_FFN,
+    "ComplexityMap": _COMPLEXITY_MAP,
     "DynamicKnn": _DYNAMIC_KNN,
     "ScatterAggregate": _SCATTER_AGGREGATE,
     "Gate": _GATE,

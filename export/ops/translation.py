@@ -1,4 +1,4 @@
-"""Translate the two custom ops to ONNX, each to one `glic` node, as the backends expect.
+"""Translate the custom ops to ONNX, each to one `glic` node, as the backends expect.
 
 Pass `TRANSLATION_TABLE` to `torch.onnx.export(..., dynamo=True, custom_translation_table=TRANSLATION_TABLE)`, then
 `export.ops.functions.attach_functions` as the last step.
@@ -15,7 +15,8 @@ from onnxscript.values import Op, Opset
 from glic_deploy.ops import DOMAIN, OPS, VERSION
 from glic_deploy.ops import Op as TableEntry
 
-from .dynamic_knn import dynamic_knn  # noqa: F401  (registers torch.ops.glic.dynamic_knn)
+from .complexity import complexity_map  # noqa: F401  (registers torch.ops.glic.complexity_map)
+from .dynamic_knn import dynamic_knn  # noqa: F401
 from .groups import SAMPLE, WINDOW
 from .scatter_aggregate import scatter_aggregate  # noqa: F401
 
@@ -49,8 +50,13 @@ def schema(op: TableEntry) -> OpSchema:
 
 
 _OPSET = Opset(DOMAIN, VERSION)
+_COMPLEXITY_MAP = Op(_OPSET, "ComplexityMap", schema(OPS["ComplexityMap"]))
 _DYNAMIC_KNN = Op(_OPSET, "DynamicKnn", schema(OPS["DynamicKnn"]))
 _SCATTER_AGGREGATE = Op(_OPSET, "ScatterAggregate", schema(OPS["ScatterAggregate"]))
+
+
+def _complexity_map(x):  # type: ignore[no-untyped-def]
+    return _COMPLEXITY_MAP(x, channels=x.shape[3], **PLUGIN)
 
 
 def _dynamic_knn(x, complexity, sampling: int, window: int = WINDOW, sample: int = SAMPLE):  # type: ignore[no-untyped-def]
@@ -62,6 +68,7 @@ def _scatter_aggregate(q, kv, graph, bias, scale, sampling: int, window: int = W
 
 
 TRANSLATION_TABLE: dict[Callable[..., object], Callable[..., object]] = {
+    torch.ops.glic.complexity_map.default: _complexity_map,
     torch.ops.glic.dynamic_knn.default: _dynamic_knn,
     torch.ops.glic.scatter_aggregate.default: _scatter_aggregate,
 }

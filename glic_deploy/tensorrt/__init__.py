@@ -1,4 +1,4 @@
-"""TensorRT and TensorRT-RTX: selects a flavour, registers the two ops as plugins, and builds plans."""
+"""TensorRT and TensorRT-RTX: selects a flavour, registers our ops as plugins, and builds plans."""
 
 from .flavours import FLAVOURS, INSTALL, RTX_CAPABILITIES, Capability, Flavour, choose, installed, load, shown
 from .plans import BuildOptions, Profile, build_plan, on_terminal

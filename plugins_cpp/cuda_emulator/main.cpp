@@ -7,6 +7,7 @@
 #include <cstring>
 #include <iterator>
 
+#include "../complexity_map/complexity_map_cuda.h"
 #include "../dynamic_knn/dynamic_knn_cuda.h"
 #include "../gated_ffn/gated_ffn_cuda.h"
 #include "../images/images_cuda.h"
@@ -30,6 +31,20 @@ struct Numbers {
 };
 
 int64_t bytes_of(int32_t element) { return element == GLIC_FLOAT32 ? 4 : 2; }
+
+int complexity_map(Numbers numbers) {
+    const int32_t element = numbers;
+    const glic_complexity_map_size size{numbers, numbers, numbers, numbers};
+    const int64_t nodes = size.images * size.height * size.width;
+    Array<> x(nodes * size.channels * bytes_of(element));
+    Array<> workspace(static_cast<int64_t>(glic_complexity_map_workspace(&size)));
+    Array<float> complexity(nodes);
+    x.read();
+    const int result =
+        glic_complexity_map_cuda(&size, element, x.get(), complexity.get(), workspace.get(), nullptr);
+    complexity.write();
+    return result;
+}
 
 int dynamic_knn(Numbers numbers) {
     const int32_t element = numbers;
@@ -219,7 +234,8 @@ int image_place(Numbers numbers) {
 constexpr struct {
     const char* name;
     int (*run)(Numbers);
-} kOps[] = {{"dynamic_knn", dynamic_knn},
+} kOps[] = {{"complexity_map", complexity_map},
+            {"dynamic_knn", dynamic_knn},
             {"scatter_aggregate", scatter_aggregate},
             {"gated_ffn", gated_ffn},
             {"depthwise_gated_ffn", depthwise_gated_ffn},

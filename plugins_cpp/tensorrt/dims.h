@@ -19,6 +19,15 @@ struct OutputDims {
     }
 };
 
+// N×H×W
+template <>
+struct OutputDims<ComplexityMap> : OutputDims<void> {
+    static void set(const nvinfer1::DimsExprs* inputs, nvinfer1::IExprBuilder&, nvinfer1::DimsExprs* out) {
+        *out = inputs[0];
+        out->nbDims = 3;
+    }
+};
+
 // N×(H/8)·(W/8)×64×8
 template <>
 struct OutputDims<DynamicKnn> : OutputDims<void> {

@@ -1,4 +1,4 @@
-"""NumPy oracle of the complexity map (specification §3, steps 1 and 2)."""
+"""NumPy oracle of glic::ComplexityMap (specification §3, steps 1 and 2)."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ def _filter(x: NDArray[np.floating], taps: NDArray[np.floating], axis: int) -> N
 
 
 def complexity_map(x: NDArray[np.floating], dtype: DTypeLike = np.float64) -> NDArray[np.floating]:
-    """N×C×H×W → N×H×W: the map d, its contrast flattened."""
+    """N×H×W×C → N×H×W: the map d, its contrast flattened."""
     x = x.astype(dtype)
     slope, smooth = np.array([-1, 0, 1], dtype), np.array([1, 2, 1], dtype) / 4
-    gx = _filter(_filter(x, slope, 3), smooth, 2)
-    gy = _filter(_filter(x, slope, 2), smooth, 3)
+    gx = _filter(_filter(x, slope, 2), smooth, 1)
+    gy = _filter(_filter(x, slope, 1), smooth, 2)
     magnitude = np.sqrt(gx**2 + gy**2 + 1e-9)
     gauss = np.exp(-0.5 * (np.array([-1, 0, 1], dtype) / 0.8) ** 2)
     gauss /= gauss.sum()
-    blurred = _filter(_filter(magnitude, gauss, 2), gauss, 3)
-    d = np.sqrt((blurred**2).mean(1))
+    blurred = _filter(_filter(magnitude, gauss, 1), gauss, 2)
+    d = np.sqrt((blurred**2).mean(-1))
     mean = d.mean((1, 2), keepdims=True)
     return mean + (d - mean) / 1.5

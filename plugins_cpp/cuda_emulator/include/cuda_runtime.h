@@ -46,7 +46,10 @@ inline float __uint_as_float(uint32_t bits) {
     std::memcpy(&value, &bits, 4);
     return value;
 }
+using std::max;
 using std::min;
+
+inline float rsqrtf(float value) { return 1.0f / sqrtf(value); }
 
 // Threads take turns, so that nothing comes between.
 inline unsigned long long atomicAdd(unsigned long long* sum, unsigned long long value) {
