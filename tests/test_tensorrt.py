@@ -48,7 +48,7 @@ def rtx() -> Flavour:
 
 def graph_of(op: str, changed: dict[str, object] | None = None, **types: int) -> onnx.ModelProto:
     """One node of an op on a 32×48 map of 16 channels and 2 heads, its attributes and types changed as asked."""
-    shapes = {
+    every: dict[str, dict[str, tuple[int, ...]]] = {
         "ComplexityMap": {"x": (1, 32, 48, 16)},
         "DynamicKnn": {"x": (1, 32, 48, 16), "complexity": (1, 32, 48)},
         "ScatterAggregate": {
@@ -66,7 +66,8 @@ def graph_of(op: str, changed: dict[str, object] | None = None, **types: int) ->
             "filter": (64, 1, 3, 3),
             "project": (32, 16),
         },
-    }[op]
+    }
+    shapes = every[op]
     kinds = {name: TensorProto.INT32 if name == "graph" else TensorProto.FLOAT for name in shapes}
     if "GatedFfn" in op:
         kinds |= dict.fromkeys(("x", "expand", "project"), TensorProto.FLOAT16)
