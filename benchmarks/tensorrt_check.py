@@ -2,8 +2,8 @@
 
 The program compiles the kernels for all architectures. It loads the plugin library into the TensorRT flavours that can
 be installed here. It parses and builds every graph of the sample network, and of a network of the released size, for
-three compute capabilities. It runs the source of the kernels on the CPU against the oracle, and counts how often the
-codec waits for a simulated GPU. The last line is a JSON object with the results.
+three compute capabilities. It runs the source of the kernels on the CPU against the oracle, and counts what the
+codec launches on a simulated GPU and how often it waits. The last line is a JSON object with the results.
 """
 
 from __future__ import annotations

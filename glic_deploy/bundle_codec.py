@@ -171,19 +171,22 @@ class BundleCodec:
 
         The pixels of a CudaImage stay on the GPU if they are in the memory of the backend's.
         """
+        return self._latents(self._padded(image, stages), stages)
+
+    def _latents(self, padded: Value, stages: dict[str, float] | None) -> Latents:
         run = self._runner(stages)
-        height, width = image.shape[:2]
-        self._check_device(width, height)
-        with stage(stages, "pad"):
-            padded = self._padded(image)
         y = run("analysis", image=padded)[0]
         return Latents(padded, y, run("hyper_analysis", y=y)[0])
 
-    def _padded(self, image: NDArray[np.uint8] | CudaImage) -> Value:
+    def _padded(self, image: NDArray[np.uint8] | CudaImage, stages: dict[str, float] | None) -> Value:
+        self._require_open()
+        height, width = image.shape[:2]
+        self._check_device(width, height)
         images = self._backend.images()
-        if isinstance(image, CudaImage) and images is not None and images.owns(image):
-            return images.place(image, *(-(-side // CODED_MULTIPLE) * CODED_MULTIPLE for side in image.shape[:2]))
-        return pad(as_rgb(np.asarray(image)))
+        with stage(stages, "pad"):
+            if isinstance(image, CudaImage) and images is not None and images.owns(image):
+                return images.place(image, *(-(-side // CODED_MULTIPLE) * CODED_MULTIPLE for side in (height, width)))
+            return pad(as_rgb(np.asarray(image)))
 
     def code(
         self, latents: Latents, stages: dict[str, float] | None = None, weighing: Weighing = NEAREST
@@ -195,34 +198,83 @@ class BundleCodec:
             stages: receives the seconds that each stage took.
             weighing: how bits are weighed against error.
         """
+        y_hat, symbols, indexes = self._choose(latents, stages, weighing)
+        payload, checksum, read_symbols, read_indexes = self._pushed(latents.z_symbols, symbols, indexes, stages)
+        return CodedLatents(payload, checksum, y_hat, read_symbols, read_indexes)
+
+    def _choose(
+        self, latents: Latents, stages: dict[str, float] | None, weighing: Weighing
+    ) -> tuple[Value, list[Value], list[Value]]:
+        """Return y_hat, and the symbols and indexes of all passes, without waiting for any of them."""
         fetch(latents.z_symbols)
         quantizer = Quantizer(self.costs, weighing, latents.error_weights) if weighing.strength else None
         steps = self._steps(latents.z_symbols.shape)
-        coded: list[tuple[Pass, Value, Value]] = []
+        chosen: list[Value] = []
+        coded_with: list[Value] = []
 
         def step(part: Pass, indexes: Value, means: Value) -> Value:
             symbols = steps.quantize(part, latents.y, means, indexes, quantizer)
             fetch(symbols)
-            coded.append((part, symbols, indexes))
+            chosen.append(symbols)
+            coded_with.append(indexes)
             return symbols
 
         y_hat = walk(self.bundle.groups, self._runner(stages), latents.z_symbols, step, steps)
-        with stage(stages, coded[-1][0].graph):  # a GPU is waited for once: what is read first comes last
-            symbols, indexes = (tuple(np.asarray(each[i]) for each in reversed(coded))[::-1] for i in (1, 2))
-            z_symbols = np.asarray(latents.z_symbols)
+        return y_hat, chosen, coded_with
+
+    def _pushed(
+        self,
+        z_symbols: Value,
+        symbols: Sequence[Value],
+        indexes: Sequence[Value],
+        stages: dict[str, float] | None,
+    ) -> tuple[bytes, int, tuple[Symbols, ...], tuple[NDArray[np.uint8], ...]]:
+        """Wait for the symbols and indexes; return the payload, its symbol checksum, and both as arrays."""
+        last = Pass(len(self.bundle.groups) - 1, 0, 0, parity=1)
+        with stage(stages, last.graph):  # a GPU is waited for once: what is read first comes last
+            read_symbols, read_indexes = (
+                tuple(np.asarray(value) for value in reversed(values))[::-1] for values in (symbols, indexes)
+            )
+            z_symbols = np.asarray(z_symbols)
         with stage(stages, "range coder"):
             encoder = Encoder()
             encoder.push(self._z_tables, z_symbols, _channels(z_symbols))
-            for pair in zip(symbols, indexes, strict=True):
+            for pair in zip(read_symbols, read_indexes, strict=True):
                 encoder.push(self._y_tables, *pair)
-            return CodedLatents(encoder.finish(), symbol_checksum((z_symbols, *symbols)), y_hat, symbols, indexes)
+            return encoder.finish(), symbol_checksum((z_symbols, *read_symbols)), read_symbols, read_indexes
+
+    def analyse_and_code(
+        self,
+        image: NDArray[np.uint8] | CudaImage,
+        stages: dict[str, float] | None = None,
+        weighing: Weighing = NEAREST,
+    ) -> tuple[Latents, bytes, int]:
+        """Return the latents of an image, its payload and its symbol checksum; see `analyse` and `code`.
+
+        A GPU computes both at once if bits are not weighed, because only then the host has no part in it.
+        """
+        if weighing.strength:
+            latents = self.analyse(image, stages)
+            coded = self.code(latents, stages, weighing)
+            return latents, coded.payload, coded.checksum
+
+        def work(image: Value) -> list[Value]:
+            latents = self._latents(image, stages)
+            _, symbols, indexes = self._choose(latents, stages, weighing)
+            return [latents.y, latents.z_symbols, *symbols, *indexes]
+
+        padded = self._padded(image, stages)
+        y, z_symbols, *passes = self._backend.recorded("encode", work, padded)
+        half = len(passes) // 2
+        payload, checksum, _, _ = self._pushed(z_symbols, passes[:half], passes[half:], stages)
+        return Latents(padded, y, z_symbols), payload, checksum
 
     def encode(
         self, image: NDArray[np.uint8], stages: dict[str, float] | None = None, weighing: Weighing = NEAREST
     ) -> tuple[bytes, int]:
         """Return the payload and the symbol checksum of an image; see `analyse` and `code`."""
-        coded = self.code(self.analyse(image, stages), stages, weighing)
-        return coded.payload, coded.checksum
+        _, payload, checksum = self.analyse_and_code(image, stages, weighing)
+        return payload, checksum
 
     def reconstruct(
         self,
@@ -382,9 +434,12 @@ class BundleCodec:
                 f"{_profile(bundle.exact)}; decode it with the bundle that wrote it"
             )
 
-    def _runner(self, stages: dict[str, float] | None) -> RunGraph:
+    def _require_open(self) -> None:
         if not self._open:
             raise EngineError("the codec is closed; open another: Codec(engine)")
+
+    def _runner(self, stages: dict[str, float] | None) -> RunGraph:
+        self._require_open()
 
         def run(graph: str, **inputs: Value) -> Sequence[Value]:
             with stage(stages, graph):

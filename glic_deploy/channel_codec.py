@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from .bundle_codec import BundleCodec
+from .bundle_codec import BundleCodec, Latents
 from .channels import Channels, as_rgb, colour_of
 from .cuda_arrays import CudaImage
 from .entropy.passes import CodedPass
@@ -25,19 +25,16 @@ from .varint import ALTERED, read_varint, write_varint
 
 
 class Analysed:
-    """An image whose latents are known, to be coded in one way or in several.
+    """An image to be coded in one way or in several. Its latents are computed once, when they are first needed.
 
     Args:
-        engine: runs the analysis of the colours.
         pixels: uint8 of any channels, contiguous or not, on the host or on a GPU.
         stages: receives the seconds that each stage took.
     """
 
-    def __init__(
-        self, engine: BundleCodec, pixels: NDArray[np.uint8] | CudaImage, stages: dict[str, float] | None = None
-    ) -> None:
+    def __init__(self, pixels: NDArray[np.uint8] | CudaImage, stages: dict[str, float] | None = None) -> None:
         self._colours = pixels if isinstance(pixels, CudaImage) else colour_of(pixels)
-        self._latents = engine.analyse(self._colours, stages)
+        self._latents: Latents | None = None
         self._alpha = None
         if not isinstance(pixels, CudaImage) and Channels.of(pixels).alpha:
             with stage(stages, "alpha"):
@@ -51,7 +48,8 @@ class Analysed:
         stages: dict[str, float] | None = None,
     ) -> None:
         """Refine the latents; see `glic_deploy.refinement.refine`."""
-        self._latents = refine(engine, self._latents, as_rgb(np.asarray(self._colours)), weighing, gradient, stages)
+        latents = self._latents or engine.analyse(self._colours, stages)
+        self._latents = refine(engine, latents, as_rgb(np.asarray(self._colours)), weighing, gradient, stages)
 
     def code(
         self, engine: BundleCodec, stages: dict[str, float] | None = None, weighing: Weighing = NEAREST
@@ -59,14 +57,18 @@ class Analysed:
         """Return the coded image, and the symbol checksum of its colours.
 
         Args:
-            engine: that of the analysis, or another codec of the same bundle.
+            engine: codes the colours; in later calls, the same codec or another one of its bundle.
             stages: receives the seconds that each stage took.
             weighing: how bits are weighed against error.
         """
-        coded = engine.code(self._latents, stages, weighing)
+        if self._latents is None:
+            self._latents, payload, checksum = engine.analyse_and_code(self._colours, stages, weighing)
+        else:
+            coded = engine.code(self._latents, stages, weighing)
+            payload, checksum = coded.payload, coded.checksum
         if self._alpha is None:
-            return coded.payload, coded.checksum
-        return b"".join((write_varint(len(coded.payload)), coded.payload, self._alpha)), coded.checksum
+            return payload, checksum
+        return b"".join((write_varint(len(payload)), payload, self._alpha)), checksum
 
 
 def encode(
@@ -77,7 +79,7 @@ def encode(
     gradient: SynthesisGradient | None = None,
 ) -> tuple[bytes, int]:
     """Return the coded image, and the symbol checksum of its colours; see `Analysed`. gradient: refines the latents."""
-    analysed = Analysed(engine, pixels, stages)
+    analysed = Analysed(pixels, stages)
     if gradient is not None:
         analysed.refine(engine, weighing, gradient, stages)
     return analysed.code(engine, stages, weighing)

@@ -262,7 +262,7 @@ class Codec:
         @functools.cache
         def analysed(quality: int) -> channel_codec.Analysed:
             codec = self._codecs.at_quality(quality)
-            result = channel_codec.Analysed(codec, pixels, stages)
+            result = channel_codec.Analysed(pixels, stages)
             if refines(target.effort, codec.bundle):
                 weighing = weighing_at(target.effort, codec.bundle)
                 result.refine(codec, weighing, self._gradients.of(codec.bundle), stages)

@@ -10,7 +10,7 @@ import ctypes
 import itertools
 import json
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,6 +21,7 @@ import pytest
 from numpy.typing import DTypeLike, NDArray
 
 from glic_deploy.backends.cuda import CaptureGate, DeviceMemoryError
+from glic_deploy.backends.device_sequences import RUNS_BEFORE
 from glic_deploy.backends.onnxruntime import custom_ops_library
 from glic_deploy.bundle import TENSORRT, Bundle
 from glic_deploy.errors import EngineError
@@ -29,6 +30,8 @@ from glic_deploy.tensorrt import Flavour, Profile
 from .cuda_emulator import passes_library
 
 Array = NDArray[Any]
+Begin = Callable[[], Any]
+"""Called when work is put on the stream, or when a captured graph with the work is; returns the work."""
 ENUMERATIONS = {
     "ExecutionContextAllocationStrategy": ("STATIC", "USER_MANAGED"),
     "CudaGraphStrategy": ("DISABLED", "WHOLE_GRAPH_CAPTURE"),
@@ -61,13 +64,26 @@ class SimulatedDevice:
         self.capacity = 1 << 40
         self.pinned_arrays: dict[int, Array] = {}
         self.queue: list[tuple[Any, tuple[int, ...]]] = []
-        self.capturing: list[Any] | None = None
-        self.graphs: dict[int, list[Any]] = {}
+        self.captured: list[tuple[Begin, tuple[int, ...]]] | None = None
+        self._capturing_thread: int | None = None
+        self.graphs: dict[int, list[tuple[Begin, tuple[int, ...]]]] = {}
         self.events: dict[int, int] = {}
         self.calls: list[str] = []
         self.uploaded = 0
+        self._invalid = False  # the capture
         self.followed: list[int] = []  # the streams that were waited for
         self._numbers = itertools.count(1)
+
+    @property
+    def capturing(self) -> bool:
+        return self.captured is not None
+
+    def _refuse_in_a_capture(self, what: str) -> None:
+        """Raise, and make the capture invalid, as CUDA does in its thread-local mode."""
+        if self._capturing_thread == threading.get_ident():
+            self.captured = []
+            self._invalid = True
+            raise EngineError(f"{what}: operation not permitted when stream is capturing")
 
     def describe(self) -> dict[str, Any]:
         return {"device": self.name, "capability": self.shown_capability, "driver": self.driver}
@@ -84,7 +100,7 @@ class SimulatedDevice:
     def allocate(self, size: int) -> int:
         assert size > 0
         self._check_active()
-        assert self.capturing is None, "memory allocated while capturing"
+        self._refuse_in_a_capture("cudaMalloc")
         if self.held() + size > self.capacity:
             raise DeviceMemoryError("the simulated memory is full; code smaller images")
         block = np.full(size + 255, GARBAGE, np.uint8)
@@ -98,12 +114,14 @@ class SimulatedDevice:
         return sum(block.nbytes for block in self.memory.values())
 
     def free(self, address: int) -> None:
+        self._refuse_in_a_capture("cudaFree")
         assert not self._used(self.memory.pop(address)), "device memory freed that is still worked on"
 
     def owns(self, address: int) -> bool:
         return any(start <= address < start + block.nbytes for start, block in self.memory.items())
 
     def pinned(self, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
+        self._refuse_in_a_capture("cudaMallocHost")
         array = np.empty(shape, dtype)
         self.pinned_arrays[array.ctypes.data] = array
         return array
@@ -114,24 +132,32 @@ class SimulatedDevice:
     def upload(self, address: int, array: Array) -> None:
         self._check_pinned(array)
         self.uploaded += array.nbytes
-        sent = array.tobytes()
 
-        def work() -> None:
-            assert array.tobytes() == sent, "pinned memory written while it was being sent"
-            self.bytes_at(address, array.nbytes)[...] = np.frombuffer(sent, np.uint8)
+        def begin() -> Any:
+            sent = array.tobytes()
 
-        self._put("upload", work, address, array.ctypes.data)
+            def work() -> None:
+                assert array.tobytes() == sent, "pinned memory written while it was being sent"
+                self.bytes_at(address, array.nbytes)[...] = np.frombuffer(sent, np.uint8)
+
+            return work
+
+        self._begin("upload", begin, address, array.ctypes.data)
 
     def download(self, array: Array, address: int) -> None:
         self._check_pinned(array)
         target = array.reshape(-1).view(np.uint8)
-        target[...] = GARBAGE
 
-        def work() -> None:
-            assert (target == GARBAGE).all(), "pinned memory written while it was being received"
-            target[...] = self.bytes_at(address, array.nbytes)
+        def begin() -> Any:
+            target[...] = GARBAGE
 
-        self._put("download", work, address, array.ctypes.data)
+            def work() -> None:
+                assert (target == GARBAGE).all(), "pinned memory written while it was being received"
+                target[...] = self.bytes_at(address, array.nbytes)
+
+            return work
+
+        self._begin("download", begin, address, array.ctypes.data)
 
     def copy(self, to: int, source: int, size: int) -> None:
         def work() -> None:
@@ -140,7 +166,7 @@ class SimulatedDevice:
         self._put("copy", work, to, source)
 
     def synchronize(self) -> None:
-        assert self.capturing is None, "waited for the stream while capturing"
+        self._refuse_in_a_capture("cudaStreamSynchronize")
         self.calls.append("synchronize")
         self.flush()
 
@@ -150,6 +176,7 @@ class SimulatedDevice:
             self._run(len(self.queue))
 
     def follow(self, stream: int) -> None:
+        self._refuse_in_a_capture("cudaStreamWaitEvent")
         self._put("follow", lambda: self.followed.append(stream))
 
     def event(self) -> int:
@@ -160,11 +187,12 @@ class SimulatedDevice:
 
     def record(self, event: int) -> None:
         assert event in self.events
+        assert not self.capturing, "nothing can wait for an event that was captured"
         self.events[event] += 1
         self._put("record", (event, self.events[event]))
 
     def wait(self, event: int) -> None:
-        assert self.capturing is None, "waited for an event while capturing"
+        self._refuse_in_a_capture("cudaEventSynchronize")
         assert event in self.events
         if self.during_wait is not None:
             self.during_wait()
@@ -179,17 +207,24 @@ class SimulatedDevice:
         del self.events[event]
 
     def begin_capture(self) -> None:
-        self.capturing = []
+        assert not self.capturing, "a capture within a capture"
+        self.captured, self._invalid, self._capturing_thread = [], False, threading.get_ident()
 
     def end_capture(self) -> int:
-        assert self.capturing is not None
+        assert self.captured is not None
+        assert self._capturing_thread == threading.get_ident()
+        captured, self.captured, self._capturing_thread = self.captured, None, None
+        if self._invalid:
+            raise EngineError("cudaStreamEndCapture: operation failed due to a previous error during capture")
         graph = next(self._numbers)
-        self.graphs[graph], self.capturing = self.capturing, None
+        self.graphs[graph] = captured
         return graph
 
     def launch(self, graph: int) -> None:
-        work = self.graphs[graph]
-        self._put("launch", lambda: [part() for part in work])
+        assert not self.capturing, "a graph within a graph"
+        begun = [begin() for begin, _ in self.graphs[graph]]
+        used = [address for _, addresses in self.graphs[graph] for address in addresses]
+        self._put("launch", lambda: [work() for work in begun], *used)
 
     def free_graph(self, graph: int) -> None:
         del self.graphs[graph]
@@ -232,12 +267,16 @@ class SimulatedDevice:
         return any(first <= address < last for _, addresses in self.queue for address in addresses)
 
     def _put(self, call: str, work: Any, *addresses: int) -> None:
-        self.calls.append(call)
+        self._begin(call, lambda: work, *addresses)
+
+    def _begin(self, call: str, begin: Begin, *addresses: int) -> None:
         with self.lock:
-            if self.capturing is None:
-                self.queue.append((work, addresses))
+            if self.captured is None:
+                self.calls.append(call)
+                self.queue.append((begin(), addresses))
             else:
-                self.capturing.append(work)
+                assert self._capturing_thread == threading.get_ident()
+                self.captured.append((begin, addresses))
 
     def _run(self, count: int) -> None:
         ready, self.queue = self.queue[:count], self.queue[count:]
@@ -368,14 +407,14 @@ class _Context:
     def execute_async_v3(self, stream: int) -> bool:
         assert stream == self.device.stream
         assert set(self.addresses) == set(self.engine.ports), "a tensor has no address"
-        assert self.device.capturing is None or self.runs > 0, "captured before a first run"
+        assert not self.device.capturing or self.runs > 0, "captured before a first run"
         address, size = self.scratch
         assert size >= self.engine.simulation.scratch_of(self.shapes), "too little scratch memory"
         if self.engine.simulation.refuses(self.engine.graph):
             return False
         captured = False
         if self.config is not None:
-            assert self.device.capturing is None, "TensorRT-RTX captures by itself"
+            assert not self.device.capturing, "TensorRT-RTX captures by itself"
             captured = self.runs > 0 and self.is_stream_capturable(stream)
             self._compile(self.config)
         self.runs += 1
@@ -441,7 +480,7 @@ class SimulatedTensorRT:
         if self.fails_once == graph:
             self.fails_once = None
             return True
-        return self.refuses_capture and self.device.capturing is not None
+        return self.refuses_capture and self.device.capturing
 
     def deserialize_cuda_engine(self, plan: bytes) -> _Engine:
         self.deserialized.append(Path(plan.decode()).name.split(".")[0])
@@ -471,6 +510,8 @@ def counted(engine: Path) -> dict[str, int]:
     """How often the codec of a bundle with graphs for TensorRT waits for the GPU, at a size that it has coded before.
 
     decode_waits_per_pass: without those for z and the image.
+    encode_synchronisations, encode_launches: the former at effort 1, the latter at effort 0, with all graphs, kernels
+        and copies.
     """
     from glic_deploy.backends.tensorrt import TensorRTBackend
     from glic_deploy.bundle_codec import BundleCodec
@@ -492,5 +533,13 @@ def counted(engine: Path) -> dict[str, int]:
         of_decoding = device.calls.count("wait") - 1  # for the image
         assert of_decoding % passes == 0
         assert "synchronize" not in device.calls
+        for _ in range(RUNS_BEFORE + 2):
+            device.calls.clear()
+            codec.encode(image)
+        launches = len(device.calls) - sum(device.calls.count(call) for call in ("record", "wait"))
         codec.close()
-    return {"decode_waits_per_pass": of_decoding // passes, "encode_synchronisations": waits}
+    return {
+        "decode_waits_per_pass": of_decoding // passes,
+        "encode_synchronisations": waits,
+        "encode_launches": launches,
+    }

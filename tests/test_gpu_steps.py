@@ -157,7 +157,7 @@ def test_an_image_is_coded_like_with_steps_on_the_host(
     gpu_engine: Path, weighing: Weighing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class OnHost(TensorRTBackend):
-        start, steps = Backend.start, Backend.steps
+        start, steps, recorded = Backend.start, Backend.steps, Backend.recorded
 
     image = load_image(PHOTOS / "kodim23.png")[128:256, 256:512]
     coded = []
@@ -180,4 +180,4 @@ def test_an_image_is_coded_like_with_steps_on_the_host(
 
 
 def test_an_encoder_waits_once_and_a_decoder_once_a_pass(gpu_engine: Path) -> None:
-    assert counted(gpu_engine) == {"decode_waits_per_pass": 1, "encode_synchronisations": 1}
+    assert counted(gpu_engine) == {"decode_waits_per_pass": 1, "encode_synchronisations": 1, "encode_launches": 1}

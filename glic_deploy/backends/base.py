@@ -12,6 +12,8 @@ from ..errors import EngineError
 from ..notices import Notices
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
     from typing_extensions import Self
 
@@ -108,6 +110,19 @@ class Backend(ABC):
         import numpy as np  # not at the top: the command line lists the backends before it needs numpy
 
         return self.run(graph, {name: np.asarray(value) for name, value in inputs.items()})
+
+    def recorded(self, name: str, work: Callable[[Value], list[Value]], value: Value) -> Sequence[Value]:
+        """Return `work(value)`: outputs of graphs and of steps that are not ready, or their like for this value.
+
+        A backend that runs the same work at each shape may record what `work` asks of it, and not call `work` again. So
+        `work` must depend on nothing but the value, and its results on nothing but `start` and `steps`.
+
+        Args:
+            name: says what the work is.
+            work: starts graphs and steps, and waits for none.
+            value: the input.
+        """
+        return work(value)
 
     def steps(self, channels: int, height: int, width: int) -> Steps | None:
         """Return what computes the steps between the graphs on the device, for an image with y_hat of these sides.

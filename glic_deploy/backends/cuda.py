@@ -32,7 +32,7 @@ class NoDeviceError(UnusableError):
 
 
 class CaptureGate:
-    """Keeps the calls of other threads out of the captures of CUDA graphs that onnxruntime makes.
+    """Keeps the calls of other threads, and all finalizers, out of the captures of CUDA graphs.
 
     onnxruntime captures in CUDA's global mode: a call in any thread that allocates or waits breaks the capture and
     fails itself. Such calls pass the gate together; a capture passes it alone.
@@ -46,9 +46,9 @@ class CaptureGate:
 
     @contextlib.contextmanager
     def call(self) -> Iterator[None]:
-        """Wait until no thread captures, and hold captures back."""
+        """Wait until no other thread captures, and hold captures back. CUDA refuses the calls of one that captures."""
         with self._changed:
-            self._changed.wait_for(lambda: self._capturing is None)
+            self._changed.wait_for(lambda: self._capturing in (None, threading.get_ident()))
             self._calls += 1
         try:
             yield
@@ -101,6 +101,8 @@ class Device(Protocol):
     stream: int
     gate: CaptureGate
 
+    @property
+    def capturing(self) -> bool: ...
     def describe(self) -> dict[str, Any]: ...
     def activate(self) -> None: ...
     def memory_info(self) -> tuple[int, int]: ...
@@ -174,6 +176,7 @@ class CudaDevice:
         self.activate()
         self._stream = self._call("cudaStreamCreateWithFlags", 1)  # non-blocking: does not wait for the default stream
         self.stream = int(self._stream)
+        self.capturing = False
         self._graphs: dict[int, Any] = {}
         self._events: dict[int, Any] = {}
 
@@ -278,11 +281,15 @@ class CudaDevice:
     def begin_capture(self) -> None:
         mode = self._cuda.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
         self._call("cudaStreamBeginCapture", self._stream, mode)
+        self.capturing = True
 
     def end_capture(self) -> int:
+        self.capturing = False
         captured = self._call("cudaStreamEndCapture", self._stream)
-        graph = self._call("cudaGraphInstantiate", captured, 0)
-        self._call("cudaGraphDestroy", captured)
+        try:
+            graph = self._call("cudaGraphInstantiate", captured, 0)
+        finally:
+            self._call("cudaGraphDestroy", captured)
         self._graphs[int(graph)] = graph
         return int(graph)
 

@@ -8,7 +8,7 @@ import contextlib
 import threading
 import weakref
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,12 +20,38 @@ Shape = tuple[int, ...]
 TensorSpec = tuple[Shape, np.dtype[Any]]
 
 
-class Marks:
-    """Waits for marks on a device's stream. Nothing waits for a mark before one that was reached."""
+M = TypeVar("M")
+
+
+class Recording(Generic[M]):
+    """Collects what a thread puts on the stream while the stream is captured.
+
+    Attributes:
+        thread: the thread.
+        copies: the slots whose pinned memory is copied, each with the array that it sends; None: it receives.
+        used: the memory of graphs and kernels, by the name of each and by what the memory depends on.
+    """
+
+    def __init__(self) -> None:
+        self.thread = threading.get_ident()
+        self.copies: list[tuple[Slot, Value | None]] = []
+        self.used: dict[tuple[str, Any], M] = {}
+
+
+class Marks(Generic[M]):
+    """Waits for marks on a device's stream. Nothing waits for a mark before one that was reached.
+
+    `recording` collects the marks instead while the stream is captured, because nothing can wait for them.
+    """
 
     def __init__(self, device: Device) -> None:
         self.device = device
+        self.recording: Recording[M] | None = None
         self._set = self._reached = 0
+
+    def reach_all(self) -> None:
+        """Note that the stream was waited for."""
+        self._reached = self._set
 
     def set(self, event: int) -> int:
         """Record an event on the stream; return the number of the mark."""
@@ -43,7 +69,7 @@ class Marks:
 class Slot:
     """The device memory of a tensor, and pinned memory for its copies, which is allocated by the first copy."""
 
-    def __init__(self, marks: Marks, spec: TensorSpec) -> None:
+    def __init__(self, marks: Marks[Any], spec: TensorSpec) -> None:
         self.marks, self._device = marks, marks.device
         self.shape, self.dtype = spec
         self.bytes = int(np.prod(self.shape)) * self.dtype.itemsize
@@ -72,10 +98,13 @@ class Slot:
         self.wait()
         np.copyto(self.host, np.asarray(value), casting="same_kind")
         self._device.upload(self.address, self.host)
-        self.mark()
+        self.mark(value)
 
-    def mark(self) -> None:
-        """Mark the place on the stream where `host` is no longer in use."""
+    def mark(self, sent: Value | None = None) -> None:
+        """Mark the place on the stream where `host` is no longer in use. sent: the value that is copied to the GPU."""
+        if self.marks.recording is not None:
+            self.marks.recording.copies.append((self, sent))
+            return
         if self._event is None:
             self._event = self._device.event()
         self._mark = self.marks.set(self._event)
@@ -143,7 +172,7 @@ class Canvas(Slot):
                 self.wait()  # another thread's map may still be on its way from `host`
             self.host[:, channels] = piece
             self._device.upload(address, self.host[:, channels])
-            self.mark()
+            self.mark(piece)
         self._filled = channels.stop
 
     def forget(self) -> None:

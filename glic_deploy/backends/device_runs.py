@@ -3,7 +3,8 @@
 For every graph and shape, device and pinned memory are allocated once, at fixed addresses. An output that a later graph
 or kernel reads stays on the GPU; its elements are copied to the host only on demand. The copies of outputs that the
 host needs are started as soon as the graph is. Nothing waits before the elements of an output are asked for. A map that
-is filled slice by slice reaches the graphs slice by slice, each slice once.
+is filled slice by slice reaches the graphs slice by slice, each slice once. `device_sequences` replays the work of a
+whole image.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from ..errors import EngineError
 from ..values import Part, Placeable, Settled, Value, converted
 from .cuda import Device, DeviceMemoryError
 from .device_memory import Canvas, Marks, Shape, Slot, TensorSpec
+from .device_sequences import Sequence as Recorded
+from .device_sequences import Sequences
 from .proof import Proof
 
 KEPT_SHAPES = 4
@@ -62,7 +65,7 @@ class _Output:
     """An output of a graph, read from its slot. Its elements are copied before the slot is overwritten."""
 
     def __init__(self, runner: DeviceRunner, slot: Slot, dtype: DTypeLike) -> None:
-        self._runner, self._slot, self.dtype = runner, slot, np.dtype(dtype)
+        self._runner, self.memory, self.dtype = runner, slot, np.dtype(dtype)
         self._generation = slot.generation
         self._array: NDArray[Any] | None = None
         self.shape = slot.shape
@@ -70,13 +73,19 @@ class _Output:
 
     def slot(self, runner: DeviceRunner) -> Slot | None:
         """Return the device memory of the output, None if it was overwritten or belongs to another runner."""
-        return self._slot if self._runner is runner and self._slot.generation == self._generation else None
+        return self.memory if self._runner is runner and self.memory.generation == self._generation else None
+
+    def renewed(self) -> _Output:
+        """Return the output of a replay of the sequence that this output was recorded in."""
+        output = _Output(self._runner, self.memory, self.dtype)
+        output.in_flight = self.in_flight
+        return output
 
     def fetch(self) -> None:
         """Start the copy to the host, unless it was started."""
         with self._runner.on_device():
             if self._array is None and not self.in_flight:
-                self._slot.download()
+                self.memory.download()
                 self.in_flight = True
 
     def read(self) -> NDArray[Any]:
@@ -86,9 +95,10 @@ class _Output:
         """
         self.fetch()
         if self._array is None:
-            with self._slot.waiting(self._runner.lock):
+            self._runner.refuse_to_wait_in_a_capture()
+            with self.memory.waiting(self._runner.lock):
                 if self._array is None:
-                    self._array = self._slot.host.astype(self.dtype)
+                    self._array = self.memory.host.astype(self.dtype)
         return self._array
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
@@ -97,7 +107,7 @@ class _Output:
         return converted(array, dtype)
 
 
-@dataclass
+@dataclass(eq=False)
 class _Prepared:
     """A graph or a kernel at one shape, its memory, and references to the outputs that were handed out."""
 
@@ -140,7 +150,8 @@ class DeviceRunner:
         free_shared: Callable[[], None] = lambda: None,
     ) -> None:
         self.lock = threading.RLock()
-        self._marks = Marks(device)
+        self._marks: Marks[_Prepared] = Marks(device)
+        self._sequences = Sequences(device, self._marks)
         self._device, self._bundle, self._prepare, self._proof = device, bundle, prepare, proof
         self._free_shared = free_shared
         self._prepared: dict[str, OrderedDict[Key, _Prepared]] = {name: OrderedDict() for name in bundle.graphs()}
@@ -165,6 +176,24 @@ class DeviceRunner:
             return self.run(graph, inputs)
         with self._exclusive():
             return self._run(graph, inputs)
+
+    def recorded(
+        self, name: str, work: Callable[[Value], list[Value]], value: Value, report: Callable[[str], None]
+    ) -> Sequence[Value]:
+        """Implements `Backend.recorded`, for work that returns outputs of graphs and kernels.
+
+        `report` is called with the reason if the work cannot be captured.
+        """
+        key = name, tuple(value.shape), isinstance(value, Placeable)
+        with self._exclusive():
+            sequence = self._sequences.due(key)
+            if sequence is not None:
+                source = self._as_source(value)
+                if sequence.graph is None or sequence.source != self._address_of(source):
+                    self._record(sequence, work, source, report)
+                if sequence.graph is not None:
+                    return self._replay(sequence, source)
+        return work(value)
 
     def launch(
         self,
@@ -240,6 +269,57 @@ class DeviceRunner:
             self._device.activate()
             yield
 
+    def forget_sequences(self) -> None:
+        """Forget what was recorded, because memory that all graphs share is freed."""
+        self._sequences.forget()
+
+    def refuse_to_wait_in_a_capture(self) -> None:
+        """Raise EngineError if this thread records a sequence."""
+        recording = self._marks.recording
+        if recording is not None and recording.thread == threading.get_ident():
+            raise EngineError("the host waits for a result")
+
+    def _record(
+        self,
+        sequence: Recorded[_Prepared],
+        work: Callable[[Value], list[Value]],
+        source: Value,
+        report: Callable[[str], None],
+    ) -> None:
+        for kept in self._prepared.values():
+            for prepared in kept.values():
+                prepared.settle()
+        sequence.source = self._address_of(source)
+        try:
+            self._sequences.capture(sequence, work, source)
+        except EngineError as error:
+            report(str(error))
+        for prepared in sequence.recording.used.values():
+            prepared.handed_out.clear()
+        self._forget_canvases()
+
+    def _replay(self, sequence: Recorded[_Prepared], source: Value) -> list[Value]:
+        owners: dict[int, _Prepared] = {}
+        for (graph, key), prepared in sequence.recording.used.items():
+            self._prepared[graph].move_to_end(key)
+            prepared.settle()
+            for slot in prepared.outputs.values():
+                slot.generation += 1
+                owners[id(slot)] = prepared
+        self._forget_canvases()
+        self._sequences.launch(sequence, source)
+        outputs: list[Value] = []
+        for recorded in sequence.outputs:
+            assert isinstance(recorded, _Output)  # see `recorded`
+            output = recorded.renewed()
+            owners[id(output.memory)].handed_out.append(weakref.ref(output))
+            outputs.append(output)
+        return outputs
+
+    def _forget_canvases(self) -> None:
+        for canvas in self._canvases.values():
+            canvas.forget()
+
     def _run(self, graph: str, inputs: Mapping[str, Value]) -> list[_Output]:
         """Enqueue the graph, and then the copies of the outputs that the host needs."""
         values = {name: self._as_source(value) for name, value in inputs.items()}
@@ -258,8 +338,7 @@ class DeviceRunner:
             try:
                 yield
             except BaseException:
-                for canvas in self._canvases.values():
-                    canvas.forget()
+                self._forget_canvases()
                 with contextlib.suppress(EngineError):
                     self._device.synchronize()
                 raise
@@ -288,6 +367,8 @@ class DeviceRunner:
     def _prepare_once(self, graph: str, key: Key, allocate: Callable[[], _Prepared]) -> _Prepared:
         kept = self._prepared.setdefault(graph, OrderedDict())
         if key not in kept:
+            if self._marks.recording is not None:
+                raise EngineError(f"{graph} allocates memory")
             while len(kept) >= KEPT_SHAPES:
                 self._release(kept.popitem(last=False)[1])
             try:
@@ -296,6 +377,8 @@ class DeviceRunner:
                 self._release_all()  # the memory of other sizes may suffice
                 kept[key] = allocate()
         kept.move_to_end(key)
+        if self._marks.recording is not None:
+            self._marks.recording.used[graph, key] = kept[key]
         return kept[key]
 
     def _allocate(self, graph: str, values: Mapping[str, Value]) -> _Prepared:
@@ -332,6 +415,7 @@ class DeviceRunner:
         return self._canvases[shape]
 
     def _release(self, prepared: _Prepared) -> None:
+        self._sequences.forget(prepared)
         prepared.settle()
         self._device.synchronize()
         if prepared.executable is not None:

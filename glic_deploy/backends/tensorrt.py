@@ -7,7 +7,7 @@ graphs. `device_runs` copies the inputs and outputs.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -49,7 +49,8 @@ class TensorRTBackend(Backend):
         self._runtime = self._flavour.api.Runtime(self._flavour.logger)
         self._engines: dict[str, LoadedEngine] = {}
         self._launched_one_by_one: set[str] = set()
-        self._scratch = Scratch(self._device)
+        self._launches_whole = self._flavour.name != "rtx"  # which captures the launches of graphs itself
+        self._scratch = Scratch(self._device, lambda: self._runner.forget_sequences())
         self._needs: dict[tuple[int, int], int | str] = {}  # by height and width
         self._proof = Proof(bundle, self)
         self._runner = DeviceRunner(self._device, bundle, self._prepare, self._proof, self._scratch.free)
@@ -93,6 +94,11 @@ class TensorRTBackend(Backend):
     def start(self, graph: str, inputs: Mapping[str, Value]) -> Sequence[Value]:
         return self._runner.start(graph, inputs)
 
+    def recorded(self, name: str, work: Callable[[Value], list[Value]], value: Value) -> Sequence[Value]:
+        if not self._launches_whole:
+            return work(value)
+        return self._runner.recorded(name, work, value, lambda reason: self._note_slow_sequence(name, reason))
+
     def steps(self, channels: int, height: int, width: int) -> DeviceSteps:
         return DeviceSteps(self._runner, self._device, channels, height, width)
 
@@ -117,6 +123,13 @@ class TensorRTBackend(Backend):
         self.notices.add(
             f"the launch of {graph} cannot be captured as a CUDA graph: {reason}; its kernels are launched one "
             "by one, which is slower but gives the same results; try another version of TensorRT"
+        )
+
+    def _note_slow_sequence(self, name: str, reason: str) -> None:
+        self._launches_whole = False
+        self.notices.add(
+            f"the launches of a whole {name} cannot be captured as one CUDA graph: {reason}; its graphs are launched "
+            "one by one, which is slower but gives the same results; try another version of TensorRT"
         )
 
     @property
@@ -147,12 +160,13 @@ class TensorRTBackend(Backend):
 
     def describe(self) -> dict[str, Any]:
         slow = ", ".join(sorted(self._launched_one_by_one))
+        whole = "; one for a whole encode" if self._launches_whole else ""
         return {
             "name": self.name,
             "version": f"{self._flavour.name} {self._flavour.version}",
             **self._device.describe(),
             "precision": self.precision,
-            "cuda_graphs": f"of all but {slow}" if slow else "of all",
+            "cuda_graphs": (f"of all but {slow}" if slow else "of all") + whole,
         }
 
     def fingerprint(self) -> dict[str, Any]:

@@ -18,10 +18,15 @@ Report = Callable[[str], None]
 
 
 class Scratch:
-    """Device memory for the intermediate results of all graphs of a codec, which run one after another on a stream."""
+    """Device memory for the intermediate results of all graphs of a codec, which run one after another on a stream.
 
-    def __init__(self, device: Device) -> None:
-        self._device = device
+    Args:
+        device: the device.
+        before_free: called before memory is freed that a CUDA graph may use.
+    """
+
+    def __init__(self, device: Device, before_free: Callable[[], None]) -> None:
+        self._device, self._before_free = device, before_free
         self.address = self.size = 0
 
     def reserve(self, size: int) -> None:
@@ -34,6 +39,7 @@ class Scratch:
     def free(self) -> None:
         """Free the memory when no run uses it any more."""
         if self.size:
+            self._before_free()
             self._device.synchronize()
             self._device.free(self.address)
         self.address = self.size = 0
@@ -105,8 +111,9 @@ class LoadedEngine:
 class Execution:
     """A graph's execution context at one shape. From its second run on, its launch is a CUDA graph.
 
-    TensorRT-RTX captures launches itself; those of TensorRT are captured here. A new address of the scratch memory
-    makes a captured launch invalid.
+    A graph that runs while a sequence is captured becomes a part of the CUDA graph of that sequence. TensorRT-RTX
+    captures launches itself; those of TensorRT are captured here. A new address of the scratch memory makes a captured
+    launch invalid.
     """
 
     def __init__(
@@ -155,9 +162,10 @@ class Execution:
             self._scratch_address, self._runs = self._scratch.address, 0
         if not self._runs and self._engine.captures_itself and not self._is_capturable():
             self._report("TensorRT-RTX says that its stream cannot be captured")
-        if self._runs == 1 and self._captures:
+        alone = not self._device.capturing
+        if self._runs == 1 and self._captures and alone:
             self._captured = self._capture()
-        if self._captured is not None:
+        if self._captured is not None and alone:
             self._device.launch(self._captured)
         elif not self._context.execute_async_v3(self._device.stream):
             raise EngineError(

@@ -63,7 +63,9 @@ def summarise(runs: Sequence[Answer]) -> dict[str, Any]:
 
 def _direction(runs: Sequence[Answer]) -> dict[str, Any]:
     totals = [run["total"] for run in runs]
-    stages: dict[str, list[float]] = {name: [run["stages"][name] for run in runs] for name in runs[0]["stages"]}
+    stages: dict[str, list[float]] = {
+        name: [run["stages"].get(name, 0.0) for run in runs] for name in runs[0]["stages"]
+    }
     files = [sum(run["stages"].get(name, 0.0) for name in FILES) for run in runs]
     return {
         "total_s": Summary.of(totals).as_dict(),
