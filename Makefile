@@ -75,7 +75,8 @@ gpu-libraries: $(VENV)/.installed
 	command -v cmake > /dev/null || $(BIN)/pip install -q cmake
 	cmake -S . -B build/gpu -DGLIC_TENSORRT=ON -DPython_EXECUTABLE=$(abspath $(BIN)/python) \
 		$(if $(CUDA_ARCHITECTURES),-DCMAKE_CUDA_ARCHITECTURES="$(CUDA_ARCHITECTURES)") > /dev/null
-	cmake --build build/gpu --target glic_tensorrt glic_rtx_alias glic_cuda glic_onnxruntime_cuda \
+	cmake --build build/gpu --parallel $$(nproc) \
+		--target glic_tensorrt glic_rtx_alias glic_cuda glic_onnxruntime_cuda \
 		> build/gpu/compile.log 2>&1 || { tail -n 50 build/gpu/compile.log; false; }
 
 # All of the GPU path that needs no GPU; a JSON object last.

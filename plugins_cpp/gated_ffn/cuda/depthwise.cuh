@@ -112,7 +112,7 @@ __global__ void __launch_bounds__(kThreads) depthwise_gated_ffn(const FfnWeights
             copy_weights<T, kChannels, kTaps>(weights, chunk + 1, stages + (chunk + 1) % 2 * Layout::kBytes);
         }
         if (warp < kBorderWarps) {
-#pragma unroll
+#pragma unroll 1
             for (int first = 0; first < 2 * kHidden; first += 2 * kTile) {
                 float pair[2][4];
                 const int hidden = chunk * kHidden + first % kHidden + lane % 4 * 2;
@@ -158,7 +158,7 @@ __global__ void __launch_bounds__(kThreads) depthwise_gated_ffn(const FfnWeights
             }
         }
         __syncthreads();
-#pragma unroll
+#pragma unroll 1
         for (int step = 0; step < kHidden / kStep; ++step) {
             uint32_t values[4];
 #pragma unroll

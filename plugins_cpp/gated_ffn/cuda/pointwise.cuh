@@ -113,7 +113,6 @@ template <typename T>
 cudaError_t launch(const FfnWeights& weights, const void* x, void* out, int64_t positions,
                    cudaStream_t stream) {
     if (weights.channels <= 32) return launch<T, 32>(weights, x, out, positions, stream);
-    if (weights.channels <= 64) return launch<T, 64>(weights, x, out, positions, stream);
     return launch<T, 128>(weights, x, out, positions, stream);
 }
 
