@@ -34,7 +34,7 @@ struct Layout {
     static constexpr int kMasks = kQueries * kStride;
     static constexpr int kQueryBytes = kMasks + kQueries * kWords * 4;
 
-    static constexpr int kNormBytes = (kQueries + kHeld) * 4;
+    static constexpr int kNormBytes = (kQueries + kCandidates) * 4;
     static constexpr int kTableBytes = (kDifferences * kDifferences * 4 + 15) / 16 * 16;
 
     // While the warps work on one stage, the next is on its way, where there is room for two.
@@ -42,16 +42,23 @@ struct Layout {
         return stages * (kCandidateBytes + kQueryBytes) + kNormBytes + kTableBytes;
     }
     static constexpr int kStages = bytes(2) <= kSharedLimit ? 2 : 1;
-    static constexpr int kBytes = bytes(kStages);
+
+    // The second split leaves its sums in a place of their own where there is room. Both stages together then
+    // hold the candidates of a set of groups, and they stay there while the block visits the set.
+    static constexpr int kPartialBytes = kRowWarps * kWarp * (4 * kTiles + 4) * 4;
+    static constexpr bool kKeeps = kStages == 2 && bytes(2) + kPartialBytes <= kSharedLimit;
+    static constexpr int kBytes = bytes(kStages) + (kKeeps ? kPartialBytes : 0);
 
     static constexpr int kQueryRows = kStages * kCandidateBytes;
     static constexpr int kNorms = kQueryRows + kStages * kQueryBytes;
     static constexpr int kTable = kNorms + kNormBytes;
+    static constexpr int kPartial = kTable + kTableBytes;
 
     static_assert(kBytes <= kSharedLimit, "one block must fit");
     static_assert(kHeld / kSplits % kStep == 0, "each split takes whole steps");
-    // The second split leaves its sums in place of the last keys and values.
-    static_assert(kRowWarps * kWarp * (4 * kTiles + 4) * 4 <= kCandidateBytes, "partial results must fit");
+    static_assert(!kKeeps || 2 * kHeld == kCandidates, "the stages hold all candidates");
+    // The second split leaves its sums in place of the last keys and values elsewhere.
+    static_assert(kPartialBytes <= kCandidateBytes, "partial results must fit");
 };
 
 }  // namespace glic

@@ -1,7 +1,8 @@
 // ScatterAggregate on a GPU: attention in one kernel, no attention map in memory. A block keeps one head's
 // bias and goes through the groups: keys and values of 128 candidates at a time to shared memory, the next on
 // their way meanwhile; each of its eight warps takes 16 queries and half of these candidates, with a running
-// maximum and sum; the halves are joined at the end and the result goes to the nodes' positions.
+// maximum and sum; the halves are joined at the end and the result goes to the nodes' positions. With global
+// sampling, keys and values stay in shared memory for the four groups that have the same candidates.
 //
 // The bias of GLIC depends on the difference of the positions in window and sample alone, so that a table of
 // 23 x 23 values holds it. The block finds out whether it does; any other bias is read through the cache.
@@ -381,15 +382,11 @@ __device__ void write_result(const Problem& problem, const Group& group, int hea
     }
 }
 
-// The norms of the vectors in shared memory: of the candidates, and of the queries of a new group.
+// The norms of `count` vectors in shared memory, one a thread.
 template <typename T, typename L>
-__device__ void fill_norms(const unsigned char* queries, const unsigned char* candidates, bool new_group,
-                           float* norms) {
-    for (int row = threadIdx.x + (new_group ? 0 : kQueries); row < kQueries + L::kHeld; row += kThreads) {
-        const unsigned char* vector =
-            row < kQueries ? queries + row * L::kStride : candidates + (row - kQueries) * L::kStride;
-        norms[row] = inverse_norm(sum_of_squares<T>(vector, L::kChunks));
-    }
+__device__ void fill_norms(const unsigned char* vectors, int count, int thread, float* norms) {
+    if (thread < 0 || thread >= count) return;
+    norms[thread] = inverse_norm(sum_of_squares<T>(vectors + thread * L::kStride, L::kChunks));
 }
 
 // The warp's queries and edges. `negligible`: non-edges may be skipped.
@@ -436,51 +433,70 @@ __global__ void __launch_bounds__(kThreads, kTiles <= 3 && sizeof(T) == 2 ? 2 : 
     }
 
     const int slots = static_cast<int>(gridDim.x) / problem.heads;
-    const int first_group = static_cast<int>(blockIdx.x) / problem.heads;
+    const int slot = static_cast<int>(blockIdx.x) / problem.heads;
+    // Where candidates stay, a block visits groups of the same candidates one after another.
+    const bool keeps = L::kKeeps && problem.sampling == GLIC_GLOBAL;
+    const int visits = (problem.groups + slots - 1) / slots;
+    const int first = keeps ? slot * visits : slot, stride = keeps ? 1 : slots;
+    const int end = keeps ? min(problem.groups, first + visits) : problem.groups;
+    const auto place_of = [&](int step) { return first + step / kParts * stride; };
+    const auto group_of = [&](int place) {
+        return keeps ? group_by_candidates(problem.height, problem.width, place) : place;
+    };
+    const auto are_new = [&](int place) { return !keeps || place == first || place % kSharing == 0; };
     const auto candidates_of = [&](int step) { return shared + step % L::kStages * L::kCandidateBytes; };
     const auto queries_of = [&](int step) {
         return shared + L::kQueryRows + step / kParts % L::kStages * L::kQueryBytes;
     };
-    // Starts the copies of a step: a part of the candidates of a group, and with the first part the queries.
+    // Starts the copies of a step: a part of the candidates of a group, unless they are there, and with the
+    // first part the queries.
     const auto stage = [&](int step) {
-        const int index = first_group + step / kParts * slots, part = step % kParts;
-        if (index < problem.groups) {
+        const int place = place_of(step), part = step % kParts;
+        if (place < end && (part == 0 || are_new(place))) {
+            const int index = group_of(place);
             const Group group(problem.height, problem.width, problem.sampling, index);
             if (part == 0) stage_queries<T, L>(problem, group, head, index, queries_of(step));
-            stage_candidates<T, L>(problem, group, head, part * L::kHeld, candidates_of(step));
+            if (are_new(place)) {
+                stage_candidates<T, L>(problem, group, head, part * L::kHeld, candidates_of(step));
+            }
         }
         copy_async_commit();
     };
     Sums<kTiles> sums;
-    if (first_group < problem.groups) stage(0);
+    if (first < end) stage(0);
 #pragma unroll 1
     for (int step = 0;; ++step) {
-        const int index = first_group + step / kParts * slots, part = step % kParts;
-        if (index >= problem.groups) break;
+        const int place = place_of(step), part = step % kParts;
+        if (place >= end) break;
         if constexpr (L::kStages > 1) stage(step + 1);
-        copy_async_wait<L::kStages - 1>();
-        __syncthreads();
         unsigned char* candidates = candidates_of(step);
-        fill_norms<T, L>(queries_of(step), candidates, part == 0, norms);
-        __syncthreads();
+        float* key_norms = norms + kQueries + part * L::kHeld;
+        if (part == 0 || are_new(place)) {
+            copy_async_wait<L::kStages - 1>();
+            __syncthreads();
+            const int thread = static_cast<int>(threadIdx.x);
+            if (are_new(place)) fill_norms<T, L>(candidates, L::kHeld, thread, key_norms);
+            if (part == 0) fill_norms<T, L>(queries_of(step), kQueries, thread - L::kHeld, norms);
+            __syncthreads();
+        }
         if (part == 0) {
             load_queries<T, L>(queries_of(step), norms, query, facts.negligible, rows);
             sums = {{-kInfinity, -kInfinity}, {0.0f, 0.0f}, {}};
         }
-        attend<T, L, kTiles>(rows, candidates, norms + kQueries, split, part * L::kHeld, sums);
+        attend<T, L, kTiles>(rows, candidates, key_norms, split, part * L::kHeld, sums);
         __syncthreads();  // before anything overwrites the candidates
         if (part == kParts - 1) {
-            float* partial = reinterpret_cast<float*>(candidates);
+            float* partial = reinterpret_cast<float*>(L::kKeeps ? shared + L::kPartial : candidates);
             sums.weight[0] = quad_sum(sums.weight[0]);
             sums.weight[1] = quad_sum(sums.weight[1]);
             if (split == 1) store_sums<kTiles>(sums, partial);
             __syncthreads();
             if (split == 0) {
                 join_sums<kTiles>(sums, partial);
-                const Group group(problem.height, problem.width, problem.sampling, index);
+                const Group group(problem.height, problem.width, problem.sampling, group_of(place));
                 write_result<T, kTiles>(problem, group, head, query, sums);
             }
-            __syncthreads();  // before the next keys overwrite the partial sums
+            if constexpr (!L::kKeeps) __syncthreads();  // before the next keys overwrite the partial sums
         }
         if constexpr (L::kStages == 1) stage(step + 1);
     }
