@@ -45,6 +45,21 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 
 @pytest.fixture(scope="session")
+def cuda_kernels() -> None:
+    """Skip the test unless PyTorch sees a GPU and the library of the CUDA kernels is built."""
+    import torch
+
+    from glic_deploy import PluginError, native
+
+    if not torch.cuda.is_available():
+        pytest.skip("needs an NVIDIA GPU and a PyTorch built for CUDA")
+    try:
+        native.library_path("glic_cuda")
+    except PluginError as error:
+        pytest.skip(f"needs the CUDA kernels: {error}; make gpu-libraries")
+
+
+@pytest.fixture(scope="session")
 def checkpoint() -> Checkpoint:
     """The small trained network that ships with the project."""
     from export.checkpoint import load_checkpoint

@@ -239,6 +239,15 @@ def test_scatter_aggregate_of_many_groups(sampling: int) -> None:
     np.testing.assert_array_equal(case.run(reverse=True), got)
 
 
+@ELEMENTS
+@pytest.mark.parametrize("width", [8, 24, 7, 64])
+@pytest.mark.parametrize("shape", [(1, 16, 32), (2, 48, 16)])
+def test_scatter_aggregate_keeps_shared_candidates(element: str, width: int, shape: tuple[int, int, int]) -> None:
+    """Blocks of three groups, which begin and end within those that share candidates, and of eight, in two images."""
+    case = Case(GLOBAL, element, 1, width, 10.0, shape)
+    case.check(case.run())
+
+
 @pytest.mark.parametrize("element", ["float32", "float16"])
 @pytest.mark.parametrize("graph", ["no edges", "all edges", "one edge"])
 def test_scatter_aggregate_of_extreme_graphs(element: str, graph: str) -> None:

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from benchmarks import cuda_ops
-from glic_deploy import Codec, EngineError, PluginError, native, tensorrt
+from glic_deploy import Codec, EngineError, tensorrt
 from glic_deploy.backends.cuda import CudaDevice, DeviceMemoryError, NoDeviceError
 from glic_deploy.image import load_image
 
@@ -25,21 +25,10 @@ from .test_gated_ffn import SIZES as FFN_SIZES
 from .test_gated_ffn import Case as FfnCase
 from .test_ops import MAPS, SAMPLINGS, Array, assert_same_graph, complexity_of, random_bias, random_map
 
-pytestmark = [
-    pytest.mark.gpu,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU and a PyTorch built for CUDA"),
-]
+pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("cuda_kernels")]
 
 TYPES = pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)
 PRECISION = {torch.float32: 0.0, torch.float16: 2.0**-10, torch.bfloat16: 2.0**-7}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _library() -> None:
-    try:
-        native.library_path("glic_cuda")
-    except PluginError as error:
-        pytest.skip(f"needs the CUDA kernels: {error}; make gpu-libraries")
 
 
 def on_gpu(values: Array, dtype: torch.dtype) -> tuple[torch.Tensor, Array]:

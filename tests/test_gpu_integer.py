@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from benchmarks import cuda_ops
-from glic_deploy import PluginError, conformance, native
+from glic_deploy import conformance
 from glic_deploy.bundle import NATIVE, Bundle
 from glic_deploy.ops import OPS
 
@@ -27,22 +27,11 @@ from .integer_kernels import (
     check_linear,
 )
 
-pytestmark = [
-    pytest.mark.gpu,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU and a PyTorch built for CUDA"),
-]
+pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("cuda_kernels")]
 
 # Latents of a 768×512 image: positions of one parity, and whole maps.
 LARGE_LINEAR = [(768, 2304, 384), (1536, 596, 384)]
 LARGE_FFN = [(768, 896, 3584), (1536, 298, 1192)]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _library() -> None:
-    try:
-        native.library_path("glic_cuda")
-    except PluginError as error:
-        pytest.skip(f"needs the CUDA kernels: {error}; make gpu-libraries")
 
 
 def on_gpu(function: str, size: Sequence[int], inputs: Sequence[Array]) -> Array:

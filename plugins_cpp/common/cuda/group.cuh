@@ -58,6 +58,20 @@ class Group {
     Lattice query_, candidate_;
 };
 
+// With global sampling, kSharing groups of an image have the same candidates.
+constexpr int kSharing = 4;
+
+// Group `place` in the order in which the groups of the same candidates follow each other: places kSharing ·
+// i to kSharing · i + kSharing - 1.
+__device__ inline int group_by_candidates(int height, int width, int place) {
+    const int rows = height / kWindow, columns = width / kWindow;
+    const int within = place % (rows * columns);
+    const int set = within / kSharing, member = within % kSharing;
+    const int i = set / (columns / 2) + member / 2 * (rows / 2);
+    const int j = set % (columns / 2) + member % 2 * (columns / 2);
+    return place - within + i * columns + j;
+}
+
 }  // namespace glic
 
 #endif

@@ -180,6 +180,23 @@ inline void load_transposed_pair(uint32_t matrices[4], const void* row) {
     glic_emulator::warp_collective("ldmatrix.x4.trans", &load, emulated::load_transposed<4>);
 }
 
+inline void load_matrices(uint32_t matrices[4], const void* row) {
+    struct Load {
+        uint32_t* matrices;
+        const void* row;
+    } load{matrices, row};
+    glic_emulator::warp_collective("ldmatrix.x4", &load, [](void* const lanes[32]) {
+        for (int lane = 0; lane < 32; ++lane) {
+            for (int matrix = 0; matrix < 4; ++matrix) {
+                const void* address = static_cast<Load*>(lanes[8 * matrix + lane / 4])->row;
+                glic_emulator::require_aligned(address, 16, "ldmatrix");
+                static_cast<Load*>(lanes[lane])->matrices[matrix] =
+                    static_cast<const uint32_t*>(address)[lane % 4];
+            }
+        }
+    });
+}
+
 inline void copy_async(void* to, const void* from, bool inside) {
     glic_emulator::copy_async(to, inside ? from : nullptr, 16);
 }

@@ -58,24 +58,26 @@ __device__ void stage_slice(const Problem& problem, const Group& group, int slic
     copy_async_commit();
 }
 
-// similarity[j]: 16 queries times candidates 8j to 8j + 7, one slice more. rows: where queries g and g + 8
-// start.
+// similarity[j]: 16 queries times candidates 8j to 8j + 7, one slice more. row: which candidate the lane's
+// query is, for lanes 0 to 15 and again for lanes 16 to 31.
 template <typename T>
-__device__ void multiply_slice(float similarity[kTiles][4], const unsigned char* stage, const int rows[2],
-                               int chunks) {
-    const int quad = threadIdx.x % 4 * 4;
+__device__ void multiply_slice(float similarity[kTiles][4], const unsigned char* stage, int row, int chunks) {
+    const int lane = threadIdx.x % kWarp;
+    // The rows of 16 bytes of which the lane says where they are: of the queries' four matrices, rows 0 to 7
+    // and 8 to 15 of a chunk, then of the next; of the candidates' four, both chunks of 8 rows, then of the
+    // next 8.
+    const unsigned char* queries = stage + row * kStride + lane / 16 * kChunk;
+    const unsigned char* candidates = stage + (lane / 16 * 8 + lane % 8) * kStride + lane / 8 % 2 * kChunk;
 #pragma unroll 1
     for (int chunk = 0; chunk < chunks; chunk += 2) {
         uint32_t a[4];
+        load_matrices(a, queries + chunk * kChunk);
 #pragma unroll
-        for (int i = 0; i < 4; ++i) {
-            a[i] = *reinterpret_cast<const uint32_t*>(stage + rows[i % 2] + (chunk + i / 2) * kChunk + quad);
-        }
-#pragma unroll
-        for (int j = 0; j < kTiles; ++j) {
-            const unsigned char* tile = stage + j * 8 * kStride + chunk * kChunk;
-            const uint32_t b[2] = {fragment(tile, kStride), fragment(tile + kChunk, kStride)};
+        for (int j = 0; j < kTiles; j += 2) {
+            uint32_t b[4];
+            load_matrices(b, candidates + j * 8 * kStride + chunk * kChunk);
             multiply_step<T>(similarity[j], a, b);
+            multiply_step<T>(similarity[j + 1], a, b + 2);
         }
     }
 }
@@ -133,7 +135,7 @@ __global__ void __launch_bounds__(kThreads, 3) select_neighbours(const Problem p
     const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
     const int query[2] = {16 * warp + lane / 4, 16 * warp + lane / 4 + 8};  // of this lane's quad
     const int numbers[2] = {group.query_as_candidate(query[0]), group.query_as_candidate(query[1])};
-    const int rows[2] = {numbers[0] * kStride, numbers[1] * kStride};
+    const int row = group.query_as_candidate(16 * warp + lane % 16);
 
     float similarity[kTiles][4];
 #pragma unroll
@@ -156,7 +158,7 @@ __global__ void __launch_bounds__(kThreads, 3) select_neighbours(const Problem p
         __syncthreads();
         const unsigned char* stage = stages + slice % kStages * kStage;
         const int chunks = chunks_of<T>(problem, slice);
-        multiply_slice<T>(similarity, stage, rows, chunks);
+        multiply_slice<T>(similarity, stage, row, chunks);
 #pragma unroll
         for (int i = 0; i < kCandidates / kThreads; ++i) {
             squares[i] += sum_of_squares<T>(stage + (threadIdx.x + i * kThreads) * kStride, chunks);

@@ -37,16 +37,15 @@ struct Layout {
     static constexpr int kNormBytes = (kQueries + kCandidates) * 4;
     static constexpr int kTableBytes = (kDifferences * kDifferences * 4 + 15) / 16 * 16;
 
-    // What the second split leaves for the first: sums of values, maxima and weights.
-    static constexpr int kPartialBytes = kRowWarps * kWarp * (4 * kTiles + 4) * 4;
-
     // While the warps work on one stage, the next is on its way, where there is room for two.
     static constexpr int bytes(int stages) {
         return stages * (kCandidateBytes + kQueryBytes) + kNormBytes + kTableBytes;
     }
     static constexpr int kStages = bytes(2) <= kSharedLimit ? 2 : 1;
-    // Two stages hold all candidates of a group, so that the next group may have the same, where the partial
-    // sums need not take their place.
+
+    // The second split leaves its sums in a place of their own where there is room. Both stages together then
+    // hold the candidates of a set of groups, and they stay there while the block visits the set.
+    static constexpr int kPartialBytes = kRowWarps * kWarp * (4 * kTiles + 4) * 4;
     static constexpr bool kKeeps = kStages == 2 && bytes(2) + kPartialBytes <= kSharedLimit;
     static constexpr int kBytes = bytes(kStages) + (kKeeps ? kPartialBytes : 0);
 
@@ -57,7 +56,9 @@ struct Layout {
 
     static_assert(kBytes <= kSharedLimit, "one block must fit");
     static_assert(kHeld / kSplits % kStep == 0, "each split takes whole steps");
-    static_assert(kPartialBytes <= kCandidateBytes, "partial sums must fit in place of the last candidates");
+    static_assert(!kKeeps || 2 * kHeld == kCandidates, "the stages hold all candidates");
+    // The second split leaves its sums in place of the last keys and values elsewhere.
+    static_assert(kPartialBytes <= kCandidateBytes, "partial results must fit");
 };
 
 }  // namespace glic

@@ -1,7 +1,8 @@
 // ScatterAggregate on a GPU: attention in one kernel, no attention map in memory. A block keeps one head's
 // bias and goes through the groups: keys and values of 128 candidates at a time to shared memory, the next on
 // their way meanwhile; each of its eight warps takes 16 queries and half of these candidates, with a running
-// maximum and sum; the halves are joined at the end and the result goes to the nodes' positions.
+// maximum and sum; the halves are joined at the end and the result goes to the nodes' positions. With global
+// sampling, keys and values stay in shared memory for the four groups that have the same candidates.
 //
 // The bias of GLIC depends on the difference of the positions in window and sample alone, so that a table of
 // 23 x 23 values holds it. The block finds out whether it does; any other bias is read through the cache.
@@ -28,11 +29,9 @@ constexpr float kNoEdge = -100.0f;
 constexpr float kLog2E = 1.44269504f;
 constexpr float kInfinity = __builtin_inff();
 constexpr int kStepTiles = kStep / 8;
-constexpr int kSharing = 4;  // groups that have the same candidates in global sampling
 
 struct Problem {
     int groups, height, width, channels, heads, head_width, sampling;
-    int sharing;  // groups with the same candidates that a block visits in turn: 1, or kSharing
     bool aligned;
     const void* q;
     const void* kv;
@@ -383,36 +382,12 @@ __device__ void write_result(const Problem& problem, const Group& group, int hea
     }
 }
 
-// The norms of rows of vectors in shared memory.
+// The norms of `count` vectors in shared memory, one a thread.
 template <typename T, typename L>
-__device__ void fill_norms(const unsigned char* vectors, int count, float* norms) {
-    for (int row = static_cast<int>(threadIdx.x); row < count; row += kThreads) {
-        norms[row] = inverse_norm(sum_of_squares<T>(vectors + row * L::kStride, L::kChunks));
-    }
+__device__ void fill_norms(const unsigned char* vectors, int count, int thread, float* norms) {
+    if (thread < 0 || thread >= count) return;
+    norms[thread] = inverse_norm(sum_of_squares<T>(vectors + thread * L::kStride, L::kChunks));
 }
-
-// The groups of a block, one after another: `sharing` groups with the same candidates at a time.
-class Visit {
-  public:
-    __device__ Visit(const Problem& problem, int number) : member_(number % problem.sharing) {
-        const int slots = static_cast<int>(gridDim.x) / problem.heads;
-        const int unit = static_cast<int>(blockIdx.x) / problem.heads + number / problem.sharing * slots;
-        if (problem.sharing == 1) {
-            index_ = unit;
-            return;
-        }
-        // Groups (i, j), (i, j + columns), (i + rows, j) and (i + rows, j + columns) of an image.
-        const int rows = problem.height / kWindow / 2, columns = problem.width / kWindow / 2;
-        const int image = unit / (rows * columns), i = unit / columns % rows, j = unit % columns;
-        index_ = ((image * 2 * rows) + i + member_ / 2 * rows) * 2 * columns + j + member_ % 2 * columns;
-    }
-    __device__ int index() const { return index_; }
-    // Whether its candidates are not those of the group before.
-    __device__ bool is_new() const { return member_ == 0; }
-
-  private:
-    int member_, index_;
-};
 
 // The warp's queries and edges. `negligible`: non-edges may be skipped.
 template <typename T, typename L>
@@ -457,38 +432,53 @@ __global__ void __launch_bounds__(kThreads, kTiles <= 3 && sizeof(T) == 2 ? 2 : 
             facts.tabular ? table + table_origin(query[half]) : bias + query[half] * kCandidates;
     }
 
+    const int slots = static_cast<int>(gridDim.x) / problem.heads;
+    const int slot = static_cast<int>(blockIdx.x) / problem.heads;
+    // Where candidates stay, a block visits groups of the same candidates one after another.
+    const bool keeps = L::kKeeps && problem.sampling == GLIC_GLOBAL;
+    const int visits = (problem.groups + slots - 1) / slots;
+    const int first = keeps ? slot * visits : slot, stride = keeps ? 1 : slots;
+    const int end = keeps ? min(problem.groups, first + visits) : problem.groups;
+    const auto place_of = [&](int step) { return first + step / kParts * stride; };
+    const auto group_of = [&](int place) {
+        return keeps ? group_by_candidates(problem.height, problem.width, place) : place;
+    };
+    const auto are_new = [&](int place) { return !keeps || place == first || place % kSharing == 0; };
     const auto candidates_of = [&](int step) { return shared + step % L::kStages * L::kCandidateBytes; };
     const auto queries_of = [&](int step) {
         return shared + L::kQueryRows + step / kParts % L::kStages * L::kQueryBytes;
     };
-    // Starts the copies of a step: a part of the candidates of a group, and with the first part the queries.
+    // Starts the copies of a step: a part of the candidates of a group, unless they are there, and with the
+    // first part the queries.
     const auto stage = [&](int step) {
-        const Visit visit(problem, step / kParts);
-        const int part = step % kParts;
-        if (visit.index() < problem.groups) {
-            const Group group(problem.height, problem.width, problem.sampling, visit.index());
-            if (part == 0) stage_queries<T, L>(problem, group, head, visit.index(), queries_of(step));
-            if (visit.is_new()) {
+        const int place = place_of(step), part = step % kParts;
+        if (place < end && (part == 0 || are_new(place))) {
+            const int index = group_of(place);
+            const Group group(problem.height, problem.width, problem.sampling, index);
+            if (part == 0) stage_queries<T, L>(problem, group, head, index, queries_of(step));
+            if (are_new(place)) {
                 stage_candidates<T, L>(problem, group, head, part * L::kHeld, candidates_of(step));
             }
         }
         copy_async_commit();
     };
     Sums<kTiles> sums;
-    stage(0);
+    if (first < end) stage(0);
 #pragma unroll 1
     for (int step = 0;; ++step) {
-        const Visit visit(problem, step / kParts);
-        const int index = visit.index(), part = step % kParts;
-        if (index >= problem.groups) break;
+        const int place = place_of(step), part = step % kParts;
+        if (place >= end) break;
         if constexpr (L::kStages > 1) stage(step + 1);
-        copy_async_wait<L::kStages - 1>();
-        __syncthreads();
         unsigned char* candidates = candidates_of(step);
         float* key_norms = norms + kQueries + part * L::kHeld;
-        if (part == 0) fill_norms<T, L>(queries_of(step), kQueries, norms);
-        if (visit.is_new()) fill_norms<T, L>(candidates, L::kHeld, key_norms);
-        __syncthreads();
+        if (part == 0 || are_new(place)) {
+            copy_async_wait<L::kStages - 1>();
+            __syncthreads();
+            const int thread = static_cast<int>(threadIdx.x);
+            if (are_new(place)) fill_norms<T, L>(candidates, L::kHeld, thread, key_norms);
+            if (part == 0) fill_norms<T, L>(queries_of(step), kQueries, thread - L::kHeld, norms);
+            __syncthreads();
+        }
         if (part == 0) {
             load_queries<T, L>(queries_of(step), norms, query, facts.negligible, rows);
             sums = {{-kInfinity, -kInfinity}, {0.0f, 0.0f}, {}};
@@ -503,10 +493,10 @@ __global__ void __launch_bounds__(kThreads, kTiles <= 3 && sizeof(T) == 2 ? 2 : 
             __syncthreads();
             if (split == 0) {
                 join_sums<kTiles>(sums, partial);
-                const Group group(problem.height, problem.width, problem.sampling, index);
+                const Group group(problem.height, problem.width, problem.sampling, group_of(place));
                 write_result<T, kTiles>(problem, group, head, query, sums);
             }
-            __syncthreads();  // before the next keys overwrite the partial sums
+            if constexpr (!L::kKeeps) __syncthreads();  // before the next keys overwrite the partial sums
         }
         if constexpr (L::kStages == 1) stage(step + 1);
     }
@@ -521,15 +511,10 @@ cudaError_t launch(Problem problem, cudaStream_t stream) {
     int blocks = 0;
     const cudaError_t result = blocks_at_once.get(kernel, kThreads, kBytes, &blocks);
     if (result != cudaSuccess) return result;
-    // As many blocks a head as run at a time, or fewer where all then have the same number of groups. Blocks
-    // share candidates where none has more groups for it.
-    const int most = blocks / problem.heads > 0 ? blocks / problem.heads : 1;
-    const auto rounds = [&](int units) { return (units + most - 1) / most; };
-    const bool shares = Layout<T, kTiles>::kKeeps && problem.sampling == GLIC_GLOBAL &&
-                        rounds(problem.groups / kSharing) * kSharing <= rounds(problem.groups);
-    problem.sharing = shares ? kSharing : 1;
-    const int units = problem.groups / problem.sharing;
-    const int slots = (units + rounds(units) - 1) / rounds(units);
+    // As many blocks a head as run at a time, or fewer where all then have the same number of groups.
+    const int most = blocks / problem.heads;
+    const int rounds = (problem.groups + (most > 0 ? most : 1) - 1) / (most > 0 ? most : 1);
+    const int slots = (problem.groups + rounds - 1) / rounds;
     return launch_kernel(kernel, static_cast<unsigned>(slots * problem.heads), kThreads, kBytes, stream,
                          problem);
 }
@@ -562,7 +547,6 @@ int glic_scatter_aggregate_cuda(const glic_scatter_aggregate_size* size, int32_t
                                 static_cast<int>(size->heads),
                                 static_cast<int>(size->channels / size->heads),
                                 size->sampling,
-                                1,
                                 false,
                                 q,
                                 kv,

@@ -139,6 +139,15 @@ __device__ __forceinline__ void load_transposed_pair(uint32_t matrices[4], const
                  : "memory");
 }
 
+// Four 8×8 matrices of 16-bit elements: lane 8·i + j says where row j of matrix i, 16 bytes, is in shared
+// memory. Lane 4·g + t gets bytes 4t to 4t + 3 of row g of each.
+__device__ __forceinline__ void load_matrices(uint32_t matrices[4], const void* row) {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(matrices[0]), "=r"(matrices[1]), "=r"(matrices[2]), "=r"(matrices[3])
+                 : "r"(static_cast<uint32_t>(__cvta_generic_to_shared(row)))
+                 : "memory");
+}
+
 // 16 bytes from global to shared memory in the background, both aligned; zeros, and no access, unless
 // `inside`.
 __device__ __forceinline__ void copy_async(void* to, const void* from, bool inside) {
