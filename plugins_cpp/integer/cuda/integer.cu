@@ -45,9 +45,11 @@ __device__ __forceinline__ void each_row(int first_row, int rows, Store store) {
     }
 }
 
-// The sums as integers held in float32.
+// The sums as integers held in float32, or the stream plus the sums.
+template <bool kAdds>
 struct ToMap {
     static constexpr bool kHalves = false;
+    const float* stream;
     float* y;
     int rows, limit;
 
@@ -60,10 +62,11 @@ struct ToMap {
 #pragma unroll
                 for (int i = 0; i < 2; ++i) {
                     if (outputs.first + i >= layer.outputs) continue;
-                    const int32_t value =
-                        finished(sums.whole(m, n, index + i), outputs.bias[i], outputs.shift[i], limit);
-                    y[static_cast<size_t>(row) * layer.outputs + outputs.first + i] =
-                        static_cast<float>(value);
+                    const size_t at = static_cast<size_t>(row) * layer.outputs + outputs.first + i;
+                    int32_t value = finished(sums.whole(m, n, index + i), outputs.bias[i], outputs.shift[i],
+                                             kAdds ? kWide : limit);
+                    if (kAdds) value = clamp(integer_of(stream[at], kWide) + value, kWide);
+                    y[at] = static_cast<float>(value);
                 }
             });
         }
@@ -103,32 +106,6 @@ struct ToGate {
                 }
                 const size_t at = static_cast<size_t>(row) * padded_inputs(layer.units()) + unit;
                 *reinterpret_cast<uint32_t*>(rows_of_gates + at) = pair;
-            });
-        }
-    }
-};
-
-// The stream plus the sums.
-struct ToStream {
-    static constexpr bool kHalves = false;
-    const float* stream;
-    float* out;
-    int rows;
-
-    __device__ __forceinline__ void operator()(const Sums& sums, const Weights<false>& layer, int tile,
-                                               int column, int first_row) const {
-#pragma unroll
-        for (int n = 0; n < kColumnTiles; ++n) {
-            const Outputs outputs(layer, tile, column + n * 8);
-            each_row(first_row, rows, [&](int row, int m, int index) {
-#pragma unroll
-                for (int i = 0; i < 2; ++i) {
-                    if (outputs.first + i >= layer.outputs) continue;
-                    const size_t at = static_cast<size_t>(row) * layer.outputs + outputs.first + i;
-                    const int32_t update =
-                        finished(sums.whole(m, n, index + i), outputs.bias[i], outputs.shift[i], kWide);
-                    out[at] = static_cast<float>(clamp(integer_of(stream[at], kWide) + update, kWide));
-                }
             });
         }
     }
@@ -265,8 +242,8 @@ int glic_integer_linear_cuda(const glic_integer_linear_size* size, const float* 
     }
     const int rows = static_cast<int>(positions);
     const FloatRows from{x, rows, static_cast<int>(inputs), in_quads(x, inputs)};
-    return launch_product(from, weights_of<false>(layer, inputs, outputs), ToMap{y, rows, limit}, outputs,
-                          static_cast<cudaStream_t>(stream));
+    return launch_product(from, weights_of<false>(layer, inputs, outputs),
+                          ToMap<false>{nullptr, y, rows, limit}, outputs, static_cast<cudaStream_t>(stream));
 }
 
 size_t glic_integer_gated_ffn_workspace(const glic_integer_gated_ffn_size* size) {
@@ -301,8 +278,8 @@ int glic_integer_gated_ffn_cuda(const glic_integer_gated_ffn_size* size, const f
                             padded_inputs(hidden), cuda_stream);
     if (result != cudaSuccess) return result;
     return launch_product(ShortRows{gates, rows, h},
-                          weights_of<false>(constants->project_out, hidden, channels), ToStream{x, out, rows},
-                          channels, cuda_stream);
+                          weights_of<false>(constants->project_out, hidden, channels),
+                          ToMap<true>{x, out, rows, kWide}, channels, cuda_stream);
 }
 
 int glic_integer_depthwise_cuda(const glic_integer_depthwise_size* size, const float* x,
