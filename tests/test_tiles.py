@@ -8,7 +8,6 @@ import struct
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -260,11 +259,9 @@ class Stored(BundleCodec):
     def __init__(self) -> None:
         pass
 
-    def analyse(self, image, stages=None):  # type: ignore[no-untyped-def]
-        return pad(image)[::8, ::8]
-
-    def code(self, latents, stages=None, weighing=None):  # type: ignore[no-untyped-def]
-        return SimpleNamespace(payload=latents.tobytes(), checksum=int(latents.sum()))
+    def analyse_and_code(self, image, stages=None, weighing=None):  # type: ignore[no-untyped-def]
+        latents = pad(image)[::8, ::8]
+        return latents, latents.tobytes(), int(latents.sum())
 
     def decode(self, payload, checksum, height, width, *others, scale=1):  # type: ignore[no-untyped-def]
         rows, columns = (-(-side // 128) * 16 for side in (height, width))
