@@ -14,17 +14,17 @@ import threading
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 
 from ..bundle import Bundle
 from ..errors import EngineError
-from ..values import Part, Placeable, Settled, Value, converted
+from ..values import Part, Placeable, Settled, Value
 from .cuda import Device, DeviceMemoryError
 from .device_memory import Canvas, Marks, Shape, Slot, TensorSpec
+from .device_outputs import Executable, Output, Prepared
 from .device_sequences import Sequence as Recorded
 from .device_sequences import Sequences
 from .proof import Proof
@@ -35,94 +35,8 @@ KEPT_SHAPES = 4
 READ_BY_KERNELS = frozenset({"means", "image"})
 """The outputs that our kernels may read, beside graphs: those of a pass and of the synthesis."""
 
-
-class Executable(Protocol):
-    """A graph at one shape."""
-
-    @property
-    def inputs(self) -> Mapping[str, TensorSpec]:
-        """The inputs on the device."""
-
-    @property
-    def outputs(self) -> Mapping[str, TensorSpec]:
-        """The outputs on the device."""
-
-    def bind(self, addresses: Mapping[str, int]) -> None:
-        """Set the addresses of all tensors, for all runs."""
-
-    def execute(self) -> None:
-        """Enqueue a run on the device's stream, or synchronise the stream and run. Raises EngineError."""
-
-    def release(self) -> None:
-        """Free the resources of the executable. No run may be in flight."""
-
-
 Prepare = Callable[[str, Mapping[str, Shape]], Executable]
 """Prepares a graph for inputs of these shapes. Raises EngineError if the graph does not accept them."""
-
-
-class _Output:
-    """An output of a graph, read from its slot. Its elements are copied before the slot is overwritten."""
-
-    def __init__(self, runner: DeviceRunner, slot: Slot, dtype: DTypeLike) -> None:
-        self._runner, self.memory, self.dtype = runner, slot, np.dtype(dtype)
-        self._generation = slot.generation
-        self._array: NDArray[Any] | None = None
-        self.shape = slot.shape
-        self.in_flight = False
-
-    def slot(self, runner: DeviceRunner) -> Slot | None:
-        """Return the device memory of the output, None if it was overwritten or belongs to another runner."""
-        return self.memory if self._runner is runner and self.memory.generation == self._generation else None
-
-    def renewed(self) -> _Output:
-        """Return the output of a replay of the sequence that this output was recorded in."""
-        output = _Output(self._runner, self.memory, self.dtype)
-        output.in_flight = self.in_flight
-        return output
-
-    def fetch(self) -> None:
-        """Start the copy to the host, unless it was started."""
-        with self._runner.on_device():
-            if self._array is None and not self.in_flight:
-                self.memory.download()
-                self.in_flight = True
-
-    def read(self) -> NDArray[Any]:
-        """Wait for the array and return it.
-
-        If another thread overwrites the slot during the wait, that thread stores the array first (see `settle`).
-        """
-        self.fetch()
-        if self._array is None:
-            self._runner.refuse_to_wait_in_a_capture()
-            with self.memory.waiting(self._runner.lock):
-                if self._array is None:
-                    self._array = self.memory.host.astype(self.dtype)
-        return self._array
-
-    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
-        array = self.read()
-        array.flags.writeable = False  # a change would not reach the device
-        return converted(array, dtype)
-
-
-@dataclass(eq=False)
-class _Prepared:
-    """A graph or a kernel at one shape, its memory, and references to the outputs that were handed out."""
-
-    executable: Executable | None
-    inputs: dict[str, Slot] = field(default_factory=dict)
-    outputs: dict[str, Slot] = field(default_factory=dict)
-    handed_out: list[weakref.ref[_Output]] = field(default_factory=list)
-
-    def settle(self) -> None:
-        """Copy the outputs that are still referenced out of their slots."""
-        for reference in self.handed_out:
-            if (output := reference()) is not None:
-                output.read()
-        self.handed_out.clear()
-
 
 Key = tuple[tuple[str, Shape, Shape | None], ...]
 
@@ -150,11 +64,11 @@ class DeviceRunner:
         free_shared: Callable[[], None] = lambda: None,
     ) -> None:
         self.lock = threading.RLock()
-        self._marks: Marks[_Prepared] = Marks(device)
+        self._marks: Marks[Prepared] = Marks(device)
         self._sequences = Sequences(device, self._marks)
         self._device, self._bundle, self._prepare, self._proof = device, bundle, prepare, proof
         self._free_shared = free_shared
-        self._prepared: dict[str, OrderedDict[Key, _Prepared]] = {name: OrderedDict() for name in bundle.graphs()}
+        self._prepared: dict[str, OrderedDict[Key, Prepared]] = {name: OrderedDict() for name in bundle.graphs()}
         self._canvases: dict[Shape, Canvas] = {}
         self._constants: dict[str, Slot] = {}
         self._kept_on_device = _outputs_read_on_the_device(bundle)
@@ -223,7 +137,7 @@ class DeviceRunner:
             handed_out = []
             for slot in prepared.outputs.values():
                 slot.generation += 1
-                handed_out.append(_Output(self, slot, slot.dtype))
+                handed_out.append(Output(self, slot, slot.dtype))
             prepared.handed_out = [weakref.ref(output) for output in handed_out]
             return [*handed_out]
 
@@ -237,7 +151,7 @@ class DeviceRunner:
             slot = prepared.outputs[name]
             slot.generation += 1
             slot.upload(array)
-            output = _Output(self, slot, array.dtype)
+            output = Output(self, slot, array.dtype)
             prepared.handed_out = [weakref.ref(output)]
             return output
 
@@ -281,7 +195,7 @@ class DeviceRunner:
 
     def _record(
         self,
-        sequence: Recorded[_Prepared],
+        sequence: Recorded[Prepared],
         work: Callable[[Value], list[Value]],
         source: Value,
         report: Callable[[str], None],
@@ -298,8 +212,8 @@ class DeviceRunner:
             prepared.handed_out.clear()
         self._forget_canvases()
 
-    def _replay(self, sequence: Recorded[_Prepared], source: Value) -> list[Value]:
-        owners: dict[int, _Prepared] = {}
+    def _replay(self, sequence: Recorded[Prepared], source: Value) -> list[Value]:
+        owners: dict[int, Prepared] = {}
         for (graph, key), prepared in sequence.recording.used.items():
             self._prepared[graph].move_to_end(key)
             prepared.settle()
@@ -310,7 +224,7 @@ class DeviceRunner:
         self._sequences.launch(sequence, source)
         outputs: list[Value] = []
         for recorded in sequence.outputs:
-            assert isinstance(recorded, _Output)  # see `recorded`
+            assert isinstance(recorded, Output)  # see `recorded`
             output = recorded.renewed()
             owners[id(output.memory)].handed_out.append(weakref.ref(output))
             outputs.append(output)
@@ -320,7 +234,7 @@ class DeviceRunner:
         for canvas in self._canvases.values():
             canvas.forget()
 
-    def _run(self, graph: str, inputs: Mapping[str, Value]) -> list[_Output]:
+    def _run(self, graph: str, inputs: Mapping[str, Value]) -> list[Output]:
         """Enqueue the graph, and then the copies of the outputs that the host needs."""
         values = {name: self._as_source(value) for name, value in inputs.items()}
         prepared = self._prepare_once(graph, _key(values), lambda: self._allocate(graph, values))
@@ -346,7 +260,7 @@ class DeviceRunner:
     def _as_source(self, value: Value) -> Value:
         if isinstance(value, Placeable):
             value = value.place()
-        return value if isinstance(value, (_Output, Settled, Part)) else np.asarray(value)
+        return value if isinstance(value, (Output, Settled, Part)) else np.asarray(value)
 
     def _address_of(self, value: Value) -> int | None:
         """Return the address of a value on this device; None if it is on the host."""
@@ -354,17 +268,17 @@ class DeviceRunner:
             whole = self._address_of(value.whole)
             channel = int(np.prod(value.shape[2:])) * value.dtype.itemsize
             return None if whole is None else whole + value.start * channel
-        slot = value.slot(self) if isinstance(value, _Output) else None
+        slot = value.slot(self) if isinstance(value, Output) else None
         return slot.address if slot is not None and slot.dtype == value.dtype else None
 
-    def _sent(self, prepared: _Prepared, name: str, value: Value) -> int:
+    def _sent(self, prepared: Prepared, name: str, value: Value) -> int:
         """Upload an input of a kernel from the host; return its address."""
         if name not in prepared.inputs:
             prepared.inputs[name] = Slot(self._marks, (value.shape, value.dtype))
         prepared.inputs[name].upload(value)
         return prepared.inputs[name].address
 
-    def _prepare_once(self, graph: str, key: Key, allocate: Callable[[], _Prepared]) -> _Prepared:
+    def _prepare_once(self, graph: str, key: Key, allocate: Callable[[], Prepared]) -> Prepared:
         kept = self._prepared.setdefault(graph, OrderedDict())
         if key not in kept:
             if self._marks.recording is not None:
@@ -381,9 +295,9 @@ class DeviceRunner:
             self._marks.recording.used[graph, key] = kept[key]
         return kept[key]
 
-    def _allocate(self, graph: str, values: Mapping[str, Value]) -> _Prepared:
+    def _allocate(self, graph: str, values: Mapping[str, Value]) -> Prepared:
         executable = self._prepare(graph, {name: value.shape for name, value in values.items()})
-        prepared = _Prepared(executable)
+        prepared = Prepared(executable)
         try:
             for name, spec in executable.inputs.items():
                 prepared.inputs[name] = self._input(values[name], spec)
@@ -395,8 +309,8 @@ class DeviceRunner:
             raise
         return prepared
 
-    def _allocate_outputs(self, outputs: Mapping[str, TensorSpec]) -> _Prepared:
-        prepared = _Prepared(None)
+    def _allocate_outputs(self, outputs: Mapping[str, TensorSpec]) -> Prepared:
+        prepared = Prepared(None)
         try:
             for name, spec in outputs.items():
                 prepared.outputs[name] = Slot(self._marks, spec)
@@ -414,7 +328,7 @@ class DeviceRunner:
         self._canvases[shape].users += 1
         return self._canvases[shape]
 
-    def _release(self, prepared: _Prepared) -> None:
+    def _release(self, prepared: Prepared) -> None:
         self._sequences.forget(prepared)
         prepared.settle()
         self._device.synchronize()
@@ -441,20 +355,20 @@ class DeviceRunner:
         if isinstance(value, Settled):
             assert isinstance(slot, Canvas)  # see `_input`
             for first, piece in value.pieces(slot.begin(value)):
-                slot.fill(first, piece, piece.slot(self) if isinstance(piece, _Output) else None)
+                slot.fill(first, piece, piece.slot(self) if isinstance(piece, Output) else None)
             return
-        source = value.slot(self) if isinstance(value, _Output) else None
+        source = value.slot(self) if isinstance(value, Output) else None
         if source is not None and source.dtype == slot.dtype:
             self._device.copy(slot.address, source.address, slot.bytes)
         else:
             slot.upload(value)
 
-    def _hand_out(self, graph: str, prepared: _Prepared) -> list[_Output]:
+    def _hand_out(self, graph: str, prepared: Prepared) -> list[Output]:
         outputs = []
         for port in self._bundle.ports(graph)[1]:
             slot = prepared.outputs[port.name]
             slot.generation += 1
-            output = _Output(self, slot, port.dtype)
+            output = Output(self, slot, port.dtype)
             if (graph, port.name) not in self._kept_on_device:
                 output.fetch()
             outputs.append(output)
