@@ -139,8 +139,8 @@ def build_engines(engine: Path) -> tuple[int, int, int, int]:
                 say(f"{engine.name} {name} for {capability}: {error}")
             else:
                 built += 1
-        right = (form.plugins > 0) == (exact or name in bundle.image_graphs()) and built > before
-        complete += right
+        needs_plugins = exact or name in bundle.image_graphs()
+        complete += built > before and (form.plugins > 0 or not needs_plugins)
         precision = form.precision if name in bundle.transforms() else "exact integers"
         say(f"{engine.name} {name}: {precision}, {form.plugins} plugins, {built - before} engines")
     return len(bundle.graphs()), complete, built, left
