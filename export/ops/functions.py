@@ -342,24 +342,32 @@ DepthwiseMix <channels> (x, before, filter, after) => (out)
 }
 """
 
-_RESIDUAL_NORM = """
-ResidualNorm <epsilon> (x, update, bias) => (sum, normed)
-{
-    biased = Add (update, bias)
-    sum = Add (x, biased)
-    last = Constant <value_ints = [-1]> ()
-    mean = ReduceMean (sum, last)
-    centred = Sub (sum, mean)
+
+def _normalised(x: str) -> str:
+    """Write nodes that compute `unit`, x normalised along its axis `last` with the attribute epsilon."""
+    return f"""
+    mean = ReduceMean ({x}, last)
+    centred = Sub ({x}, mean)
     squares = Mul (centred, centred)
     variance = ReduceMean (squares, last)
     least = Constant <value_float: float = @epsilon> ()
     raised = Add (variance, least)
     deviation = Sqrt (raised)
     unit = Div (centred, deviation)
+"""
+
+
+_RESIDUAL_NORM = f"""
+ResidualNorm <epsilon> (x, update, bias) => (sum, normed)
+{{
+    biased = Add (update, bias)
+    sum = Add (x, biased)
+    last = Constant <value_ints = [-1]> ()
+    {_normalised("sum")}
     one = Constant <value_float = 1.0> ()
     ahead = Constant <value_ints = [0, 1]> ()
     normed = Pad (unit, ahead, one, last)
-}
+}}
 """
 
 
@@ -368,14 +376,7 @@ def _ffn(filtering: str, filtered: str) -> str:
     return f"""
     last = Constant <value_ints = [-1]> ()
     wide = Cast <to = 1> (x)
-    mean = ReduceMean (wide, last)
-    centred = Sub (wide, mean)
-    squares = Mul (centred, centred)
-    variance = ReduceMean (squares, last)
-    least = Constant <value_float: float = @epsilon> ()
-    raised = Add (variance, least)
-    deviation = Sqrt (raised)
-    unit = Div (centred, deviation)
+    {_normalised("wide")}
     normed = CastLike (unit, x)
     expanded = MatMul (normed, expand)
     expanded_wide = Cast <to = 1> (expanded)
